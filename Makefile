@@ -1,0 +1,77 @@
+EXTENSION = fmoe
+EXTVERSION = 1.0
+DATA = fmoe--1.0.sql
+MODULE_big = fmoe
+comma := ,
+
+NN_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/nn/*.c)))
+MODEL_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/model/*.c)))
+PG_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c)))
+OBJS = $(NN_OBJS) $(MODEL_OBJS) $(PG_OBJS)
+HEADERS_ALL = $(wildcard src/*/*.h test/engine/*.h)
+
+TESTS = $(sort $(wildcard sql/*.sql))
+REGRESS = $(patsubst sql/%.sql,%,$(TESTS))
+TAP_TESTS = 1
+
+# Numeric files: let the compiler vectorise.  Nothing here may change what the
+# rest of the backend computes, so no -ffast-math, and the CPU is found out at
+# run time (target_clones), so no -march.
+NUMERIC_CFLAGS = -O3 -fno-trapping-math -fno-math-errno
+STRICT_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
+
+PG_CFLAGS += $(STRICT_CFLAGS) $(EXTRA_CFLAGS)
+SHLIB_LINK += -lopenblas -lm -Wl,-Bsymbolic
+
+EXTRA_CLEAN = build
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+# no bitcode: JIT cannot inline what takes milliseconds
+override with_llvm = no
+include $(PGXS)
+override with_llvm = no
+
+$(NN_OBJS) $(MODEL_OBJS): CFLAGS += $(NUMERIC_CFLAGS)
+$(OBJS): $(HEADERS_ALL)
+
+# ---------------------------------------------------------------- engine tests, no server
+
+ENGINE_SOURCES = $(sort $(wildcard src/nn/*.c src/model/*.c test/engine/*.c))
+ENGINE_CFLAGS = -std=gnu11 -g -Wall -Wpointer-arith -Wdeclaration-after-statement $(STRICT_CFLAGS) -Wmissing-prototypes $(EXTRA_CFLAGS)
+ENGINE_LIBS = -lopenblas -lm
+
+# $(1) name, $(2) flags, $(3) linker flags
+define engine_program
+build/$(1)/%.o: %.c $$(HEADERS_ALL)
+	@mkdir -p $$(@D)
+	$$(CC) $$(ENGINE_CFLAGS) $(2) -c -o $$@ $$<
+build/$(1)/check: $$(patsubst %.c,build/$(1)/%.o,$$(ENGINE_SOURCES))
+	$$(CC) $(2) -o $$@ $$^ $$(ENGINE_LIBS) $(3)
+endef
+
+$(eval $(call engine_program,float,$(NUMERIC_CFLAGS)))
+$(eval $(call engine_program,double,$(NUMERIC_CFLAGS) -DFNN_DOUBLE))
+$(eval $(call engine_program,asan,-O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer))
+$(eval $(call engine_program,valgrind,-O1 -mno-avx512f))
+
+.PHONY: engine-check engine-asan engine-valgrind check-layers indent check
+
+engine-check: build/double/check build/float/check
+	build/double/check
+	build/float/check
+
+engine-asan: build/asan/check
+	OPENBLAS_NUM_THREADS=1 build/asan/check
+
+engine-valgrind: build/valgrind/check
+	OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=9 --leak-check=full build/valgrind/check
+
+check-layers:
+	scripts/check-layers
+
+indent:
+	scripts/indent
+
+check:
+	scripts/test

@@ -1,0 +1,338 @@
+/*
+ * model.h
+ *	  The recommenders: pure C on top of nn, beneath pg.
+ *
+ * An *expert* scores every item of a catalogue for a history.  Two kinds:
+ *	  gradient experts  declare parameters and compose an encoder from nn's
+ *						operations; their scores are hidden . item vector
+ *	  count experts		are filled in one pass over the events
+ * Each expert class is one file and one row in fmoe_expert_classes[].  The
+ * training loop, the evaluator, the store and serving know no class by name.
+ *
+ * A *model* is what a version holds: one main expert and the two count
+ * experts trained on the same events, which are every evaluation's baselines
+ * and the fallback for users without history.
+ */
+#ifndef FMOE_MODEL_H
+#define FMOE_MODEL_H
+
+#include "../nn/nn.h"
+
+/* ---------------------------------------------------------------- configuration */
+
+typedef enum FmoeLoss
+{
+	FMOE_LOSS_SOFTMAX,			/* all items */
+	FMOE_LOSS_GBCE				/* sampled negatives */
+} FmoeLoss;
+
+typedef enum FmoeHoldout
+{
+	FMOE_HOLDOUT_NONE,			/* every event trains */
+	FMOE_HOLDOUT_VALIDATION,	/* a user's last event is kept back for validation */
+	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
+} FmoeHoldout;
+
+/* Everything CALL fmoe_train takes; fmoe_train_options[] says names, ranges and defaults. */
+typedef struct FmoeConfig
+{
+	int			model;			/* row of fmoe_expert_classes */
+	int			width;
+	int			layers;
+	int			heads;
+	int			max_length;		/* most recent events of a history the encoder sees */
+	double		dropout;
+	int			loss;			/* FmoeLoss, or FMOE_AUTO until resolved */
+	int			negatives;		/* of gbce, shared by a shard's positions */
+	double		calibration;	/* t of gbce */
+	int			epochs;
+	int			patience;		/* epochs without a better validation NDCG@10 */
+	int			batch_size;		/* sequences a step */
+	double		learning_rate;
+	double		weight_decay;
+	double		clip_norm;		/* 0: off */
+	int			warmup_steps;
+	double		learning_rate_decay;	/* factor an epoch */
+	double		half_life_days; /* of an event in the popularity expert; 0: no decay */
+	int64_t		seed;
+	int			workers;		/* -1: as fmoe.training_workers says */
+	int			holdout;		/* FmoeHoldout */
+	bool		warm_start;		/* from the live version's weights where names and shapes agree */
+	bool		deploy;			/* go live when not worse */
+} FmoeConfig;
+
+#define FMOE_AUTO (-1)
+
+typedef enum FmoeOptionType
+{
+	FMOE_OPTION_INT,			/* int, min .. max */
+	FMOE_OPTION_INT64,			/* int64_t, min .. max */
+	FMOE_OPTION_REAL,			/* double, min .. max */
+	FMOE_OPTION_BOOL,			/* bool */
+	FMOE_OPTION_ENUM,			/* int: index into choices */
+	FMOE_OPTION_TEXT,			/* const char * */
+	FMOE_OPTION_INT_LIST		/* FmoeIntList: an int or an array of ints, each min .. max */
+} FmoeOptionType;
+
+#define FMOE_INT_LIST_MAX 16
+
+typedef struct FmoeIntList
+{
+	int			count;
+	int			value[FMOE_INT_LIST_MAX];
+} FmoeIntList;
+
+/* One option of a call that takes jsonb: the parser, the defaults, the errors and the README's table all read this. */
+typedef struct FmoeOption
+{
+	const char *name;
+	FmoeOptionType type;
+	size_t		offset;			/* into the struct that is filled */
+	double		min;
+	double		max;
+	const char *const *choices; /* of an ENUM, NULL-terminated */
+	const char *value;			/* default, as text; an ENUM's by name; NULL: left as the caller set it */
+	const char *help;
+} FmoeOption;
+
+extern const FmoeOption fmoe_train_options[];	/* fills FmoeConfig; ends with name NULL */
+/* Settles what depends on the data (loss auto by catalogue size); heads must divide width. */
+extern void fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items);
+
+/* ---------------------------------------------------------------- data */
+
+/*
+ * All events of a domain, users end to end, each user's in time order (ties by
+ * item index, which is the order of the item ids).
+ */
+typedef struct FmoeDataset
+{
+	int64_t		n_users;
+	int64_t		n_events;
+	int32_t		n_items;
+	const int64_t *offset;		/* [n_users + 1] into the event arrays */
+	const int32_t *item;		/* [n_events] 0 .. n_items - 1 */
+	const double *time;			/* [n_events] seconds since 1970 */
+} FmoeDataset;
+
+/* Events of user u that train under a holdout: offset[u] .. the result - 1. */
+extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
+
+/* Histories to be continued: case c is events begin[c] .. target[c] - 1, its answer event target[c]. */
+typedef struct FmoeCases
+{
+	int64_t		count;
+	int64_t    *begin;
+	int64_t    *target;
+} FmoeCases;
+
+typedef enum FmoeSplit
+{
+	FMOE_SPLIT_VALIDATION,		/* the held-back event of early stopping, under the holdout */
+	FMOE_SPLIT_TEST,			/* a user's last event; users with at least 3 events */
+	FMOE_SPLIT_TIME				/* every event after a time that has a history before it */
+} FmoeSplit;
+
+/* after: seconds, of FMOE_SPLIT_TIME; limit: at most that many users, chosen by seed; 0: all */
+extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, FmoeSplit split,
+							 FmoeHoldout holdout, double after, int64_t limit, uint64_t seed);
+
+/* A packed batch of histories: what every expert reads. */
+typedef struct FmoeBatch
+{
+	FnnSequences sequences;
+	int64_t		n_tokens;
+	const int32_t *item;		/* [n_tokens] */
+	const int32_t *position;	/* [n_tokens] 0, 1, … inside each sequence */
+	const int32_t *last;		/* [sequences.count] each sequence's last token */
+	const double *time;			/* [n_tokens], or NULL */
+} FmoeBatch;
+
+/*
+ * Packs n histories (each events begin[i] .. end[i] - 1 of item and time), of
+ * each the last max_length events.  An empty history is an empty sequence.
+ */
+extern FmoeBatch *fmoe_batch(FnnArena *arena, const int32_t *item, const double *time, int64_t n,
+							 const int64_t *begin, const int64_t *end, int max_length);
+
+/* ---------------------------------------------------------------- experts */
+
+typedef struct FmoeExpert FmoeExpert;
+
+typedef struct FmoeExpertClass
+{
+	const char *name;
+	const char *summary;		/* one line, lower case */
+
+	/* Gradient experts.  The first parameter declared is the item table [n_items, width]. */
+	void		(*declare) (FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items);
+	/* [n_tokens, width], or [sequences.count, width] of the last tokens when last_only */
+	FnnTensor  *(*encode) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only);
+
+	/* Count experts: arrays are made on the arena from each user's first train_end events. */
+	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
+	/* score[n_items] of one history of the batch */
+	void		(*score) (const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score);
+	const char *const *array_names;	/* of a count expert, NULL-terminated */
+} FmoeExpertClass;
+
+#define FMOE_ARRAYS_MAX 8
+
+struct FmoeExpert
+{
+	const FmoeExpertClass *class;
+	FmoeConfig	config;
+	int32_t		n_items;
+	FnnParams	params;			/* gradient experts: layout … */
+	FnnTensor	tensor[FNN_PARAMS_MAX];	/* … and where each slice is */
+	FnnArray	array[FMOE_ARRAYS_MAX];	/* count experts, in the order of array_names */
+};
+
+/* In the order of the option "model"; ends with name NULL. */
+extern const FmoeExpertClass *const fmoe_expert_classes[];
+extern const char *const fmoe_expert_names[];	/* the same names, NULL-terminated: choices of the option */
+extern const FmoeExpertClass *fmoe_expert_class(const char *name);	/* NULL: none */
+
+static inline bool
+fmoe_counts(const FmoeExpertClass *class)
+{
+	return class->count != NULL;
+}
+
+/*
+ * What a version holds.  experts[0] is the main one; when that is itself a
+ * count expert the other row of its class is the same one again.
+ */
+typedef enum FmoeExpertSlot
+{
+	FMOE_MAIN,
+	FMOE_POPULARITY,
+	FMOE_MARKOV,
+	FMOE_SLOTS
+} FmoeExpertSlot;
+
+typedef struct FmoeModel
+{
+	FmoeConfig	config;
+	int32_t		n_items;
+	FmoeExpert	expert[FMOE_SLOTS];
+} FmoeModel;
+
+/*
+ * Sets a model up over arrays that somebody else keeps (the cache, an import):
+ * nothing is copied.  Fails with FNN_FORMAT, naming array and rule, when an
+ * array is missing, of another shape or dtype, or (count experts) holds an
+ * index out of range.
+ */
+extern void fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
+							int32_t n_items, int n_arrays, const FnnArray *arrays);
+/* The model's arrays by name, to be stored: fills out[at most max], returns their number. */
+extern int	fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max);
+#define FMOE_MODEL_ARRAYS_MAX (FNN_PARAMS_MAX + 2 * FMOE_ARRAYS_MAX)
+
+/*
+ * scores[sequences.count, n_items].  A history that is empty scores as its
+ * popularity.  Bounded memory: the caller chooses how many sequences at once.
+ */
+extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
+					   const FmoeBatch *batch, fnn_real *scores);
+/* hidden[sequences.count, width] of the main expert's last tokens; gradient experts only. */
+extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
+
+/* ---------------------------------------------------------------- training */
+
+/*
+ * The processes that train together.  Every member runs the same functions
+ * with the same arguments; rank 0 is the leader.  barrier returns when all
+ * have come to it, and makes their writes visible.
+ */
+typedef struct FmoeTeam
+{
+	int			rank;
+	int			size;
+	void	   *context;
+	void		(*barrier) (void *context);	/* NULL when size is 1 */
+	/* leader only, after each step; may be NULL */
+	void		(*progress) (void *context, int64_t batch, int64_t batches, double loss);
+} FmoeTeam;
+
+/*
+ * A batch is always cut into this many virtual shards, each with its own
+ * random stream and gradient slot, summed in order: the weights do not depend
+ * on how many processes computed them.
+ */
+#define FMOE_SHARDS 4
+
+/* What a run knows besides its weights; fixed size, part of every checkpoint. */
+typedef struct FmoeTrainState
+{
+	int64_t		step;			/* optimiser steps done */
+	int32_t		epoch;			/* epochs done */
+	int32_t		best_epoch;		/* 0: none yet */
+	int32_t		stale_epochs;	/* since the best one */
+	int32_t		finished;		/* 1: epochs or patience used up */
+	double		loss;			/* mean over the last epoch's positions */
+	double		metric;			/* validation NDCG@10 after the last epoch; NaN without validation */
+	double		best_metric;
+} FmoeTrainState;
+
+typedef struct FmoeTrainer FmoeTrainer;
+
+/*
+ * Bytes of the block that all members share (values, moments, best values,
+ * gradient slots, state), and of what each member keeps privately for a step
+ * (an upper estimate from the longest batch).
+ */
+extern size_t fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+extern size_t fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+/* A member's view of a run over the shared block (aligned to FNN_ALIGN). */
+extern FmoeTrainer *fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config,
+										const FmoeDataset *data, void *shared);
+/* Leader, once a run: fresh weights from the seed, empty moments, state zero. */
+extern void fmoe_trainer_start(FmoeTrainer *trainer);
+/* One epoch and its validation; state then says whether the run is finished. */
+extern void fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team);
+extern FmoeTrainState *fmoe_trainer_state(FmoeTrainer *trainer);
+
+/* The run's blocks, for checkpoints: together with the state they are the whole run. */
+typedef enum FmoeTrainBlock
+{
+	FMOE_BLOCK_VALUES,
+	FMOE_BLOCK_MOMENT1,
+	FMOE_BLOCK_MOMENT2,
+	FMOE_BLOCK_BEST,			/* the values after best_epoch */
+	FMOE_BLOCK_LAST_STEP,		/* of sparse slices; 0 bytes without any */
+	FMOE_BLOCKS
+} FmoeTrainBlock;
+
+extern void *fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes);
+/* Copies values whose name and shape agree into the run (warm start). */
+extern int	fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays);
+/* The model with the best values (the last, without validation) and fresh count experts, on the arena. */
+extern void fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model);
+
+/* Trains a model whose main expert only counts; also fills the count experts of any model. */
+extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+
+/* ---------------------------------------------------------------- evaluation */
+
+typedef struct FmoeProtocol
+{
+	bool		exclude_seen;	/* items of the history are not candidates; the target always is */
+	int32_t		negatives;		/* 0: all items; else that many drawn by seed for each case, not the target */
+	uint64_t	seed;
+	int			top_k;			/* > 0: also mark the items of every top k in covered */
+} FmoeProtocol;
+
+/*
+ * Ranks the targets of cases from .. to - 1 into rank[count of all cases].
+ * covered[n_items], or NULL: set to 1 for items in some top k.
+ */
+extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
+							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
+							int64_t from, int64_t to, int32_t *rank, uint8_t *covered);
+/* Mean of a metric (fnn_ndcg …) over the ranks; NaN for none. */
+extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k,
+							   const int32_t *rank, int64_t n);
+
+#endif							/* FMOE_MODEL_H */

@@ -1,0 +1,56 @@
+/*
+ * check.h
+ *	  The engine tests' harness: a host over malloc, TAP output, finite
+ *	  differences.
+ *
+ * One program; each test file has one entry point, listed in check.c.  It is
+ * built in single precision (all tests), in double precision (gradients are
+ * only checked there), and with ASan + UBSan.
+ */
+#ifndef FMOE_CHECK_H
+#define FMOE_CHECK_H
+
+#include "../../src/model/model.h"
+
+/* Everything allocated through the host is freed after each test function. */
+extern const FnnHost *check_host(void);
+extern FnnArena *check_arena(void);		/* fresh for each test function */
+
+/* Starts a named test; its checks count as one TAP line. */
+extern void check_begin(const char *format,...) __attribute__((format(printf, 1, 2)));
+extern void check_end(void);
+/* A failed check prints file, line and message, and the test goes on. */
+extern void check_that(bool ok, const char *file, int line, const char *format,...)
+			__attribute__((format(printf, 4, 5)));
+#define CHECK(ok, ...) check_that((ok), __FILE__, __LINE__, __VA_ARGS__)
+/* |a - b| <= tolerance * max(1, |a|, |b|) */
+extern bool check_close(double a, double b, double tolerance);
+
+/* Runs and expects the host's fail with this code and a message that holds part. */
+extern void check_fails(FnnError code, const char *part, void (*run) (void *context), void *context);
+
+/*
+ * Central differences.  run composes operations on the tape over the inputs
+ * and ends in losses; it must give the same result each time it is called.
+ * Every element of every input that has a gradient (dense or sparse) is compared.
+ * A no-op pass in single precision.
+ */
+extern void check_gradients(int n_inputs, FnnTensor *const *inputs,
+							void (*run) (FnnTape *tape, FnnTensor *const *inputs, void *context), void *context);
+/* A rows x cols tensor of N(0, 0.5) from seed, with a dense gradient. */
+extern FnnTensor *check_tensor(uint64_t seed, int64_t rows, int64_t cols);
+/* Ends a graph for gradient checks: loss += sum over elements of c(r, c) * x(r, c) with fixed random c. */
+extern void check_loss(FnnTape *tape, FnnTensor *x);
+
+/* Test files' entry points. */
+extern void check_arena_and_random(void);
+extern void check_basic_operations(void);
+extern void check_sequence_operations(void);
+extern void check_losses(void);
+extern void check_optimiser(void);
+extern void check_ranking(void);
+extern void check_safetensors(void);
+extern void check_experts(void);
+extern void check_training(void);
+
+#endif							/* FMOE_CHECK_H */
