@@ -27,6 +27,14 @@
 
 typedef void (*FnnBackward) (FnnTape *tape, FnnNode *node);
 
+/* The mask of one dropout operation, see fnn_dropout_draw(). */
+typedef struct FnnDropout
+{
+	uint32_t	key[2];
+	int32_t		threshold;		/* of 2^24: below it an element is dropped */
+	fnn_real	scale;			/* of what is kept: 1 / (1 - p) */
+} FnnDropout;
+
 /*
  * One recorded operation.  The inputs, and what saved points to, must live on
  * the tape's arena or longer; that includes arrays of ids the caller passed.
@@ -40,15 +48,8 @@ struct FnnNode
 	const void *saved;			/* operation's own */
 	FnnActivation activation;
 	double		scale;
-	struct FnnDropout
-	{
-		uint32_t	key[2];
-		int32_t		threshold;	/* of 2^24: below it an element is dropped */
-		fnn_real	scale;		/* of what is kept: 1 / (1 - p) */
-	}			dropout;
+	FnnDropout	dropout;
 };
-
-typedef struct FnnDropout FnnDropout;
 
 /* y of an operation: contents undefined, a zeroed gradient when recording and any_grad. */
 extern FnnTensor *fnn_result(FnnTape *tape, int64_t rows, int64_t cols, bool any_grad);
