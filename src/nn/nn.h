@@ -325,14 +325,15 @@ typedef struct FnnAdamW
 	double		weight_decay;	/* decoupled: w -= lr * weight_decay * w, where the slice decays */
 } FnnAdamW;
 
-/* lr multiplier of a step (from 1): linear warm-up over warmup_steps, then decay^epochs. */
+/* The learning rate of a step (from 1): base * min(1, step / warmup_steps) * decay^epochs. */
 extern double fnn_learning_rate(double base, int64_t step, int64_t warmup_steps, double decay, double epochs);
 
 /*
  * grads of n_shards slots are summed in slot order for the reals from .. to - 1
- * of the block (ends at multiples of FNN_ALIGN bytes) into slot 0.  Returns
- * the sum of squares, added up in an order that does not depend on from and to
- * as long as the caller cuts at multiples of FNN_REDUCE_CHUNK reals.
+ * of the block into slot 0; from is a multiple of FNN_REDUCE_CHUNK, and to is
+ * one too or the end of the block.  chunk_squares[c] becomes the sum of squares
+ * of chunk c, counted from the start of the block: the same bits however a block
+ * is cut between callers.
  */
 #define FNN_REDUCE_CHUNK 16384
 extern void fnn_reduce(fnn_real *const *slots, int n_shards, size_t from, size_t to, double *chunk_squares);
@@ -350,6 +351,8 @@ extern void fnn_adamw(const FnnAdamW *adamw, const FnnParams *params, int64_t st
  * remembers (m by beta1^idle, v by beta2^idle), so a row's state is what dense
  * Adam would hold; the drift dense Adam applies to idle rows is left out.
  * sparse holds the shards' summed gradient.  Rows from .. to - 1 of sparse->touched.
+ * value, m and v are the blocks, as for fnn_adamw; last_step is the slice's own,
+ * 0 in rows never touched.
  */
 extern void fnn_adamw_sparse(const FnnAdamW *adamw, const FnnParam *param, int64_t step, double scale,
 							 const FnnSparse *sparse, int64_t from, int64_t to,
