@@ -1,0 +1,101 @@
+/*
+ * product.c
+ *	  Small matrix products, by instruction set.
+ *
+ * A tile of c is kept in registers while the whole inner dimension runs past:
+ * in each turn a few vectors of a row of b are loaded, and each element of a
+ * column of a is spread over a vector and multiplied with them.  With AVX-512
+ * a tile is 6 rows by 4 vectors: 24 sums, 4 + 1 operands, 29 of 32 registers,
+ * and 24 multiply-adds for 10 loads, so the multipliers are what is busy.
+ * All three products of a softmax loss, all five of attention fit this one
+ * form without packing, because a may be read along either dimension.
+ *
+ * target_clones cannot be used: vector types are broken down for the default
+ * target before the clones are made.
+ */
+#include "product.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define FNN_X86
+#endif
+
+#ifdef FNN_X86
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512")
+#define VARIANT(name) name##_avx512
+#define VECTOR vector_avx512
+#define VECTOR_BYTES 64
+#define ROWS_4 6
+#define ROWS_2 12
+#define ROWS_1 12
+#include "product_template.h"
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define VARIANT(name) name##_avx2
+#define VECTOR vector_avx2
+#define VECTOR_BYTES 32
+#define ROWS_4 0
+#define ROWS_2 6
+#define ROWS_1 10
+#include "product_template.h"
+#pragma GCC pop_options
+#endif							/* FNN_X86 */
+
+#define VARIANT(name) name##_base
+#define VECTOR vector_base
+#define VECTOR_BYTES 16
+#define ROWS_4 0
+#define ROWS_2 6
+#define ROWS_1 10
+#include "product_template.h"
+
+FnnProduct
+fnn_product_variant(int index)
+{
+	FnnProduct	list[4] = {0};
+	int			n = 0;
+
+#ifdef FNN_X86
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+		list[n++] = product_avx512;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		list[n++] = product_avx2;
+#endif
+	list[n++] = product_base;
+	return index >= 0 && index < n ? list[index] : NULL;
+}
+
+FnnProduct
+fnn_product_best(void)
+{
+	return fnn_product_variant(0);
+}
+
+void
+fnn_transpose(int64_t rows, int64_t cols, fnn_real scale, const fnn_real *in, int64_t ldi,
+			  int64_t padded, fnn_real *out, int64_t ldo)
+{
+	for (int64_t c = 0; c < cols; c++)
+	{
+		for (int64_t r = 0; r < rows; r++)
+			out[c * ldo + r] = scale * in[r * ldi + c];
+		for (int64_t r = rows; r < padded; r++)
+			out[c * ldo + r] = 0;
+	}
+}
+
+void
+fnn_widen(int64_t rows, int64_t cols, const fnn_real *in, int64_t ldi,
+		  int64_t padded, fnn_real *out)
+{
+	for (int64_t r = 0; r < rows; r++)
+	{
+		for (int64_t c = 0; c < cols; c++)
+			out[r * padded + c] = in[r * ldi + c];
+		for (int64_t c = cols; c < padded; c++)
+			out[r * padded + c] = 0;
+	}
+}
