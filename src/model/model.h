@@ -23,7 +23,8 @@
 typedef enum FmoeLoss
 {
 	FMOE_LOSS_SOFTMAX,			/* all items */
-	FMOE_LOSS_GBCE				/* sampled negatives */
+	FMOE_LOSS_GBCE,				/* sampled negatives */
+	FMOE_LOSS_AUTO				/* by the number of items, until resolved */
 } FmoeLoss;
 
 typedef enum FmoeHoldout
@@ -42,7 +43,7 @@ typedef struct FmoeConfig
 	int			heads;
 	int			max_length;		/* most recent events of a history the encoder sees */
 	double		dropout;
-	int			loss;			/* FmoeLoss, or FMOE_AUTO until resolved */
+	int			loss;			/* FmoeLoss */
 	int			negatives;		/* of gbce, shared by a shard's positions */
 	double		calibration;	/* t of gbce */
 	int			epochs;
@@ -144,7 +145,7 @@ typedef struct FmoeBatch
 	int64_t		n_tokens;
 	const int32_t *item;		/* [n_tokens] */
 	const int32_t *position;	/* [n_tokens] 0, 1, … inside each sequence */
-	const int32_t *last;		/* [sequences.count] each sequence's last token */
+	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
 	const double *time;			/* [n_tokens], or NULL */
 } FmoeBatch;
 
@@ -174,6 +175,9 @@ typedef struct FmoeExpertClass
 	/* score[n_items] of one history of the batch */
 	void		(*score) (const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score);
 	const char *const *array_names;	/* of a count expert, NULL-terminated */
+	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
+	/* fails with FNN_FORMAT when arrays from outside do not fit each other or the items */
+	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
 } FmoeExpertClass;
 
 #define FMOE_ARRAYS_MAX 8
@@ -188,7 +192,7 @@ struct FmoeExpert
 	FnnArray	array[FMOE_ARRAYS_MAX];	/* count experts, in the order of array_names */
 };
 
-/* In the order of the option "model"; ends with name NULL. */
+/* In the order of the option "model"; NULL-terminated. */
 extern const FmoeExpertClass *const fmoe_expert_classes[];
 extern const char *const fmoe_expert_names[];	/* the same names, NULL-terminated: choices of the option */
 extern const FmoeExpertClass *fmoe_expert_class(const char *name);	/* NULL: none */

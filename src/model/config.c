@@ -1,0 +1,77 @@
+/*
+ * config.c
+ *	  The options of training: names, ranges, defaults.
+ */
+#include "experts.h"
+
+/*
+ * Up to this many items the softmax over all of them is both better and, on
+ * packed sequences, cheap enough; beyond it the time of a step is all in the
+ * item table.
+ */
+#define SOFTMAX_ITEMS_MAX 30000
+
+static const char *const loss_names[] = {"softmax", "gbce", "auto", NULL};
+static const char *const holdout_names[] = {"none", "validation", "test", NULL};
+
+#define AT(field) offsetof(FmoeConfig, field)
+
+const FmoeOption fmoe_train_options[] = {
+	{"model", FMOE_OPTION_ENUM, AT(model), 0, 0, fmoe_expert_names, "sasrec",
+	"kind of expert"},
+	{"width", FMOE_OPTION_INT, AT(width), 1, 1024, NULL, "64",
+	"length of item vectors and hidden states"},
+	{"layers", FMOE_OPTION_INT, AT(layers), 1, 16, NULL, "2",
+	"blocks of sasrec, recurrent layers of gru4rec"},
+	{"heads", FMOE_OPTION_INT, AT(heads), 1, 64, NULL, "1",
+	"attention heads of sasrec; must divide width"},
+	{"max_length", FMOE_OPTION_INT, AT(max_length), 1, 10000, NULL, "100",
+	"most recent events of a history that the model sees"},
+	{"dropout", FMOE_OPTION_REAL, AT(dropout), 0, 0.9, NULL, "0.3",
+	"share of values dropped while training"},
+	{"loss", FMOE_OPTION_ENUM, AT(loss), 0, 0, loss_names, "auto",
+	"softmax: over all items; gbce: over sampled negatives; auto: softmax up to 30000 items"},
+	{"negatives", FMOE_OPTION_INT, AT(negatives), 1, 100000, NULL, "256",
+	"sampled items of gbce, for each quarter of a batch"},
+	{"calibration", FMOE_OPTION_REAL, AT(calibration), 0, 1, NULL, "0.75",
+	"calibration t of gbce: 0 plain cross-entropy, 1 fully calibrated"},
+	{"epochs", FMOE_OPTION_INT, AT(epochs), 1, 10000, NULL, "200",
+	"most epochs"},
+	{"patience", FMOE_OPTION_INT, AT(patience), 1, 10000, NULL, "10",
+	"epochs without a better validation NDCG@10 before training stops"},
+	{"batch_size", FMOE_OPTION_INT, AT(batch_size), 1, 65536, NULL, "128",
+	"users a step"},
+	{"learning_rate", FMOE_OPTION_REAL, AT(learning_rate), 1e-7, 1, NULL, "0.001",
+	"step size of AdamW"},
+	{"weight_decay", FMOE_OPTION_REAL, AT(weight_decay), 0, 10, NULL, "0",
+	"decoupled weight decay of matrices and item vectors"},
+	{"clip_norm", FMOE_OPTION_REAL, AT(clip_norm), 0, 1e6, NULL, "0",
+	"largest norm of a step's gradient; 0: no limit"},
+	{"warmup_steps", FMOE_OPTION_INT, AT(warmup_steps), 0, 1000000, NULL, "0",
+	"steps over which the learning rate rises to its value"},
+	{"learning_rate_decay", FMOE_OPTION_REAL, AT(learning_rate_decay), 0.01, 1, NULL, "1",
+	"factor of the learning rate for each epoch"},
+	{"half_life_days", FMOE_OPTION_REAL, AT(half_life_days), 0, 1e6, NULL, "0",
+	"days after which an event counts half for popularity; 0: always fully"},
+	{"seed", FMOE_OPTION_INT64, AT(seed), 0, 9007199254740992.0, NULL, "42",
+	"of all random numbers: the same seed gives the same model"},
+	{"workers", FMOE_OPTION_INT, AT(workers), -1, 64, NULL, "-1",
+	"parallel workers beside the caller; -1: the setting fmoe.training_workers"},
+	{"holdout", FMOE_OPTION_ENUM, AT(holdout), 0, 0, holdout_names, "validation",
+	"events kept back from users with at least three: none, the last one (validation), the last two (test)"},
+	{"warm_start", FMOE_OPTION_BOOL, AT(warm_start), 0, 0, NULL, "false",
+	"begin with the live version's weights"},
+	{"deploy", FMOE_OPTION_BOOL, AT(deploy), 0, 0, NULL, "true",
+	"go live when not worse than what is live and than counting"},
+	{NULL}
+};
+
+void
+fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items)
+{
+	if (config->loss == FMOE_LOSS_AUTO)
+		config->loss = n_items <= SOFTMAX_ITEMS_MAX ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
+	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
+		fnn_fail(host, FNN_INVALID, "option \"heads\" (%d) does not divide option \"width\" (%d)",
+				 config->heads, config->width);
+}

@@ -1,0 +1,78 @@
+/*
+ * gru4rec.c
+ *	  Session recommendation with a recurrent network (Hidasi et al. 2016):
+ *	  item vectors through layers of torch.nn.GRU's cell, scored against the
+ *	  same item vectors.
+ */
+#include "experts.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum
+{
+	ITEM,
+	LAYERS						/* first slice of layer 0 */
+};
+
+enum
+{
+	INPUT_WEIGHT,
+	HIDDEN_WEIGHT,
+	INPUT_BIAS,
+	HIDDEN_BIAS,
+	LAYER_SLICES
+};
+
+static void
+declare(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items)
+{
+	int			width = config->width;
+	double		scale = 1 / sqrt(width);
+	int			layer;
+
+	fmoe_declare_items(params, host, config, n_items);
+	for (layer = 0; layer < config->layers; layer++)
+	{
+		char		name[FNN_NAME_MAX];
+
+		snprintf(name, sizeof(name), "layer.%d.input.weight", layer);
+		fmoe_declare_matrix(params, host, name, 3 * width, width, FNN_INIT_UNIFORM, scale);
+		snprintf(name, sizeof(name), "layer.%d.hidden.weight", layer);
+		fmoe_declare_matrix(params, host, name, 3 * width, width, FNN_INIT_UNIFORM, scale);
+		snprintf(name, sizeof(name), "layer.%d.input.bias", layer);
+		fmoe_declare_vector(params, host, name, 3 * width, FNN_INIT_UNIFORM, scale);
+		snprintf(name, sizeof(name), "layer.%d.hidden.bias", layer);
+		fmoe_declare_vector(params, host, name, 3 * width, FNN_INIT_UNIFORM, scale);
+	}
+}
+
+static FnnTensor *
+encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
+{
+	const FmoeConfig *config = &expert->config;
+	FnnTensor  *x;
+	int			layer;
+
+	x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->item, batch->n_tokens, sqrt(config->width), NULL, NULL);
+	x = fnn_dropout(tape, x, config->dropout);
+	for (layer = 0; layer < config->layers; layer++)
+	{
+		int			first = LAYERS + layer * LAYER_SLICES;
+
+		x = fnn_gru(tape, x, fmoe_parameter(expert, first + INPUT_WEIGHT),
+					fmoe_parameter(expert, first + HIDDEN_WEIGHT), fmoe_parameter(expert, first + INPUT_BIAS),
+					fmoe_parameter(expert, first + HIDDEN_BIAS), &batch->sequences);
+		x = fnn_dropout(tape, x, config->dropout);
+	}
+	if (last_only)
+		x = fnn_rows(tape, x, batch->last, batch->sequences.count);
+	return x;
+}
+
+const FmoeExpertClass fmoe_gru4rec_class = {
+	.name = "gru4rec",
+	.summary = "gated recurrent units over the history",
+	.declare = declare,
+	.encode = encode
+};
