@@ -38,6 +38,12 @@
 #define FNN_INLINE static inline __attribute__((always_inline))
 
 #ifdef FNN_DOUBLE
+#define fnn_sqrt sqrt
+#else
+#define fnn_sqrt sqrtf
+#endif
+
+#ifdef FNN_DOUBLE
 
 FNN_INLINE fnn_real
 fnn_exp(fnn_real x)
