@@ -1,0 +1,337 @@
+# lib.sh - what scripts/test, scripts/demo and bench/* share.  Sourced by bash.
+#
+# A program that sources this file works in a directory of its own that is
+# removed when it ends, however it ends:
+#
+#   $work/source     a copy of the tree, so that the tree itself stays clean
+#   $work/server     a private PostgreSQL: the installed binaries copied, share/
+#                    and lib/ as symbolic links, and fmoe installed into it.
+#                    PostgreSQL finds share/ and lib/ relative to its binaries,
+#                    so the installed PostgreSQL never sees this fmoe.
+#   $work/data       a cluster that listens on a socket in $work only
+#
+# Nothing but apt and the removal runs as root: PostgreSQL refuses to, so under
+# root all the rest runs as the user postgres, that Debian's packages make.
+
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+program=${0##*/}
+work=
+job=
+user=
+cluster_setting_file=
+apt_updated=
+missing=()
+
+say()
+{
+	printf '==> %s\n' "$*"
+}
+
+die()
+{
+	printf '%s: %s\n' "$program" "$*" >&2
+	exit 1
+}
+
+# ---------------------------------------------------------------- ending
+
+stop_servers()
+{
+	local pid_file pid
+
+	while IFS= read -r pid_file; do
+		pid=$(head -n 1 "$pid_file" 2>/dev/null) || continue
+		# the file of a server that was killed may name a process that is not ours
+		[[ $pid =~ ^[0-9]+$ && $(readlink "/proc/$pid/cwd") == "${pid_file%/*}" ]] || continue
+		kill -QUIT "$pid" 2>/dev/null || continue
+		for _ in {1..100}; do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.1
+		done
+	done < <(find "$work" -name postmaster.pid -type f 2>/dev/null)
+}
+
+clean_up()
+{
+	local status=$?
+
+	trap '' INT TERM HUP
+	set +e
+	if [[ -n $job ]]; then
+		kill -TERM -- "-$job" 2>/dev/null
+		for _ in {1..50}; do
+			kill -0 -- "-$job" 2>/dev/null || break
+			sleep 0.1
+		done
+		kill -KILL -- "-$job" 2>/dev/null
+	fi
+	[[ -n $cluster_setting_file ]] && rm -f "$cluster_setting_file"
+	if [[ -n $work && -d $work ]]; then
+		stop_servers
+		if [[ -n ${FMOE_KEEP:-} ]]; then
+			say "kept $work"
+		else
+			rm -rf "$work"
+		fi
+	fi
+	exit "$status"
+}
+
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# ---------------------------------------------------------------- packages
+
+# want PACKAGE COMMAND...: the package is missing unless the command succeeds
+want()
+{
+	local package=$1
+
+	shift
+	"$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has_command()
+{
+	# pg_bsd_indent and others may be in a directory that only a login shell has
+	PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin command -v "$1"
+}
+
+has_header()
+{
+	local found
+
+	found=$(compgen -G "/usr/include/$1" || compgen -G "/usr/include/*/$1" || compgen -G "/usr/local/include/$1")
+	[[ -n $found ]]
+}
+
+# The PostgreSQL that pg_config names; before there is one, the one Debian would install.
+pg_config_program()
+{
+	printf '%s\n' "${PG_CONFIG:-pg_config}"
+}
+
+pg_of()
+{
+	"$(pg_config_program)" "--$1"
+}
+
+pg_major()
+{
+	local version
+
+	if version=$(pg_of version 2>/dev/null); then
+		sed -E 's/^PostgreSQL ([0-9]+).*/\1/' <<<"$version"
+	elif version=$(apt-cache depends postgresql 2>/dev/null | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p' | head -n 1); [[ -n $version ]]; then
+		printf '%s\n' "$version"
+	else
+		printf '15\n'
+	fi
+}
+
+has_server()
+{
+	[[ -x $(pg_of bindir)/postgres && -x $(pg_of bindir)/initdb ]]
+}
+
+has_server_headers()
+{
+	[[ -f $(pg_of includedir-server)/postgres.h && -f $(pg_of pgxs) ]]
+}
+
+want_build()
+{
+	local major
+
+	# without a pg_config, apt has to be asked which PostgreSQL there is
+	has_command "$(pg_config_program)" >/dev/null || update_apt
+	major=$(pg_major)
+	want make has_command make
+	want gcc has_command gcc
+	want libc6-dev has_header stdio.h
+	want libopenblas-dev has_header cblas.h
+	want "postgresql-$major" has_server
+	want "postgresql-server-dev-$major" has_server_headers
+}
+
+apt_get()
+{
+	DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
+		-o Dpkg::Options::=--force-confold "$@" </dev/null
+}
+
+# Once, and only when something is missing.  Offline, what apt already knows has to do.
+update_apt()
+{
+	((EUID == 0)) && [[ -z $apt_updated ]] && has_command apt-get >/dev/null || return 0
+	apt_updated=yes
+	say "asking apt for its package lists"
+	apt_get update >"$work/apt-update.log" 2>&1 || grep -E '^(E|W|Err)' "$work/apt-update.log" >&2 || true
+}
+
+# Debian's server package makes and starts a cluster when it is installed; ours shall not.
+no_main_cluster()
+{
+	local directory=/etc/postgresql-common/createcluster.d
+
+	[[ " $* " == *" postgresql-"[0-9]* ]] || return 0
+	mkdir -p "$directory"
+	cluster_setting_file=$directory/fmoe-no-main-cluster.conf
+	printf 'create_main_cluster = false\n' >"$cluster_setting_file"
+}
+
+# Installs what is in missing; with "optional", failing is the caller's business.
+install_missing()
+{
+	local log status=0
+
+	((${#missing[@]})) || return 0
+	mapfile -t missing < <(printf "%s\n" "${missing[@]}" | sort -u)
+	if ((EUID != 0)); then
+		[[ ${1:-} == optional ]] && return 1
+		die "these Debian packages are missing; install them as root and run this again:
+  apt-get install --no-install-recommends ${missing[*]}"
+	fi
+	has_command apt-get >/dev/null || die "these packages are missing, and there is no apt-get to install them: ${missing[*]}"
+	say "installing ${missing[*]}"
+	log=$work/apt.log
+	update_apt
+	no_main_cluster "${missing[@]}"
+	apt_get install --no-install-recommends "${missing[@]}" >>"$log" 2>&1 &
+	wait_with_dots $! "$log" || status=$?
+	[[ -n $cluster_setting_file ]] && rm -f "$cluster_setting_file"
+	cluster_setting_file=
+	if ((status != 0)); then
+		grep -E '^(E|W):' "$log" >&2 || tail -n 20 "$log" >&2
+		[[ ${1:-} == optional ]] && return 1
+		die "apt-get could not install ${missing[*]}"
+	fi
+	missing=()
+}
+
+# Says every few seconds how far apt has come.
+wait_with_dots()
+{
+	local pid=$1 log=$2 seconds=0
+
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 1
+		if ((++seconds % 15 == 0)); then
+			printf '    %d s: %s\n' "$seconds" "$(tail -n 1 "$log" | cut -c1-90)"
+		fi
+	done
+	wait "$pid"
+}
+
+# ---------------------------------------------------------------- running
+
+begin_work()
+{
+	work=$(mktemp -d "${TMPDIR:-/tmp}/fmoe.XXXXXX")
+	work=$(cd "$work" && pwd -P)
+	mkdir "$work/tmp"
+}
+
+# After the packages: the user that everything runs as, and the environment.
+begin_user()
+{
+	user=$(id -un)
+	if ((EUID == 0)); then
+		user=postgres
+		id "$user" >/dev/null 2>&1 || die "there is no user $user to run PostgreSQL as"
+		chown "$user:" "$work" "$work/tmp"
+	fi
+	pg_bin=$(pg_of bindir)
+	pg_share=$(pg_of sharedir)
+	pg_lib=$(pg_of pkglibdir)
+	pg_pgxs=$(pg_of pgxs)
+	server=${FMOE_SERVER:-$work/server}
+	jobs=$(nproc 2>/dev/null || echo 2)
+}
+
+# with_user VARIABLE=VALUE... COMMAND...: as the user, in a clean environment
+with_user()
+{
+	local environment=(
+		"PATH=$server$pg_bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" "HOME=$work" "TMPDIR=$work/tmp"
+		"USER=$user" "LOGNAME=$user" "LC_ALL=C.UTF-8" "TERM=${TERM:-dumb}"
+		"PGHOST=$work" "PGPORT=5432" "PGUSER=postgres" "PGDATABASE=postgres" "PGOPTIONS="
+	)
+
+	if ((EUID == 0)); then
+		setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups env -i "${environment[@]}" "$@"
+	else
+		env -i "${environment[@]}" "$@"
+	fi
+}
+
+# run COMMAND...: with_user, as a process group that clean_up can end
+run()
+{
+	local status=0
+
+	set -m
+	with_user "$@" </dev/null &
+	job=$!
+	set +m
+	wait "$job" || status=$?
+	job=
+	return "$status"
+}
+
+# ---------------------------------------------------------------- building
+
+copy_source()
+{
+	mkdir "$work/source"
+	tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' -cf - . | tar -C "$work/source" -xf -
+	((EUID == 0)) && chown -R "$user:" "$work/source"
+	chmod -R u+w "$work/source"
+}
+
+# build_server [MAKE ARGUMENT...]: the private PostgreSQL with fmoe in it
+build_server()
+{
+	local make=(make -C "$work/source" -s -j"$jobs" "PG_CONFIG=$(command -v "$(pg_config_program)")" "$@")
+
+	run "${make[@]}" || return 1
+	run mkdir -p "$server$pg_bin" "$server$pg_share" "$server$pg_lib" || return 1
+	run cp -R "$pg_bin/." "$server$pg_bin/" || return 1
+	run cp -as "$pg_share/." "$server$pg_share/" || return 1
+	[[ $pg_lib/ == "$pg_bin/"* ]] || run cp -as "$pg_lib/." "$server$pg_lib/" || return 1
+	run find "$server" '(' -name 'fmoe*.sql' -o -name fmoe.control -o -name 'fmoe.so' ')' -delete || return 1
+	run "${make[@]}" install "DESTDIR=$server"
+}
+
+# Builds unless another program of ours did already and says where.
+provide_server()
+{
+	[[ -n ${FMOE_SERVER:-} ]] && return 0
+	say "building fmoe for PostgreSQL $(pg_major)"
+	copy_source
+	build_server "$@" >"$work/build.log" 2>&1 && return 0
+	cat "$work/build.log" >&2
+	die "the build failed"
+}
+
+# ---------------------------------------------------------------- the cluster
+
+start_cluster()
+{
+	say "starting a throwaway cluster in $work"
+	run initdb -D "$work/data" -U postgres -A trust --no-locale -E UTF8 -N >"$work/initdb.log" 2>&1 ||
+		{ cat "$work/initdb.log" >&2; die "initdb failed"; }
+	with_user tee -a "$work/data/postgresql.conf" >/dev/null <<-CONF
+		listen_addresses = ''
+		unix_socket_directories = '$work'
+		fsync = off
+		max_wal_size = 4GB
+		shared_buffers = 256MB
+	CONF
+	run pg_ctl -D "$work/data" -w -t 60 -l "$work/server.log" start >/dev/null ||
+		{ cat "$work/server.log" >&2; die "PostgreSQL did not start"; }
+}
