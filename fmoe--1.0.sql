@@ -235,7 +235,7 @@ COMMENT ON FUNCTION fmoe_recommend_next(anyarray, integer, text, boolean, anyarr
 
 CREATE FUNCTION fmoe_score(user_id "any", items anyarray, domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real)
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION fmoe_score("any", anyarray, text, timestamptz)
 	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';

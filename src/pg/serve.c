@@ -1,0 +1,527 @@
+/*
+ * serve.c
+ *	  What every call that answers from a model shares.
+ *
+ * A call site (one place in one running statement) keeps an FmoeServing in
+ * fn_extra.  What it looked up is good as long as nothing can have changed:
+ * the same user, settings, transaction and snapshot.  Two snapshots of one
+ * backend with equal xmin, xmax, counts of running transactions and command
+ * id see the same rows, because any transaction that ends between them either
+ * raises xmax or shortens a list.  So `SELECT ... FROM users, LATERAL
+ * fmoe_recommend(...)` resolves its domain once, and a function that deploys
+ * and recommends in turn always sees what it deployed.
+ *
+ * Rows are given out one a call (value-per-call): the set works in FROM, in
+ * LATERAL and in the select list, where it then costs no tuplestore.  Ids are
+ * made when their row is due, so a LIMIT costs only what it takes.  fn_extra
+ * being taken, the bookkeeping that funcapi.h's macros do is done here.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "serve.h"
+
+#define DEFAULT_K 10
+#define POLL_EVERY 4096			/* ids converted between two polls */
+
+FmoeServing *
+fmoe_serving(FunctionCallInfo fcinfo)
+{
+	FmoeServing *serving = fcinfo->flinfo->fn_extra;
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext context;
+	MemoryContext old;
+
+	if (fcinfo->flinfo->fn_retset &&
+		(result == NULL || !IsA(result, ReturnSetInfo) || (result->allowedModes & SFRM_ValuePerCall) == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (serving != NULL)
+		return serving;
+
+	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "fmoe serving", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	serving = palloc0(sizeof(FmoeServing));
+	serving->context = context;
+	serving->call = AllocSetContextCreate(context, "fmoe serving call", ALLOCSET_DEFAULT_SIZES);
+	serving->resolved = AllocSetContextCreate(context, "fmoe serving domain", ALLOCSET_SMALL_SIZES);
+	serving->arena = fmoe_arena(context, fmoe_max_memory_kb);
+	serving->start = fnn_arena_mark(serving->arena);
+	MemoryContextSwitchTo(old);
+	fcinfo->flinfo->fn_extra = serving;
+	return serving;
+}
+
+void
+fmoe_serving_begin(FmoeServing *serving)
+{
+	CHECK_FOR_INTERRUPTS();
+	MemoryContextReset(serving->call);
+	fnn_arena_reset(serving->arena, serving->start);
+	serving->count = 0;
+	serving->next = 0;
+}
+
+/* ---------------------------------------------------------------- domain and version */
+
+static FmoeStatement newest_version = {
+	.sql = "SELECT e.expert_id FROM fmoe.expert e"
+	" WHERE e.domain_id OPERATOR(pg_catalog.=) $1 AND e.complete"
+	" ORDER BY e.version DESC LIMIT 1",
+	.nargs = 1,
+	.types = {INT8OID}
+};
+
+static FmoeMoment
+this_moment(void)
+{
+	FmoeMoment	moment = {0};
+	Snapshot	snapshot;
+
+	if (!ActiveSnapshotSet())
+		return moment;
+	snapshot = GetActiveSnapshot();
+	moment.valid = true;
+	moment.user = GetUserId();
+	moment.transaction = MyProc->lxid;
+	moment.subtransaction = GetCurrentSubTransactionId();
+	moment.xmin = snapshot->xmin;
+	moment.xmax = snapshot->xmax;
+	moment.xcnt = snapshot->xcnt;
+	moment.subxcnt = snapshot->subxcnt;
+	moment.command = snapshot->curcid;
+	return moment;
+}
+
+static bool
+same_moment(const FmoeMoment *a, const FmoeMoment *b)
+{
+	return a->valid && b->valid && a->user == b->user &&
+		a->transaction == b->transaction && a->subtransaction == b->subtransaction &&
+		a->xmin == b->xmin && a->xmax == b->xmax && a->xcnt == b->xcnt &&
+		a->subxcnt == b->subxcnt && a->command == b->command;
+}
+
+static bool
+same_name(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* The newest version whose count experts can serve while nothing is live; 0: none. */
+static int64
+newest_expert(int64 domain_id)
+{
+	Datum		value = Int64GetDatum(domain_id);
+	int64		expert_id = 0;
+	FmoeOwn		own;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&newest_version, &value, NULL, true, 1);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+
+		expert_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	fmoe_own_end(&own);
+	return expert_id;
+}
+
+/* NDCG@10 of an expert on the validation events, as training wrote it down; NaN: it did not. */
+static double
+validation_metric(Jsonb *metrics, const char *expert)
+{
+	JsonbValue	buffer;
+	JsonbValue *value;
+
+	if (metrics == NULL || !JB_ROOT_IS_OBJECT(metrics))
+		return NAN;
+	value = getKeyJsonValueFromContainer(&metrics->root, expert, strlen(expert), &buffer);
+	if (value == NULL || value->type != jbvNumeric)
+		return NAN;
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
+}
+
+/* Transitions, unless popularity was better on the validation events. */
+static FmoeExpertSlot
+better_count_expert(const FmoeVersion *version)
+{
+	double		popularity = validation_metric(version->metrics, "popularity");
+	double		markov = validation_metric(version->metrics, "markov");
+
+	return popularity > markov ? FMOE_POPULARITY : FMOE_MARKOV;
+}
+
+static void
+resolve_again(FunctionCallInfo fcinfo, FmoeServing *serving, int argument, const char *asked)
+{
+	MemoryContext old;
+
+	serving->moment.valid = false;
+	MemoryContextReset(serving->resolved);
+	old = MemoryContextSwitchTo(serving->resolved);
+	serving->asked = asked ? pstrdup(asked) : NULL;
+	serving->setting = fmoe_domain_setting ? pstrdup(fmoe_domain_setting) : NULL;
+	serving->domain = fmoe_domain_argument(fcinfo, argument, FMOE_USE);
+	serving->expert_id = fmoe_live_expert(serving->domain->id);
+	serving->live = serving->expert_id != 0;
+	if (!serving->live)
+		serving->expert_id = newest_expert(serving->domain->id);
+	MemoryContextSwitchTo(old);
+
+	if (serving->expert_id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no version that can answer", serving->domain->name),
+				 errhint("Train one with CALL fmoe_train('%s').", serving->domain->name)));
+}
+
+void
+fmoe_serving_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
+{
+	FmoeMoment	now = this_moment();
+	char	   *asked = NULL;
+	MemoryContext old = MemoryContextSwitchTo(serving->call);
+
+	if (!PG_ARGISNULL(argument))
+		asked = text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	MemoryContextSwitchTo(old);
+
+	if (!same_moment(&now, &serving->moment) || !same_name(asked, serving->asked) ||
+		!same_name(fmoe_domain_setting, serving->setting))
+	{
+		resolve_again(fcinfo, serving, argument, asked);
+		serving->loaded = fmoe_load(serving->domain, serving->expert_id);
+		serving->fallback = better_count_expert(serving->loaded->version);
+		serving->moment = now;
+	}
+	else
+		serving->loaded = fmoe_load(serving->domain, serving->expert_id);
+}
+
+/* ---------------------------------------------------------------- ids and histories */
+
+Oid
+fmoe_argument_type(FunctionCallInfo fcinfo, int argument)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, argument);
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDETERMINATE_DATATYPE),
+				 errmsg("could not determine the data type of an id"),
+				 errhint("Cast it to the type of the domain's column.")));
+	return type;
+}
+
+static FmoeConverter *
+id_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to)
+{
+	FmoeIdConverter *known = &serving->converter[source];
+
+	if (known->converter == NULL || known->from != from || known->to != to)
+	{
+		MemoryContext old = MemoryContextSwitchTo(serving->context);
+
+		known->converter = NULL;
+		known->converter = fmoe_converter(from, to);
+		known->from = from;
+		known->to = to;
+		MemoryContextSwitchTo(old);
+	}
+	return known->converter;
+}
+
+Datum
+fmoe_serving_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id)
+{
+	FmoeConverter *converter = id_converter(serving, source, from, to);
+	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	Datum		result = fmoe_convert(converter, id);
+
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+FmoeItems *
+fmoe_serving_array(FmoeServing *serving, FmoeIdSource source, Datum array,
+				   Oid item_type, const FmoeVocabulary *vocabulary)
+{
+	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	ArrayType  *ids = DatumGetArrayTypeP(array);
+	FmoeItems  *items = palloc0(sizeof(FmoeItems));
+	FmoeConverter *converter = id_converter(serving, source, ARR_ELEMTYPE(ids), item_type);
+	int16		length;
+	bool		by_value;
+	char		alignment;
+	Datum	   *element;
+	bool	   *element_null;
+	int			n;
+
+	get_typlenbyvalalign(ARR_ELEMTYPE(ids), &length, &by_value, &alignment);
+	deconstruct_array(ids, ARR_ELEMTYPE(ids), length, by_value, alignment, &element, &element_null, &n);
+	items->item = palloc(Max(n, 1) * sizeof(int32));
+	for (int i = 0; i < n; i++)
+	{
+		int32		index;
+
+		if (i % POLL_EVERY == POLL_EVERY - 1)
+			CHECK_FOR_INTERRUPTS();
+		if (element_null[i])
+			continue;
+		index = fmoe_vocabulary_find(vocabulary, fmoe_convert(converter, element[i]));
+		if (index >= 0)
+			items->item[items->count++] = index;
+	}
+	MemoryContextSwitchTo(old);
+	return items;
+}
+
+/* Seconds of an as_of argument: NaN without one, or at infinity; -infinity before all time. */
+static double
+as_of_seconds(FunctionCallInfo fcinfo, int argument)
+{
+	TimestampTz moment;
+
+	if (argument < 0 || PG_ARGISNULL(argument))
+		return NAN;
+	moment = PG_GETARG_TIMESTAMPTZ(argument);
+	if (TIMESTAMP_IS_NOEND(moment))
+		return NAN;
+	if (TIMESTAMP_IS_NOBEGIN(moment))
+		return -INFINITY;
+	return fmoe_seconds(TIMESTAMPTZOID, TimestampTzGetDatum(moment));
+}
+
+FmoeItems *
+fmoe_serving_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_argument, int as_of_argument)
+{
+	const FmoeDomain *domain = serving->domain;
+	Datum		user = fmoe_serving_id(serving, FMOE_ID_USER, fmoe_argument_type(fcinfo, user_argument),
+									   domain->user_type, PG_GETARG_DATUM(user_argument));
+	double		as_of = as_of_seconds(fcinfo, as_of_argument);
+	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	FmoeItems  *items = palloc0(sizeof(FmoeItems));
+	FmoeHistory *history;
+
+	if (as_of != -INFINITY)
+	{
+		history = fmoe_read_history(domain, user, as_of);
+		items->item = palloc_extended(Max(history->count, 1) * sizeof(int32), MCXT_ALLOC_HUGE);
+		items->time = palloc_extended(Max(history->count, 1) * sizeof(double), MCXT_ALLOC_HUGE);
+		for (int64 i = 0; i < history->count; i++)
+		{
+			int32		index = fmoe_vocabulary_find(serving->loaded->vocabulary, history->item[i]);
+
+			if (index < 0)
+				continue;
+			items->item[items->count] = index;
+			items->time[items->count++] = history->time[i];
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return items;
+}
+
+int32
+fmoe_serving_k(FunctionCallInfo fcinfo, int argument)
+{
+	int32		k = PG_ARGISNULL(argument) ? DEFAULT_K : PG_GETARG_INT32(argument);
+
+	if (k < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must be at least 1")));
+	return k;
+}
+
+/* ---------------------------------------------------------------- scores and ranking */
+
+FmoeExpertSlot
+fmoe_serving_slot(const FmoeServing *serving, const FmoeItems *history)
+{
+	if (history->count == 0)
+		return FMOE_POPULARITY;
+	return serving->live ? FMOE_MAIN : serving->fallback;
+}
+
+FmoeBatch *
+fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
+{
+	int64		begin = 0;
+	int64		end = history->count;
+
+	return fmoe_batch(serving->arena, history->item, history->time, 1, &begin, &end, max_length);
+}
+
+fnn_real *
+fmoe_serving_scores(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot, const FmoeItems *history)
+{
+	fnn_real   *score = fnn_alloc_reals(serving->arena, 1, model->n_items);
+	FnnMark		mark = fnn_arena_mark(serving->arena);
+
+	fmoe_score(model, slot, serving->arena,
+			   fmoe_serving_batch(serving, history, model->config.max_length), score);
+	fnn_arena_reset(serving->arena, mark);
+	return score;
+}
+
+/* Items out of the running get NaN, which never enters a ranking. */
+static void
+leave_out(fnn_real *score, const FmoeItems *items)
+{
+	if (items == NULL)
+		return;
+	for (int64 i = 0; i < items->count; i++)
+		score[items->item[i]] = NAN;
+}
+
+/* Offers the candidates only; one that is offered becomes NaN, so a repeated one is offered once. */
+static void
+offer_candidates(FnnTopk *best, fnn_real *score, const FmoeItems *candidates)
+{
+	for (int64 i = 0; i < candidates->count; i++)
+	{
+		int32		item = candidates->item[i];
+
+		fnn_topk_offer(best, item, 1, &score[item]);
+		score[item] = NAN;
+	}
+}
+
+FnnTopk *
+fmoe_serving_rank(FmoeServing *serving, fnn_real *score, int32 n_items, const FmoeFilter *filter, int32 k)
+{
+	FnnTopk    *best = fnn_alloc(serving->arena, sizeof(FnnTopk));
+	int32		capacity = Min(k, n_items);
+
+	if (filter->candidates != NULL)
+		capacity = Min(capacity, filter->candidates->count);
+	capacity = Max(capacity, 1);
+	fnn_topk_init(best, capacity, fnn_alloc(serving->arena, capacity * sizeof(int32)),
+				  fnn_alloc_reals(serving->arena, 1, capacity));
+
+	leave_out(score, filter->seen);
+	leave_out(score, filter->exclude);
+	if (filter->candidates != NULL)
+		offer_candidates(best, score, filter->candidates);
+	else
+		fnn_topk_offer(best, 0, n_items, score);
+	fnn_topk_sort(best);
+
+	if (!fnn_all_finite(best->score, best->count))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("the version's scores are not finite"),
+				 errhint("Deploy another version.")));
+	return best;
+}
+
+/* ---------------------------------------------------------------- rows */
+
+/* The query stopped asking before the last row. */
+static void
+rows_abandoned(Datum serving)
+{
+	((FmoeServing *) DatumGetPointer(serving))->active = false;
+}
+
+static void
+rows_begin(FunctionCallInfo fcinfo, FmoeServing *serving)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	if (serving->desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(serving->context);
+		TupleDesc	desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		serving->desc = BlessTupleDesc(desc);
+		MemoryContextSwitchTo(old);
+	}
+	RegisterExprContextCallback(result->econtext, rows_abandoned, PointerGetDatum(serving));
+	serving->active = true;
+	serving->next = 0;
+}
+
+void
+fmoe_serving_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
+					Oid item_type, const FnnTopk *best, const char *source)
+{
+	MemoryContext old;
+
+	rows_begin(fcinfo, serving);
+	serving->vocabulary = vocabulary;
+	serving->to_result = id_converter(serving, FMOE_ID_RESULT, item_type,
+									  TupleDescAttr(serving->desc, 0)->atttypid);
+	serving->count = best->count;
+	serving->item = best->item;
+	serving->score = best->score;
+	old = MemoryContextSwitchTo(serving->call);
+	serving->source = source ? CStringGetTextDatum(source) : (Datum) 0;
+	MemoryContextSwitchTo(old);
+}
+
+void
+fmoe_serving_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 count,
+						const Datum *id, const bool *id_null, const fnn_real *score)
+{
+	rows_begin(fcinfo, serving);
+	serving->vocabulary = NULL;
+	serving->count = count;
+	serving->id = id;
+	serving->id_null = id_null;
+	serving->score = score;
+	serving->source = (Datum) 0;
+}
+
+Datum
+fmoe_serving_next(FunctionCallInfo fcinfo, FmoeServing *serving)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int64		row = serving->next++;
+	Datum		values[3] = {0};
+	bool		nulls[3] = {false};
+
+	if (!serving->active || row >= serving->count)
+	{
+		if (serving->active)
+			UnregisterExprContextCallback(result->econtext, rows_abandoned, PointerGetDatum(serving));
+		serving->active = false;
+		result->isDone = ExprEndResult;
+		PG_RETURN_NULL();
+	}
+
+	Assert(serving->desc->natts == (serving->source ? 3 : 2));
+	if (serving->vocabulary != NULL)
+		values[0] = fmoe_convert(serving->to_result, fmoe_vocabulary_id(serving->vocabulary, serving->item[row]));
+	else
+	{
+		values[0] = serving->id[row];
+		nulls[0] = serving->id_null[row];
+	}
+	values[1] = Float4GetDatum(serving->score[row]);
+	nulls[1] = isnan(serving->score[row]);
+	values[2] = serving->source;
+
+	result->isDone = ExprMultipleResult;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(serving->desc, values, nulls)));
+}
