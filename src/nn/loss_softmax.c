@@ -1,0 +1,367 @@
+/*
+ * loss_softmax.c
+ *	  Linear + softmax + cross-entropy over a whole table, fused.
+ *
+ * With n rows, v items and width d the three products (logits, gradient of
+ * the rows, gradient of the table) cost 6 n v d operations; everything else
+ * here is arranged so that little more than those is paid.
+ *
+ * Rows that count are taken in blocks of at most ROWS, and for each the table
+ * is walked once in blocks of ITEMS.  A tile of logits lies as [item, row]:
+ * rows run along the lanes, so maximum and sum of a row are vertical, and all
+ * three products read the tile in place.
+ *
+ * First walk.  For item block b, with m the largest logit of a row so far:
+ *		tile = exp(logits - m), sum += tile, acc += tileᵀ E
+ * When m rises, sum and acc of that row are scaled down once; that happens in
+ * the first few blocks only.  exp is evaluated once an element.  The tiles and
+ * each block's m are kept: rows x v numbers.
+ *
+ * Now sum is complete, and the probabilities of block b are tile * s with
+ * s = exp(m_b - log-sum-exp), a number a row.  So
+ *		gradient of the row	   (acc / sum) - e_target
+ *		gradient of block b	   tile (s * h), minus h at the targets
+ * where the small matrix s * h [rows, d] changes only with m_b: the second walk
+ * is one product a block.
+ *
+ * Kept tiles are only good while they are near.  For tables so large that they
+ * would not stay in the last-level cache (TILES_MAX), the second walk makes
+ * them again, for 8 n v d operations in all.
+ */
+#include <math.h>
+
+#include "product.h"
+#include "tape_private.h"
+
+#define ROWS		128
+#define ITEMS		128
+#define TILES_MAX	(4 * 1024 * 1024)	/* reals */
+
+/* Working memory of one block of rows; rows padded to lanes. */
+typedef struct Block
+{
+	FnnProduct	product;
+	int64_t		items;			/* rows of the table */
+	int64_t		width;			/* d */
+	int64_t		padded;			/* d in whole vectors */
+	int64_t		rows;			/* that count in this block */
+	int64_t		lanes;			/* rows in whole vectors */
+	bool		kept;			/* tiles of all item blocks, or of one */
+	const int32_t *row;			/* [rows] of hidden and target */
+	fnn_real   *across;			/* [d, lanes] hidden rows, transposed */
+	fnn_real   *scaled;			/* [rows, padded] s * h */
+	fnn_real   *acc;			/* [rows, padded] */
+	fnn_real   *tile;			/* [items or ITEMS, lanes] */
+	fnn_real   *max;			/* [blocks, lanes] largest logit up to a block; [1, lanes] unless kept */
+	fnn_real   *factor;			/* [lanes] */
+	fnn_real   *sum;			/* [lanes] of one tile */
+	double	   *total;			/* [lanes] */
+	double	   *lse;			/* [rows] log-sum-exp */
+	fnn_real   *wide;			/* [ITEMS, padded] a block of the table or of its gradient */
+} Block;
+
+static FNN_CLONES void
+columns_max(int64_t items, int64_t lanes, const fnn_real *restrict tile, fnn_real *restrict max)
+{
+	for (int64_t i = 0; i < items; i++)
+	{
+		FNN_SIMD
+		for (int64_t r = 0; r < lanes; r++)
+			max[r] = tile[i * lanes + r] > max[r] ? tile[i * lanes + r] : max[r];
+	}
+}
+
+/* tile = exp(tile - shift), sum[r] of it */
+static FNN_CLONES void
+columns_exp(int64_t items, int64_t lanes, fnn_real *restrict tile,
+			const fnn_real *restrict shift, fnn_real *restrict sum)
+{
+	for (int64_t r = 0; r < lanes; r++)
+		sum[r] = 0;
+	for (int64_t i = 0; i < items; i++)
+	{
+		FNN_SIMD
+		for (int64_t r = 0; r < lanes; r++)
+		{
+			fnn_real	e = fnn_exp(tile[i * lanes + r] - shift[r]);
+
+			tile[i * lanes + r] = e;
+			sum[r] += e;
+		}
+	}
+}
+
+static FNN_CLONES void
+add_scaled(int64_t n, fnn_real scale, const fnn_real *x, fnn_real *y)
+{
+	FNN_SIMD
+	for (int64_t i = 0; i < n; i++)
+		y[i] += scale * x[i];
+}
+
+static FNN_CLONES double
+dot(int64_t n, const fnn_real *x, const fnn_real *y)
+{
+	fnn_real	sum = 0;
+
+	FNN_SIMD_SUM(sum)
+	for (int64_t i = 0; i < n; i++)
+		sum += x[i] * y[i];
+	return sum;
+}
+
+/* Items first .. first + n - 1 of the table with rows of whole vectors; ld: their distance. */
+static const fnn_real *
+table_block(const Block *block, const FnnTensor *table, int64_t first, int64_t n, int64_t *ld)
+{
+	const fnn_real *in = table->value + first * block->width;
+
+	*ld = block->padded;
+	if (block->padded == block->width)
+		return in;
+	fnn_widen(n, block->width, in, block->width, block->padded, block->wide);
+	return block->wide;
+}
+
+static void
+logits(const Block *block, const FnnTensor *table, int64_t first, int64_t n, fnn_real *tile)
+{
+	block->product(n, block->lanes, block->width, table->value + first * block->width, block->width, 1,
+				   block->across, block->lanes, false, tile, block->lanes);
+}
+
+/* The largest logits rose from previous to max: what was summed so far shrinks. */
+static void
+rescale(Block *block, const fnn_real *previous, const fnn_real *max, bool with_acc)
+{
+	for (int64_t r = 0; r < block->rows; r++)
+	{
+		double		factor;
+
+		if (!(max[r] > previous[r]))
+			continue;
+		factor = exp((double) previous[r] - (double) max[r]);
+		block->total[r] *= factor;
+		if (with_acc)
+			for (int64_t c = 0; c < block->padded; c++)
+				block->acc[r * block->padded + c] *= (fnn_real) factor;
+	}
+}
+
+static void
+first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_acc)
+{
+	int64_t		lanes = block->lanes;
+	fnn_real   *max = block->max;
+
+	for (int64_t r = 0; r < lanes; r++)
+	{
+		max[r] = -INFINITY;
+		block->total[r] = 0;
+	}
+	if (with_acc)
+		memset(block->acc, 0, (size_t) (block->rows * block->padded) * sizeof(fnn_real));
+
+	for (int64_t first = 0; first < block->items; first += ITEMS)
+	{
+		int64_t		n = block->items - first < ITEMS ? block->items - first : ITEMS;
+		fnn_real   *tile = block->tile + (block->kept ? first * lanes : 0);
+
+		fnn_poll(host);
+		logits(block, table, first, n, tile);
+		if (block->kept && first > 0)
+			memcpy(max + lanes, max, (size_t) lanes * sizeof(fnn_real));
+		if (block->kept && first > 0)
+			max += lanes;
+		memcpy(block->factor, max, (size_t) lanes * sizeof(fnn_real));
+		columns_max(n, lanes, tile, max);
+		if (memcmp(block->factor, max, (size_t) lanes * sizeof(fnn_real)) != 0)
+			rescale(block, block->factor, max, with_acc);
+		columns_exp(n, lanes, tile, max, block->sum);
+		for (int64_t r = 0; r < lanes; r++)
+			block->total[r] += block->sum[r];
+		if (with_acc)
+		{
+			int64_t		ld;
+			const fnn_real *e = table_block(block, table, first, n, &ld);
+
+			block->product(block->rows, block->padded, n, tile, 1, lanes,
+						   e, ld, true, block->acc, block->padded);
+		}
+	}
+	for (int64_t r = 0; r < block->rows; r++)
+		block->lse[r] = (double) max[r] + log(block->total[r]);
+}
+
+/* scaled = weight * exp(shift - lse) * h: with tile = exp(logits - shift), tile scaled is the table's gradient. */
+static void
+scale_rows(Block *block, const FnnTensor *hidden, const fnn_real *shift, double weight)
+{
+	int64_t		d = block->width;
+
+	for (int64_t r = 0; r < block->rows; r++)
+	{
+		const fnn_real *h = hidden->value + block->row[r] * d;
+		double		factor = exp((double) shift[r] - block->lse[r]);
+		fnn_real   *out = block->scaled + r * block->padded;
+
+		/* below this a product with it could be denormal, which is slow and adds nothing */
+		if (factor < 1e-30)
+			factor = 0;
+		for (int64_t c = 0; c < d; c++)
+			out[c] = (fnn_real) (weight * factor) * h[c];
+		for (int64_t c = d; c < block->padded; c++)
+			out[c] = 0;
+	}
+}
+
+static void
+add_table_gradient(const FnnHost *host, Block *block, FnnTensor *table, int64_t first, int64_t n,
+				   const fnn_real *tile)
+{
+	if (table->grad != NULL && block->padded == block->width)
+	{
+		block->product(n, block->padded, block->rows, tile, block->lanes, 1,
+					   block->scaled, block->padded, true,
+					   table->grad + first * block->width, block->width);
+		return;
+	}
+	block->product(n, block->padded, block->rows, tile, block->lanes, 1,
+				   block->scaled, block->padded, false, block->wide, block->padded);
+	for (int64_t i = 0; i < n; i++)
+		add_scaled(block->width, 1, block->wide + i * block->padded, fnn_grad_row(host, table, first + i));
+}
+
+static void
+second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTensor *table, double weight)
+{
+	int64_t		lanes = block->lanes;
+	const fnn_real *max = block->max;
+
+	if (!block->kept)
+	{
+		for (int64_t r = 0; r < lanes; r++)
+			block->factor[r] = r < block->rows ? (fnn_real) block->lse[r] : 0;
+		max = block->factor;
+	}
+	for (int64_t first = 0; first < block->items; first += ITEMS)
+	{
+		int64_t		n = block->items - first < ITEMS ? block->items - first : ITEMS;
+		fnn_real   *tile = block->tile + (block->kept ? first * lanes : 0);
+
+		fnn_poll(host);
+		if (!block->kept)
+		{
+			logits(block, table, first, n, tile);
+			columns_exp(n, lanes, tile, max, block->sum);
+		}
+		else if (first > 0)
+			max += lanes;
+		if (first == 0 ||
+			(block->kept && memcmp(max, max - lanes, (size_t) lanes * sizeof(fnn_real)) != 0))
+			scale_rows(block, hidden, max, weight);
+		add_table_gradient(host, block, table, first, n, tile);
+	}
+}
+
+/* One block of rows: returns their loss, adds the gradients that are wanted. */
+static double
+run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table,
+		  const int32_t *target, double weight, bool record)
+{
+	bool		hidden_grad = record && hidden->grad != NULL;
+	bool		table_grad = record && fnn_has_grad(table);
+	int64_t		d = block->width;
+	double		loss = 0;
+
+	block->lanes = fnn_lanes(block->rows);
+	for (int64_t r = 0; r < block->rows; r++)
+		fnn_transpose(1, d, 1, hidden->value + block->row[r] * d, d, 1, block->across + r, block->lanes);
+	for (int64_t c = 0; c < d; c++)
+		for (int64_t r = block->rows; r < block->lanes; r++)
+			block->across[c * block->lanes + r] = 0;
+
+	first_walk(host, block, table, hidden_grad);
+	if (table_grad)
+		second_walk(host, block, hidden, table, weight);
+	for (int64_t r = 0; r < block->rows; r++)
+	{
+		const fnn_real *h = hidden->value + block->row[r] * d;
+		int64_t		answer = target[block->row[r]];
+		const fnn_real *e = table->value + answer * d;
+
+		loss += block->lse[r] - dot(d, h, e);
+		if (hidden_grad)
+		{
+			fnn_real   *grad = hidden->grad + block->row[r] * d;
+
+			add_scaled(d, (fnn_real) (weight / block->total[r]), block->acc + r * block->padded, grad);
+			add_scaled(d, (fnn_real) -weight, e, grad);
+		}
+		if (table_grad)
+			add_scaled(d, (fnn_real) -weight, h, fnn_grad_row(host, table, answer));
+	}
+	return loss;
+}
+
+static Block *
+make_block(FnnArena *arena, int64_t rows, int64_t items, int64_t width, bool keep)
+{
+	Block	   *block = fnn_zalloc(arena, sizeof(Block));
+	int64_t		blocks = (items + ITEMS - 1) / ITEMS;
+	int64_t		lanes;
+
+	rows = rows < ROWS ? rows : ROWS;
+	lanes = fnn_lanes(rows);
+	block->product = fnn_product_best();
+	block->items = items;
+	block->width = width;
+	block->padded = fnn_lanes(width);
+	block->kept = keep && lanes * items <= TILES_MAX;
+	block->across = fnn_alloc_reals(arena, width, lanes);
+	block->scaled = fnn_alloc_reals(arena, rows, block->padded);
+	block->acc = fnn_alloc_reals(arena, rows, block->padded);
+	block->tile = fnn_alloc_reals(arena, block->kept ? items : ITEMS, lanes);
+	block->max = fnn_alloc_reals(arena, block->kept ? blocks : 1, lanes);
+	block->factor = fnn_alloc_reals(arena, 1, lanes);
+	block->sum = fnn_alloc_reals(arena, 1, lanes);
+	block->total = fnn_alloc(arena, (size_t) lanes * sizeof(double));
+	block->lse = fnn_alloc(arena, (size_t) lanes * sizeof(double));
+	block->wide = fnn_alloc_reals(arena, ITEMS, block->padded);
+	return block;
+}
+
+void
+fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
+				 const int32_t *target, double weight)
+{
+	FnnMark		mark = fnn_arena_mark(tape->arena);
+	int32_t    *row = fnn_alloc(tape->arena, (size_t) hidden->rows * sizeof(int32_t));
+	int64_t		n = 0;
+	Block	   *block;
+	double		loss = 0;
+
+	if (hidden->cols != table->cols)
+		fnn_fail(tape->host, FNN_INVALID, "softmax loss of %lld columns against a table of %lld",
+				 (long long) hidden->cols, (long long) table->cols);
+	for (int64_t i = 0; i < hidden->rows; i++)
+	{
+		if (target[i] < -1 || target[i] >= table->rows)
+			fnn_fail(tape->host, FNN_INVALID, "softmax loss with target %d in a table of %lld rows",
+					 target[i], (long long) table->rows);
+		if (target[i] >= 0)
+			row[n++] = (int32_t) i;
+	}
+	if (n > 0)
+	{
+		block = make_block(tape->arena, n, table->rows, table->cols, tape->record && fnn_has_grad(table));
+		for (int64_t first = 0; first < n; first += ROWS)
+		{
+			block->rows = n - first < ROWS ? n - first : ROWS;
+			block->row = row + first;
+			loss += run_block(tape->host, block, hidden, table, target, weight, tape->record);
+		}
+	}
+	tape->loss += weight * loss;
+	fnn_arena_reset(tape->arena, mark);
+}
