@@ -1,0 +1,519 @@
+/*
+ * operations.c
+ *	  Row-wise operations: linear maps, tables, normalisation, dropout.
+ *
+ * Each is a forward function and the backward it records; backwards add to
+ * their inputs' gradients.  Loops over elements are kernels; what surrounds
+ * them cuts the rows into blocks and polls between.
+ */
+#include "tape_private.h"
+
+#define BLOCK_REALS 1000000		/* elements a kernel is given between two polls */
+
+static inline int64_t
+block_rows(int64_t cols)
+{
+	return BLOCK_REALS / (cols > 0 ? cols : 1) + 1;
+}
+
+static inline int64_t
+least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---------------------------------------------------------------- linear */
+
+/* y[rows, cols] = act(y + bias); before, if not NULL, keeps y + bias for GELU's backward. */
+static FNN_CLONES void
+linear_finish(int64_t rows, int64_t cols, fnn_real *y, const fnn_real *bias,
+			  FnnActivation activation, fnn_real *before)
+{
+	for (int64_t r = 0; r < rows; r++, y += cols)
+	{
+		fnn_real	density;
+
+		if (bias != NULL)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				y[c] += bias[c];
+		if (before != NULL)
+			memcpy(before + r * cols, y, (size_t) cols * sizeof(fnn_real));
+		if (activation == FNN_RELU)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				y[c] = y[c] < 0 ? 0 : y[c];
+		else if (activation == FNN_GELU)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				y[c] *= fnn_normal_cdf(y[c], &density);
+		else if (activation == FNN_SIGMOID)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				y[c] = fnn_sigmoid(y[c]);
+		else if (activation == FNN_TANH)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				y[c] = fnn_tanh(y[c]);
+	}
+}
+
+/* dy becomes the gradient before the activation and is added to dbias, if not NULL. */
+static FNN_CLONES void
+linear_start_back(int64_t rows, int64_t cols, fnn_real *dy, const fnn_real *y, const fnn_real *before,
+				  FnnActivation activation, fnn_real *dbias)
+{
+	for (int64_t r = 0; r < rows; r++, dy += cols, y += cols)
+	{
+		if (activation == FNN_RELU)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				dy[c] = y[c] > 0 ? dy[c] : 0;
+		else if (activation == FNN_GELU)
+		{
+			const fnn_real *z = before + r * cols;
+
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+			{
+				fnn_real	density;
+				fnn_real	below = fnn_normal_cdf(z[c], &density);
+
+				dy[c] *= below + z[c] * density;
+			}
+		}
+		else if (activation == FNN_SIGMOID)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				dy[c] *= y[c] * (1 - y[c]);
+		else if (activation == FNN_TANH)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				dy[c] *= 1 - y[c] * y[c];
+		if (dbias != NULL)
+			FNN_SIMD
+			for (int64_t c = 0; c < cols; c++)
+				dbias[c] += dy[c];
+	}
+}
+
+/* in: x, weight, bias; saved: values before GELU */
+static void
+linear_backward(FnnTape *tape, FnnNode *node)
+{
+	FnnTensor  *y = node->out;
+	FnnTensor  *x = node->in[0];
+	FnnTensor  *weight = node->in[1];
+	FnnTensor  *bias = node->in[2];
+	const fnn_real *before = node->saved;
+	fnn_real   *dbias = bias != NULL ? bias->grad : NULL;
+	int64_t		step = block_rows(y->cols);
+
+	if (node->activation != FNN_IDENTITY || dbias != NULL)
+		for (int64_t r = 0; r < y->rows; r += step)
+		{
+			int64_t		at = r * y->cols;
+
+			fnn_poll(tape->host);
+			linear_start_back(least(step, y->rows - r), y->cols, y->grad + at, y->value + at,
+							  before != NULL ? before + at : NULL, node->activation, dbias);
+		}
+	if (weight->grad != NULL)
+		fnn_gemm(tape->host, true, false, y->cols, x->cols, y->rows, 1, y->grad, y->cols,
+				 x->value, x->cols, 1, weight->grad, x->cols);
+	if (x->grad != NULL)
+		fnn_gemm(tape->host, false, false, y->rows, x->cols, y->cols, 1, y->grad, y->cols,
+				 weight->value, x->cols, 1, x->grad, x->cols);
+}
+
+FnnTensor *
+fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias, FnnActivation activation)
+{
+	int64_t		n = x->rows;
+	int64_t		out = weight->rows;
+	int64_t		step = block_rows(out);
+	fnn_real   *before = NULL;
+	FnnTensor  *y;
+	FnnNode    *node;
+
+	if (weight->cols != x->cols || (bias != NULL && (bias->rows != 1 || bias->cols != out)))
+		fnn_fail(tape->host, FNN_INVALID, "a weight of %lld x %lld does not fit an input of %lld columns and its bias",
+				 (long long) out, (long long) weight->cols, (long long) x->cols);
+	if (tape->record && (x->sparse != NULL || weight->sparse != NULL || (bias != NULL && bias->sparse != NULL)))
+		fnn_fail(tape->host, FNN_INVALID, "a linear map cannot have a sparse gradient");
+	y = fnn_result(tape, n, out, fnn_has_grad(x) || fnn_has_grad(weight) || (bias != NULL && fnn_has_grad(bias)));
+	fnn_gemm(tape->host, false, true, n, out, x->cols, 1, x->value, x->cols,
+			 weight->value, x->cols, 0, y->value, out);
+	if (activation == FNN_GELU && y->grad != NULL)
+		before = fnn_alloc_reals(tape->arena, n, out);
+	if (bias != NULL || activation != FNN_IDENTITY)
+		for (int64_t r = 0; r < n; r += step)
+		{
+			fnn_poll(tape->host);
+			linear_finish(least(step, n - r), out, y->value + r * out, bias != NULL ? bias->value : NULL,
+						  activation, before != NULL ? before + r * out : NULL);
+		}
+	node = fnn_record(tape, linear_backward, y);
+	if (node != NULL)
+	{
+		node->in[0] = x;
+		node->in[1] = weight;
+		node->in[2] = bias;
+		node->saved = before;
+		node->activation = activation;
+	}
+	return y;
+}
+
+/* ---------------------------------------------------------------- rows of tables */
+
+static inline void
+add_scaled(int64_t cols, fnn_real scale, const fnn_real *x, fnn_real *y)
+{
+	FNN_SIMD
+	for (int64_t c = 0; c < cols; c++)
+		y[c] += scale * x[c];
+}
+
+static void
+check_row(FnnTape *tape, const FnnTensor *table, int32_t row)
+{
+	if (row < 0 || row >= table->rows)
+		fnn_fail(tape->host, FNN_INVALID, "a table of %lld rows has no row %d", (long long) table->rows, (int) row);
+}
+
+typedef struct EmbedSaved
+{
+	const int32_t *id;			/* [n] */
+	const int32_t *position;	/* [n], or NULL */
+} EmbedSaved;
+
+/* dtable[row[i]] += scale * dy[i] */
+static void
+scatter_rows(FnnTape *tape, FnnTensor *table, const int32_t *row, double scale, const FnnTensor *y)
+{
+	int64_t		step = block_rows(y->cols);
+
+	for (int64_t i = 0; i < y->rows; i++)
+	{
+		if (i % step == 0)
+			fnn_poll(tape->host);
+		add_scaled(y->cols, (fnn_real) scale, y->grad + i * y->cols, fnn_grad_row(tape->host, table, row[i]));
+	}
+}
+
+/* in: table, position table */
+static void
+embed_backward(FnnTape *tape, FnnNode *node)
+{
+	const EmbedSaved *saved = node->saved;
+
+	if (fnn_has_grad(node->in[0]))
+		scatter_rows(tape, node->in[0], saved->id, node->scale, node->out);
+	if (node->in[1] != NULL && fnn_has_grad(node->in[1]))
+		scatter_rows(tape, node->in[1], saved->position, 1, node->out);
+}
+
+FnnTensor *
+fnn_embed(FnnTape *tape, FnnTensor *table, const int32_t *id, int64_t n, double scale,
+		  FnnTensor *position_table, const int32_t *position)
+{
+	int64_t		d = table->cols;
+	int64_t		step = block_rows(d);
+	FnnTensor  *y;
+	FnnNode    *node;
+
+	if (position_table != NULL && position_table->cols != d)
+		fnn_fail(tape->host, FNN_INVALID, "a position table of %lld columns does not fit a table of %lld",
+				 (long long) position_table->cols, (long long) d);
+	y = fnn_result(tape, n, d, fnn_has_grad(table) || (position_table != NULL && fnn_has_grad(position_table)));
+	for (int64_t i = 0; i < n; i++)
+	{
+		const fnn_real *row;
+		fnn_real   *to = y->value + i * d;
+
+		if (i % step == 0)
+			fnn_poll(tape->host);
+		check_row(tape, table, id[i]);
+		row = table->value + id[i] * d;
+		FNN_SIMD
+		for (int64_t c = 0; c < d; c++)
+			to[c] = (fnn_real) scale * row[c];
+		if (position_table == NULL)
+			continue;
+		check_row(tape, position_table, position[i]);
+		add_scaled(d, 1, position_table->value + position[i] * d, to);
+	}
+	node = fnn_record(tape, embed_backward, y);
+	if (node != NULL)
+	{
+		EmbedSaved *saved = fnn_alloc(tape->arena, sizeof(EmbedSaved));
+
+		saved->id = id;
+		saved->position = position;
+		node->in[0] = table;
+		node->in[1] = position_table;
+		node->saved = saved;
+		node->scale = scale;
+	}
+	return y;
+}
+
+/* in: x */
+static void
+rows_backward(FnnTape *tape, FnnNode *node)
+{
+	scatter_rows(tape, node->in[0], node->saved, 1, node->out);
+}
+
+FnnTensor *
+fnn_rows(FnnTape *tape, FnnTensor *x, const int32_t *row, int64_t n)
+{
+	FnnTensor  *y = fnn_result(tape, n, x->cols, fnn_has_grad(x));
+	int64_t		step = block_rows(x->cols);
+	FnnNode    *node;
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		if (i % step == 0)
+			fnn_poll(tape->host);
+		check_row(tape, x, row[i]);
+		memcpy(y->value + i * x->cols, x->value + row[i] * x->cols, (size_t) x->cols * sizeof(fnn_real));
+	}
+	node = fnn_record(tape, rows_backward, y);
+	if (node != NULL)
+	{
+		node->in[0] = x;
+		node->saved = row;
+	}
+	return y;
+}
+
+/* ---------------------------------------------------------------- layer norm */
+
+/* statistics[rows, 2], or NULL: each row's mean and 1 / standard deviation. */
+static FNN_CLONES void
+layer_norm_rows(int64_t rows, int64_t d, const fnn_real *x, const fnn_real *gain, const fnn_real *bias,
+				fnn_real eps, fnn_real *y, fnn_real *statistics)
+{
+	for (int64_t r = 0; r < rows; r++, x += d, y += d)
+	{
+		fnn_real	sum = 0;
+		fnn_real	squares = 0;
+		fnn_real	mean;
+		fnn_real	inverse;
+
+		FNN_SIMD_SUM(sum)
+		for (int64_t c = 0; c < d; c++)
+			sum += x[c];
+		mean = sum / d;
+		FNN_SIMD_SUM(squares)
+		for (int64_t c = 0; c < d; c++)
+			squares += (x[c] - mean) * (x[c] - mean);
+		inverse = 1 / fnn_sqrt(squares / d + eps);
+		FNN_SIMD
+		for (int64_t c = 0; c < d; c++)
+			y[c] = (x[c] - mean) * inverse * gain[c] + bias[c];
+		if (statistics != NULL)
+		{
+			statistics[2 * r] = mean;
+			statistics[2 * r + 1] = inverse;
+		}
+	}
+}
+
+/* With h = (x - mean) / deviation and g = dy * gain: dx += (g - mean(g) - h mean(g h)) / deviation. */
+static FNN_CLONES void
+layer_norm_rows_back(int64_t rows, int64_t d, const fnn_real *x, const fnn_real *gain, const fnn_real *dy,
+					 const fnn_real *statistics, fnn_real *dx)
+{
+	for (int64_t r = 0; r < rows; r++, x += d, dy += d, dx += d)
+	{
+		fnn_real	mean = statistics[2 * r];
+		fnn_real	inverse = statistics[2 * r + 1];
+		fnn_real	sum = 0;
+		fnn_real	product = 0;
+
+		_Pragma("omp simd reduction(+:sum, product)")
+		for (int64_t c = 0; c < d; c++)
+		{
+			fnn_real	g = dy[c] * gain[c];
+
+			sum += g;
+			product += g * (x[c] - mean);
+		}
+		sum /= d;
+		product *= inverse * inverse / d;
+		FNN_SIMD
+		for (int64_t c = 0; c < d; c++)
+			dx[c] += (dy[c] * gain[c] - sum - (x[c] - mean) * product) * inverse;
+	}
+}
+
+/* dgain += dy * (x - mean) / deviation, dbias += dy; either may be NULL. */
+static FNN_CLONES void
+layer_norm_params_back(int64_t rows, int64_t d, const fnn_real *x, const fnn_real *dy,
+					   const fnn_real *statistics, fnn_real *dgain, fnn_real *dbias)
+{
+	for (int64_t r = 0; r < rows; r++, x += d, dy += d)
+	{
+		fnn_real	mean = statistics[2 * r];
+		fnn_real	inverse = statistics[2 * r + 1];
+
+		if (dgain != NULL)
+			FNN_SIMD
+			for (int64_t c = 0; c < d; c++)
+				dgain[c] += dy[c] * ((x[c] - mean) * inverse);
+		if (dbias != NULL)
+			FNN_SIMD
+			for (int64_t c = 0; c < d; c++)
+				dbias[c] += dy[c];
+	}
+}
+
+/* in: x, gain, bias; saved: statistics [rows, 2] */
+static void
+layer_norm_backward(FnnTape *tape, FnnNode *node)
+{
+	FnnTensor  *x = node->in[0];
+	FnnTensor  *gain = node->in[1];
+	FnnTensor  *bias = node->in[2];
+	const fnn_real *statistics = node->saved;
+	int64_t		step = block_rows(x->cols);
+
+	for (int64_t r = 0; r < x->rows; r += step)
+	{
+		int64_t		rows = least(step, x->rows - r);
+		int64_t		at = r * x->cols;
+
+		fnn_poll(tape->host);
+		if (gain->grad != NULL || bias->grad != NULL)
+			layer_norm_params_back(rows, x->cols, x->value + at, node->out->grad + at,
+								   statistics + 2 * r, gain->grad, bias->grad);
+		if (x->grad != NULL)
+			layer_norm_rows_back(rows, x->cols, x->value + at, gain->value, node->out->grad + at,
+								 statistics + 2 * r, x->grad + at);
+	}
+}
+
+FnnTensor *
+fnn_layer_norm(FnnTape *tape, FnnTensor *x, FnnTensor *gain, FnnTensor *bias, double eps)
+{
+	int64_t		step = block_rows(x->cols);
+	fnn_real   *statistics = NULL;
+	FnnTensor  *y;
+	FnnNode    *node;
+
+	if (gain->rows != 1 || bias->rows != 1 || gain->cols != x->cols || bias->cols != x->cols)
+		fnn_fail(tape->host, FNN_INVALID, "gain and bias of a layer norm over %lld columns have %lld and %lld",
+				 (long long) x->cols, (long long) gain->cols, (long long) bias->cols);
+	y = fnn_result(tape, x->rows, x->cols, fnn_has_grad(x) || fnn_has_grad(gain) || fnn_has_grad(bias));
+	if (y->grad != NULL)
+		statistics = fnn_alloc_reals(tape->arena, x->rows, 2);
+	for (int64_t r = 0; r < x->rows; r += step)
+	{
+		fnn_poll(tape->host);
+		layer_norm_rows(least(step, x->rows - r), x->cols, x->value + r * x->cols, gain->value, bias->value,
+						(fnn_real) eps, y->value + r * x->cols, statistics != NULL ? statistics + 2 * r : NULL);
+	}
+	node = fnn_record(tape, layer_norm_backward, y);
+	if (node != NULL)
+	{
+		node->in[0] = x;
+		node->in[1] = gain;
+		node->in[2] = bias;
+		node->saved = statistics;
+	}
+	return y;
+}
+
+/* ---------------------------------------------------------------- dropout */
+
+/* y = a + mask * b for the elements first .. first + n - 1; a NULL: zeros. */
+static FNN_CLONES void
+add_masked(const FnnDropout *dropout, int64_t first, int64_t n, const fnn_real *a, const fnn_real *b, fnn_real *y)
+{
+	const FnnDropout mask = *dropout;
+
+	if (mask.threshold == 0)
+		FNN_SIMD
+		for (int64_t i = first; i < first + n; i++)
+			y[i] = a[i] + b[i];
+	else if (a == NULL)
+		FNN_SIMD
+		for (int64_t i = first; i < first + n; i++)
+			y[i] = b[i] * fnn_dropout_factor(&mask, (uint32_t) i);
+	else
+		FNN_SIMD
+		for (int64_t i = first; i < first + n; i++)
+			y[i] = a[i] + b[i] * fnn_dropout_factor(&mask, (uint32_t) i);
+}
+
+/* y += mask * x over n elements, block by block. */
+static void
+add_masked_blocks(FnnTape *tape, const FnnDropout *dropout, int64_t n,
+				  const fnn_real *a, const fnn_real *b, fnn_real *y)
+{
+	for (int64_t i = 0; i < n; i += BLOCK_REALS)
+	{
+		fnn_poll(tape->host);
+		add_masked(dropout, i, least(BLOCK_REALS, n - i), a, b, y);
+	}
+}
+
+/* in: b, a or NULL */
+static void
+add_dropout_backward(FnnTape *tape, FnnNode *node)
+{
+	static const FnnDropout keep = {{0, 0}, 0, 1};
+	FnnTensor  *y = node->out;
+	FnnTensor  *b = node->in[0];
+	FnnTensor  *a = node->in[1];
+
+	if (b->grad != NULL)
+		add_masked_blocks(tape, &node->dropout, y->rows * y->cols, b->grad, y->grad, b->grad);
+	if (a != NULL && a->grad != NULL)
+		add_masked_blocks(tape, &keep, y->rows * y->cols, a->grad, y->grad, a->grad);
+}
+
+FnnTensor *
+fnn_dropout(FnnTape *tape, FnnTensor *x, double p)
+{
+	FnnDropout	dropout = fnn_dropout_draw(tape, p);
+	FnnTensor  *y;
+	FnnNode    *node;
+
+	if (dropout.threshold == 0)
+		return x;
+	y = fnn_result(tape, x->rows, x->cols, fnn_has_grad(x));
+	add_masked_blocks(tape, &dropout, x->rows * x->cols, NULL, x->value, y->value);
+	node = fnn_record(tape, add_dropout_backward, y);
+	if (node != NULL)
+	{
+		node->in[0] = x;
+		node->dropout = dropout;
+	}
+	return y;
+}
+
+FnnTensor *
+fnn_add_dropout(FnnTape *tape, FnnTensor *a, FnnTensor *b, double p)
+{
+	FnnDropout	dropout = fnn_dropout_draw(tape, p);
+	FnnTensor  *y;
+	FnnNode    *node;
+
+	if (a->rows != b->rows || a->cols != b->cols)
+		fnn_fail(tape->host, FNN_INVALID, "a matrix of %lld x %lld cannot be added to one of %lld x %lld",
+				 (long long) b->rows, (long long) b->cols, (long long) a->rows, (long long) a->cols);
+	y = fnn_result(tape, a->rows, a->cols, fnn_has_grad(a) || fnn_has_grad(b));
+	add_masked_blocks(tape, &dropout, a->rows * a->cols, a->value, b->value, y->value);
+	node = fnn_record(tape, add_dropout_backward, y);
+	if (node != NULL)
+	{
+		node->in[0] = b;
+		node->in[1] = a;
+		node->dropout = dropout;
+	}
+	return y;
+}
