@@ -33,7 +33,7 @@ extern void check_fails(FnnError code, const char *part, void (*run) (void *cont
  * Central differences.  run composes operations on the tape over the inputs
  * and ends in losses; it must give the same result each time it is called.
  * Every element of every input that has a gradient (dense or sparse) is compared.
- * A no-op pass in single precision.
+ * In single precision only: a second pass must add as much again as the first.
  */
 extern void check_gradients(int n_inputs, FnnTensor *const *inputs,
 							void (*run) (FnnTape *tape, FnnTensor *const *inputs, void *context), void *context);
