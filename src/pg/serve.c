@@ -143,19 +143,21 @@ newest_expert(int64 domain_id)
 	return expert_id;
 }
 
-/* NDCG@10 of an expert on the validation events, as training wrote it down; NaN: it did not. */
+/* metrics -> expert -> 'ndcg@10', as training wrote it down; NaN: it did not. */
 static double
 validation_metric(Jsonb *metrics, const char *expert)
 {
-	JsonbValue	buffer;
-	JsonbValue *value;
+	static const char key[] = "ndcg@10";
+	JsonbValue	standing;
+	JsonbValue	value;
 
-	if (metrics == NULL || !JB_ROOT_IS_OBJECT(metrics))
+	if (metrics == NULL || !JB_ROOT_IS_OBJECT(metrics) ||
+		getKeyJsonValueFromContainer(&metrics->root, expert, strlen(expert), &standing) == NULL ||
+		standing.type != jbvBinary || !JsonContainerIsObject(standing.val.binary.data) ||
+		getKeyJsonValueFromContainer(standing.val.binary.data, key, strlen(key), &value) == NULL ||
+		value.type != jbvNumeric)
 		return NAN;
-	value = getKeyJsonValueFromContainer(&metrics->root, expert, strlen(expert), &buffer);
-	if (value == NULL || value->type != jbvNumeric)
-		return NAN;
-	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value.val.numeric)));
 }
 
 /* Transitions, unless popularity was better on the validation events. */
