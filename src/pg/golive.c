@@ -1,0 +1,168 @@
+/*
+ * golive.c
+ *	  Is a new version good enough to answer?
+ *
+ * The validation events of the training are ranked by the new version's main
+ * expert, by its two count experts, and by the version that is live now, all
+ * through one evaluator.  The main expert must not stand below the better
+ * count expert, which answers anyway when there is nothing else, nor below
+ * what users get today.
+ *
+ * The live version is asked only when the comparison is fair: a version that
+ * was trained on the very events it would be asked for cannot be beaten.  With
+ * the same holdout, or a stricter one, today's validation event of a user is
+ * either what the live version kept back as well or newer than all it saw.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#include "train.h"
+
+#define CUT_OFF 10
+
+static const char *const slot_names[FMOE_SLOTS] = {"main", "popularity", "markov"};
+
+bool
+fmoe_has_seen_holdout(const FmoeVersion *version, int holdout)
+{
+	return version->config.holdout < holdout;
+}
+
+static bool
+comparable(const FmoeVersion *live, const FmoeModel *model)
+{
+	return live != NULL && live->complete && !fmoe_has_seen_holdout(live, model->config.holdout);
+}
+
+size_t
+fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
+{
+	const FmoeDataset *data = &interactions->data;
+	size_t		bytes = (size_t) data->n_users * (2 * sizeof(int64) + sizeof(int32));
+
+	if (live != NULL)
+		bytes += live->bytes + fmoe_jury_bytes(data->n_events, data->n_users, data->n_users);
+	return bytes;
+}
+
+static FmoeStanding
+stand(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, int32 *rank)
+{
+	FmoeProtocol protocol = {.exclude_seen = true, .seed = model->config.seed};
+	FmoeStanding standing;
+
+	fmoe_judge(jury, model, slot, arena, &protocol, rank, NULL);
+	standing.ndcg = fmoe_mean_metric(fnn_ndcg, CUT_OFF, rank, jury->n_cases);
+	standing.hr = fmoe_mean_metric(fnn_hr, CUT_OFF, rank, jury->n_cases);
+	standing.mrr = fmoe_mean_metric(fnn_mrr, FMOE_MISS - 1, rank, jury->n_cases);
+	return standing;
+}
+
+/* The live version's main expert, on the same cases through its own vocabulary. */
+static FmoeStanding
+stand_live(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeCases *cases,
+		   const FmoeVersion *live, FnnArena *arena, int32 *rank)
+{
+	FmoeModel  *model = palloc0(sizeof(FmoeModel));
+	FmoeVocabulary *vocabulary;
+	FnnArray   *arrays;
+	size_t		bytes;
+	int			n_arrays = fmoe_load_arrays(live->expert_id, CurrentMemoryContext, &arrays, &bytes);
+
+	fmoe_model_bind(model, fnn_arena_host(arena), &live->config, live->items, n_arrays, arrays);
+	vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
+	return stand(fmoe_jury(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
+}
+
+FmoeVerdict *
+fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeModel *model,
+			   const FmoeVersion *live)
+{
+	FmoeVerdict *verdict = palloc0(sizeof(FmoeVerdict));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
+	FmoeCases  *cases = fmoe_cases(arena, &interactions->data, FMOE_SPLIT_VALIDATION, model->config.holdout,
+								   0, 0, model->config.seed);
+	FmoeJury   *jury = fmoe_jury(interactions, cases, NULL);
+	int32	   *rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
+	int			slot;
+
+	verdict->cases = cases->count;
+	for (slot = 0; slot < FMOE_SLOTS; slot++)
+		verdict->standing[slot] = stand(jury, model, slot, arena, rank);
+	if (cases->count > 0 && comparable(live, model))
+	{
+		verdict->live_version = live->version;
+		verdict->live = stand_live(domain, interactions, cases, live, arena, rank);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return verdict;
+}
+
+char *
+fmoe_verdict_objection(const FmoeVerdict *verdict)
+{
+	double		main = verdict->standing[FMOE_MAIN].ndcg;
+	double		popularity = verdict->standing[FMOE_POPULARITY].ndcg;
+	double		markov = verdict->standing[FMOE_MARKOV].ndcg;
+
+	if (verdict->cases == 0)
+		return NULL;
+	if (main < Max(popularity, markov))
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main,
+						popularity >= markov ? "popularity" : "first-order Markov", Max(popularity, markov));
+	if (verdict->live_version != 0 && main < verdict->live.ndcg)
+		return psprintf("Its validation NDCG@10 is %.4f, that of version %d, which is live, %.4f on the same events.",
+						main, verdict->live_version, verdict->live.ndcg);
+	return NULL;
+}
+
+static void
+put_number(StringInfo json, const char *key, double value)
+{
+	if (isfinite(value))
+		appendStringInfo(json, "\"%s\": %.6g", key, value);
+	else
+		appendStringInfo(json, "\"%s\": null", key);
+}
+
+static void
+put_standing(StringInfo json, const char *key, const FmoeStanding *standing)
+{
+	appendStringInfo(json, ", \"%s\": {", key);
+	put_number(json, "ndcg@10", standing->ndcg);
+	appendStringInfoString(json, ", ");
+	put_number(json, "hr@10", standing->hr);
+	appendStringInfoString(json, ", ");
+	put_number(json, "mrr", standing->mrr);
+	appendStringInfoChar(json, '}');
+}
+
+/*
+ * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "cases": 943,
+ *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "mrr": 0.09}, "popularity": {...},
+ *	"markov": {...}}; the metrics are of validation and missing without any.
+ */
+Jsonb *
+fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state)
+{
+	StringInfoData json;
+	int			slot;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"epochs\": %d, \"best_epoch\": %d, ", state->epoch, state->best_epoch);
+	put_number(&json, "loss", state->epoch > 0 ? state->loss : NAN);
+	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT, verdict->cases);
+	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
+		put_standing(&json, slot_names[slot], &verdict->standing[slot]);
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}

@@ -1,0 +1,89 @@
+/*
+ * train.h
+ *	  What training and evaluation share inside the pg room.
+ */
+#ifndef FMOE_TRAIN_H
+#define FMOE_TRAIN_H
+
+#include "pg.h"
+
+/* ---------------------------------------------------------------- checkpoints (checkpoint.c) */
+
+typedef enum FmoeResume
+{
+	FMOE_RESUME_NONE,			/* there is no unfinished training */
+	FMOE_RESUME_READY,			/* the trainer holds it now */
+	FMOE_RESUME_OTHER_DATA,		/* the interactions have changed */
+	FMOE_RESUME_OTHER_CONFIG,	/* other options were given */
+	FMOE_RESUME_DAMAGED			/* what is stored is not a whole training of this shape */
+} FmoeResume;
+
+/*
+ * All three need an active snapshot.  config holds what the weights depend on,
+ * fingerprint is that of the interactions.
+ */
+extern FmoeResume fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint,
+									   FmoeTrainer *trainer, double *seconds);
+extern void fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epochs,
+								 FmoeTrainer *trainer, double seconds);
+extern void fmoe_checkpoint_discard(int64 domain_id);
+
+/* ---------------------------------------------------------------- judging (judge.c) */
+
+/*
+ * Cases over one numbering of the items, put into a version's own numbering:
+ * events of items the version does not know leave the histories, and cases
+ * that ask for such an item are not asked at all, they are misses.
+ */
+typedef struct FmoeJury
+{
+	int64		n_cases;		/* asked for */
+	FmoeDataset data;			/* in the version's item numbers */
+	FmoeCases	cases;			/* whose target the version knows */
+	int64	   *origin;			/* [cases.count] the case each of them was */
+} FmoeJury;
+
+#define FMOE_MISS PG_INT32_MAX	/* rank of a target the version cannot name */
+
+/* Bytes of a jury over so many events, users and cases. */
+extern size_t fmoe_jury_bytes(int64 n_events, int64 n_users, int64 n_cases);
+/* vocabulary NULL: the cases are in the version's numbers already, nothing is copied. */
+extern FmoeJury *fmoe_jury(const FmoeInteractions *interactions, const FmoeCases *cases,
+						   const FmoeVocabulary *vocabulary);
+/* Ranks every case: rank[jury->n_cases].  covered as in fmoe_rank_cases, of the version's items. */
+extern void fmoe_judge(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
+					   const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
+
+/* ---------------------------------------------------------------- going live (golive.c) */
+
+typedef struct FmoeStanding
+{
+	double		ndcg;			/* at 10; NaN when there are no cases */
+	double		hr;				/* at 10 */
+	double		mrr;
+} FmoeStanding;
+
+typedef struct FmoeVerdict
+{
+	int64		cases;			/* of validation; 0: nothing was compared */
+	FmoeStanding standing[FMOE_SLOTS];
+	int			live_version;	/* compared with the new one; 0: none */
+	FmoeStanding live;
+} FmoeVerdict;
+
+/* Whether a version was trained on events that a training with this holdout keeps back. */
+extern bool fmoe_has_seen_holdout(const FmoeVersion *version, int holdout);
+/* Bytes that fmoe_try_model takes beside the model, the live version included. */
+extern size_t fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live);
+/*
+ * Ranks the validation events by the model's experts and by the live version
+ * (NULL: there is none).  Memory in the current context; holds no snapshot but
+ * to read the live version's weights.
+ */
+extern FmoeVerdict *fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions,
+								   const FmoeModel *model, const FmoeVersion *live);
+/* Why the new version must not go live, as a sentence; NULL: it may. */
+extern char *fmoe_verdict_objection(const FmoeVerdict *verdict);
+extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state);
+
+#endif							/* FMOE_TRAIN_H */
