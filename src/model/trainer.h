@@ -1,0 +1,95 @@
+/*
+ * trainer.h
+ *	  Inside of the training loop: shared by the trainer's files.
+ *
+ * trainer_layout.c knows what a run needs and where it lies, trainer_step.c
+ * does one optimiser step, trainer.c the run around the steps.
+ */
+#ifndef FMOE_TRAINER_H
+#define FMOE_TRAINER_H
+
+#include "experts.h"
+
+/* What configuration and data decide: the same in every member. */
+typedef struct FmoeTrainPlan
+{
+	FnnParams	params;
+	int64_t		n_sequences;	/* users with a transition to learn from */
+	int64_t		batches;		/* steps an epoch */
+	int64_t		batch_tokens;	/* most that a batch can hold */
+	int64_t		shard_tokens;	/* most that a shard can hold */
+	int64_t		shard_sequences;
+	int32_t		negatives;		/* of gbce, fewer than there are items */
+	double		beta;			/* of gbce */
+	bool		sparse;			/* slice 0, the item table, has a sparse gradient */
+	size_t		dense_from;		/* first real of the gradient slots: what precedes is sparse */
+	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
+	int64_t		n_cases;		/* validation */
+	int64_t		cases_limit;	/* users validated at most */
+} FmoeTrainPlan;
+
+struct FmoeTrainer
+{
+	const FnnHost *host;
+	FnnArena   *arena;
+	FmoeConfig	config;
+	const FmoeDataset *data;
+	FmoeTrainPlan plan;
+
+	/* in the shared block */
+	FmoeTrainState *state;
+	fnn_real   *values;			/* [params.size], as the next three */
+	fnn_real   *moment1;
+	fnn_real   *moment2;
+	fnn_real   *best;
+	fnn_real   *slot[FMOE_SHARDS];	/* gradients; only reals dense_from .. size - 1 exist */
+	double	   *shard_loss;		/* [FMOE_SHARDS] of the step */
+	double	   *chunk_squares;	/* [chunks] of the step's gradient */
+	double	   *sparse_squares; /* [1] */
+	int64_t    *sparse_count;	/* [FMOE_SHARDS + 1] rows touched in the step */
+	void	   *sparse_memory[FMOE_SHARDS + 1];
+	int32_t    *last_step;		/* [n_items] of the sparse item table */
+	int32_t    *rank;			/* [n_cases] */
+
+	/* private: the sparse slots' heads, over shared memory; the last one is the sum */
+	FnnSparse	sparse[FMOE_SHARDS + 1];
+	FmoeExpert	expert;			/* bound to the slot of the shard being computed */
+	FmoeModel	model;			/* bound to the current values; only the main expert */
+	FmoeCases  *cases;
+	int64_t    *user;			/* [n_sequences] who has a transition */
+	int64_t    *order;			/* [n_sequences] of this epoch, indexes of user */
+};
+
+/* One batch: sequences first .. first + count - 1 of the epoch's order. */
+typedef struct FmoeTrainBatch
+{
+	int64_t		step;			/* from 1 */
+	int64_t		first;
+	int64_t		count;
+	int64_t		positions;		/* with a target */
+	int64_t		cut[FMOE_SHARDS + 1];	/* shard s is sequences first + cut[s] .. first + cut[s + 1] - 1 */
+	double		learning_rate;
+} FmoeTrainBatch;
+
+static inline void
+fmoe_barrier(const FmoeTeam *team)
+{
+	if (team->size > 1)
+		team->barrier(team->context);
+}
+
+/* Events of a user's training sequence that are inputs: all but the last, the most recent max_length. */
+extern int64_t fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
+/* Fills trainer->plan; leaves nothing on the arena. */
+extern void fmoe_trainer_plan(FmoeTrainer *trainer);
+/* Points into the shared block (NULL: only measures); returns its bytes. */
+extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
+
+/* Clears this member's part of what steps accumulate into. */
+extern void fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team);
+/* Sequences first .. of the epoch, cut into shards. */
+extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch);
+/* One optimiser step by the whole team; returns the mean loss of the positions. */
+extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch);
+
+#endif							/* FMOE_TRAINER_H */

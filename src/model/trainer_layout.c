@@ -1,0 +1,182 @@
+/*
+ * trainer_layout.c
+ *	  What a training run needs, and where it lies in the shared block.
+ */
+#include "trainer.h"
+
+#include <string.h>
+
+/*
+ * Validation ranks the whole catalogue for every case, once an epoch.  Beyond
+ * this many scores it looks at a sample of the users, which is still at least
+ * so many of them.
+ */
+#define VALIDATION_SCORES_MAX INT64_C(1000000000)
+#define VALIDATION_CASES_MIN 2000
+
+int64_t
+fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
+{
+	int64_t		tokens = fmoe_train_end(data, (FmoeHoldout) config->holdout, user) - data->offset[user] - 1;
+
+	return tokens < config->max_length ? tokens : config->max_length;
+}
+
+/*
+ * Sequences, and the most tokens a batch and a shard can come to: those of the
+ * batch_size longest sequences; a quarter of it and what one sequence more
+ * may add.
+ */
+static void
+plan_sequences(FmoeTrainer *trainer)
+{
+	FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	const FmoeDataset *data = trainer->data;
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+	int64_t    *users = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) config->max_length + 1));
+	int64_t		left = config->batch_size;
+	int64_t		longest = 0;
+	int64_t		user;
+	int64_t		length;
+
+	for (user = 0; user < data->n_users && data->n_items > 1; user++)
+	{
+		length = fmoe_sequence_tokens(config, data, user);
+		if (length > 0)
+		{
+			users[length]++;
+			plan->n_sequences++;
+		}
+		if ((user & 0xffff) == 0)
+			fnn_poll(trainer->host);
+	}
+	for (length = config->max_length; length > 0 && left > 0; length--)
+	{
+		int64_t		taken = users[length] < left ? users[length] : left;
+
+		if (taken > 0 && longest == 0)
+			longest = length;
+		plan->batch_tokens += taken * length;
+		left -= taken;
+	}
+	plan->batches = (plan->n_sequences + config->batch_size - 1) / config->batch_size;
+	plan->shard_tokens = plan->batch_tokens / FMOE_SHARDS + longest;
+	if (plan->shard_tokens > plan->batch_tokens)
+		plan->shard_tokens = plan->batch_tokens;
+	plan->shard_sequences = config->batch_size < plan->n_sequences ? config->batch_size : plan->n_sequences;
+	fnn_arena_reset(trainer->arena, mark);
+}
+
+void
+fmoe_trainer_plan(FmoeTrainer *trainer)
+{
+	FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	const FmoeDataset *data = trainer->data;
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+
+	if (fmoe_counts(class))
+		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient", class->name);
+	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
+		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is not settled");
+	memset(plan, 0, sizeof(*plan));
+	class->declare(&plan->params, trainer->host, config, data->n_items);
+	plan_sequences(trainer);
+
+	plan->negatives = config->negatives < data->n_items - 1 ? config->negatives : data->n_items - 1;
+	if (data->n_items > 1)
+		plan->beta = fnn_gbce_beta(data->n_items, plan->negatives, config->calibration);
+	plan->sparse = plan->params.list[0].sparse;
+	if (plan->sparse)
+		plan->dense_from = plan->params.list[1].offset / FNN_REDUCE_CHUNK * FNN_REDUCE_CHUNK;
+	plan->chunks = (plan->params.size + FNN_REDUCE_CHUNK - 1) / FNN_REDUCE_CHUNK;
+
+	plan->cases_limit = VALIDATION_SCORES_MAX / (data->n_items > 0 ? data->n_items : 1);
+	if (plan->cases_limit < VALIDATION_CASES_MIN)
+		plan->cases_limit = VALIDATION_CASES_MIN;
+	plan->n_cases = fmoe_cases(trainer->arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) config->holdout,
+							   0, plan->cases_limit, (uint64_t) config->seed)->count;
+	fnn_arena_reset(trainer->arena, mark);
+}
+
+/* The next bytes of a block, on a cache line of their own; NULL when only measuring. */
+static void *
+take(const FnnHost *host, char *shared, size_t *used, size_t n, size_t element)
+{
+	size_t		bytes = fnn_mul_size(host, n, element);
+	size_t		from = *used;
+
+	*used = fnn_add_size(host, from, fnn_add_size(host, bytes, FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN);
+	return shared != NULL ? shared + from : NULL;
+}
+
+/* Rows of the item table that a shard (or, all: a batch) can touch. */
+static int64_t
+sparse_capacity(const FmoeTrainPlan *plan, int32_t n_items, bool all)
+{
+	/* inputs and targets of a sequence of n tokens are n + 1 events */
+	int64_t		rows = all
+		? plan->batch_tokens + plan->shard_sequences + (int64_t) FMOE_SHARDS * plan->negatives
+		: plan->shard_tokens + plan->shard_sequences + plan->negatives;
+
+	return rows < n_items ? rows : n_items;
+}
+
+size_t
+fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FnnHost *host = trainer->host;
+	size_t		size = plan->params.size;
+	int32_t		n_items = trainer->data->n_items;
+	size_t		used = 0;
+	int			s;
+
+	trainer->state = take(host, shared, &used, 1, sizeof(FmoeTrainState));
+	trainer->values = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->moment1 = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->moment2 = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->best = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->shard_loss = take(host, shared, &used, FMOE_SHARDS, sizeof(double));
+	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
+	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
+	trainer->sparse_count = take(host, shared, &used, FMOE_SHARDS + 1, sizeof(int64_t));
+	trainer->rank = take(host, shared, &used, plan->n_cases, sizeof(int32_t));
+	trainer->last_step = take(host, shared, &used, plan->sparse ? n_items : 0, sizeof(int32_t));
+	for (s = 0; s < FMOE_SHARDS; s++)
+	{
+		uintptr_t	slot = (uintptr_t) take(host, shared, &used, size - plan->dense_from, sizeof(fnn_real));
+
+		/* so that a slice's offset in the block is its offset from the slot */
+		trainer->slot[s] = (fnn_real *) (slot - plan->dense_from * sizeof(fnn_real));
+	}
+	for (s = 0; plan->sparse && s <= FMOE_SHARDS; s++)
+	{
+		int64_t		capacity = sparse_capacity(plan, n_items, s == FMOE_SHARDS);
+		size_t		bytes = fnn_sparse_bytes(host, n_items, trainer->config.width, capacity);
+
+		trainer->sparse_memory[s] = take(host, shared, &used, bytes, 1);
+		if (shared != NULL)
+			fnn_sparse_init(&trainer->sparse[s], trainer->sparse_memory[s], n_items, trainer->config.width, capacity);
+	}
+	return used;
+}
+
+size_t
+fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeTrainer *trainer = fnn_zalloc(arena, sizeof(FmoeTrainer));
+	size_t		bytes;
+
+	trainer->host = fnn_arena_host(arena);
+	trainer->arena = arena;
+	trainer->config = *config;
+	trainer->data = data;
+	fmoe_trainer_plan(trainer);
+	bytes = fmoe_trainer_carve(trainer, NULL);
+	fnn_arena_reset(arena, mark);
+	return bytes;
+}
