@@ -8,7 +8,7 @@ NN_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/nn/*.c)))
 MODEL_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/model/*.c)))
 PG_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c)))
 OBJS = $(NN_OBJS) $(MODEL_OBJS) $(PG_OBJS)
-HEADERS_ALL = $(wildcard src/*/*.h test/engine/*.h)
+ALL_HEADERS = $(wildcard src/*/*.h test/engine/*.h)
 
 TESTS = $(sort $(wildcard sql/*.sql))
 REGRESS = $(patsubst sql/%.sql,%,$(TESTS))
@@ -34,7 +34,7 @@ include $(PGXS)
 override with_llvm = no
 
 $(NN_OBJS) $(MODEL_OBJS): CFLAGS += $(NUMERIC_CFLAGS)
-$(OBJS): $(HEADERS_ALL)
+$(OBJS): $(ALL_HEADERS)
 
 # ---------------------------------------------------------------- engine tests, no server
 
@@ -44,7 +44,7 @@ ENGINE_LIBS = -lopenblas -lm
 
 # $(1) name, $(2) flags, $(3) linker flags
 define engine_program
-build/$(1)/%.o: %.c $$(HEADERS_ALL)
+build/$(1)/%.o: %.c $$(ALL_HEADERS)
 	@mkdir -p $$(@D)
 	$$(CC) $$(ENGINE_CFLAGS) $(2) -c -o $$@ $$<
 build/$(1)/check: $$(patsubst %.c,build/$(1)/%.o,$$(ENGINE_SOURCES))
