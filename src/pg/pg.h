@@ -58,6 +58,7 @@ typedef struct FmoeOwn
 	Oid			user;
 	int			security_context;
 	int			guc_level;
+	bool		snapshot;		/* pushed here */
 } FmoeOwn;
 
 /* Connects SPI as the owner of the extension's tables, search_path = pg_catalog, pg_temp. */
@@ -105,6 +106,7 @@ typedef struct FmoeDomain
 	Oid			user_equal;		/* operators of the types' default classes */
 	Oid			item_equal;
 	char	   *sharing;
+	char	   *owner;			/* role; need not exist any more */
 } FmoeDomain;
 
 /*
@@ -113,7 +115,12 @@ typedef struct FmoeDomain
  * they were registered with.
  */
 extern FmoeDomain *fmoe_domain_open(const char *name, FmoeAccess access);
-/* Same for a SQL argument that may be NULL. */
+/*
+ * Same, but the table need not be there any more: relation, types,
+ * collation and operators are then not set.  For what manages versions only.
+ */
+extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
+/* fmoe_domain_open for a SQL argument that may be NULL. */
 extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
 
 /* ---------------------------------------------------------------- ids (ids.c) */

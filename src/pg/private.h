@@ -1,0 +1,38 @@
+/*
+ * private.h
+ *	  What the files about settings, domains and the generated forms of
+ *	  fmoe_recommend share among themselves.
+ */
+#ifndef FMOE_PRIVATE_H
+#define FMOE_PRIVATE_H
+
+#include "pg.h"
+
+#define FMOE_VERSION "1.0"		/* default_version of fmoe.control */
+
+/* settings.c */
+extern void fmoe_define_settings(void);
+
+/* domain.c */
+
+/* The domain of a name, no check made; NULL: none. */
+extern FmoeDomain *fmoe_domain_lookup(const char *name);
+/* Both work for a domain whose table is gone; relation InvalidOid or dangling. */
+extern bool fmoe_may_select(Oid relation, const FmoeDomain *domain);
+extern bool fmoe_may_manage(const FmoeDomain *domain);
+/* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
+extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
+/* Whether fmoe_seconds() takes values of a type. */
+extern bool fmoe_is_time_type(Oid type);
+
+/* overload.c */
+
+/*
+ * Makes the generated forms of fmoe_recommend what the domains ask for.
+ * fmoe_lock_overloads comes first, before the domains are changed; the lock
+ * is held to the end of the transaction.
+ */
+extern void fmoe_lock_overloads(void);
+extern void fmoe_maintain_overloads(void);
+
+#endif							/* FMOE_PRIVATE_H */

@@ -1,0 +1,45 @@
+/*
+ * settings.c
+ *	  The settings fmoe.*.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "pg.h"
+#include "private.h"
+
+char	   *fmoe_domain_setting = NULL;
+int			fmoe_max_memory_kb = 2 * 1024 * 1024;
+int			fmoe_cache_size_kb = 512 * 1024;
+int			fmoe_training_workers = 1;
+
+void
+fmoe_define_settings(void)
+{
+	DefineCustomStringVariable("fmoe.domain",
+							   "Domain that is meant when a call names none.",
+							   "Empty: the only domain there is.",
+							   &fmoe_domain_setting, "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("fmoe.max_memory",
+							"Memory that one call may take.",
+							"A call that would need more is refused before it starts, with the number it needs.",
+							&fmoe_max_memory_kb, 2 * 1024 * 1024, 1024, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("fmoe.cache_size",
+							"Memory of a session for loaded versions.",
+							"The least recently used ones are dropped above it.",
+							&fmoe_cache_size_kb, 512 * 1024, 0, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("fmoe.training_workers",
+							"Parallel workers that help a training.",
+							"They count against max_parallel_workers; the trained weights do not depend on them.",
+							&fmoe_training_workers, 1, 0, 64,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("fmoe");
+}
