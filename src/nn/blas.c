@@ -13,7 +13,9 @@
  * run.  What does is an exported but undocumented function, which is
  * therefore looked up by name and done without where it is missing.
  */
-#define _GNU_SOURCE
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* RTLD_DEFAULT; PGXS defines it, the engine tests do not */
+#endif
 #include <cblas.h>
 #include <dlfcn.h>
 #include <limits.h>
