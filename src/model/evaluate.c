@@ -10,9 +10,7 @@
 
 #include <math.h>
 
-#define BLOCK_SCORE_BYTES (16 << 20)
 #define BLOCK_CASES_MAX 256
-#define BLOCK_TOKENS_MAX 16384
 
 /* Everything one block needs, allocated once. */
 typedef struct Ranker
@@ -37,7 +35,7 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 	int32_t		k = protocol->top_k < n_items ? protocol->top_k : n_items;
 
 	ranker->host = fnn_arena_host(arena);
-	ranker->cases_max = BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
+	ranker->cases_max = FMOE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
 	if (ranker->cases_max < 1)
 		ranker->cases_max = 1;
 	if (ranker->cases_max > BLOCK_CASES_MAX)
@@ -61,7 +59,7 @@ block_end(const Ranker *ranker, int64_t from, int64_t to, int max_length)
 	int64_t		tokens = 0;
 	int64_t		end = from;
 
-	while (end < to && end - from < ranker->cases_max && tokens < BLOCK_TOKENS_MAX)
+	while (end < to && end - from < ranker->cases_max && tokens < FMOE_BLOCK_TOKENS_MAX)
 	{
 		int64_t		length = ranker->cases->target[end] - ranker->cases->begin[end];
 

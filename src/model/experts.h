@@ -19,6 +19,10 @@ extern const FmoeExpertClass fmoe_markov_class;
 #define FMOE_REAL_DTYPE FNN_F32
 #endif
 
+/* What the evaluator gives an expert at a time: at most so many bytes of scores, and tokens (one history more). */
+#define FMOE_BLOCK_SCORE_BYTES (16 << 20)
+#define FMOE_BLOCK_TOKENS_MAX 16384
+
 /* Standard deviation of freshly drawn matrices and item vectors. */
 #define FMOE_INIT_SCALE 0.02
 

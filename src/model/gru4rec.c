@@ -70,9 +70,20 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool las
 	return x;
 }
 
+static int64_t
+token_reals(const FmoeConfig *config)
+{
+	int64_t		dropped = config->dropout > 0;
+	int64_t		matrices = (1 + dropped) * (1 + config->layers);
+
+	/* values and gradients; a layer's gates; one layer's gradients of what its gates read */
+	return (2 * matrices + 4 * config->layers + 6) * config->width;
+}
+
 const FmoeExpertClass fmoe_gru4rec_class = {
 	.name = "gru4rec",
 	.summary = "gated recurrent units over the history",
 	.declare = declare,
-	.encode = encode
+	.encode = encode,
+	.token_reals = token_reals
 };

@@ -169,6 +169,8 @@ typedef struct FmoeExpertClass
 	void		(*declare) (FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items);
 	/* [n_tokens, width], or [sequences.count, width] of the last tokens when last_only */
 	FnnTensor  *(*encode) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only);
+	/* reals on the arena for each token of a recorded encode and its backward */
+	int64_t		(*token_reals) (const FmoeConfig *config);
 
 	/* Count experts: arrays are made on the arena from each user's first train_end events. */
 	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);

@@ -153,9 +153,23 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool las
 	return fnn_layer_norm(tape, x, fmoe_parameter(expert, final), fmoe_parameter(expert, final + 1), NORM_EPSILON);
 }
 
+static int64_t
+token_reals(const FmoeConfig *config)
+{
+	int64_t		dropped = config->dropout > 0;
+	/* of each: embedding, final norm, a block's matrices (keys and values count twice), dropout copies */
+	int64_t		matrices = 2 + dropped + config->layers * (11 + dropped);
+	/* means and deviations of the norms, log-sum-exps of the attention */
+	int64_t		statistics = 2 + config->layers * (2 + 2 + config->heads);
+
+	/* values and gradients */
+	return 2 * matrices * config->width + statistics;
+}
+
 const FmoeExpertClass fmoe_sasrec_class = {
 	.name = "sasrec",
 	.summary = "causal self-attention over the history",
 	.declare = declare,
-	.encode = encode
+	.encode = encode,
+	.token_reals = token_reals
 };

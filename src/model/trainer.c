@@ -13,8 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Cases validated at a time: fixed, so that no product depends on who computes it. */
-#define VALIDATION_BLOCK 128
 #define VALIDATION_CUTOFF 10
 
 FmoeTrainer *
@@ -84,9 +82,9 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 	int64_t		n = trainer->cases->count;
 	int64_t		from;
 
-	for (from = (int64_t) team->rank * VALIDATION_BLOCK; from < n; from += (int64_t) team->size * VALIDATION_BLOCK)
+	for (from = (int64_t) team->rank * FMOE_VALIDATION_BLOCK; from < n; from += (int64_t) team->size * FMOE_VALIDATION_BLOCK)
 	{
-		int64_t		to = n - from < VALIDATION_BLOCK ? n : from + VALIDATION_BLOCK;
+		int64_t		to = n - from < FMOE_VALIDATION_BLOCK ? n : from + FMOE_VALIDATION_BLOCK;
 
 		fmoe_rank_cases(&trainer->model, FMOE_MAIN, trainer->arena, trainer->data, trainer->cases, &protocol,
 						from, to, trainer->rank, NULL);

@@ -18,7 +18,7 @@ typedef struct FmoeTrainPlan
 	int64_t		batches;		/* steps an epoch */
 	int64_t		batch_tokens;	/* most that a batch can hold */
 	int64_t		shard_tokens;	/* most that a shard can hold */
-	int64_t		shard_sequences;
+	int64_t		longest;		/* tokens of the longest sequence */
 	int32_t		negatives;		/* of gbce, fewer than there are items */
 	double		beta;			/* of gbce */
 	bool		sparse;			/* slice 0, the item table, has a sparse gradient */
@@ -91,5 +91,8 @@ extern void fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team);
 extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch);
 /* One optimiser step by the whole team; returns the mean loss of the positions. */
 extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch);
+
+/* Cases validated at a time: fixed, so that no product depends on who computes it. */
+#define FMOE_VALIDATION_BLOCK 128
 
 #endif							/* FMOE_TRAINER_H */

@@ -14,6 +14,10 @@
 #define VALIDATION_SCORES_MAX INT64_C(1000000000)
 #define VALIDATION_CASES_MIN 2000
 
+/* What the losses of nn work in: rows at a time, and the most reals of tiles that are kept. */
+#define LOSS_ROWS 128.0
+#define LOSS_TILES_MAX (4.0 * 1024 * 1024)
+
 int64_t
 fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
 {
@@ -36,7 +40,6 @@ plan_sequences(FmoeTrainer *trainer)
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
 	int64_t    *users = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) config->max_length + 1));
 	int64_t		left = config->batch_size;
-	int64_t		longest = 0;
 	int64_t		user;
 	int64_t		length;
 
@@ -55,16 +58,15 @@ plan_sequences(FmoeTrainer *trainer)
 	{
 		int64_t		taken = users[length] < left ? users[length] : left;
 
-		if (taken > 0 && longest == 0)
-			longest = length;
+		if (taken > 0 && plan->longest == 0)
+			plan->longest = length;
 		plan->batch_tokens += taken * length;
 		left -= taken;
 	}
 	plan->batches = (plan->n_sequences + config->batch_size - 1) / config->batch_size;
-	plan->shard_tokens = plan->batch_tokens / FMOE_SHARDS + longest;
+	plan->shard_tokens = plan->batch_tokens / FMOE_SHARDS + plan->longest;
 	if (plan->shard_tokens > plan->batch_tokens)
 		plan->shard_tokens = plan->batch_tokens;
-	plan->shard_sequences = config->batch_size < plan->n_sequences ? config->batch_size : plan->n_sequences;
 	fnn_arena_reset(trainer->arena, mark);
 }
 
@@ -116,10 +118,10 @@ take(const FnnHost *host, char *shared, size_t *used, size_t n, size_t element)
 static int64_t
 sparse_capacity(const FmoeTrainPlan *plan, int32_t n_items, bool all)
 {
-	/* inputs and targets of a sequence of n tokens are n + 1 events */
+	/* a sequence of n tokens has n + 1 items: at most twice as many */
 	int64_t		rows = all
-		? plan->batch_tokens + plan->shard_sequences + (int64_t) FMOE_SHARDS * plan->negatives
-		: plan->shard_tokens + plan->shard_sequences + plan->negatives;
+		? 2 * plan->batch_tokens + (int64_t) FMOE_SHARDS * plan->negatives
+		: 2 * plan->shard_tokens + plan->negatives;
 
 	return rows < n_items ? rows : n_items;
 }
@@ -164,19 +166,103 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	return used;
 }
 
-size_t
-fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+/* A trainer that only knows its plan; the caller resets the arena. */
+static FmoeTrainer *
+planned_trainer(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
 {
-	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeTrainer *trainer = fnn_zalloc(arena, sizeof(FmoeTrainer));
-	size_t		bytes;
 
 	trainer->host = fnn_arena_host(arena);
 	trainer->arena = arena;
 	trainer->config = *config;
 	trainer->data = data;
 	fmoe_trainer_plan(trainer);
-	bytes = fmoe_trainer_carve(trainer, NULL);
+	return trainer;
+}
+
+size_t
+fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	size_t		bytes = fmoe_trainer_carve(planned_trainer(arena, config, data), NULL);
+
 	fnn_arena_reset(arena, mark);
 	return bytes;
+}
+
+/* ---------------------------------------------------------------- private memory */
+
+static double
+least(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+/* Forward, loss and backward of the largest shard. */
+static double
+step_bytes(const FmoeTrainer *trainer)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	double		tokens = plan->shard_tokens;
+	double		width = config->width;
+	/* item, position, target, row of the loss, time */
+	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double));
+	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config);
+	double		loss;
+
+	/* rows of hidden states in several forms; the tiles that the losses work in */
+	if (config->loss == FMOE_LOSS_SOFTMAX)
+	{
+		double		tiles = LOSS_ROWS * (double) trainer->data->n_items;
+
+		loss = LOSS_ROWS * (4 * width + LOSS_ROWS) + (tiles <= LOSS_TILES_MAX ? tiles : 0);
+	}
+	else
+		loss = LOSS_ROWS * (3 * width + LOSS_ROWS) + 2 * width * plan->negatives;
+	return bytes + (reals + loss) * sizeof(fnn_real);
+}
+
+/* A block of validation cases: inference keeps values only. */
+static double
+validation_bytes(const FmoeTrainer *trainer)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	double		cases = least(plan->n_cases, FMOE_VALIDATION_BLOCK);
+	double		tokens = least(cases * config->max_length, FMOE_BLOCK_TOKENS_MAX + config->max_length);
+	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config) / 2;
+
+	reals += least(cases * trainer->data->n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
+	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double));
+}
+
+/* The finished model: values, and the count experts with what sorting transitions takes. */
+static double
+model_bytes(const FmoeTrainer *trainer)
+{
+	double		events = trainer->data->n_events;
+	double		items = trainer->data->n_items;
+
+	return trainer->plan.params.size * (double) sizeof(fnn_real) +
+		events * (2 * sizeof(int32_t) + sizeof(float)) +
+		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
+}
+
+size_t
+fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeTrainer *trainer = planned_trainer(arena, config, data);
+	const FmoeTrainPlan *plan = &trainer->plan;
+	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * 2.0 * sizeof(int64_t) +
+		(plan->cases_limit < data->n_users ? data->n_users : 0);
+	double		most = step_bytes(trainer);
+
+	if (most < validation_bytes(trainer))
+		most = validation_bytes(trainer);
+	if (most < model_bytes(trainer))
+		most = model_bytes(trainer);
+	fnn_arena_reset(arena, mark);
+	return (size_t) least(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }
