@@ -54,7 +54,8 @@ typedef struct CachePin
 } CachePin;
 
 static MemoryContext cache_context = NULL;
-static dlist_head cache_entries = DLIST_STATIC_INIT(cache_entries);	/* most recently used first */
+/* most recently used first */
+static dlist_head cache_entries = DLIST_STATIC_INIT(cache_entries);
 static dlist_head cache_pins = DLIST_STATIC_INIT(cache_pins);
 static size_t cache_bytes = 0;
 

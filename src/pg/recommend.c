@@ -51,15 +51,36 @@ typedef struct RecommendArguments
 } RecommendArguments;
 
 static const RecommendArguments recommend_arguments = {
-	.user = 0, .history = -1, .k = 1, .domain = 2, .exclude_seen = 3, .exclude = 4, .candidates = 5, .as_of = 6
+	.user = 0,
+	.history = -1,
+	.k = 1,
+	.domain = 2,
+	.exclude_seen = 3,
+	.exclude = 4,
+	.candidates = 5,
+	.as_of = 6
 };
 
 static const RecommendArguments recommend_as_arguments = {
-	.user = 1, .history = -1, .k = 2, .domain = 3, .exclude_seen = 4, .exclude = 5, .candidates = 6, .as_of = 7
+	.user = 1,
+	.history = -1,
+	.k = 2,
+	.domain = 3,
+	.exclude_seen = 4,
+	.exclude = 5,
+	.candidates = 6,
+	.as_of = 7
 };
 
 static const RecommendArguments recommend_next_arguments = {
-	.user = -1, .history = 0, .k = 1, .domain = 2, .exclude_seen = 3, .exclude = 4, .candidates = 5, .as_of = -1
+	.user = -1,
+	.history = 0,
+	.k = 1,
+	.domain = 2,
+	.exclude_seen = 3,
+	.exclude = 4,
+	.candidates = 5,
+	.as_of = -1
 };
 
 static FmoeItems *
