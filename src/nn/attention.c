@@ -88,38 +88,6 @@ mask_diagonal(int64_t keys, int64_t lanes, fnn_real value, fnn_real *tile)
 			tile[j * lanes + q] = value;
 }
 
-/* max over what it was and the tile's columns */
-static FNN_CLONES void
-columns_max(int64_t keys, int64_t lanes, const fnn_real *restrict tile, fnn_real *restrict max)
-{
-	for (int64_t j = 0; j < keys; j++)
-	{
-		FNN_SIMD
-		for (int64_t q = 0; q < lanes; q++)
-			max[q] = tile[j * lanes + q] > max[q] ? tile[j * lanes + q] : max[q];
-	}
-}
-
-/* tile = exp(tile - shift); sum of its columns */
-static FNN_CLONES void
-columns_exp(int64_t keys, int64_t lanes, fnn_real *restrict tile,
-			const fnn_real *restrict shift, fnn_real *restrict sum)
-{
-	for (int64_t q = 0; q < lanes; q++)
-		sum[q] = 0;
-	for (int64_t j = 0; j < keys; j++)
-	{
-		FNN_SIMD
-		for (int64_t q = 0; q < lanes; q++)
-		{
-			fnn_real	e = fnn_exp(tile[j * lanes + q] - shift[q]);
-
-			tile[j * lanes + q] = e;
-			sum[q] += e;
-		}
-	}
-}
-
 /* Element of key j and query q: index + q * step + j. */
 static FNN_CLONES void
 drop(int64_t keys, int64_t lanes, const FnnDropout *dropout, uint32_t index, uint32_t step,
@@ -238,8 +206,8 @@ piece_forward(Attention *a, const Piece *piece, const FnnTensor *query, const Fn
 		if (keys.diagonal)
 			mask_diagonal(keys.n, lanes, -INFINITY, a->tile);
 		memcpy(a->previous, a->max, row_bytes);
-		columns_max(keys.n, lanes, a->tile, a->max);
-		columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
+		fnn_columns_max(keys.n, lanes, a->tile, a->max);
+		fnn_columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
 		for (int64_t q = 0; q < piece->n; q++)
 		{
 			fnn_real	shrink = k > 0 ? fnn_exp(a->previous[q] - a->max[q]) : 0;
@@ -325,7 +293,7 @@ piece_backward(Attention *a, const Piece *piece, FnnTensor *query, FnnTensor *ke
 
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 0, key_value->value), 2 * a->d, 1,
 				   a->across, lanes, false, a->tile, lanes);
-		columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
+		fnn_columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
 		if (keys.diagonal)
 			mask_diagonal(keys.n, lanes, 0, a->tile);
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 1, key_value->value), 2 * a->d, 1,

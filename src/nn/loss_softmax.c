@@ -61,37 +61,6 @@ typedef struct Block
 } Block;
 
 static FNN_CLONES void
-columns_max(int64_t items, int64_t lanes, const fnn_real *restrict tile, fnn_real *restrict max)
-{
-	for (int64_t i = 0; i < items; i++)
-	{
-		FNN_SIMD
-		for (int64_t r = 0; r < lanes; r++)
-			max[r] = tile[i * lanes + r] > max[r] ? tile[i * lanes + r] : max[r];
-	}
-}
-
-/* tile = exp(tile - shift), sum[r] of it */
-static FNN_CLONES void
-columns_exp(int64_t items, int64_t lanes, fnn_real *restrict tile,
-			const fnn_real *restrict shift, fnn_real *restrict sum)
-{
-	for (int64_t r = 0; r < lanes; r++)
-		sum[r] = 0;
-	for (int64_t i = 0; i < items; i++)
-	{
-		FNN_SIMD
-		for (int64_t r = 0; r < lanes; r++)
-		{
-			fnn_real	e = fnn_exp(tile[i * lanes + r] - shift[r]);
-
-			tile[i * lanes + r] = e;
-			sum[r] += e;
-		}
-	}
-}
-
-static FNN_CLONES void
 add_scaled(int64_t n, fnn_real scale, const fnn_real *x, fnn_real *y)
 {
 	FNN_SIMD
@@ -174,10 +143,10 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 		if (block->kept && first > 0)
 			max += lanes;
 		memcpy(block->factor, max, (size_t) lanes * sizeof(fnn_real));
-		columns_max(n, lanes, tile, max);
+		fnn_columns_max(n, lanes, tile, max);
 		if (memcmp(block->factor, max, (size_t) lanes * sizeof(fnn_real)) != 0)
 			rescale(block, block->factor, max, with_acc);
-		columns_exp(n, lanes, tile, max, block->sum);
+		fnn_columns_exp(n, lanes, tile, max, block->sum);
 		for (int64_t r = 0; r < lanes; r++)
 			block->total[r] += block->sum[r];
 		if (with_acc)
@@ -253,7 +222,7 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 		if (!block->kept)
 		{
 			logits(block, table, first, n, tile);
-			columns_exp(n, lanes, tile, max, block->sum);
+			fnn_columns_exp(n, lanes, tile, max, block->sum);
 		}
 		else if (first > 0)
 			max += lanes;

@@ -13,6 +13,7 @@
  * target_clones cannot be used: vector types are broken down for the default
  * target before the clones are made.
  */
+#include "kernels.h"
 #include "product.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -97,5 +98,35 @@ fnn_widen(int64_t rows, int64_t cols, const fnn_real *in, int64_t ldi,
 			out[r * padded + c] = in[r * ldi + c];
 		for (int64_t c = cols; c < padded; c++)
 			out[r * padded + c] = 0;
+	}
+}
+
+FNN_CLONES void
+fnn_columns_max(int64_t rows, int64_t lanes, const fnn_real *restrict tile, fnn_real *restrict max)
+{
+	for (int64_t i = 0; i < rows; i++)
+	{
+		FNN_SIMD
+		for (int64_t c = 0; c < lanes; c++)
+			max[c] = tile[i * lanes + c] > max[c] ? tile[i * lanes + c] : max[c];
+	}
+}
+
+FNN_CLONES void
+fnn_columns_exp(int64_t rows, int64_t lanes, fnn_real *restrict tile,
+				const fnn_real *restrict shift, fnn_real *restrict sum)
+{
+	for (int64_t c = 0; c < lanes; c++)
+		sum[c] = 0;
+	for (int64_t i = 0; i < rows; i++)
+	{
+		FNN_SIMD
+		for (int64_t c = 0; c < lanes; c++)
+		{
+			fnn_real	e = fnn_exp(tile[i * lanes + c] - shift[c]);
+
+			tile[i * lanes + c] = e;
+			sum[c] += e;
+		}
 	}
 }

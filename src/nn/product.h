@@ -42,4 +42,9 @@ extern void fnn_transpose(int64_t rows, int64_t cols, fnn_real scale, const fnn_
 extern void fnn_widen(int64_t rows, int64_t cols, const fnn_real *in, int64_t ldi,
 					  int64_t padded, fnn_real *out);
 
+/* max[lanes]: the largest of itself and its column of tile[rows, lanes] */
+extern void fnn_columns_max(int64_t rows, int64_t lanes, const fnn_real *tile, fnn_real *max);
+/* tile[rows, lanes] = exp(tile - shift[lanes]); sum[lanes] of its columns */
+extern void fnn_columns_exp(int64_t rows, int64_t lanes, fnn_real *tile, const fnn_real *shift, fnn_real *sum);
+
 #endif							/* FNN_PRODUCT_H */
