@@ -1,0 +1,208 @@
+/*
+ * transfer.c
+ *	  fmoe_export and fmoe_import: versions out of and into the database.
+ *
+ * What leaves is decided by the domain's sharing policy alone:
+ *
+ *	  none		nothing
+ *	  encoder	the parameters that their class declares FNN_ENCODER; never the
+ *				item table, the count experts or the item ids
+ *	  full		the whole version
+ *
+ * An imported file becomes a version like any other, but is not made live.
+ * One with an encoder only is not complete: it waits there to be lent.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "expertfile.h"
+
+PG_FUNCTION_INFO_V1(fmoe_export);
+PG_FUNCTION_INFO_V1(fmoe_import);
+
+static FmoeStatement version_created = {
+	.sql = "SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', e.created_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+	" FROM fmoe.expert e WHERE e.expert_id OPERATOR(pg_catalog.=) $1",
+	.nargs = 1,
+	.types = {INT8OID}
+};
+
+static FmoeStatement version_by_name = {
+	.sql = "SELECT e.version FROM fmoe.expert e"
+	" WHERE e.domain_id OPERATOR(pg_catalog.=) $1 AND e.name OPERATOR(pg_catalog.=) $2",
+	.nargs = 2,
+	.types = {INT8OID, TEXTOID}
+};
+
+/* The first column of the only row, as text in the caller's memory; NULL: no row. */
+static char *
+look_up(FmoeStatement *statement, Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	FmoeOwn		own;
+	char	   *result = NULL;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(statement, values, NULL, true, 1);
+	if (SPI_processed > 0)
+		result = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	fmoe_own_end(&own);
+	return result;
+}
+
+/* ---------------------------------------------------------------- export */
+
+static FmoeVersion *
+version_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
+{
+	int			number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	FmoeVersion *version;
+
+	if (!PG_ARGISNULL(1) && number < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version must be at least 1")));
+	version = fmoe_find_version(domain, number);
+	if (version == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no live version to export", domain->name),
+				 errhint("Name a version, or train one with CALL fmoe_train('%s').", domain->name)));
+	return version;
+}
+
+Datum
+fmoe_export(PG_FUNCTION_ARGS)
+{
+	FmoeDomain *domain = fmoe_domain_argument(fcinfo, 0, FMOE_MANAGE);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller, "fmoe export", ALLOCSET_DEFAULT_SIZES);
+	FmoeVersion *version;
+	FmoeExpertFile *file;
+	bool		full = strcmp(domain->sharing, "full") == 0;
+	Datum		expert_id;
+	size_t		bytes;
+	bytea	   *result;
+
+	if (strcmp(domain->sharing, "none") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the sharing policy of domain \"%s\" lets nothing out", domain->name),
+				 errhint("SELECT fmoe_alter_domain('%s', sharing => 'encoder') lets out encoders, "
+						 "sharing => 'full' whole versions.", domain->name)));
+	version = version_argument(fcinfo, domain);
+	/* read into memory once, written once */
+	fmoe_check_memory(2 * (size_t) version->bytes,
+					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
+
+	MemoryContextSwitchTo(context);
+	file = palloc0(sizeof(FmoeExpertFile));
+	file->facts = *version;
+	file->facts.complete = full && version->complete;
+	file->n_arrays = fmoe_load_arrays(version->expert_id, context, &file->arrays, &bytes);
+	if (file->facts.complete)
+		file->item_type = fmoe_id_type_name(domain->item_type);
+	else
+	{
+		file->n_arrays = fmoe_keep_encoder(&version->config, version->items, file->n_arrays, file->arrays);
+		if (file->n_arrays == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
+					 errdetail("Its model \"%s\" consists of counts over items.", version->model),
+					 errhint("SELECT fmoe_alter_domain('%s', sharing => 'full') lets whole versions out.",
+							 domain->name)));
+	}
+	expert_id = Int64GetDatum(version->expert_id);
+	file->created = look_up(&version_created, &expert_id);
+	MemoryContextSwitchTo(caller);
+
+	result = fmoe_expert_write(file);
+	MemoryContextDelete(context);
+	PG_RETURN_BYTEA_P(result);
+}
+
+/* ---------------------------------------------------------------- import */
+
+static char *
+name_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
+{
+	char	   *name;
+	Datum		values[2];
+	char	   *taken;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name must not be NULL")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("name must not be empty")));
+	values[0] = Int64GetDatum(domain->id);
+	values[1] = PG_GETARG_DATUM(1);
+	taken = look_up(&version_by_name, values);
+	if (taken != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("domain \"%s\" already has an expert \"%s\"", domain->name, name),
+				 errdetail("It is version %s.", taken),
+				 errhint("Choose another name, or drop it with SELECT fmoe_drop_version('%s', %s).",
+						 domain->name, taken)));
+	return name;
+}
+
+/* A complete file fits the domain: ids of its type, arrays of its class. */
+static void
+check_complete(const FmoeExpertFile *file, const FmoeDomain *domain)
+{
+	FmoeModel  *model;
+
+	if (strcmp(file->item_type, fmoe_id_type_name(domain->item_type)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the expert's item ids have type %s, those of domain \"%s\" have type %s",
+						file->item_type, domain->name, fmoe_id_type_name(domain->item_type))));
+	model = palloc0(sizeof(FmoeModel));
+	(void) fmoe_expert_bind(file, domain->item_type, domain->item_collation, model);
+}
+
+Datum
+fmoe_import(PG_FUNCTION_ARGS)
+{
+	FmoeDomain *domain = fmoe_domain_argument(fcinfo, 0, FMOE_MANAGE);
+	char	   *name = name_argument(fcinfo, domain);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	bytea	   *bytes;
+	FmoeExpertFile *file;
+	int			number;
+
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("expert must not be NULL")));
+	/* the value, and at worst a copy of every array */
+	fmoe_check_memory(2 * (toast_raw_datum_size(PG_GETARG_DATUM(2)) - VARHDRSZ), "importing an expert");
+
+	context = AllocSetContextCreate(caller, "fmoe import", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	bytes = PG_GETARG_BYTEA_PP(2);
+	file = fmoe_expert_read(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	if (file->facts.complete)
+		check_complete(file, domain);
+	file->facts.domain_id = domain->id;
+	file->facts.name = name;
+	file->facts.origin = "import";
+	fmoe_store_version(&file->facts, file->n_arrays, file->arrays);
+	number = file->facts.version;
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	PG_RETURN_INT32(number);
+}
