@@ -25,6 +25,20 @@ extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 /* Whether fmoe_seconds() takes values of a type. */
 extern bool fmoe_is_time_type(Oid type);
 
+/* ids.c */
+
+/*
+ * Ids numbered 0, 1, … as they first appear.  A vocabulary before it is
+ * sorted, and of the same type: count, find and id work on it.
+ */
+extern FmoeVocabulary *fmoe_idset_create(Oid type, Oid collation);
+extern int32 fmoe_idset_add(FmoeVocabulary *set, Datum id);	/* number, of an old id or a new one */
+/* rank[count] of each id in an order of their type that only depends on the ids. */
+extern int32 *fmoe_idset_ranks(const FmoeVocabulary *set);
+extern Size fmoe_idset_bytes(const FmoeVocabulary *set);
+/* index_of[count]: where each id went */
+extern FmoeVocabulary *fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of);
+
 /* overload.c */
 
 /*

@@ -1,0 +1,752 @@
+/*
+ * ids.c
+ *	  Ids of users and items: numbering, vocabularies, conversion.
+ *
+ * A vocabulary is the sorted list of a version's item ids with a hash table
+ * over it; an id set is the same before it is sorted, and grows.  Integers are
+ * kept as int64, so one vocabulary serves smallint, integer and bigint.  Other
+ * types are kept as datums and compared and hashed by their default operator
+ * classes.
+ *
+ * The hash table has open addressing with linear probing in a power of two
+ * slots, at most half of them taken.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+
+#include "pg.h"
+#include "private.h"
+
+struct FmoeVocabulary
+{
+	Oid			type;
+	Oid			collation;
+	bool		integer;
+	bool		byval;
+	int16		length;
+	MemoryContext context;
+	int32		count;
+	int32		capacity;
+	const int64 *number;		/* [count] of integer types */
+	Datum	   *id;				/* [count] of others */
+	uint32	   *hash;			/* [count] of others */
+	int32	   *slot;			/* [mask + 1] index, -1: free */
+	uint32		mask;
+	FmgrInfo	hash_function;
+	FmgrInfo	equal_function;
+};
+
+static bool
+is_integer(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+static int64
+integer_of(Oid type, Datum value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
+static bool
+integer_fits(Oid type, int64 value)
+{
+	if (type == INT2OID)
+		return value >= PG_INT16_MIN && value <= PG_INT16_MAX;
+	if (type == INT4OID)
+		return value >= PG_INT32_MIN && value <= PG_INT32_MAX;
+	return true;
+}
+
+static Datum
+datum_of_integer(Oid type, int64 value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return Int16GetDatum((int16) value);
+		case INT4OID:
+			return Int32GetDatum((int32) value);
+		default:
+			return Int64GetDatum(value);
+	}
+}
+
+/* ---------------------------------------------------------------- hash table */
+
+static uint32
+hash_integer(int64 value)
+{
+	uint64		h = (uint64) value;
+
+	h ^= h >> 33;
+	h *= UINT64CONST(0xff51afd7ed558ccd);
+	h ^= h >> 33;
+	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	return (uint32) (h >> 32);
+}
+
+static FmoeVocabulary *
+create(Oid type, Oid collation)
+{
+	FmoeVocabulary *v = palloc0(sizeof(FmoeVocabulary));
+
+	v->type = type;
+	v->collation = collation;
+	v->integer = is_integer(type);
+	v->context = CurrentMemoryContext;
+	get_typlenbyval(type, &v->length, &v->byval);
+	if (!v->integer)
+	{
+		TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_PROC_FINFO);
+
+		if (!OidIsValid(entry->eq_opr_finfo.fn_oid) || !OidIsValid(entry->hash_proc_finfo.fn_oid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("type %s cannot hold ids", format_type_be(type)),
+					 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+		fmgr_info_copy(&v->equal_function, &entry->eq_opr_finfo, v->context);
+		fmgr_info_copy(&v->hash_function, &entry->hash_proc_finfo, v->context);
+	}
+	return v;
+}
+
+static uint32
+hash_of(const FmoeVocabulary *v, Datum id)
+{
+	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
+
+	return v->integer ? hash_integer(integer_of(v->type, id))
+		: DatumGetUInt32(FunctionCall1Coll(&mutable->hash_function, v->collation, id));
+}
+
+/* The slot where an id is, or where it would go. */
+static uint32
+find_slot(const FmoeVocabulary *v, Datum id, uint32 hash)
+{
+	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
+	uint32		slot = hash & v->mask;
+	int32		index;
+
+	if (v->integer)
+	{
+		int64		number = integer_of(v->type, id);
+
+		while ((index = v->slot[slot]) >= 0 && v->number[index] != number)
+			slot = (slot + 1) & v->mask;
+		return slot;
+	}
+	while ((index = v->slot[slot]) >= 0 &&
+		   !(v->hash[index] == hash &&
+			 DatumGetBool(FunctionCall2Coll(&mutable->equal_function, v->collation, v->id[index], id))))
+		slot = (slot + 1) & v->mask;
+	return slot;
+}
+
+static uint32
+slots_for(int64 capacity)
+{
+	uint32		slots = 64;
+
+	while (slots < 2 * capacity)
+		slots *= 2;
+	return slots;
+}
+
+/* Fills the slots anew for a capacity; ids are known to be distinct. */
+static void
+rehash(FmoeVocabulary *v, int64 capacity)
+{
+	uint32		slots = slots_for(capacity);
+	int32		i;
+
+	if (v->slot != NULL)
+		pfree(v->slot);
+	v->slot = MemoryContextAllocHuge(v->context, sizeof(int32) * (Size) slots);
+	memset(v->slot, -1, sizeof(int32) * (Size) slots);
+	v->mask = slots - 1;
+	for (i = 0; i < v->count; i++)
+	{
+		uint32		slot = (v->integer ? hash_integer(v->number[i]) : v->hash[i]) & v->mask;
+
+		while (v->slot[slot] >= 0)
+			slot = (slot + 1) & v->mask;
+		v->slot[slot] = i;
+	}
+}
+
+/* A copy in a context that no longer depends on where the value came from. */
+static Datum
+copy_id(const FmoeVocabulary *v, Datum id, MemoryContext context)
+{
+	MemoryContext old;
+	Datum		copy;
+
+	if (v->byval)
+		return id;
+	old = MemoryContextSwitchTo(context);
+	if (v->length == -1)
+	{
+		struct varlena *plain = PG_DETOAST_DATUM_PACKED(id);
+
+		copy = (Pointer) plain != DatumGetPointer(id) ? PointerGetDatum(plain)
+			: datumCopy(id, false, -1);
+	}
+	else
+		copy = datumCopy(id, false, v->length);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
+/* ---------------------------------------------------------------- id sets */
+
+FmoeVocabulary *
+fmoe_idset_create(Oid type, Oid collation)
+{
+	FmoeVocabulary *v = create(type, collation);
+
+	v->capacity = 1024;
+	if (v->integer)
+		v->number = palloc(sizeof(int64) * v->capacity);
+	else
+	{
+		v->id = palloc(sizeof(Datum) * v->capacity);
+		v->hash = palloc(sizeof(uint32) * v->capacity);
+	}
+	rehash(v, v->capacity);
+	return v;
+}
+
+static void
+grow(FmoeVocabulary *v)
+{
+	if (v->capacity > PG_INT32_MAX / 4)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are more than %d ids", v->capacity)));
+	v->capacity *= 2;
+	if (v->integer)
+		v->number = repalloc_huge(unconstify(int64 *, v->number), sizeof(int64) * (Size) v->capacity);
+	else
+	{
+		v->id = repalloc_huge(v->id, sizeof(Datum) * (Size) v->capacity);
+		v->hash = repalloc_huge(v->hash, sizeof(uint32) * (Size) v->capacity);
+	}
+	rehash(v, v->capacity);
+}
+
+int32
+fmoe_idset_add(FmoeVocabulary *v, Datum id)
+{
+	uint32		hash = hash_of(v, id);
+	uint32		slot = find_slot(v, id, hash);
+	int32		index = v->slot[slot];
+
+	if (index >= 0)
+		return index;
+	if (v->count == v->capacity)
+	{
+		grow(v);
+		slot = find_slot(v, id, hash);
+	}
+	index = v->count++;
+	if (v->integer)
+		unconstify(int64 *, v->number)[index] = integer_of(v->type, id);
+	else
+	{
+		v->id[index] = copy_id(v, id, v->context);
+		v->hash[index] = hash;
+	}
+	v->slot[slot] = index;
+	return index;
+}
+
+/* ---------------------------------------------------------------- order */
+
+typedef struct SortId
+{
+	Datum		id;
+	int64		number;
+	int32		index;
+} SortId;
+
+typedef struct SortContext
+{
+	FmgrInfo   *compare;
+	Oid			collation;
+} SortContext;
+
+static int
+compare_integers(const void *a, const void *b, void *context)
+{
+	int64		x = ((const SortId *) a)->number;
+	int64		y = ((const SortId *) b)->number;
+
+	CHECK_FOR_INTERRUPTS();
+	return x < y ? -1 : x > y;
+}
+
+static int
+compare_ids(const void *a, const void *b, void *context)
+{
+	SortContext *sort = context;
+
+	CHECK_FOR_INTERRUPTS();
+	return DatumGetInt32(FunctionCall2Coll(sort->compare, sort->collation,
+										   ((const SortId *) a)->id, ((const SortId *) b)->id));
+}
+
+/* The ids sorted, each with where it was. */
+static SortId *
+sorted(const FmoeVocabulary *v, Oid collation, int32 n, const Datum *ids)
+{
+	SortId	   *list = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(SortId) * (Size) Max(n, 1));
+	SortContext context;
+	int32		i;
+
+	for (i = 0; i < n; i++)
+	{
+		list[i].id = ids == NULL ? (v->integer ? 0 : v->id[i]) : ids[i];
+		list[i].number = !v->integer ? 0 : ids == NULL ? v->number[i] : integer_of(v->type, ids[i]);
+		list[i].index = i;
+	}
+	if (!v->integer)
+	{
+		TypeCacheEntry *entry = lookup_type_cache(v->type, TYPECACHE_CMP_PROC_FINFO);
+
+		context.compare = &entry->cmp_proc_finfo;
+		context.collation = collation;
+		if (!OidIsValid(context.compare->fn_oid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("type %s has no default order", format_type_be(v->type))));
+	}
+	qsort_arg(list, n, sizeof(SortId), v->integer ? compare_integers : compare_ids, &context);
+	return list;
+}
+
+int32 *
+fmoe_idset_ranks(const FmoeVocabulary *v)
+{
+	int32	   *rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * (Size) Max(v->count, 1));
+	Oid			collation = v->collation;
+	SortId	   *list;
+	int32		i;
+
+	/* any fixed order will do, and comparing bytes is the fastest */
+	if (OidIsValid(collation) && get_collation_isdeterministic(collation))
+		collation = C_COLLATION_OID;
+	list = sorted(v, collation, v->count, NULL);
+	for (i = 0; i < v->count; i++)
+		rank[list[i].index] = i;
+	pfree(list);
+	return rank;
+}
+
+Size
+fmoe_idset_bytes(const FmoeVocabulary *v)
+{
+	Size		each = v->integer ? sizeof(int64) : sizeof(Datum) + sizeof(uint32) + (v->byval ? 0 : 48);
+
+	return each * (Size) v->capacity + sizeof(int32) * ((Size) v->mask + 1);
+}
+
+/* ---------------------------------------------------------------- vocabularies */
+
+static FmoeVocabulary *
+vocabulary_of_list(Oid type, Oid collation, const SortId *list, int32 n, int32 *index_of)
+{
+	FmoeVocabulary *v = create(type, collation);
+	int64	   *number = NULL;
+	int32		i;
+
+	v->count = v->capacity = n;
+	if (v->integer)
+		v->number = number = MemoryContextAllocHuge(v->context, sizeof(int64) * (Size) Max(n, 1));
+	else
+	{
+		v->id = MemoryContextAllocHuge(v->context, sizeof(Datum) * (Size) Max(n, 1));
+		v->hash = MemoryContextAllocHuge(v->context, sizeof(uint32) * (Size) Max(n, 1));
+	}
+	for (i = 0; i < n; i++)
+	{
+		if (v->integer)
+			number[i] = list[i].number;
+		else
+		{
+			v->id[i] = copy_id(v, list[i].id, v->context);
+			v->hash[i] = hash_of(v, v->id[i]);
+		}
+		if (index_of != NULL)
+			index_of[list[i].index] = i;
+	}
+	rehash(v, n);
+	return v;
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_build(Oid type, Oid collation, int32 n, const Datum *ids, int32 *index_of)
+{
+	FmoeVocabulary probe = {0};
+	FmoeVocabulary *v;
+	SortId	   *list;
+
+	probe.type = type;
+	probe.integer = is_integer(type);
+	list = sorted(&probe, collation, n, ids);
+	v = vocabulary_of_list(type, collation, list, n, index_of);
+	pfree(list);
+	return v;
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of)
+{
+	SortId	   *list = sorted(set, set->collation, set->count, NULL);
+	FmoeVocabulary *v = vocabulary_of_list(set->type, set->collation, list, set->count, index_of);
+
+	pfree(list);
+	return v;
+}
+
+int32
+fmoe_vocabulary_count(const FmoeVocabulary *vocabulary)
+{
+	return vocabulary->count;
+}
+
+int32
+fmoe_vocabulary_find(const FmoeVocabulary *vocabulary, Datum id)
+{
+	return vocabulary->slot[find_slot(vocabulary, id, hash_of(vocabulary, id))];
+}
+
+Datum
+fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index)
+{
+	return vocabulary->integer ? datum_of_integer(vocabulary->type, vocabulary->number[index])
+		: vocabulary->id[index];
+}
+
+/*
+ * Output and input of some types follow settings (dates, intervals, floats).
+ * Ids are stored in one form; returns the nest level for AtEOXact_GUC.
+ */
+static int
+pin_formats(void)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("extra_float_digits", "3", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("bytea_output", "hex", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+static void
+set_array(FnnArray *array, const char *name, FnnDtype dtype, int64 length, void *data)
+{
+	memset(array, 0, sizeof(FnnArray));
+	strlcpy(array->name, name, FNN_NAME_MAX);
+	array->dtype = dtype;
+	array->ndim = 1;
+	array->shape[0] = length;
+	array->data = data;
+	array->bytes = (size_t) length * fnn_dtype_size(dtype);
+}
+
+int
+fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out)
+{
+	int64	   *offset;
+	StringInfoData text;
+	FmgrInfo	output;
+	Oid			function;
+	bool		varlena;
+	int			level;
+	int32		i;
+
+	if (vocabulary->integer)
+	{
+		set_array(&out[0], "vocabulary.integer", FNN_I64, vocabulary->count,
+				  unconstify(int64 *, vocabulary->number));
+		return 1;
+	}
+
+	getTypeOutputInfo(vocabulary->type, &function, &varlena);
+	fmgr_info(function, &output);
+	offset = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * ((Size) vocabulary->count + 1));
+	initStringInfo(&text);
+	level = pin_formats();
+	offset[0] = 0;
+	for (i = 0; i < vocabulary->count; i++)
+	{
+		char	   *string = OutputFunctionCall(&output, vocabulary->id[i]);
+
+		appendStringInfoString(&text, string);
+		pfree(string);
+		offset[i + 1] = text.len;
+		if ((i & 1023) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	AtEOXact_GUC(true, level);
+	set_array(&out[0], "vocabulary.text", FNN_U8, text.len, text.data);
+	set_array(&out[1], "vocabulary.offset", FNN_I64, (int64) vocabulary->count + 1, offset);
+	return 2;
+}
+
+static void pg_attribute_noreturn()
+reject_vocabulary(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+			 errmsg("the item vocabulary is damaged"),
+			 errdetail("%s", detail)));
+	pg_unreachable();
+}
+
+/* The array of a name, which must have one dimension of that type. */
+static const FnnArray *
+vocabulary_array(int n_arrays, const FnnArray *arrays, const char *name, FnnDtype dtype, int64 length)
+{
+	int			i;
+
+	for (i = 0; i < n_arrays; i++)
+	{
+		const FnnArray *array = &arrays[i];
+
+		if (strcmp(array->name, name) != 0)
+			continue;
+		if (array->dtype != dtype || array->ndim != 1 || (length >= 0 && array->shape[0] != length))
+			reject_vocabulary(psprintf("Array \"%s\" has another type or shape than it must.", name));
+		return array;
+	}
+	reject_vocabulary(psprintf("Array \"%s\" is missing.", name));
+}
+
+/* Puts the ids of a bound vocabulary into the slots; an id that comes twice is an error. */
+static void
+index_bound(FmoeVocabulary *v)
+{
+	int32		n = v->count;
+	int32		i;
+
+	v->count = 0;
+	rehash(v, n);
+	for (i = 0; i < n; i++)
+	{
+		Datum		id = v->integer ? datum_of_integer(v->type, v->number[i]) : v->id[i];
+		uint32		slot;
+
+		if (v->integer && !integer_fits(v->type, v->number[i]))
+			reject_vocabulary(psprintf("Id " INT64_FORMAT " does not fit type %s.", v->number[i],
+									   format_type_be(v->type)));
+		if (!v->integer)
+			v->hash[i] = hash_of(v, id);
+		slot = find_slot(v, id, v->integer ? hash_of(v, id) : v->hash[i]);
+		if (v->slot[slot] >= 0)
+			reject_vocabulary("An id comes twice.");
+		v->slot[slot] = i;
+		if ((i & 4095) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	v->count = n;
+}
+
+/* Datums of ids that are stored as text. */
+static void
+read_ids(FmoeVocabulary *v, const char *text, int64 bytes, const int64 *offset)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "fmoe vocabulary", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	FmgrInfo	input;
+	Oid			function;
+	Oid			parameter;
+	int			level;
+	int32		i;
+
+	getTypeInputInfo(v->type, &function, &parameter);
+	fmgr_info_cxt(function, &input, old);
+	level = pin_formats();
+	if (offset[0] != 0 || offset[v->count] != bytes)
+		reject_vocabulary("Offsets do not cover the text.");
+	for (i = 0; i < v->count; i++)
+	{
+		int64		length = offset[i + 1] - offset[i];
+		char	   *string;
+
+		if (offset[i] < 0 || offset[i] > offset[i + 1] || offset[i + 1] > bytes || length >= MaxAllocSize)
+			reject_vocabulary("Offsets do not ascend.");
+		if (memchr(text + offset[i], '\0', length) != NULL || !pg_verifymbstr(text + offset[i], length, true))
+			reject_vocabulary("An id is no text in the encoding of this database.");
+		string = pnstrdup(text + offset[i], length);
+		v->id[i] = copy_id(v, InputFunctionCall(&input, string, parameter, -1), v->context);
+		if ((i & 255) == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(scratch);
+		}
+	}
+	AtEOXact_GUC(true, level);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_bind(Oid type, Oid collation, int32 n, int n_arrays, const FnnArray *arrays)
+{
+	FmoeVocabulary *v = create(type, collation);
+
+	v->count = v->capacity = n;
+	if (v->integer)
+		v->number = vocabulary_array(n_arrays, arrays, "vocabulary.integer", FNN_I64, n)->data;
+	else
+	{
+		const FnnArray *text = vocabulary_array(n_arrays, arrays, "vocabulary.text", FNN_U8, -1);
+		const FnnArray *offset = vocabulary_array(n_arrays, arrays, "vocabulary.offset", FNN_I64, (int64) n + 1);
+
+		v->id = MemoryContextAllocHuge(v->context, sizeof(Datum) * (Size) Max(n, 1));
+		v->hash = MemoryContextAllocHuge(v->context, sizeof(uint32) * (Size) Max(n, 1));
+		read_ids(v, text->data, text->shape[0], offset->data);
+	}
+	index_bound(v);
+	return v;
+}
+
+/* ---------------------------------------------------------------- conversion */
+
+typedef enum Conversion
+{
+	CONVERT_NOTHING,
+	CONVERT_INTEGER,
+	CONVERT_FUNCTION,			/* an implicit cast */
+	CONVERT_INPUT,				/* from a cstring */
+	CONVERT_TEXT				/* through output and input */
+} Conversion;
+
+struct FmoeConverter
+{
+	Oid			from;
+	Oid			to;
+	Conversion	how;
+	FmgrInfo	function;		/* the cast, or from's output */
+	FmgrInfo	input;			/* of to */
+	Oid			parameter;		/* of input */
+};
+
+FmoeConverter *
+fmoe_converter(Oid from, Oid to)
+{
+	FmoeConverter *c = palloc0(sizeof(FmoeConverter));
+	Oid			function = InvalidOid;
+	CoercionPathType path;
+	bool		varlena;
+
+	c->from = from;
+	c->to = to;
+	if (from == UNKNOWNOID)
+		c->how = CONVERT_INPUT;
+	else if (from == to)
+		c->how = CONVERT_NOTHING;
+	else if (is_integer(from) && is_integer(to))
+		c->how = CONVERT_INTEGER;
+	else
+	{
+		path = find_coercion_pathway(to, from, COERCION_IMPLICIT, &function);
+		c->how = path == COERCION_PATH_RELABELTYPE ? CONVERT_NOTHING
+			: path == COERCION_PATH_FUNC ? CONVERT_FUNCTION
+			: CONVERT_TEXT;
+	}
+
+	if (c->how == CONVERT_TEXT)
+		getTypeOutputInfo(from, &function, &varlena);
+	if (c->how == CONVERT_TEXT || c->how == CONVERT_FUNCTION)
+		fmgr_info(function, &c->function);
+	if (c->how == CONVERT_TEXT || c->how == CONVERT_INPUT)
+	{
+		getTypeInputInfo(to, &function, &c->parameter);
+		fmgr_info(function, &c->input);
+	}
+	return c;
+}
+
+static void
+converting(void *argument)
+{
+	FmoeConverter *c = argument;
+
+	errcontext("converting an id of type %s to type %s",
+			   c->from == UNKNOWNOID ? "text" : format_type_be(c->from), format_type_be(c->to));
+}
+
+static Datum
+convert_integer(const FmoeConverter *c, Datum value)
+{
+	int64		number = integer_of(c->from, value);
+
+	if (!integer_fits(c->to, number))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("id " INT64_FORMAT " of type %s is out of range for type %s", number,
+						format_type_be(c->from), format_type_be(c->to))));
+	return datum_of_integer(c->to, number);
+}
+
+Datum
+fmoe_convert(FmoeConverter *converter, Datum value)
+{
+	ErrorContextCallback callback;
+	Datum		result = value;
+
+	if (converter->how == CONVERT_NOTHING)
+		return value;
+
+	callback.callback = converting;
+	callback.arg = converter;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	switch (converter->how)
+	{
+		case CONVERT_INTEGER:
+			result = convert_integer(converter, value);
+			break;
+		case CONVERT_FUNCTION:
+			/* casts that take a typmod take -1, and that they are not explicit */
+			result = converter->function.fn_nargs == 1 ? FunctionCall1(&converter->function, value)
+				: converter->function.fn_nargs == 2 ? FunctionCall2(&converter->function, value, Int32GetDatum(-1))
+				: FunctionCall3(&converter->function, value, Int32GetDatum(-1), BoolGetDatum(false));
+			break;
+		case CONVERT_INPUT:
+			result = InputFunctionCall(&converter->input, DatumGetCString(value), converter->parameter, -1);
+			break;
+		case CONVERT_TEXT:
+			result = InputFunctionCall(&converter->input, OutputFunctionCall(&converter->function, value),
+									   converter->parameter, -1);
+			break;
+		case CONVERT_NOTHING:
+			break;
+	}
+	error_context_stack = callback.previous;
+	return result;
+}
