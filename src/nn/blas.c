@@ -3,7 +3,7 @@
  *	  The only door to BLAS.
  *
  * OpenBLAS cannot be interrupted, so a product is handed over in pieces of at
- * most PIECE multiplications, with a poll before each: 10 to 20 ms on a
+ * most FNN_GEMM_PIECE multiplications, with a poll before each: 10 to 20 ms on a
  * common core.  Pieces are halves of halves along the longest side, so they
  * stay near cubes and lose next to nothing against one call.
  *
@@ -22,7 +22,10 @@
 
 #include "kernels.h"
 
-#define PIECE INT64_C(500000000)
+/* The tests are also built with small pieces, so that small products are cut. */
+#ifndef FNN_GEMM_PIECE
+#define FNN_GEMM_PIECE 500000000
+#endif
 #define GEMV_PIECE INT64_C(16000000)
 
 #ifdef FNN_DOUBLE
@@ -74,7 +77,7 @@ fnn_gemm(const FnnHost *host, bool transpose_a, bool transpose_b, int64_t m, int
 		scale_matrix(m, n, beta, c, ldc);
 	if (m == 0 || n == 0 || k == 0)
 		return;
-	while ((double) piece_m * (double) piece_n * (double) piece_k > (double) PIECE)
+	while ((double) piece_m * (double) piece_n * (double) piece_k > (double) FNN_GEMM_PIECE)
 	{
 		int64_t    *longest = piece_m >= piece_n ? &piece_m : &piece_n;
 

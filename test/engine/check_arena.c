@@ -358,6 +358,57 @@ check_masks(void)
 	}
 }
 
+/* Runs of neighbours, and neighbours at distances that are widths of matrices, at p = 1/2. */
+static void
+check_mask_patterns(void)
+{
+	enum
+	{
+		N = 1 << 17
+	};
+	static const int distance[] = {1, 2, 8, 16, 32, 50, 64, 100, 128, 200, 256, 1000, 1024, 4096, 65536};
+	fnn_real   *mask = fnn_alloc_reals(check_arena(), 1, N);
+	int			cell[256] = {0};
+	double		spread = 0;
+	unsigned int run = 0;
+	FnnDropout	dropout;
+	FnnTape		tape;
+
+	check_begin("dropout mask: runs, distances, and sums of draws");
+	fnn_tape_begin(&tape, check_arena(), true, 31, 32);
+	dropout = fnn_dropout_draw(&tape, 0.5);
+	fnn_dropout_mask(&dropout, 0, N, mask);
+	for (int i = 0; i < N; i++)
+	{
+		run = run << 1 | (mask[i] != 0);
+		if (i % 8 == 7)
+			cell[run & 255]++;
+	}
+	CHECK(is_plausible(chi_squared(cell, 256, N / 8 / 256.0), 256), "runs of 8: chi squared %g over 256 cells",
+		  chi_squared(cell, 256, N / 8 / 256.0));
+	for (int d = 0; d < (int) (sizeof(distance) / sizeof(distance[0])); d++)
+	{
+		double		agreement = 0;
+
+		for (int i = 0; i + distance[d] < N; i++)
+			agreement += (mask[i] - 1) * (mask[i + distance[d]] - 1);
+		CHECK(fabs(agreement) < 6 * sqrt(N - distance[d]), "correlation %g at distance %d", agreement / N, distance[d]);
+	}
+	/* the number kept of 1000 varies from draw to draw as that of independent elements does */
+	for (int i = 0; i < 1000; i++)
+	{
+		double		sum = 0;
+
+		dropout = fnn_dropout_draw(&tape, 0.5);
+		fnn_dropout_mask(&dropout, 0, 1000, mask);
+		for (int j = 0; j < 1000; j++)
+			sum += mask[j] - 1;
+		spread += sum * sum / 1000 / 1000;
+	}
+	CHECK(fabs(spread - 1) < 6 * sqrt(2.0 / 1000), "the number kept varies %g times as it should", spread);
+	check_end();
+}
+
 /* ---------------------------------------------------------------- the process */
 
 static int
@@ -418,5 +469,6 @@ check_arena_and_random(void)
 	check_distributions();
 	check_permutations();
 	check_masks();
+	check_mask_patterns();
 	check_process();
 }

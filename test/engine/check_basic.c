@@ -70,18 +70,14 @@ count_poll(void *context)
 static void
 check_products(void)
 {
-	FnnHost		host = *check_host();
-	FnnTensor  *a;
-	FnnTensor  *b;
-	fnn_real   *c;
-
 	for (int s = 0; s < N_SHAPES; s++)
 	{
 		int64_t		m = shapes[s][0];
 		int64_t		n = shapes[s][1];
 		int64_t		k = shapes[s][2];
-		fnn_real   *y = fnn_alloc_reals(check_arena(), m, 1);
+		FnnTensor  *a = check_tensor(4, m, k + 2);
 		FnnTensor  *x = check_tensor(5, k, 1);
+		fnn_real   *y = fnn_alloc_reals(check_arena(), m, 1);
 
 		check_begin("products: %d x %d x %d", (int) m, (int) n, (int) k);
 		for (int t = 0; t < 4; t++)
@@ -91,7 +87,6 @@ check_products(void)
 		}
 		check_one_gemm(m, n, 0, false, false, 1, 0);
 		check_one_gemm(m, n, 0, false, false, 1, 0.5);
-		a = check_tensor(4, m, k + 2);
 		fnn_gemv(check_host(), m, k, a->value, k + 2, x->value, y);
 		for (int64_t i = 0; i < m; i++)
 		{
@@ -103,32 +98,55 @@ check_products(void)
 		}
 		check_end();
 	}
+}
 
-	/* 2000 x 40 x 20000 is more than three pieces: each must land in its place */
-	check_begin("products: a large one is cut, with polls between");
+/* Sides whose product is several pieces, each side in turn being the one that is cut. */
+static void
+check_cut_products(void)
+{
+#ifdef FNN_GEMM_PIECE
+	const int64_t sides[] = {20, 100, 3000};
+	const int	step = 1;
+#else
+	const int64_t sides[] = {150, 900, 12000};
+	const int	step = 5;
+#endif
+	FnnHost		host = *check_host();
+
 	host.poll = count_poll;
-	polls = 0;
-	a = check_tensor(6, 2000, 1);
-	b = check_tensor(7, 1, 40);
-	c = fnn_alloc_reals(check_arena(), 2000, 40);
+	for (int t = 0; t < 12; t += step)
 	{
-		fnn_real   *wide = fnn_zalloc(check_arena(), sizeof(fnn_real) * 2000 * 20000);
-		fnn_real   *tall = fnn_zalloc(check_arena(), sizeof(fnn_real) * 40 * 20000);
+		bool		transpose_a = t & 1;
+		bool		transpose_b = t & 2;
+		int64_t		m = sides[t / 4];
+		int64_t		n = sides[(t / 4 + 1) % 3];
+		int64_t		k = sides[(t / 4 + 2) % 3];
+		int64_t		lda = transpose_a ? m : k;
+		int64_t		ldb = transpose_b ? k : n;
+		FnnMark		mark = fnn_arena_mark(check_arena());
+		FnnTensor  *a = check_tensor(1, m, k);
+		FnnTensor  *b = check_tensor(2, k, n);
+		FnnTensor  *c = check_tensor(3, m, n);
 		double		worst = 0;
 
-		/* a row has its number at both ends: a sum of two terms of different pieces */
-		for (int i = 0; i < 2000; i++)
-			wide[i * 20000] = wide[i * 20000 + 19999] = a->value[i];
-		for (int j = 0; j < 40; j++)
-			tall[j * 20000] = tall[j * 20000 + 19999] = b->value[j];
-		fnn_gemm(&host, false, true, 2000, 40, 20000, 1, wide, 20000, tall, 20000, 0, c, 40);
-		for (int i = 0; i < 2000; i++)
-			for (int j = 0; j < 40; j++)
-				worst = fmax(worst, fabs((double) c[i * 40 + j] - 2 * (double) a->value[i] * (double) b->value[j]));
-		CHECK(worst < EXACT * 10, "off by %g", worst);
+		check_begin("products: %d x %d x %d is cut, with polls between%s%s", (int) m, (int) n, (int) k,
+					transpose_a ? ", a transposed" : "", transpose_b ? ", b transposed" : "");
+		polls = 0;
+		fnn_gemm(&host, transpose_a, transpose_b, m, n, k, 1, a->value, lda, b->value, ldb, 0.5, c->value, n);
+		for (int64_t at = 0; at < m * n; at += 997)
+		{
+			double		sum = 0.25 * fnn_random_normal(3, 0, at);
+
+			for (int64_t l = 0; l < k; l++)
+				sum += (double) a->value[transpose_a ? l * lda + at / n : at / n * lda + l]
+					* (double) b->value[transpose_b ? at % n * ldb + l : l * ldb + at % n];
+			worst = fmax(worst, fabs(sum - (double) c->value[at]));
+		}
+		CHECK(worst < EXACT * 100, "off by %g", worst);
 		CHECK(polls >= 4, "%d polls", polls);
+		fnn_arena_reset(check_arena(), mark);
+		check_end();
 	}
-	check_end();
 }
 
 /* ---------------------------------------------------------------- functions */
@@ -220,6 +238,8 @@ check_parameters(void)
 	CHECK(values[15] == 0, "a gap is %g", (double) values[15]);
 	CHECK(values[c->offset] == 1 && values[d->offset + 3] == 0, "ones and zeros are not");
 	CHECK(check_close(values[7], 0.25 * fnn_random_normal(5, 0, 7), 1e-6), "slice 0 does not draw from stream 0");
+	CHECK(check_close(values[b->offset + 7], 4 * fnn_random_uniform(5, 1, 7) - 2, 1e-6),
+		  "slice 1 does not draw from stream 1");
 	for (int i = 0; i < 1000; i++)
 	{
 		double		x = values[b->offset + i];
@@ -650,6 +670,7 @@ void
 check_basic_operations(void)
 {
 	check_products();
+	check_cut_products();
 	check_functions();
 	check_parameters();
 	check_sparse();

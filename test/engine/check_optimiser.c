@@ -105,8 +105,8 @@ check_signs(void)
 	check_begin("optimiser: without momentum a step is the learning rate; decay, frozen, sparse, range");
 	fnn_params_add(params, check_host(), "plain", 7, 3, FNN_INIT_ZERO, 0);
 	fnn_params_add(params, check_host(), "frozen", 2, 9, FNN_INIT_ZERO, 0)->frozen = true;
-	fnn_params_add(params, check_host(), "decayed", 1, 50, FNN_INIT_ZERO, 0)->decay = true;
 	fnn_params_add(params, check_host(), "sparse", 5, 4, FNN_INIT_ZERO, 0)->sparse = true;
+	fnn_params_add(params, check_host(), "decayed", 1, 50, FNN_INIT_ZERO, 0)->decay = true;
 	n = params->size;
 	value = fnn_alloc_reals(check_arena(), 1, n);
 	grad = fnn_alloc_reals(check_arena(), 1, n);
@@ -118,7 +118,7 @@ check_signs(void)
 		value[i] = 2;
 		grad[i] = i % 2 ? 4 : -4;
 	}
-	fnn_adamw(&adamw, params, 1, 0.5, 0, params->list[2].offset + 16, value, grad, m, v);
+	fnn_adamw(&adamw, params, 1, 0.5, 0, params->list[3].offset + 16, value, grad, m, v);
 	for (int p = 0; p < 4; p++)
 	{
 		const FnnParam *param = &params->list[p];
@@ -130,7 +130,7 @@ check_signs(void)
 
 			if (p == 0)
 				right = right && value[i] == 2 + step && m[i] == (i % 2 ? 2 : -2) && v[i] == 4;
-			else if (p == 2 && j < 16)
+			else if (p == 3 && j < 16)
 				right = right && value[i] == 2 - 2 * 0.125 + step;
 			else
 				kept = kept && value[i] == 2 && m[i] == 0 && v[i] == 0;
