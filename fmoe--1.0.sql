@@ -208,12 +208,12 @@ COMMENT ON FUNCTION fmoe_import(text, text, bytea) IS 'stores an exported expert
 -- recommendations
 
 CREATE FUNCTION fmoe_recommend_as(item_type anyelement, user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL,
-		exclude_seen boolean DEFAULT true, exclude anyarray DEFAULT NULL, candidates anyarray DEFAULT NULL,
+		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_as(anyelement, "any", integer, text, boolean, anyarray, anyarray, timestamptz)
+COMMENT ON FUNCTION fmoe_recommend_as(anyelement, "any", integer, text, boolean, "any", "any", timestamptz)
 	IS 'the k best items for a user, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_recommend(user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL,
@@ -226,11 +226,11 @@ COMMENT ON FUNCTION fmoe_recommend("any", integer, text, boolean, text[], text[]
 	IS 'the k best items for a user, item ids as text; creating a domain adds forms for its own id types';
 
 CREATE FUNCTION fmoe_recommend_next(history anyarray, k integer DEFAULT 10, domain text DEFAULT NULL,
-		exclude_seen boolean DEFAULT true, exclude anyarray DEFAULT NULL, candidates anyarray DEFAULT NULL)
+		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(anyarray, integer, text, boolean, anyarray, anyarray)
+COMMENT ON FUNCTION fmoe_recommend_next(anyarray, integer, text, boolean, "any", "any")
 	IS 'the k best items after a history that is in no table, oldest first';
 
 CREATE FUNCTION fmoe_score(user_id "any", items anyarray, domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL)

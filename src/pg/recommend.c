@@ -24,6 +24,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "serve.h"
 
@@ -83,13 +85,36 @@ static const RecommendArguments recommend_next_arguments = {
 	.as_of = -1
 };
 
+/*
+ * An array of ids.  exclude and candidates are declared "any", because NULL is
+ * no default for anyarray: so the type is checked here, and a literal without
+ * a cast is an array of the domain's own ids.
+ */
 static FmoeItems *
 array_argument(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource source, int argument)
 {
+	Oid			item_type = serving->domain->item_type;
+	Datum		array;
+	Oid			type;
+
 	if (PG_ARGISNULL(argument))
 		return NULL;
-	return fmoe_serving_array(serving, source, PG_GETARG_DATUM(argument), serving->domain->item_type,
-							  serving->loaded->vocabulary);
+	type = fmoe_argument_type(fcinfo, argument);
+	array = PG_GETARG_DATUM(argument);
+	if (type == UNKNOWNOID && OidIsValid(get_array_type(item_type)))
+	{
+		Oid			input;
+		Oid			parameter;
+
+		getTypeInputInfo(get_array_type(item_type), &input, &parameter);
+		array = OidInputFunctionCall(input, DatumGetCString(array), parameter, -1);
+	}
+	else if (!OidIsValid(get_base_element_type(type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("ids are given as type %s, which is no array", format_type_be(type)),
+				 errhint("Use an array of ids, such as ARRAY[id].")));
+	return fmoe_serving_array(serving, source, array, item_type, serving->loaded->vocabulary);
 }
 
 static void

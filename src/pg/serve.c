@@ -472,6 +472,7 @@ fmoe_serving_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVoc
 
 	rows_begin(fcinfo, serving);
 	serving->vocabulary = vocabulary;
+	serving->item_type = item_type;
 	serving->to_result = id_converter(serving, FMOE_ID_RESULT, item_type,
 									  TupleDescAttr(serving->desc, 0)->atttypid);
 	serving->count = best->count;
@@ -495,6 +496,30 @@ fmoe_serving_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 cou
 	serving->source = (Datum) 0;
 }
 
+/* An id that the result's type cannot hold is the caller's choice of type. */
+static void
+result_hint(void *serving)
+{
+	if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_DATA_EXCEPTION)
+		errhint("Ask for item ids as %s or text.", format_type_be(((FmoeServing *) serving)->item_type));
+}
+
+static Datum
+result_id(FmoeServing *serving, int32 item)
+{
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = result_hint,
+		.arg = serving
+	};
+	Datum		id;
+
+	error_context_stack = &callback;
+	id = fmoe_convert(serving->to_result, fmoe_vocabulary_id(serving->vocabulary, item));
+	error_context_stack = callback.previous;
+	return id;
+}
+
 Datum
 fmoe_serving_next(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
@@ -514,7 +539,7 @@ fmoe_serving_next(FunctionCallInfo fcinfo, FmoeServing *serving)
 
 	Assert(serving->desc->natts == (serving->source ? 3 : 2));
 	if (serving->vocabulary != NULL)
-		values[0] = fmoe_convert(serving->to_result, fmoe_vocabulary_id(serving->vocabulary, serving->item[row]));
+		values[0] = result_id(serving, serving->item[row]);
 	else
 	{
 		values[0] = serving->id[row];

@@ -88,6 +88,7 @@ typedef struct FmoeServing
 	bool		active;
 	TupleDesc	desc;
 	const FmoeVocabulary *vocabulary;	/* NULL: ids are given */
+	Oid			item_type;		/* of the vocabulary */
 	FmoeConverter *to_result;
 	int64		count;
 	int64		next;
