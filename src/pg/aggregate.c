@@ -3,8 +3,7 @@
  *	  fmoe_fit collects its rows.
  *
  * The state holds 16 bytes an event: numbers for user and item, and the time.
- * The numbers come from two hash tables over the types' own equality, given
- * out as ids turn up.  They depend on the order of the rows, so the final
+ * The numbers come from two id sets and are given out as ids turn up.  They depend on the order of the rows, so the final
  * function numbers anew, in the order of the types (fit.c): the model depends
  * on the set of rows only, however they came and whoever collected them.
  *
@@ -24,6 +23,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/typcache.h"
 
 #include "aggregate.h"
 #include "private.h"
@@ -33,7 +33,6 @@ PG_FUNCTION_INFO_V1(fmoe_fit_combine);
 PG_FUNCTION_INFO_V1(fmoe_fit_serialize);
 PG_FUNCTION_INFO_V1(fmoe_fit_deserialize);
 
-#define FIRST_IDS 16
 #define FIRST_EVENTS 64
 #define POLL_EVERY 4096
 
@@ -47,118 +46,33 @@ aggregate_context(FunctionCallInfo fcinfo)
 	return context;
 }
 
-/* ---------------------------------------------------------------- memory */
-
-static void
-account(FmoeFitState *state, size_t bytes)
-{
-	state->bytes += bytes;
-	if (state->bytes > (size_t) fmoe_max_memory_kb * 1024)
-		fmoe_check_memory(state->bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->count));
-}
-
-/* An array of the state with room for n elements instead of old_n. */
-static void *
-resize(FmoeFitState *state, void *array, int64 old_n, int64 n, size_t element)
-{
-	account(state, (n - old_n) * element);
-	if (array == NULL)
-		return MemoryContextAllocHuge(state->context, n * element);
-	return repalloc_huge(array, n * element);
-}
-
 /* ---------------------------------------------------------------- ids */
 
 static void
-ids_init(FmoeIdTable *ids, Oid type, Oid collation)
+ids_init(FmoeFitIds *ids, Oid type, Oid collation)
 {
-	ids->type = type;
-	ids->collation = OidIsValid(get_typcollation(type)) ? collation : InvalidOid;
-	if (OidIsValid(get_typcollation(type)) && !OidIsValid(collation))
-		ids->collation = get_typcollation(type);
-	ids->entry = lookup_type_cache(type, TYPECACHE_HASH_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO | TYPECACHE_CMP_PROC);
-	if (!OidIsValid(ids->entry->hash_proc_finfo.fn_oid) || !OidIsValid(ids->entry->eq_opr_finfo.fn_oid) ||
-		!OidIsValid(ids->entry->cmp_proc))
+	Oid			type_collation = get_typcollation(type);
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_CMP_PROC);
+
+	if (!OidIsValid(entry->cmp_proc))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("type %s cannot be an id", format_type_be(type)),
-				 errdetail("It has no default operator classes for hash and btree.")));
-}
-
-/* Twice the slots, or the first ones. */
-static void
-ids_rehash(FmoeFitState *state, FmoeIdTable *ids)
-{
-	uint32		n_slots = ids->n_slots > 0 ? 2 * ids->n_slots : 2 * FIRST_IDS;
-
-	ids->slot = resize(state, ids->slot, ids->n_slots, n_slots, sizeof(int32));
-	ids->n_slots = n_slots;
-	memset(ids->slot, -1, n_slots * sizeof(int32));
-	for (int32 number = 0; number < ids->count; number++)
-	{
-		uint32		at = ids->hash[number] & (n_slots - 1);
-
-		while (ids->slot[at] >= 0)
-			at = (at + 1) & (n_slots - 1);
-		ids->slot[at] = number;
-	}
-}
-
-static void
-ids_grow(FmoeFitState *state, FmoeIdTable *ids)
-{
-	int32		capacity = ids->capacity > 0 ? 2 * ids->capacity : FIRST_IDS;
-
-	if (ids->capacity > PG_INT32_MAX / 4)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many different ids")));
-	ids->id = resize(state, ids->id, ids->capacity, capacity, sizeof(Datum));
-	ids->hash = resize(state, ids->hash, ids->capacity, capacity, sizeof(uint32));
-	ids->capacity = capacity;
-}
-
-/* The id's copy in the state, never compressed or out of line. */
-static Datum
-id_copy(FmoeFitState *state, const FmoeIdTable *ids, Datum id)
-{
-	MemoryContext old = MemoryContextSwitchTo(state->context);
-	Datum		copy;
-
-	if (ids->entry->typlen == -1 && !ids->entry->typbyval)
-		copy = PointerGetDatum(PG_DETOAST_DATUM_COPY(id));
-	else
-		copy = datumCopy(id, ids->entry->typbyval, ids->entry->typlen);
-	MemoryContextSwitchTo(old);
-	if (!ids->entry->typbyval)
-		account(state, GetMemoryChunkSpace(DatumGetPointer(copy)));
-	return copy;
+				 errmsg("type %s cannot hold ids", format_type_be(type)),
+				 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+	ids->type = type;
+	ids->collation = !OidIsValid(type_collation) ? InvalidOid : OidIsValid(collation) ? collation : type_collation;
+	ids->set = fmoe_idset_create(type, ids->collation);
 }
 
 /* The number of an id, a new one when it was not there. */
 static int32
-id_number(FmoeFitState *state, FmoeIdTable *ids, Datum id)
+id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 {
-	uint32		hash = DatumGetUInt32(FunctionCall1Coll(&ids->entry->hash_proc_finfo, ids->collation, id));
-	uint32		at;
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+	int32		number = fmoe_idset_add(ids->set, id);
 
-	/* at most half of the slots are taken */
-	if ((uint32) ids->count >= ids->n_slots / 2)
-		ids_rehash(state, ids);
-	for (at = hash & (ids->n_slots - 1); ids->slot[at] >= 0; at = (at + 1) & (ids->n_slots - 1))
-	{
-		int32		number = ids->slot[at];
-
-		if (ids->hash[number] == hash &&
-			DatumGetBool(FunctionCall2Coll(&ids->entry->eq_opr_finfo, ids->collation, ids->id[number], id)))
-			return number;
-	}
-	if (ids->count == ids->capacity)
-		ids_grow(state, ids);
-	ids->id[ids->count] = id_copy(state, ids, id);
-	ids->hash[ids->count] = hash;
-	ids->slot[at] = ids->count;
-	return ids->count++;
+	MemoryContextSwitchTo(old);
+	return number;
 }
 
 /* ---------------------------------------------------------------- the state */
@@ -202,21 +116,24 @@ parse_options(FmoeFitState *state)
 }
 
 static FmoeFitState *
-state_create(MemoryContext context, Oid user_type, Oid item_type, Oid collation, const Jsonb *options)
+state_create(MemoryContext context, Oid user_type, Oid user_collation, Oid item_type, Oid item_collation,
+			 const Jsonb *options)
 {
-	FmoeFitState *state = MemoryContextAllocZero(context, sizeof(FmoeFitState));
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FmoeFitState *state = palloc0(sizeof(FmoeFitState));
 
 	state->context = context;
-	state->bytes = sizeof(FmoeFitState);
+	state->fixed_bytes = sizeof(FmoeFitState);
 	if (options != NULL)
 	{
-		state->options = MemoryContextAlloc(context, VARSIZE(options));
+		state->options = palloc(VARSIZE(options));
 		memcpy(state->options, options, VARSIZE(options));
-		state->bytes += VARSIZE(options);
+		state->fixed_bytes += VARSIZE(options);
 	}
 	parse_options(state);
-	ids_init(&state->users, user_type, collation);
-	ids_init(&state->items, item_type, collation);
+	ids_init(&state->users, user_type, user_collation);
+	ids_init(&state->items, item_type, item_collation);
+	MemoryContextSwitchTo(old);
 	return state;
 }
 
@@ -239,18 +156,35 @@ check_options(const FmoeFitState *state, const Jsonb *options)
 			 errmsg("the options of fmoe_fit must be the same for all rows of a group")));
 }
 
+size_t
+fmoe_fit_bytes(const FmoeFitState *state)
+{
+	return state->fixed_bytes + fmoe_idset_bytes(state->users.set) + fmoe_idset_bytes(state->items.set) +
+		(size_t) state->capacity * sizeof(FmoeFitEvent);
+}
+
+/* Room for more events; ids are never more than events, so this is when to count. */
+static void
+grow(FmoeFitState *state)
+{
+	int64		capacity = state->capacity > 0 ? 2 * state->capacity : FIRST_EVENTS;
+
+	fmoe_check_memory(fmoe_fit_bytes(state) + (capacity - state->capacity) * sizeof(FmoeFitEvent),
+					  psprintf("fmoe_fit over more than " INT64_FORMAT " rows", state->count));
+	if (state->event == NULL)
+		state->event = MemoryContextAllocHuge(state->context, capacity * sizeof(FmoeFitEvent));
+	else
+		state->event = repalloc_huge(state->event, capacity * sizeof(FmoeFitEvent));
+	state->capacity = capacity;
+}
+
 static void
 add_event(FmoeFitState *state, int32 user, int32 item, double time)
 {
 	FmoeFitEvent *event;
 
 	if (state->count == state->capacity)
-	{
-		int64		capacity = state->capacity > 0 ? 2 * state->capacity : FIRST_EVENTS;
-
-		state->event = resize(state, state->event, state->capacity, capacity, sizeof(FmoeFitEvent));
-		state->capacity = capacity;
-	}
+		grow(state);
 	event = &state->event[state->count++];
 	event->user = user;
 	event->item = item;
@@ -284,7 +218,7 @@ state_of_first_row(FunctionCallInfo fcinfo, MemoryContext context, const Jsonb *
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("type %s cannot be a time", format_type_be(time_type)),
 				 errhint("Times are timestamptz, timestamp, date or numbers of seconds.")));
-	return state_create(context, user_type, item_type, PG_GET_COLLATION(), options);
+	return state_create(context, user_type, PG_GET_COLLATION(), item_type, PG_GET_COLLATION(), options);
 }
 
 Datum
@@ -312,13 +246,14 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 
 /* Takes another table's ids over; returns their numbers here. */
 static int32 *
-take_ids(FmoeFitState *state, FmoeIdTable *ids, const FmoeIdTable *from)
+take_ids(FmoeFitState *state, FmoeFitIds *ids, const FmoeFitIds *from)
 {
-	int32	   *number = MemoryContextAllocHuge(CurrentMemoryContext, Max(from->count, 1) * sizeof(int32));
+	int32		count = fmoe_vocabulary_count(from->set);
+	int32	   *number = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(int32));
 
-	for (int32 i = 0; i < from->count; i++)
+	for (int32 i = 0; i < count; i++)
 	{
-		number[i] = id_number(state, ids, from->id[i]);
+		number[i] = id_number(state, ids, fmoe_vocabulary_id(from->set, i));
 		if (i % POLL_EVERY == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
@@ -341,11 +276,8 @@ fmoe_fit_combine(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(state);
 	}
 	if (state == NULL)
-	{
-		state = state_create(context, from->users.type, from->items.type, InvalidOid, from->options);
-		state->users.collation = from->users.collation;
-		state->items.collation = from->items.collation;
-	}
+		state = state_create(context, from->users.type, from->users.collation,
+							 from->items.type, from->items.collation, from->options);
 	else
 		check_options(state, from->options);
 
@@ -380,32 +312,41 @@ typedef struct FitHeader
 } FitHeader;
 
 static size_t
-ids_size(const FmoeIdTable *ids)
+ids_size(const FmoeFitIds *ids)
 {
 	size_t		size = 0;
+	int16		length;
+	bool		by_value;
 
-	for (int32 i = 0; i < ids->count; i++)
-		size += datumEstimateSpace(ids->id[i], false, ids->entry->typbyval, ids->entry->typlen);
+	get_typlenbyval(ids->type, &length, &by_value);
+	for (int32 i = 0; i < fmoe_vocabulary_count(ids->set); i++)
+		size += datumEstimateSpace(fmoe_vocabulary_id(ids->set, i), false, by_value, length);
 	return size;
 }
 
 static void
-ids_write(const FmoeIdTable *ids, char **at)
+ids_write(const FmoeFitIds *ids, char **at)
 {
-	for (int32 i = 0; i < ids->count; i++)
-		datumSerialize(ids->id[i], false, ids->entry->typbyval, ids->entry->typlen, at);
+	int16		length;
+	bool		by_value;
+
+	get_typlenbyval(ids->type, &length, &by_value);
+	for (int32 i = 0; i < fmoe_vocabulary_count(ids->set); i++)
+		datumSerialize(fmoe_vocabulary_id(ids->set, i), false, by_value, length, at);
 }
 
-/* Ids that are only walked through, not looked up. */
+/* In the order in which they were written, so with the same numbers. */
 static void
-ids_read(FmoeIdTable *ids, int32 count, char **at)
+ids_read(FmoeFitIds *ids, int32 count, char **at)
 {
 	bool		isnull;
 
-	ids->id = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(Datum));
-	ids->count = count;
 	for (int32 i = 0; i < count; i++)
-		ids->id[i] = datumRestore(at, &isnull);
+	{
+		(void) fmoe_idset_add(ids->set, datumRestore(at, &isnull));
+		if (i % POLL_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
 }
 
 static void
@@ -439,8 +380,8 @@ fmoe_fit_serialize(PG_FUNCTION_ARGS)
 	header.item_type = state->items.type;
 	header.user_collation = state->users.collation;
 	header.item_collation = state->items.collation;
-	header.n_users = state->users.count;
-	header.n_items = state->items.count;
+	header.n_users = fmoe_vocabulary_count(state->users.set);
+	header.n_items = fmoe_vocabulary_count(state->items.set);
 	header.n_events = state->count;
 	header.options_size = state->options != NULL ? VARSIZE(state->options) : 0;
 
@@ -482,12 +423,11 @@ fmoe_fit_deserialize(PG_FUNCTION_ARGS)
 		options = palloc(header.options_size);
 		copy_in(&at, options, header.options_size);
 	}
-	state = state_create(CurrentMemoryContext, header.user_type, header.item_type, InvalidOid, options);
-	state->users.collation = header.user_collation;
-	state->items.collation = header.item_collation;
+	state = state_create(CurrentMemoryContext, header.user_type, header.user_collation,
+						 header.item_type, header.item_collation, options);
 	ids_read(&state->users, header.n_users, &at);
 	ids_read(&state->items, header.n_items, &at);
-	state->count = header.n_events;
+	state->count = state->capacity = header.n_events;
 	state->event = MemoryContextAllocHuge(CurrentMemoryContext, Max(header.n_events, 1) * sizeof(FmoeFitEvent));
 	copy_in(&at, state->event, header.n_events * sizeof(FmoeFitEvent));
 	PG_RETURN_POINTER(state);

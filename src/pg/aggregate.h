@@ -7,21 +7,13 @@
 
 #include "pg.h"
 
-#include "utils/typcache.h"
-
 /* Distinct ids, numbered in the order in which they came. */
-typedef struct FmoeIdTable
+typedef struct FmoeFitIds
 {
 	Oid			type;
 	Oid			collation;
-	TypeCacheEntry *entry;		/* hash and equality; lives as long as the backend */
-	int32		count;
-	int32		capacity;		/* of id and hash */
-	Datum	   *id;				/* [capacity] */
-	uint32	   *hash;			/* [capacity] */
-	uint32		n_slots;		/* power of two; 0: ids are not looked up */
-	int32	   *slot;			/* [n_slots] number of an id, -1: free */
-} FmoeIdTable;
+	FmoeVocabulary *set;
+} FmoeFitIds;
 
 /* An event, 16 bytes. */
 typedef struct FmoeFitEvent
@@ -36,12 +28,15 @@ typedef struct FmoeFitState
 	MemoryContext context;		/* of the aggregate */
 	Jsonb	   *options;		/* as given; NULL: none */
 	FmoeConfig	config;
-	FmoeIdTable users;
-	FmoeIdTable items;
+	FmoeFitIds	users;
+	FmoeFitIds	items;
 	int64		count;
 	int64		capacity;
 	FmoeFitEvent *event;		/* [capacity] in any order */
-	size_t		bytes;			/* of all of it */
+	size_t		fixed_bytes;	/* of the state and its options */
 } FmoeFitState;
+
+/* Bytes that a state takes now. */
+extern size_t fmoe_fit_bytes(const FmoeFitState *state);
 
 #endif							/* FMOE_AGGREGATE_H */

@@ -53,6 +53,13 @@
 			 errmsg("invalid expert file"), \
 			 errdetail(__VA_ARGS__)))
 
+/* Says where an error of the engine, of an option or of an id came from. */
+static void
+reading_file(void *unused)
+{
+	errcontext("reading an expert file");
+}
+
 static const char *const holdout_names[] = {
 	[FMOE_HOLDOUT_NONE] = "none",
 	[FMOE_HOLDOUT_VALIDATION] = "validation",
@@ -177,7 +184,7 @@ check_encoder(const FmoeExpertFile *file)
 /* ---------------------------------------------------------------- vocabularies */
 
 static FnnArray *
-find_array(int n, FnnArray *arrays, const char *name, FnnDtype dtype, int64 length)
+find_array(int n, FnnArray *arrays, const char *name, FnnDtype dtype)
 {
 	for (int i = 0; i < n; i++)
 	{
@@ -185,28 +192,11 @@ find_array(int n, FnnArray *arrays, const char *name, FnnDtype dtype, int64 leng
 
 		if (strcmp(array->name, name) != 0)
 			continue;
-		if (array->dtype != dtype || array->ndim != 1 || (length >= 0 && array->shape[0] != length))
-			bad_file("Array \"%s\" does not have the type and length it must have.", name);
+		if (array->dtype != dtype || array->ndim != 1)
+			bad_file("Array \"%s\" does not have the type it must have.", name);
 		return array;
 	}
 	return NULL;
-}
-
-/* Ids as numbers: ascending, and within the type. */
-static void
-check_integers(const FnnArray *integers, Oid type)
-{
-	const int64 *id = integers->data;
-	int64		low = type == INT2OID ? PG_INT16_MIN : type == INT4OID ? PG_INT32_MIN : PG_INT64_MIN;
-	int64		high = type == INT2OID ? PG_INT16_MAX : type == INT4OID ? PG_INT32_MAX : PG_INT64_MAX;
-
-	for (int64 i = 0; i < integers->shape[0]; i++)
-	{
-		if (id[i] < low || id[i] > high)
-			bad_file("Item id %lld is out of range for type %s.", (long long) id[i], format_type_be(type));
-		if (i > 0 && id[i] <= id[i - 1])
-			bad_file("Item ids are not in ascending order.");
-	}
 }
 
 /* Where each id's text begins and ends. */
@@ -216,7 +206,7 @@ check_offsets(const FnnArray *offsets, const FnnArray *text)
 	const int64 *offset = offsets->data;
 	int64		n = offsets->shape[0] - 1;
 
-	if (offset[0] != 0 || offset[n] != text->shape[0])
+	if (n < 0 || offset[0] != 0 || offset[n] != text->shape[0])
 		bad_file("The offsets of the item ids do not cover their text.");
 	for (int64 i = 0; i < n; i++)
 	{
@@ -234,8 +224,8 @@ check_offsets(const FnnArray *offsets, const FnnArray *text)
 static void
 recode_text(int n_arrays, FnnArray *arrays, int from, int to)
 {
-	FnnArray   *text = find_array(n_arrays, arrays, "vocabulary.text", FNN_U8, -1);
-	FnnArray   *offsets = find_array(n_arrays, arrays, "vocabulary.offset", FNN_I64, -1);
+	FnnArray   *text = find_array(n_arrays, arrays, "vocabulary.text", FNN_U8);
+	FnnArray   *offsets = find_array(n_arrays, arrays, "vocabulary.offset", FNN_I64);
 	const int64 *old_offset;
 	int64	   *new_offset;
 	size_t		capacity;
@@ -243,6 +233,7 @@ recode_text(int n_arrays, FnnArray *arrays, int from, int to)
 
 	if (text == NULL || offsets == NULL)
 		return;
+	check_offsets(offsets, text);
 	old_offset = offsets->data;
 	new_offset = MemoryContextAllocHuge(CurrentMemoryContext, offsets->bytes);
 	capacity = text->bytes + 64;
@@ -276,65 +267,25 @@ recode_text(int n_arrays, FnnArray *arrays, int from, int to)
 	text->shape[0] = text->bytes = new_offset[offsets->shape[0] - 1];
 }
 
-/* Ids as arrays that fmoe_vocabulary_bind can take without looking; returns how many arrays they are. */
-static int
-check_vocabulary_arrays(const FmoeExpertFile *file, Oid type)
-{
-	int32		n_items = file->facts.items;
-	const FnnArray *integers;
-	const FnnArray *text;
-	const FnnArray *offsets;
-
-	if (is_integer_type(type))
-	{
-		integers = find_array(file->n_arrays, file->arrays, "vocabulary.integer", FNN_I64, n_items);
-		if (integers == NULL)
-			bad_file("Array \"vocabulary.integer\" is missing.");
-		check_integers(integers, type);
-		return 1;
-	}
-	text = find_array(file->n_arrays, file->arrays, "vocabulary.text", FNN_U8, -1);
-	offsets = find_array(file->n_arrays, file->arrays, "vocabulary.offset", FNN_I64, (int64) n_items + 1);
-	if (text == NULL || offsets == NULL)
-		bad_file("Array \"vocabulary.text\" or \"vocabulary.offset\" is missing.");
-	return 2;
-}
-
 /*
- * Ids are distinct by their type's equality and ascend in its order.  The
- * order of collatable types is another on another machine, so theirs is not
- * asked for: it only decides ties.
+ * Ids ascend in the order of their type.  That of collatable types is another
+ * on another machine, so theirs is not asked for: it only decides ties.
  */
 static void
-check_ids(const FmoeVocabulary *vocabulary, Oid type, Oid collation)
+check_order(const FmoeVocabulary *vocabulary, Oid type)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_CMP_PROC_FINFO);
-	bool		ordered = !OidIsValid(get_typcollation(type)) && OidIsValid(entry->cmp_proc_finfo.fn_oid);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe ids", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Datum		previous = (Datum) 0;
 
-	for (int32 i = 0; i < fmoe_vocabulary_count(vocabulary); i++)
+	if (OidIsValid(get_typcollation(type)) || !OidIsValid(entry->cmp_proc_finfo.fn_oid))
+		return;
+	for (int32 i = 1; i < fmoe_vocabulary_count(vocabulary); i++)
 	{
-		Datum		id;
-
-		if (i % POLL_EVERY == 0)
-		{
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextReset(context);
-			if (i > 0)
-				previous = fmoe_vocabulary_id(vocabulary, i - 1);
-		}
-		id = fmoe_vocabulary_id(vocabulary, i);
-		if (fmoe_vocabulary_find(vocabulary, id) != i)
-			bad_file("An item id appears twice.");
-		if (ordered && i > 0 &&
-			DatumGetInt32(FunctionCall2Coll(&entry->cmp_proc_finfo, collation, previous, id)) >= 0)
+		if (DatumGetInt32(FunctionCall2(&entry->cmp_proc_finfo, fmoe_vocabulary_id(vocabulary, i - 1),
+										fmoe_vocabulary_id(vocabulary, i))) >= 0)
 			bad_file("Item ids are not in ascending order.");
-		previous = id;
+		if (i % POLL_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
 	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
 }
 
 FmoeVocabulary *
@@ -342,19 +293,22 @@ fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation, FmoeM
 {
 	const FmoeVersion *facts = &file->facts;
 	FnnArray   *own = palloc(sizeof(FnnArray) * FMOE_MODEL_ARRAYS_MAX);
+	ErrorContextCallback callback = {error_context_stack, reading_file, NULL};
 	FmoeVocabulary *vocabulary;
 	int			expected;
 
+	error_context_stack = &callback;
 	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &facts->config, facts->items,
 					file->n_arrays, file->arrays);
 	expected = fmoe_model_arrays(model, own, FMOE_MODEL_ARRAYS_MAX);
-	expected += check_vocabulary_arrays(file, item_type);
+	expected += is_integer_type(item_type) ? 1 : 2;
+	vocabulary = fmoe_vocabulary_bind(item_type, collation, facts->items, file->n_arrays, file->arrays);
 	/* each of those was found and names are distinct: more arrays are strangers */
 	if (file->n_arrays != expected)
 		bad_file("It holds %d arrays where model \"%s\" has %d.", file->n_arrays, facts->model, expected);
 
-	vocabulary = fmoe_vocabulary_bind(item_type, collation, facts->items, file->n_arrays, file->arrays);
-	check_ids(vocabulary, item_type, collation);
+	check_order(vocabulary, item_type);
+	error_context_stack = callback.previous;
 	pfree(own);
 	return vocabulary;
 }
@@ -552,11 +506,12 @@ FmoeExpertFile *
 fmoe_expert_read(const void *bytes, size_t size)
 {
 	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
-	FnnFile    *in = fnn_safetensors_read(arena, bytes, size);
 	FmoeExpertFile *file = palloc0(sizeof(FmoeExpertFile));
-	FnnArray   *text;
-	FnnArray   *offsets;
+	ErrorContextCallback callback = {error_context_stack, reading_file, NULL};
+	FnnFile    *in;
 
+	error_context_stack = &callback;
+	in = fnn_safetensors_read(arena, bytes, size);
 	read_format(in);
 	read_facts(in, &file->facts);
 	read_config(in, &file->facts);
@@ -564,17 +519,13 @@ fmoe_expert_read(const void *bytes, size_t size)
 	file->n_arrays = in->n_arrays;
 	file->arrays = in->array;
 	if (!file->facts.complete)
-	{
 		check_encoder(file);
-		return file;
-	}
-	file->item_type = asked(in, "item_type");
-	text = find_array(file->n_arrays, file->arrays, "vocabulary.text", FNN_U8, -1);
-	offsets = find_array(file->n_arrays, file->arrays, "vocabulary.offset", FNN_I64, (int64) file->facts.items + 1);
-	if (text != NULL && offsets != NULL)
+	else
 	{
-		check_offsets(offsets, text);
-		recode_text(file->n_arrays, file->arrays, PG_UTF8, GetDatabaseEncoding());
+		file->item_type = asked(in, "item_type");
+		if (GetDatabaseEncoding() != PG_UTF8)
+			recode_text(file->n_arrays, file->arrays, PG_UTF8, GetDatabaseEncoding());
 	}
+	error_context_stack = callback.previous;
 	return file;
 }

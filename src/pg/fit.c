@@ -16,6 +16,7 @@
 
 #include "aggregate.h"
 #include "expertfile.h"
+#include "private.h"
 
 PG_FUNCTION_INFO_V1(fmoe_fit_final);
 
@@ -26,17 +27,14 @@ static FmoeVocabulary *
 fit_dataset(const FmoeFitState *state, FmoeDataset *data, double *last_event)
 {
 	int64		n = state->count;
-	int32	   *user_of = MemoryContextAllocHuge(CurrentMemoryContext, state->users.count * sizeof(int32));
-	int32	   *item_of = MemoryContextAllocHuge(CurrentMemoryContext, state->items.count * sizeof(int32));
+	int32		n_items = fmoe_vocabulary_count(state->items.set);
+	int32	   *user_of = fmoe_idset_ranks(state->users.set);
+	int32	   *item_of = MemoryContextAllocHuge(CurrentMemoryContext, n_items * sizeof(int32));
 	int64	   *user = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int64));
 	int32	   *item = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int32));
 	double	   *time = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
-	FmoeVocabulary *vocabulary;
+	FmoeVocabulary *vocabulary = fmoe_vocabulary_of_idset(state->items.set, item_of);
 
-	(void) fmoe_vocabulary_build(state->users.type, state->users.collation, state->users.count,
-								 state->users.id, user_of);
-	vocabulary = fmoe_vocabulary_build(state->items.type, state->items.collation, state->items.count,
-									   state->items.id, item_of);
 	*last_event = -INFINITY;
 	for (int64 i = 0; i < n; i++)
 	{
@@ -47,7 +45,7 @@ fit_dataset(const FmoeFitState *state, FmoeDataset *data, double *last_event)
 		if (i % POLL_EVERY == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	fmoe_build_dataset(data, n, state->users.count, state->items.count, user, item, time);
+	fmoe_build_dataset(data, n, fmoe_vocabulary_count(state->users.set), n_items, user, item, time);
 	pfree(user);
 	pfree(item);
 	pfree(time);
@@ -97,7 +95,7 @@ static void
 fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data, FmoeModel *model)
 {
 	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
-	size_t		bytes = state->bytes + MemoryContextMemAllocated(CurrentMemoryContext, true);
+	size_t		bytes = fmoe_fit_bytes(state) + MemoryContextMemAllocated(CurrentMemoryContext, true);
 
 	if (!fmoe_counts(fmoe_expert_classes[config->model]) && !anything_to_learn(data, config->holdout))
 	{

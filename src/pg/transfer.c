@@ -65,14 +65,16 @@ version_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 
 	if (!PG_ARGISNULL(1) && number < 1)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("version must be at least 1")));
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" has no version %d", domain->name, number),
+				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
 	version = fmoe_find_version(domain, number);
 	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no live version to export", domain->name),
-				 errhint("Name a version, or train one with CALL fmoe_train('%s').", domain->name)));
+				 errhint("Name a version, or train one with CALL fmoe_train(%s).",
+						 quote_literal_cstr(domain->name))));
 	return version;
 }
 
@@ -93,8 +95,8 @@ fmoe_export(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the sharing policy of domain \"%s\" lets nothing out", domain->name),
-				 errhint("SELECT fmoe_alter_domain('%s', sharing => 'encoder') lets out encoders, "
-						 "sharing => 'full' whole versions.", domain->name)));
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') lets out encoders, "
+						 "sharing => 'full' whole versions.", quote_literal_cstr(domain->name))));
 	version = version_argument(fcinfo, domain);
 	/* read into memory once, written once */
 	fmoe_check_memory(2 * (size_t) version->bytes,
@@ -115,8 +117,8 @@ fmoe_export(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
 					 errdetail("Its model \"%s\" consists of counts over items.", version->model),
-					 errhint("SELECT fmoe_alter_domain('%s', sharing => 'full') lets whole versions out.",
-							 domain->name)));
+					 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') lets whole versions out.",
+							 quote_literal_cstr(domain->name))));
 	}
 	expert_id = Int64GetDatum(version->expert_id);
 	file->created = look_up(&version_created, &expert_id);
@@ -153,8 +155,8 @@ name_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("domain \"%s\" already has an expert \"%s\"", domain->name, name),
 				 errdetail("It is version %s.", taken),
-				 errhint("Choose another name, or drop it with SELECT fmoe_drop_version('%s', %s).",
-						 domain->name, taken)));
+				 errhint("Choose another name, or drop it with SELECT fmoe_drop_version(%s, %s).",
+						 quote_literal_cstr(domain->name), taken)));
 	return name;
 }
 
