@@ -12,6 +12,8 @@
  *	  storing	  One transaction: the domain is looked at again, the version,
  *				  its deployment and the end of the checkpoint are written.
  *
+ * Epochs are computed by this process and parallel workers (crew.c).
+ *
  * Where the caller's transaction may not be ended (a transaction block, a
  * function, a DO block inside one) the same work is one transaction without
  * checkpoints in between.
@@ -62,7 +64,8 @@ typedef struct Training
 	FmoeInteractions *interactions;
 	FmoeVersion *live;			/* when training began; NULL: none */
 	FnnArena   *arena;
-	FmoeTrainer *trainer;		/* NULL for experts that only count */
+	FmoeCrew   *crew;			/* NULL for experts that only count … */
+	FmoeTrainer *trainer;		/* … as is this */
 	FmoeTrainState state;		/* of the finished training */
 	TimestampTz started;
 	double		earlier_seconds;	/* spent before the training was cut off */
@@ -233,16 +236,18 @@ announce(Training *training)
 	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
 	if (!fmoe_counts(class))
-		bytes += fmoe_trainer_shared_bytes(training->arena, config, data) +
-			fmoe_trainer_private_bytes(training->arena, config, data);
+	{
+		size_t		shared = fmoe_trainer_shared_bytes(training->arena, config, data);
+		int			workers = fmoe_crew_workers(config, data);
+
+		bytes += (workers + 1) * fmoe_trainer_private_bytes(training->arena, config, data);
+		bytes += workers > 0 ? fmoe_crew_bytes(data, shared) : shared;
+	}
 	ereport(NOTICE,
 			(errmsg("%s: %lld events of %lld users on %d items, %s, up to %zu MB of memory", what,
 					(long long) data->n_events, (long long) data->n_users, data->n_items, class->name,
 					bytes / (1024 * 1024) + 1)));
 	fmoe_check_memory(bytes, what);
-	if (config->workers > 0)
-		ereport(NOTICE,
-				(errmsg("training runs in one process, without parallel workers")));
 	if (training->atomic && !fmoe_counts(class))
 		ereport(NOTICE,
 				(errmsg("training runs inside a transaction, so epochs are not committed one by one"),
@@ -414,19 +419,6 @@ start_or_resume(Training *training)
 		start_warm(training);
 }
 
-/* Users whose training events make at least one pair of history and answer. */
-static bool
-anything_to_learn(const Training *training)
-{
-	const FmoeDataset *data = &training->interactions->data;
-	int64		user;
-
-	for (user = 0; user < data->n_users; user++)
-		if (fmoe_train_end(data, training->config.holdout, user) - data->offset[user] >= 2)
-			return true;
-	return false;
-}
-
 static void
 save_epoch(const Training *training)
 {
@@ -462,13 +454,6 @@ run_epochs(Training *training)
 	FmoeTeam	team = {.rank = 0,.size = 1,.context = training,.progress = show_batch};
 	MemoryContext scratch = AllocSetContextCreate(training->context, "fmoe epoch", ALLOCSET_DEFAULT_SIZES);
 
-	if (!anything_to_learn(training))
-	{
-		ereport(NOTICE,
-				(errmsg("no user of domain \"%s\" has two events to learn from", training->domain->name),
-				 errdetail("The weights stay as they were drawn.")));
-		return;
-	}
 	fmoe_progress_phase("training");
 	training->first_epoch = state->epoch;
 	training->epochs_started = GetCurrentTimestamp();
@@ -476,25 +461,32 @@ run_epochs(Training *training)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
 
-		fmoe_trainer_epoch(training->trainer, &team);
-		check_loss(training);
-		save_epoch(training);
-		report_epoch(training);
+		fmoe_crew_epoch(training->crew, training->trainer, &team);
+		if (state->epoch > 0)
+		{
+			check_loss(training);
+			save_epoch(training);
+			report_epoch(training);
+		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (state->epoch == 0)
+		ereport(NOTICE,
+				(errmsg("domain \"%s\" has no transition from one item to another to learn from",
+						training->domain->name),
+				 errdetail("The weights stay as they were drawn.")));
 }
 
 static void
 train_weights(Training *training)
 {
 	const FmoeDataset *data = &training->interactions->data;
-	const FnnHost *host = fnn_arena_host(training->arena);
-	size_t		bytes = fmoe_trainer_shared_bytes(training->arena, &training->config, data);
-	void	   *shared = host->allocate(host->context, bytes);
+	size_t		shared_bytes = fmoe_trainer_shared_bytes(training->arena, &training->config, data);
 
-	training->trainer = fmoe_trainer_attach(training->arena, &training->config, data, shared);
+	training->crew = fmoe_crew(&training->config, data, shared_bytes, fnn_arena_host(training->arena));
+	training->trainer = fmoe_crew_trainer(training->crew, training->arena);
 	start_or_resume(training);
 	commit(training);
 	run_epochs(training);
@@ -650,6 +642,8 @@ fmoe_train(PG_FUNCTION_ARGS)
 	PG_FINALLY();
 	{
 		fmoe_progress_end();
+		if (training->crew != NULL)
+			fmoe_crew_dismiss(training->crew);
 		if (training->locked)
 		{
 			LOCKTAG		tag = domain_lock(training->domain->id);

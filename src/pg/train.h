@@ -28,6 +28,24 @@ extern void fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerpr
 								 FmoeTrainer *trainer, double seconds);
 extern void fmoe_checkpoint_discard(int64 domain_id);
 
+/* ---------------------------------------------------------------- training together (crew.c) */
+
+/* The processes that train, and the memory they share. */
+typedef struct FmoeCrew FmoeCrew;
+
+/* Workers that a training will ask for. */
+extern int	fmoe_crew_workers(const FmoeConfig *config, const FmoeDataset *data);
+/* Bytes of the segment in which workers find everything. */
+extern size_t fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes);
+/* In the current context; to be dismissed by hand.  shared_bytes: fmoe_trainer_shared_bytes. */
+extern FmoeCrew *fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes,
+						   const FnnHost *host);
+/* The caller's trainer, over the shared block. */
+extern FmoeTrainer *fmoe_crew_trainer(FmoeCrew *crew, FnnArena *arena);
+/* One epoch by whoever can be had; alone is the team without workers. */
+extern void fmoe_crew_epoch(FmoeCrew *crew, FmoeTrainer *trainer, const FmoeTeam *alone);
+extern void fmoe_crew_dismiss(FmoeCrew *crew);
+
 /* ---------------------------------------------------------------- judging (judge.c) */
 
 /*
