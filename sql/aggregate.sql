@@ -39,7 +39,7 @@ RESET fmoe.cache_size;
 
 -- a learnt model: the same rows give the same bytes, in whatever order they come
 CREATE TABLE walks AS
-	SELECT 'u' || u AS who, md5((CASE s % 2 WHEN 0 THEN 'x' || (u * 7 + s / 2) % 30 ELSE 'y' || (u * 11 + s / 2) % 30 END))::uuid AS place,
+	SELECT 'u' || u AS who, u % 3 AS team, md5((CASE s % 2 WHEN 0 THEN 'x' || (u * 7 + s / 2) % 30 ELSE 'y' || (u * 11 + s / 2) % 30 END))::uuid AS place,
 		date '2024-01-01' + s AS at
 	FROM generate_series(1, 200) u, generate_series(0, 11) s;
 \set options '''{"width": 16, "layers": 1, "epochs": 3, "max_length": 10, "seed": 7}'''
@@ -62,14 +62,15 @@ SET min_parallel_table_scan_size = 0;
 SET parallel_leader_participation = off;
 EXPLAIN (COSTS OFF) SELECT fmoe_fit(who, place, at, :options) FROM walks;
 SELECT (SELECT fmoe_fit(who, place, at, :options) FROM walks) = file AS parallel FROM learnt;
-EXPLAIN (COSTS OFF) SELECT length(who) AS n, fmoe_fit(who, place, at, '{"model": "markov"}') AS file FROM walks GROUP BY length(who);
-CREATE TABLE parts AS SELECT length(who) AS n, fmoe_fit(who, place, at, '{"model": "markov"}') AS file FROM walks GROUP BY length(who);
+ANALYZE walks;
+EXPLAIN (COSTS OFF) SELECT team, fmoe_fit(who, place, at, '{"model": "markov"}') AS file FROM walks GROUP BY team;
+CREATE TABLE parts AS SELECT team, fmoe_fit(who, place, at, '{"model": "markov"}') AS file FROM walks GROUP BY team;
 RESET parallel_setup_cost;
 RESET parallel_tuple_cost;
 RESET min_parallel_table_scan_size;
 RESET parallel_leader_participation;
 SET max_parallel_workers_per_gather = 0;
-SELECT n, file = (SELECT fmoe_fit(who, place, at, '{"model": "markov"}') FROM walks WHERE length(who) = n) AS same FROM parts ORDER BY n;
+SELECT team, file = (SELECT fmoe_fit(who, place, at, '{"model": "markov"}') FROM walks w WHERE w.team = p.team) AS same FROM parts p ORDER BY team;
 RESET max_parallel_workers_per_gather;
 
 -- by default: sasrec, each user's last event kept back

@@ -181,6 +181,29 @@ SELECT fmoe_import('transfer_short', 'x', changed(fmoe_fit(1, v, 1, '{"model": "
 SELECT fmoe_apply(changed(fmoe_fit(1, 1, 1, '{"model": "markov"}'), '{__metadata__,item_type}', '"public.mine"'), ARRAY[1]);
 SELECT fmoe_apply(changed(fmoe_fit(1, 1, 1, '{"model": "markov"}'), '{__metadata__,item_type}', '"pg_class"'), ARRAY[1]);
 
+-- in a database of another encoding
+SELECT encode(file, 'hex') AS file, encode(fmoe_fit(1, 'снег'::text, 1, '{"model": "popularity"}'), 'hex') AS snow FROM shared WHERE version = 1 GROUP BY file \gset
+\set first_database :DBNAME
+CREATE DATABASE transfer_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0;
+\c transfer_latin1
+\encoding UTF8
+SET client_min_messages = warning;
+CREATE EXTENSION fmoe;
+CREATE TABLE plays (listener integer, film text, at timestamptz);
+SELECT fmoe_create_domain('transfer_latin1', 'plays', 'listener', 'film', 'at');
+SELECT fmoe_alter_domain('transfer_latin1', sharing => 'full');
+SELECT fmoe_import('transfer_latin1', 'copy', decode(:'file', 'hex'));
+SELECT fmoe_deploy('transfer_latin1', 1);
+SELECT item_id, score IS NOT NULL AS known FROM fmoe_score(1, ARRAY['série-2', 'nothing'], 'transfer_latin1');
+CREATE FUNCTION data(file bytea) RETURNS bytea LANGUAGE sql IMMUTABLE
+	RETURN substr(file, 9 + get_byte(file, 0) + 256 * get_byte(file, 1));
+SELECT data(fmoe_export('transfer_latin1', 1)) = data(decode(:'file', 'hex')) AS same_data;
+SELECT fmoe_import('transfer_latin1', 'snow', decode(:'snow', 'hex'));
+\c :first_database
+SET client_min_messages = error;
+SET search_path = transfer_test, public;
+DROP DATABASE transfer_latin1;
+
 -- none of it left anything behind
 SELECT domain, count(*) FROM fmoe.versions WHERE domain LIKE 'transfer%' GROUP BY domain ORDER BY domain;
 
