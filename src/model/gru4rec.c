@@ -71,11 +71,14 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool las
 }
 
 static int64_t
-token_reals(const FmoeConfig *config)
+token_reals(const FmoeConfig *config, bool recorded)
 {
 	int64_t		dropped = config->dropout > 0;
 	int64_t		matrices = (1 + dropped) * (1 + config->layers);
 
+	/* a layer's values; one layer's projected inputs */
+	if (!recorded)
+		return (1 + config->layers + 3) * (int64_t) config->width;
 	/* values and gradients; a layer's gates; one layer's gradients of what its gates read */
 	return (2 * matrices + 4 * config->layers + 6) * config->width;
 }

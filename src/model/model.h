@@ -169,14 +169,14 @@ typedef struct FmoeExpertClass
 	void		(*declare) (FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items);
 	/* [n_tokens, width], or [sequences.count, width] of the last tokens when last_only */
 	FnnTensor  *(*encode) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only);
-	/* reals on the arena for each token of a recorded encode and its backward */
-	int64_t		(*token_reals) (const FmoeConfig *config);
+	/* reals on the arena for each token of a recorded encode and its backward, or of an unrecorded one of last tokens */
+	int64_t		(*token_reals) (const FmoeConfig *config, bool recorded);
 
 	/* Count experts: arrays are made on the arena from each user's first train_end events. */
 	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
 	/* score[n_items] of one history of the batch */
 	void		(*score) (const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score);
-	const char *const *array_names;	/* of a count expert, NULL-terminated */
+	const char *const *array_names; /* of a count expert, NULL-terminated */
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
 	/* fails with FNN_FORMAT when arrays from outside do not fit each other or the items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
@@ -190,8 +190,8 @@ struct FmoeExpert
 	FmoeConfig	config;
 	int32_t		n_items;
 	FnnParams	params;			/* gradient experts: layout … */
-	FnnTensor	tensor[FNN_PARAMS_MAX];	/* … and where each slice is */
-	FnnArray	array[FMOE_ARRAYS_MAX];	/* count experts, in the order of array_names */
+	FnnTensor	tensor[FNN_PARAMS_MAX]; /* … and where each slice is */
+	FnnArray	array[FMOE_ARRAYS_MAX]; /* count experts, in the order of array_names */
 };
 
 /* In the order of the option "model"; NULL-terminated. */
@@ -257,7 +257,7 @@ typedef struct FmoeTeam
 	int			rank;
 	int			size;
 	void	   *context;
-	void		(*barrier) (void *context);	/* NULL when size is 1 */
+	void		(*barrier) (void *context); /* NULL when size is 1 */
 	/* leader only, after each step; may be NULL */
 	void		(*progress) (void *context, int64_t batch, int64_t batches, double loss);
 } FmoeTeam;

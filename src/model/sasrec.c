@@ -154,7 +154,7 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool las
 }
 
 static int64_t
-token_reals(const FmoeConfig *config)
+token_reals(const FmoeConfig *config, bool recorded)
 {
 	int64_t		dropped = config->dropout > 0;
 	/* of each: embedding, final norm, a block's matrices (keys and values count twice), dropout copies */
@@ -162,6 +162,9 @@ token_reals(const FmoeConfig *config)
 	/* means and deviations of the norms, log-sum-exps of the attention */
 	int64_t		statistics = 2 + config->layers * (2 + 2 + config->heads);
 
+	/* of the last block only keys and values go by tokens then */
+	if (!recorded)
+		return (1 + (config->layers - 1) * 11 + 2) * (int64_t) config->width;
 	/* values and gradients */
 	return 2 * matrices * config->width + statistics;
 }

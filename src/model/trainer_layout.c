@@ -198,6 +198,13 @@ least(double a, double b)
 	return a < b ? a : b;
 }
 
+/* What does not grow with the tokens: one layer's weights transposed. */
+static double
+layer_reals(const FmoeConfig *config)
+{
+	return 4.0 * config->width * config->width;
+}
+
 /* Forward, loss and backward of the largest shard. */
 static double
 step_bytes(const FmoeTrainer *trainer)
@@ -208,7 +215,7 @@ step_bytes(const FmoeTrainer *trainer)
 	double		width = config->width;
 	/* item, position, target, row of the loss, time */
 	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double));
-	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config);
+	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) + layer_reals(config);
 	double		loss;
 
 	/* rows of hidden states in several forms; the tiles that the losses work in */
@@ -230,9 +237,11 @@ validation_bytes(const FmoeTrainer *trainer)
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeConfig *config = &trainer->config;
 	double		cases = least(plan->n_cases, FMOE_VALIDATION_BLOCK);
-	double		tokens = least(cases * config->max_length, FMOE_BLOCK_TOKENS_MAX + config->max_length);
-	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config) / 2;
+	double		longest = least(plan->longest + 1, config->max_length);
+	double		tokens = least(cases * longest, FMOE_BLOCK_TOKENS_MAX + longest);
+	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, false);
 
+	reals += layer_reals(config) + 4 * cases * config->width;
 	reals += least(cases * trainer->data->n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
 	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double));
 }
