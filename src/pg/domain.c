@@ -143,20 +143,20 @@ fmoe_may_manage(const FmoeDomain *domain)
 		 pg_class_ownercheck(domain->interactions, GetUserId()));
 }
 
+/* Who manages a domain whose table is gone may come far enough to be told so. */
 static bool
 may(const FmoeDomain *domain, FmoeAccess access)
 {
-	return access == FMOE_MANAGE ? fmoe_may_manage(domain)
-		: fmoe_may_select(domain->interactions, domain);
+	if (access == FMOE_MANAGE)
+		return fmoe_may_manage(domain);
+	return fmoe_may_select(domain->interactions, domain) ||
+		(!relation_exists(domain->interactions) && fmoe_may_manage(domain));
 }
 
 static void
 check_access(const FmoeDomain *domain, FmoeAccess access)
 {
 	if (may(domain, access))
-		return;
-	/* whoever manages it learns below that the table is gone */
-	if (access == FMOE_USE && fmoe_may_manage(domain) && !relation_exists(domain->interactions))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

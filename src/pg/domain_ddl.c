@@ -380,6 +380,7 @@ is_empty(ArrayType *array)
 static void
 check_items(const Registration *r)
 {
+	Operator	equal;
 	Oid			type;
 
 	if (!OidIsValid(r->items))
@@ -399,9 +400,11 @@ check_items(const Registration *r)
 				 errmsg("an item table is given, but not its key"),
 				 errhint("Give the parameter item_key: the column that holds the item ids.")));
 	type = check_id_column(r->items, r->item_key, "an item id");
-	if (oper(NULL, list_make1(makeString("=")), r->base.item_type, type, true, -1) == NULL)
+	equal = oper(NULL, list_make1(makeString("=")), r->base.item_type, type, true, -1);
+	if (equal == NULL)
 		reject_type(r->items, r->item_key, type, "the key of the item table",
 					psprintf("Item ids have type %s.", format_type_be(r->base.item_type)));
+	ReleaseSysCache(equal);
 
 	check_list(r->items, r->text_columns, "text_columns", is_text, "a text column",
 			   "Text columns have a string type.");

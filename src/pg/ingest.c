@@ -216,24 +216,47 @@ table_query(const FmoeDomain *domain)
 	return sql.data;
 }
 
-/* Bytes at the most while a raw table of that capacity becomes a dataset. */
+/* Bytes at the most while capacity rows, with the ids seen so far, become a dataset. */
 static size_t
 raw_bytes(const Raw *raw, int64 capacity)
 {
-	size_t		each = sizeof(int64) + sizeof(int32) + sizeof(double) /* raw */
+	size_t		each = sizeof(int64) + sizeof(int32) + sizeof(double)	/* raw */
 		+ sizeof(Event) + sizeof(int32) + sizeof(double);	/* sorted */
 
 	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
 		(raw->items != NULL ? fmoe_idset_bytes(raw->items) : 0);
 }
 
-static void
-grow(Raw *raw, const FmoeDomain *domain)
+static int64
+capacity_for(int64 rows)
 {
-	int64		capacity = raw->capacity == 0 ? 16384 : raw->capacity * 2;
+	int64		capacity = 16384;
 
-	fmoe_check_memory(raw_bytes(raw, capacity),
-					  psprintf("reading the interactions of domain \"%s\"", domain->name));
+	while (capacity < rows)
+		capacity *= 2;
+	return capacity;
+}
+
+/* Counts the rows that are left, to name the memory that all would need. */
+static void
+refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
+{
+	int64		rows = raw->count + SPI_processed;
+
+	SPI_cursor_move(portal, true, LONG_MAX);
+	rows += SPI_processed;
+	fmoe_check_memory(raw_bytes(raw, capacity_for(rows)),
+					  psprintf("reading the " INT64_FORMAT " interactions of domain \"%s\"", rows, domain->name));
+}
+
+/* Room for the rows just fetched. */
+static void
+grow(Raw *raw, const FmoeDomain *domain, Portal portal)
+{
+	int64		capacity = capacity_for(raw->count + SPI_processed);
+
+	if (raw_bytes(raw, capacity) > (size_t) fmoe_max_memory_kb * 1024)
+		refuse(raw, domain, portal);
 	if (raw->capacity == 0)
 	{
 		raw->user = palloc(sizeof(int64) * capacity);
@@ -307,12 +330,10 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 		if (SPI_processed == 0)
 			break;
 		old = MemoryContextSwitchTo(context);
+		if (raw->count + SPI_processed > raw->capacity)
+			grow(raw, domain, portal);
 		for (i = 0; i < SPI_processed; i++)
-		{
-			if (raw->count == raw->capacity)
-				grow(raw, domain);
 			take_row(raw, domain, vocabulary, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		}
 		MemoryContextSwitchTo(old);
 		SPI_freetuptable(SPI_tuptable);
 		CHECK_FOR_INTERRUPTS();

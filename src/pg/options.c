@@ -39,7 +39,7 @@ joined(const char *const *names)
 static char *
 number_text(double value)
 {
-	return psprintf("%.15g", value);
+	return fabs(value) < 1e18 && value == floor(value) ? psprintf("%.0f", value) : psprintf("%.15g", value);
 }
 
 /* What an option takes, as a sentence for HINT. */

@@ -16,9 +16,10 @@
  *		for integers the other integer types and text, else text.  The form
  *		for text also takes in literals: fmoe_recommend('alice').
  * A native claim beats convenience claims.  Where claims of the same rank
- * disagree about I there is no form, and the shipped one answers.  varchar
- * and char count as text, to which they are cast implicitly.  So the set is a
- * function of the domains alone, whatever the order they came in.
+ * disagree about I the form gives text, as the shipped one does; without a
+ * form of its own, such a type would be ambiguous among the forms of others.
+ * varchar and char count as text, to which they are cast implicitly.  So the
+ * set is a function of the domains alone, whatever the order they came in.
  *
  * The forms are no members of the extension, so that pg_dump keeps them, but
  * depend on it, so that DROP EXTENSION takes them along.
@@ -127,6 +128,7 @@ static List *
 wanted_forms(void)
 {
 	List	   *forms = NIL;
+	ListCell   *cell;
 	uint64		i;
 
 	fmoe_own_execute(&domain_types, NULL, NULL, false, 0);
@@ -140,6 +142,13 @@ wanted_forms(void)
 		if (SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(user_type)) &&
 			SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(item_type)))
 			forms = claim_all(forms, user_type, item_type);
+	}
+	foreach(cell, forms)
+	{
+		Form	   *form = lfirst(cell);
+
+		if (form->disputed)
+			form->item_type = TEXTOID;
 	}
 	return forms;
 }
@@ -216,8 +225,7 @@ matches(List *forms, const char *schema, Oid function, Oid user_type, const char
 	{
 		Form	   *form = lfirst(cell);
 
-		if (form->user_type == user_type && !form->disputed &&
-			strcmp(body, form_body(schema, form->item_type)) == 0)
+		if (form->user_type == user_type && strcmp(body, form_body(schema, form->item_type)) == 0)
 		{
 			form->function = function;
 			return true;
@@ -278,7 +286,7 @@ fmoe_maintain_overloads(void)
 	{
 		Form	   *form = lfirst(cell);
 
-		if (!form->disputed && !OidIsValid(form->function))
+		if (!OidIsValid(form->function))
 			create_form(schema, form);
 	}
 	fmoe_own_end(&own);

@@ -228,6 +228,7 @@ fmoe_live_expert(int64 domain_id)
 	return expert_id;
 }
 
+/* Also locks the domain's row: deployments come one after the other. */
 void
 fmoe_set_live(int64 domain_id, int64 expert_id)
 {
@@ -240,7 +241,10 @@ fmoe_set_live(int64 domain_id, int64 expert_id)
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(deployer));
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&lock_domain, values, NULL, false, 0);
-	fmoe_own_execute(&insert_deployment, values, NULL, false, 0);
+	/* to deploy what is live already is nothing that could be rolled back */
+	fmoe_own_execute(&live_expert, values, NULL, false, 1);
+	if (single_result(true) != expert_id)
+		fmoe_own_execute(&insert_deployment, values, NULL, false, 0);
 	fmoe_own_end(&own);
 }
 
