@@ -28,12 +28,13 @@
 
 /* ---------------------------------------------------------------- dtypes */
 
-static const struct
+typedef struct DtypeFacts
 {
 	const char *name;
 	size_t		size;
-}			dtypes[] =
-{
+} DtypeFacts;
+
+static const DtypeFacts dtypes[] = {
 	[FNN_F32] = {"F32", 4},
 	[FNN_F64] = {"F64", 8},
 	[FNN_F16] = {"F16", 2},

@@ -71,7 +71,7 @@ train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data
 	void	   *shared = host->allocate(host->context, fmoe_trainer_shared_bytes(arena, config, data));
 	FmoeTrainer *trainer = fmoe_trainer_attach(arena, config, data, shared);
 	FmoeTrainState *state = fmoe_trainer_state(trainer);
-	FmoeTeam	team = {.rank = 0,.size = 1};
+	FmoeTeam	team = {.rank = 0, .size = 1};
 
 	fmoe_trainer_start(trainer);
 	while (!state->finished)

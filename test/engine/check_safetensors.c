@@ -235,13 +235,14 @@ refused(Bytes bytes, FnnError code, const char *part)
 #define A4 "{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}"
 #define N63 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
 
-static const struct
+typedef struct Malformed
 {
 	const char *header;
 	size_t		data;			/* bytes of it, zeros */
 	const char *part;			/* of the message */
-}			malformed[] =
-{
+} Malformed;
+
+static const Malformed malformed[] = {
 	/* JSON */
 	{"", 0, "does not begin with '{'"},
 	{" {}", 0, "does not begin with '{'"},
