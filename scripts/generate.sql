@@ -4,10 +4,10 @@
 --   psql -v users=600 -v films=400 -v seed=0.42 -f scripts/generate.sql
 --
 -- Every film has a genre and, within the genre, a successor (its "sequel").
--- A viewer has two favourite genres and goes back and forth between them: of
--- five films, three are the sequel of the last film seen in the genre whose turn
--- it is, one is a much seen film of that genre, one is any much seen film.  So what
--- comes next hangs on more than the last film, and on more than popularity.
+-- A viewer has two favourite genres and takes now from the one, now from the
+-- other: of ten films, seven are the sequel of the last film seen in that genre,
+-- two are much seen films of it, one is any much seen film.  So what comes next
+-- is told by the history, by its last film only in part, by popularity hardly.
 
 CREATE TABLE films (
 	film_id bigint PRIMARY KEY,
@@ -49,17 +49,18 @@ BEGIN
 	FROM generate_series(1, film_count) AS n;
 
 	FOR viewer IN 1 .. user_count LOOP
-		favourite := ARRAY[floor(random() * genre_count)::integer, floor(random() * genre_count)::integer];
+		genre := floor(random() * genre_count);
+		favourite := ARRAY[genre, (genre + 1 + floor(random() * (genre_count - 1))::integer) % genre_count];
 		seen := array_fill(false, ARRAY[film_count]);
 		last_place := array_fill(NULL::integer, ARRAY[genre_count]);
 		moment := timestamptz '2020-01-01 UTC' + random() * interval '300 days';
-		FOR turn IN 1 .. 20 + floor(random() * 30)::integer LOOP
-			genre := favourite[turn % 2 + 1];
+		FOR event IN 1 .. 20 + floor(random() * 30)::integer LOOP
+			genre := favourite[1 + floor(random() * 2)::integer];
 			chance := random();
-			IF chance >= 0.8 THEN
+			IF chance >= 0.9 THEN
 				genre := floor(random() * genre_count);
 			END IF;
-			IF chance < 0.6 AND last_place[genre + 1] IS NOT NULL THEN
+			IF chance < 0.7 AND last_place[genre + 1] IS NOT NULL THEN
 				place := (last_place[genre + 1] * 7 + 1) % per_genre;
 			ELSE
 				place := floor(power(random(), 3) * per_genre);

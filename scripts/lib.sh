@@ -37,17 +37,22 @@ die()
 
 # ---------------------------------------------------------------- ending
 
+# Whether a process is the server of a data directory: the file of a server that was
+# killed may name a process that is not ours.
+serves()
+{
+	[[ $1 =~ ^[0-9]+$ && $(readlink "/proc/$1/cwd") == "$2" ]]
+}
+
 stop_servers()
 {
 	local pid_file pid
 
 	while IFS= read -r pid_file; do
-		pid=$(head -n 1 "$pid_file" 2>/dev/null) || continue
-		# the file of a server that was killed may name a process that is not ours
-		[[ $pid =~ ^[0-9]+$ && $(readlink "/proc/$pid/cwd") == "${pid_file%/*}" ]] || continue
-		kill -QUIT "$pid" 2>/dev/null || continue
+		pid=$(head -n 1 "$pid_file" 2>/dev/null)
+		serves "$pid" "${pid_file%/*}" && kill -QUIT "$pid" 2>/dev/null || continue
 		for _ in {1..100}; do
-			kill -0 "$pid" 2>/dev/null || break
+			serves "$pid" "${pid_file%/*}" || break
 			sleep 0.1
 		done
 	done < <(find "$work" -name postmaster.pid -type f 2>/dev/null)
@@ -253,7 +258,7 @@ begin_user()
 	jobs=$(nproc 2>/dev/null || echo 2)
 }
 
-# with_user VARIABLE=VALUE... COMMAND...: as the user, in a clean environment
+# with_user VARIABLE=VALUE... COMMAND...: as the user, in $work, in a clean environment
 with_user()
 {
 	local environment=(
@@ -263,9 +268,9 @@ with_user()
 	)
 
 	if ((EUID == 0)); then
-		setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups env -i "${environment[@]}" "$@"
+		setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups env -i -C "$work" "${environment[@]}" "$@"
 	else
-		env -i "${environment[@]}" "$@"
+		env -i -C "$work" "${environment[@]}" "$@"
 	fi
 }
 
