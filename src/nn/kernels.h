@@ -68,55 +68,59 @@ fnn_normal_cdf(fnn_real x, fnn_real *density)
 #else
 
 /*
- * e^x without a branch, within 1e-7 relatively.  x = n ln 2 + r with |r| <= ln
- * 2 / 2: n by adding and taking away 1.5 * 2^23, which leaves it in the low bits
- * too; e^r by a polynomial; 2^n put together from bits.  Saturates: e^-87.3 and
- * below is 0, above 88.37 it stays 2.4e38.  NaN stays NaN.
+ * e^x = 2^n e^r without a branch, within 1e-7 relatively: x = n ln 2 + r with
+ * |r| <= ln 2 / 2.  n comes from adding and taking away 1.5 * 2^23, which leaves
+ * it in the low bits too, so that 2^n, the power, can be put together from bits;
+ * e^r - 1, which is returned, from a polynomial.  x must be -87.3 .. 88.37 or NaN.
  */
-FNN_INLINE fnn_real
-fnn_exp(fnn_real x)
+FNN_INLINE float
+fnn_exp_parts(float x, float *power)
 {
 	const float magic = 12582912.0f;
-	float		clamped = x < -87.3f ? -87.3f : x;
-	float		shifted;
-	float		n;
-	float		r;
-	float		p;
-	float		power;
+	float		shifted = x * 1.44269504f + magic;
+	float		n = shifted - magic;
+	float		r = x - n * 0.693359375f;
+	float		p = 1.9875691500e-4f;
 	int32_t		bits;
 
-	clamped = clamped > 88.37f ? 88.37f : clamped;
-	shifted = clamped * 1.44269504f + magic;
-	n = shifted - magic;
-	r = clamped - n * 0.693359375f;
 	r = r + n * 2.12194440e-4f;
-	p = 1.9875691500e-4f;
 	p = p * r + 1.3981999507e-3f;
 	p = p * r + 8.3334519073e-3f;
 	p = p * r + 4.1665795894e-2f;
 	p = p * r + 1.6666665459e-1f;
 	p = p * r + 5.0000001201e-1f;
-	p = p * r * r + r + 1.0f;
 	memcpy(&bits, &shifted, sizeof(bits));
 	bits = (int32_t) (((uint32_t) bits + 127) << 23);
-	memcpy(&power, &bits, sizeof(power));
-	return x < -87.3f ? 0.0f : p * power;
+	memcpy(power, &bits, sizeof(bits));
+	return p * r * r + r;
 }
 
-/* Cephes' polynomial near 0, where 1 - 2 / (e^2x + 1) would cancel. */
+FNN_INLINE float
+fnn_exp_clamp(float x)
+{
+	x = x < -87.3f ? -87.3f : x;
+	return x > 88.37f ? 88.37f : x;
+}
+
+/* e^-87.3 and below is 0, above 88.37 it stays 2.4e38; NaN stays NaN. */
+FNN_INLINE fnn_real
+fnn_exp(fnn_real x)
+{
+	float		power;
+	float		rest = fnn_exp_parts(fnn_exp_clamp(x), &power);
+
+	return x < -87.3f ? 0.0f : (rest + 1.0f) * power;
+}
+
+/* From e^2x - 1, which must not be had by taking 1 from e^2x: near 0 that would cancel. */
 FNN_INLINE fnn_real
 fnn_tanh(fnn_real x)
 {
-	float		square = x * x;
-	float		near = -5.70498872745e-3f;
-	float		far = 1.0f - 2.0f / (fnn_exp(2.0f * x) + 1.0f);
+	float		power;
+	float		rest = fnn_exp_parts(fnn_exp_clamp(2.0f * x), &power);
+	float		less_one = rest * power + (power - 1.0f);
 
-	near = near * square + 2.06390887954e-2f;
-	near = near * square - 5.37397155531e-2f;
-	near = near * square + 1.33314422036e-1f;
-	near = near * square - 3.33332819422e-1f;
-	near = near * square * x + x;
-	return fabsf(x) < 0.625f ? near : far;
+	return less_one / (less_one + 2.0f);
 }
 
 /*

@@ -167,19 +167,68 @@ fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias, FnnA
 
 /* ---------------------------------------------------------------- rows of tables */
 
-static inline void
-add_scaled(int64_t cols, fnn_real scale, const fnn_real *x, fnn_real *y)
+/* Rows first .. first + n - 1 of an operation on tables exist in them. */
+static void
+check_rows(FnnTape *tape, const FnnTensor *table, const int32_t *row, int64_t first, int64_t n)
 {
-	FNN_SIMD
-	for (int64_t c = 0; c < cols; c++)
-		y[c] += scale * x[c];
+	for (int64_t i = first; i < first + n; i++)
+		if (row[i] < 0 || row[i] >= table->rows)
+			fnn_fail(tape->host, FNN_INVALID, "a table of %lld rows has no row %d",
+					 (long long) table->rows, (int) row[i]);
+}
+
+/* y[n, d] = scale * table[id[i]] + position_table[position[i]]; position_table may be NULL. */
+static FNN_CLONES void
+embed_rows(int64_t n, int64_t d, const fnn_real *table, const int32_t *id, fnn_real scale,
+		   const fnn_real *position_table, const int32_t *position, fnn_real *y)
+{
+	for (int64_t i = 0; i < n; i++, y += d)
+	{
+		const fnn_real *row = table + id[i] * d;
+
+		if (position_table != NULL)
+		{
+			const fnn_real *place = position_table + position[i] * d;
+
+			FNN_SIMD
+			for (int64_t c = 0; c < d; c++)
+				y[c] = scale * row[c] + place[c];
+		}
+		else
+			FNN_SIMD
+			for (int64_t c = 0; c < d; c++)
+				y[c] = scale * row[c];
+	}
+}
+
+/* dtable[row[i]] += scale * dy[i] for the rows first .. first + n - 1 of dy */
+static FNN_CLONES void
+scatter_block(const FnnHost *host, FnnTensor *table, const int32_t *row, int64_t first, int64_t n,
+			  fnn_real scale, const fnn_real *dy)
+{
+	int64_t		d = table->cols;
+
+	for (int64_t i = first; i < first + n; i++)
+	{
+		const fnn_real *from = dy + i * d;
+		fnn_real   *to = fnn_grad_row(host, table, row[i]);
+
+		FNN_SIMD
+		for (int64_t c = 0; c < d; c++)
+			to[c] += scale * from[c];
+	}
 }
 
 static void
-check_row(FnnTape *tape, const FnnTensor *table, int32_t row)
+scatter_rows(FnnTape *tape, FnnTensor *table, const int32_t *row, double scale, const FnnTensor *y)
 {
-	if (row < 0 || row >= table->rows)
-		fnn_fail(tape->host, FNN_INVALID, "a table of %lld rows has no row %d", (long long) table->rows, (int) row);
+	int64_t		step = block_rows(y->cols);
+
+	for (int64_t i = 0; i < y->rows; i += step)
+	{
+		fnn_poll(tape->host);
+		scatter_block(tape->host, table, row, i, least(step, y->rows - i), (fnn_real) scale, y->grad);
+	}
 }
 
 typedef struct EmbedSaved
@@ -187,20 +236,6 @@ typedef struct EmbedSaved
 	const int32_t *id;			/* [n] */
 	const int32_t *position;	/* [n], or NULL */
 } EmbedSaved;
-
-/* dtable[row[i]] += scale * dy[i] */
-static void
-scatter_rows(FnnTape *tape, FnnTensor *table, const int32_t *row, double scale, const FnnTensor *y)
-{
-	int64_t		step = block_rows(y->cols);
-
-	for (int64_t i = 0; i < y->rows; i++)
-	{
-		if (i % step == 0)
-			fnn_poll(tape->host);
-		add_scaled(y->cols, (fnn_real) scale, y->grad + i * y->cols, fnn_grad_row(tape->host, table, row[i]));
-	}
-}
 
 /* in: table, position table */
 static void
@@ -227,22 +262,17 @@ fnn_embed(FnnTape *tape, FnnTensor *table, const int32_t *id, int64_t n, double 
 		fnn_fail(tape->host, FNN_INVALID, "a position table of %lld columns does not fit a table of %lld",
 				 (long long) position_table->cols, (long long) d);
 	y = fnn_result(tape, n, d, fnn_has_grad(table) || (position_table != NULL && fnn_has_grad(position_table)));
-	for (int64_t i = 0; i < n; i++)
+	for (int64_t i = 0; i < n; i += step)
 	{
-		const fnn_real *row;
-		fnn_real   *to = y->value + i * d;
+		int64_t		rows = least(step, n - i);
 
-		if (i % step == 0)
-			fnn_poll(tape->host);
-		check_row(tape, table, id[i]);
-		row = table->value + id[i] * d;
-		FNN_SIMD
-		for (int64_t c = 0; c < d; c++)
-			to[c] = (fnn_real) scale * row[c];
-		if (position_table == NULL)
-			continue;
-		check_row(tape, position_table, position[i]);
-		add_scaled(d, 1, position_table->value + position[i] * d, to);
+		fnn_poll(tape->host);
+		check_rows(tape, table, id, i, rows);
+		if (position_table != NULL)
+			check_rows(tape, position_table, position, i, rows);
+		embed_rows(rows, d, table->value, id + i, (fnn_real) scale,
+				   position_table != NULL ? position_table->value : NULL,
+				   position_table != NULL ? position + i : NULL, y->value + i * d);
 	}
 	node = fnn_record(tape, embed_backward, y);
 	if (node != NULL)
@@ -276,8 +306,10 @@ fnn_rows(FnnTape *tape, FnnTensor *x, const int32_t *row, int64_t n)
 	for (int64_t i = 0; i < n; i++)
 	{
 		if (i % step == 0)
+		{
 			fnn_poll(tape->host);
-		check_row(tape, x, row[i]);
+			check_rows(tape, x, row, i, least(step, n - i));
+		}
 		memcpy(y->value + i * x->cols, x->value + row[i] * x->cols, (size_t) x->cols * sizeof(fnn_real));
 	}
 	node = fnn_record(tape, rows_backward, y);

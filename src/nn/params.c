@@ -125,21 +125,27 @@ fnn_params_find(const FnnParams *params, const char *name)
 	return -1;
 }
 
-static fnn_real
-initial_value(const FnnParam *param, uint64_t seed, uint64_t stream, uint64_t element)
+static void
+init_slice(const FnnParam *param, uint64_t seed, uint64_t stream, fnn_real *value)
 {
+	int64_t		n = param->rows * param->cols;
+
 	switch (param->init)
 	{
 		case FNN_INIT_ZERO:
-			return 0;
+			break;
 		case FNN_INIT_ONE:
-			return 1;
+			for (int64_t i = 0; i < n; i++)
+				value[i] = 1;
+			break;
 		case FNN_INIT_NORMAL:
-			return (fnn_real) (param->init_scale * fnn_random_normal(seed, stream, element));
+			fnn_random_normals(seed, stream, param->init_scale, n, value);
+			break;
 		case FNN_INIT_UNIFORM:
-			return (fnn_real) (param->init_scale * (2 * fnn_random_uniform(seed, stream, element) - 1));
+			for (int64_t i = 0; i < n; i++)
+				value[i] = (fnn_real) (param->init_scale * (2 * fnn_random_uniform(seed, stream, i) - 1));
+			break;
 	}
-	return 0;
 }
 
 void
@@ -147,15 +153,7 @@ fnn_params_init(const FnnParams *params, uint64_t seed, fnn_real *values)
 {
 	memset(values, 0, params->size * sizeof(fnn_real));
 	for (int i = 0; i < params->count; i++)
-	{
-		const FnnParam *param = &params->list[i];
-		int64_t		n = param->rows * param->cols;
-
-		if (param->init == FNN_INIT_ZERO)
-			continue;
-		for (int64_t j = 0; j < n; j++)
-			values[param->offset + j] = initial_value(param, seed, i, j);
-	}
+		init_slice(&params->list[i], seed, i, values + params->list[i].offset);
 }
 
 void

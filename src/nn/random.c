@@ -50,13 +50,40 @@ fnn_random_uniform(uint64_t seed, uint64_t stream, uint64_t counter)
 }
 
 /* Box-Muller: numbers 2 n and 2 n + 1 of a stream are one pair. */
+static inline void
+normal_pair(uint64_t seed, uint64_t stream, uint64_t even, double *first, double *second)
+{
+	double		radius = sqrt(-2 * log(1 - unit(fnn_random_bits(seed, stream, even))));
+	double		angle = 6.28318530717958647693 * unit(fnn_random_bits(seed, stream, even + 1));
+
+	*first = radius * cos(angle);
+	*second = radius * sin(angle);
+}
+
 double
 fnn_random_normal(uint64_t seed, uint64_t stream, uint64_t counter)
 {
-	double		radius = 1 - unit(fnn_random_bits(seed, stream, counter & ~UINT64_C(1)));
-	double		angle = 6.28318530717958647693 * unit(fnn_random_bits(seed, stream, counter | 1));
+	double		pair[2];
 
-	return sqrt(-2 * log(radius)) * ((counter & 1) ? sin(angle) : cos(angle));
+	normal_pair(seed, stream, counter & ~UINT64_C(1), &pair[0], &pair[1]);
+	return pair[counter & 1];
+}
+
+void
+fnn_random_normals(uint64_t seed, uint64_t stream, double scale, int64_t n, fnn_real *out)
+{
+	double		first;
+	double		second;
+	int64_t		i;
+
+	for (i = 0; i + 1 < n; i += 2)
+	{
+		normal_pair(seed, stream, i, &first, &second);
+		out[i] = (fnn_real) (scale * first);
+		out[i + 1] = (fnn_real) (scale * second);
+	}
+	if (i < n)
+		out[i] = (fnn_real) (scale * fnn_random_normal(seed, stream, i));
 }
 
 uint64_t

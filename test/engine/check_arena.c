@@ -268,6 +268,15 @@ check_distributions(void)
 		  "moments of normals %g, %g, %g", sum[1], sum[2], sum[3]);
 	CHECK(fabs(sum[4]) < 0.02, "neighbouring normals correlate by %g", sum[4]);
 	CHECK(is_plausible(chi_squared(cell, 7, N / 7.0), 7), "below 7: chi squared %g", chi_squared(cell, 7, N / 7.0));
+	for (int n = 0; n < 4; n++)
+	{
+		fnn_real	normal[4] = {-100, -100, -100, -100};
+
+		fnn_random_normals(3, 5, 2, n, normal);
+		for (int i = 0; i < 4; i++)
+			CHECK(normal[i] == (i < n ? (fnn_real) (2 * fnn_random_normal(3, 5, i)) : -100),
+				  "normal %d of %d is %g", i, n, (double) normal[i]);
+	}
 	CHECK(fnn_random_below(1, 2, 3, 1) == 0, "below 1 is not 0");
 	CHECK(fnn_random_bits(1, 2, 3) == fnn_random_bits(1, 2, 3), "the same draw twice differs");
 	check_end();
@@ -369,6 +378,7 @@ check_mask_patterns(void)
 	static const int distance[] = {1, 2, 8, 16, 32, 50, 64, 100, 128, 200, 256, 1000, 1024, 4096, 65536};
 	fnn_real   *mask = fnn_alloc_reals(check_arena(), 1, N);
 	int			cell[256] = {0};
+	fnn_real	first[10000];
 	double		spread = 0;
 	unsigned int run = 0;
 	FnnDropout	dropout;
@@ -393,6 +403,18 @@ check_mask_patterns(void)
 		for (int i = 0; i + distance[d] < N; i++)
 			agreement += (mask[i] - 1) * (mask[i + distance[d]] - 1);
 		CHECK(fabs(agreement) < 6 * sqrt(N - distance[d]), "correlation %g at distance %d", agreement / N, distance[d]);
+	}
+	memcpy(first, mask, sizeof(first));
+	for (int half = 0; half < 2; half++)
+	{
+		FnnDropout	other = dropout;
+		double		agreement = 0;
+
+		other.key[half] = (uint32_t) fnn_random_bits(33, half, 0);
+		fnn_dropout_mask(&other, 0, 10000, mask);
+		for (int i = 0; i < 10000; i++)
+			agreement += (mask[i] - 1) * (first[i] - 1);
+		CHECK(fabs(agreement) < 6 * 100, "with half the key the same masks correlate by %g", agreement / 10000);
 	}
 	/* the number kept of 1000 varies from draw to draw as that of independent elements does */
 	for (int i = 0; i < 1000; i++)

@@ -179,6 +179,8 @@ check_functions(void)
 	CHECK(fnn_exp(-1000) == 0, "exp -1000 is %g", (double) fnn_exp(-1000));
 	CHECK(fnn_exp(1000) > 2e38, "exp 1000 is %g", (double) fnn_exp(1000));
 	CHECK(isnan(fnn_exp(NAN)) && isnan(fnn_tanh(NAN)) && isnan(fnn_sigmoid(NAN)), "NaN is lost");
+	CHECK(fabs((double) fnn_tanh((fnn_real) 1e-4) / tanh(1e-4) - 1) < 1e-6, "tanh 1e-4 is %.9g",
+		  (double) fnn_tanh((fnn_real) 1e-4));
 	CHECK(fnn_tanh(50) == 1 && fnn_tanh(-50) == -1, "tanh 50 is %g", (double) fnn_tanh(50));
 	check_end();
 }
@@ -413,7 +415,7 @@ check_linear(void)
 
 		for (int activation = 0; activation < 5; activation++)
 		{
-			Operation	operation = {.activation = activation,.with_bias = true};
+			Operation	operation = {.activation = activation, .with_bias = true};
 
 			check_begin("linear: %d x %d x %d, %s", (int) shapes[s][0], (int) shapes[s][1], (int) shapes[s][2],
 						names[activation]);
@@ -479,7 +481,7 @@ check_tables(void)
 	{
 		int64_t		d = widths[w];
 		FnnTensor  *inputs[2] = {check_tensor(1, 4, d), check_tensor(2, 3, d)};
-		Operation	operation = {.id = id,.position = position,.n = 7};
+		Operation	operation = {.id = id, .position = position, .n = 7};
 		FnnTape		tape;
 		FnnTensor  *y;
 		double		worst = 0;
