@@ -14,7 +14,7 @@
 
 /* Everything allocated through the host is freed after each test function. */
 extern const FnnHost *check_host(void);
-extern FnnArena *check_arena(void);		/* fresh for each test function */
+extern FnnArena *check_arena(void); /* fresh for each test function */
 
 /* Starts a named test; its checks count as one TAP line. */
 extern void check_begin(const char *format,...) __attribute__((format(printf, 1, 2)));
