@@ -43,10 +43,11 @@ typedef struct Attention
 
 	/* of one piece; lanes: its queries in whole vectors */
 	fnn_real   *across;			/* [width, lanes] scaled queries, transposed */
-	fnn_real   *along;			/* [QUERIES, padded] scaled queries */
 	fnn_real   *d_across;		/* [width, lanes] gradient of the output, transposed */
-	fnn_real   *d_along;		/* [QUERIES, padded] gradient of the output */
-	fnn_real   *acc;			/* [QUERIES, padded] output, or the queries' gradient */
+	/* where a head is not whole vectors, [QUERIES, padded] copies stand in for the tensors' own rows */
+	fnn_real   *along;			/* queries */
+	fnn_real   *d_along;		/* gradient of the output */
+	fnn_real   *acc;			/* output, or the queries' gradient */
 	fnn_real   *tile;			/* [KEYS, lanes] S, P */
 	fnn_real   *d_tile;			/* [KEYS, lanes] their gradient */
 	fnn_real   *wide;			/* [KEYS, padded] keys or values */
@@ -103,10 +104,10 @@ drop(int64_t keys, int64_t lanes, const FnnDropout *dropout, uint32_t index, uin
 	}
 }
 
-/* d_tile arrives as V dOᵀ and becomes dS; tile arrives as P and becomes f P. */
+/* d_tile arrives as V dOᵀ and becomes scale * dS; tile arrives as P and becomes f P. */
 static FNN_CLONES void
 softmax_backward(int64_t keys, int64_t lanes, const FnnDropout *dropout, uint32_t index, uint32_t step,
-				 const fnn_real *restrict minus, fnn_real *restrict tile, fnn_real *restrict d_tile)
+				 fnn_real scale, const fnn_real *restrict minus, fnn_real *restrict tile, fnn_real *restrict d_tile)
 {
 	FnnDropout	copy = *dropout;
 
@@ -118,22 +119,45 @@ softmax_backward(int64_t keys, int64_t lanes, const FnnDropout *dropout, uint32_
 			fnn_real	factor = fnn_dropout_factor(&copy, index + (uint32_t) q * step + (uint32_t) j);
 			fnn_real	p = tile[j * lanes + q];
 
-			d_tile[j * lanes + q] = p * (factor * d_tile[j * lanes + q] - minus[q]);
+			d_tile[j * lanes + q] = scale * p * (factor * d_tile[j * lanes + q] - minus[q]);
 			tile[j * lanes + q] = factor * p;
 		}
 	}
 }
 
 static FNN_CLONES void
-softmax_backward_plain(int64_t keys, int64_t lanes, const fnn_real *restrict minus,
+softmax_backward_plain(int64_t keys, int64_t lanes, fnn_real scale, const fnn_real *restrict minus,
 					   const fnn_real *restrict tile, fnn_real *restrict d_tile)
 {
 	for (int64_t j = 0; j < keys; j++)
 	{
 		FNN_SIMD
 		for (int64_t q = 0; q < lanes; q++)
-			d_tile[j * lanes + q] = tile[j * lanes + q] * (d_tile[j * lanes + q] - minus[q]);
+			d_tile[j * lanes + q] = scale * tile[j * lanes + q] * (d_tile[j * lanes + q] - minus[q]);
 	}
+}
+
+/* out[i] = x[i] . y[i] */
+static FNN_CLONES void
+rows_dot(int64_t n, int64_t width, int64_t ld, const fnn_real *x, const fnn_real *y, fnn_real *out)
+{
+	for (int64_t i = 0; i < n; i++)
+	{
+		fnn_real	sum = 0;
+
+		FNN_SIMD_SUM(sum)
+		for (int64_t c = 0; c < width; c++)
+			sum += x[i * ld + c] * y[i * ld + c];
+		out[i] = sum;
+	}
+}
+
+static FNN_CLONES void
+row_scale(int64_t n, fnn_real factor, fnn_real *x)
+{
+	FNN_SIMD
+	for (int64_t i = 0; i < n; i++)
+		x[i] *= factor;
 }
 
 /* ---------------------------------------------------------------- pieces */
@@ -176,22 +200,57 @@ wide_side(const Attention *a, const Piece *piece, const Keys *keys, int side, fn
 	return a->wide;
 }
 
+/* A piece's rows of the head, in a tensor shaped as query. */
+static fnn_real *
+rows_of(const Attention *a, const Piece *piece, fnn_real *values)
+{
+	return values + piece->row * a->d + piece->head * a->width;
+}
+
+/* The same with rows of whole vectors: in place, or copied to copy. */
+static const fnn_real *
+wide_rows(const Attention *a, const Piece *piece, fnn_real *values, fnn_real *copy, int64_t *ld)
+{
+	*ld = a->d;
+	if (a->padded == a->width)
+		return rows_of(a, piece, values);
+	fnn_widen(piece->n, a->width, rows_of(a, piece, values), a->d, a->padded, copy);
+	*ld = a->padded;
+	return copy;
+}
+
 static uint32_t
 dropout_index(const Attention *a, const Piece *piece, const Keys *keys)
 {
 	return (uint32_t) (piece->row * a->heads + piece->head) * a->stride + (uint32_t) keys->first;
 }
 
+/* m rose from previous to max: the sums so far shrink, and take in a block's. */
+static void
+add_block(Attention *a, const Piece *piece, bool is_first, fnn_real *acc, int64_t ld)
+{
+	for (int64_t q = 0; q < piece->n; q++)
+	{
+		fnn_real	shrink = is_first ? 0 : fnn_exp(a->previous[q] - a->max[q]);
+
+		a->total[q] = a->total[q] * shrink + a->sum[q];
+		if (!is_first && shrink != 1)
+			row_scale(a->padded, shrink, acc + q * ld);
+	}
+}
+
 static void
 piece_forward(Attention *a, const Piece *piece, const FnnTensor *query, const FnnTensor *key_value, FnnTensor *out)
 {
+	bool		in_place = a->padded == a->width;
+	fnn_real   *o = rows_of(a, piece, out->value);
+	fnn_real   *acc = in_place ? o : a->acc;
+	int64_t		ld_acc = in_place ? a->d : a->padded;
 	int64_t		lanes = piece->lanes;
-	int64_t		first = piece->row * a->d + piece->head * a->width;
 	size_t		row_bytes = (size_t) lanes * sizeof(fnn_real);
 	Keys		keys;
 
-	fnn_transpose(piece->n, a->width, a->scale, query->value + first, a->d, lanes, a->across, lanes);
-	memset(a->acc, 0, (size_t) (piece->n * a->padded) * sizeof(fnn_real));
+	fnn_transpose(piece->n, a->width, a->scale, rows_of(a, piece, query->value), a->d, lanes, a->across, lanes);
 	memset(a->total, 0, row_bytes);
 	for (int64_t q = 0; q < lanes; q++)
 		a->max[q] = -INFINITY;
@@ -199,7 +258,7 @@ piece_forward(Attention *a, const Piece *piece, const FnnTensor *query, const Fn
 	for (int64_t k = 0; next_keys(piece, k, &keys); k += keys.n)
 	{
 		int64_t		ld;
-		const fnn_real *values;
+		const fnn_real *values = wide_side(a, piece, &keys, 1, key_value->value, &ld);
 
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 0, key_value->value), 2 * a->d, 1,
 				   a->across, lanes, false, a->tile, lanes);
@@ -208,28 +267,17 @@ piece_forward(Attention *a, const Piece *piece, const FnnTensor *query, const Fn
 		memcpy(a->previous, a->max, row_bytes);
 		fnn_columns_max(keys.n, lanes, a->tile, a->max);
 		fnn_columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
-		for (int64_t q = 0; q < piece->n; q++)
-		{
-			fnn_real	shrink = k > 0 ? fnn_exp(a->previous[q] - a->max[q]) : 0;
-
-			a->total[q] = a->total[q] * shrink + a->sum[q];
-			if (k > 0 && shrink != 1)
-				for (int64_t c = 0; c < a->padded; c++)
-					a->acc[q * a->padded + c] *= shrink;
-		}
+		add_block(a, piece, k == 0, acc, ld_acc);
 		if (a->dropout.threshold > 0)
 			drop(keys.n, lanes, &a->dropout, dropout_index(a, piece, &keys),
 				 (uint32_t) a->heads * a->stride, a->tile);
-		values = wide_side(a, piece, &keys, 1, key_value->value, &ld);
-		a->product(piece->n, a->padded, keys.n, a->tile, 1, lanes, values, ld, true, a->acc, a->padded);
+		a->product(piece->n, a->padded, keys.n, a->tile, 1, lanes, values, ld, k > 0, acc, ld_acc);
 	}
 	for (int64_t q = 0; q < piece->n; q++)
 	{
-		fnn_real	inverse = 1 / a->total[q];
-		fnn_real   *o = out->value + first + q * a->d;
-
-		for (int64_t c = 0; c < a->width; c++)
-			o[c] = a->acc[q * a->padded + c] * inverse;
+		if (!in_place)
+			memcpy(o + q * a->d, acc + q * ld_acc, (size_t) a->width * sizeof(fnn_real));
+		row_scale(a->width, 1 / a->total[q], o + q * a->d);
 		if (a->lse != NULL)
 			a->lse[(piece->row + q) * a->heads + piece->head] = a->max[q] + (fnn_real) log((double) a->total[q]);
 	}
@@ -238,59 +286,59 @@ piece_forward(Attention *a, const Piece *piece, const FnnTensor *query, const Fn
 /* side's gradient of a block of keys += tile right */
 static void
 add_side_gradient(const Attention *a, const Piece *piece, const Keys *keys, int side, fnn_real *grad,
-				  const fnn_real *tile, const fnn_real *right)
+				  const fnn_real *tile, const fnn_real *right, int64_t ld)
 {
 	fnn_real   *to = side_of(a, piece, keys, side, grad);
 
 	if (a->padded == a->width)
 	{
-		a->product(keys->n, a->padded, piece->n, tile, piece->lanes, 1, right, a->padded, true, to, 2 * a->d);
+		a->product(keys->n, a->padded, piece->n, tile, piece->lanes, 1, right, ld, true, to, 2 * a->d);
 		return;
 	}
-	a->product(keys->n, a->padded, piece->n, tile, piece->lanes, 1, right, a->padded, false, a->d_wide, a->padded);
+	a->product(keys->n, a->padded, piece->n, tile, piece->lanes, 1, right, ld, false, a->d_wide, a->padded);
 	for (int64_t j = 0; j < keys->n; j++)
 		for (int64_t c = 0; c < a->width; c++)
 			to[j * 2 * a->d + c] += a->d_wide[j * a->padded + c];
 }
 
-/* Loads what a piece's backward reads: queries, output gradient, log-sum-exp and D. */
+/* The queries' gradient += tile transposed, keys */
 static void
-piece_load(const Attention *a, const Piece *piece, const FnnTensor *query, const FnnTensor *out)
+add_query_gradient(const Attention *a, const Piece *piece, const Keys *keys, FnnTensor *key_value, fnn_real *grad)
 {
-	int64_t		first = piece->row * a->d + piece->head * a->width;
-	int64_t		lanes = piece->lanes;
+	fnn_real   *to = rows_of(a, piece, grad);
+	int64_t		ld;
+	const fnn_real *wide = wide_side(a, piece, keys, 0, key_value->value, &ld);
 
-	for (int64_t q = 0; q < piece->n; q++)
-		for (int64_t c = 0; c < a->padded; c++)
-			a->along[q * a->padded + c] = c < a->width ? a->scale * query->value[first + q * a->d + c] : 0;
-	fnn_widen(piece->n, a->width, out->grad + first, a->d, a->padded, a->d_along);
-	fnn_transpose(piece->n, a->width, 1, a->along, a->padded, lanes, a->across, lanes);
-	fnn_transpose(piece->n, a->width, 1, a->d_along, a->padded, lanes, a->d_across, lanes);
-	memset(a->acc, 0, (size_t) (piece->n * a->padded) * sizeof(fnn_real));
-	for (int64_t q = 0; q < lanes; q++)
+	if (a->padded == a->width)
 	{
-		double		dot = 0;
-
-		for (int64_t c = 0; c < a->width && q < piece->n; c++)
-			dot += (double) out->value[first + q * a->d + c] * (double) out->grad[first + q * a->d + c];
-		a->minus[q] = (fnn_real) dot;
-		a->max[q] = q < piece->n ? a->lse[(piece->row + q) * a->heads + piece->head] : 0;
+		a->product(piece->n, a->padded, keys->n, a->d_tile, 1, piece->lanes, wide, ld, true, to, a->d);
+		return;
 	}
+	a->product(piece->n, a->padded, keys->n, a->d_tile, 1, piece->lanes, wide, ld, false, a->acc, a->padded);
+	for (int64_t q = 0; q < piece->n; q++)
+		for (int64_t c = 0; c < a->width; c++)
+			to[q * a->d + c] += a->acc[q * a->padded + c];
 }
 
 static void
 piece_backward(Attention *a, const Piece *piece, FnnTensor *query, FnnTensor *key_value, const FnnTensor *out)
 {
 	int64_t		lanes = piece->lanes;
-	int64_t		first = piece->row * a->d + piece->head * a->width;
+	int64_t		ld;
+	const fnn_real *along = wide_rows(a, piece, query->value, a->along, &ld);
+	const fnn_real *d_along = wide_rows(a, piece, out->grad, a->d_along, &ld);
 	Keys		keys;
 
-	piece_load(a, piece, query, out);
+	fnn_transpose(piece->n, a->width, a->scale, along, ld, lanes, a->across, lanes);
+	fnn_transpose(piece->n, a->width, 1, d_along, ld, lanes, a->d_across, lanes);
+	memset(a->minus, 0, (size_t) lanes * sizeof(fnn_real));
+	memset(a->max, 0, (size_t) lanes * sizeof(fnn_real));
+	rows_dot(piece->n, a->width, a->d, rows_of(a, piece, out->value), rows_of(a, piece, out->grad), a->minus);
+	for (int64_t q = 0; q < piece->n; q++)
+		a->max[q] = a->lse[(piece->row + q) * a->heads + piece->head];
+
 	for (int64_t k = 0; next_keys(piece, k, &keys); k += keys.n)
 	{
-		int64_t		ld;
-		const fnn_real *wide;
-
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 0, key_value->value), 2 * a->d, 1,
 				   a->across, lanes, false, a->tile, lanes);
 		fnn_columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
@@ -300,24 +348,17 @@ piece_backward(Attention *a, const Piece *piece, FnnTensor *query, FnnTensor *ke
 				   a->d_across, lanes, false, a->d_tile, lanes);
 		if (a->dropout.threshold > 0)
 			softmax_backward(keys.n, lanes, &a->dropout, dropout_index(a, piece, &keys),
-							 (uint32_t) a->heads * a->stride, a->minus, a->tile, a->d_tile);
+							 (uint32_t) a->heads * a->stride, a->scale, a->minus, a->tile, a->d_tile);
 		else
-			softmax_backward_plain(keys.n, lanes, a->minus, a->tile, a->d_tile);
+			softmax_backward_plain(keys.n, lanes, a->scale, a->minus, a->tile, a->d_tile);
 		if (key_value->grad != NULL)
 		{
-			add_side_gradient(a, piece, &keys, 0, key_value->grad, a->d_tile, a->along);
-			add_side_gradient(a, piece, &keys, 1, key_value->grad, a->tile, a->d_along);
+			add_side_gradient(a, piece, &keys, 0, key_value->grad, a->d_tile, along, ld);
+			add_side_gradient(a, piece, &keys, 1, key_value->grad, a->tile, d_along, ld);
 		}
 		if (query->grad != NULL)
-		{
-			wide = wide_side(a, piece, &keys, 0, key_value->value, &ld);
-			a->product(piece->n, a->padded, keys.n, a->d_tile, 1, lanes, wide, ld, true, a->acc, a->padded);
-		}
+			add_query_gradient(a, piece, &keys, key_value, query->grad);
 	}
-	if (query->grad != NULL)
-		for (int64_t q = 0; q < piece->n; q++)
-			for (int64_t c = 0; c < a->width; c++)
-				query->grad[first + q * a->d + c] += a->scale * a->acc[q * a->padded + c];
 }
 
 /* ---------------------------------------------------------------- the operation */

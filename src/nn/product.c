@@ -75,17 +75,61 @@ fnn_product_best(void)
 	return fnn_product_variant(0);
 }
 
+#define BLOCK 4
+
+/* out[BLOCK, ldo] = scale * in[n, ldi] transposed, n of BLOCK rows; the others count as 0. */
+static inline __attribute__((always_inline)) void
+turn_block(int64_t n, fnn_real scale, const fnn_real *in, int64_t ldi, fnn_real *out, int64_t ldo)
+{
+#if defined(__GNUC__) && !defined(__clang__) && !defined(FNN_DOUBLE)
+	typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+	typedef int32_t Pick __attribute__((vector_size(16)));
+	Four		row[BLOCK];
+	Four		low[2];
+	Four		high[2];
+
+	for (int i = 0; i < BLOCK; i++)
+	{
+		row[i] = (Four) {0};
+		if (i < n)
+			row[i] = scale * *(const Four *) (in + i * ldi);
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		low[i] = __builtin_shuffle(row[2 * i], row[2 * i + 1], (Pick) {0, 4, 1, 5});
+		high[i] = __builtin_shuffle(row[2 * i], row[2 * i + 1], (Pick) {2, 6, 3, 7});
+	}
+	*(Four *) out = __builtin_shuffle(low[0], low[1], (Pick) {0, 1, 4, 5});
+	*(Four *) (out + ldo) = __builtin_shuffle(low[0], low[1], (Pick) {2, 3, 6, 7});
+	*(Four *) (out + 2 * ldo) = __builtin_shuffle(high[0], high[1], (Pick) {0, 1, 4, 5});
+	*(Four *) (out + 3 * ldo) = __builtin_shuffle(high[0], high[1], (Pick) {2, 3, 6, 7});
+#else
+	for (int i = 0; i < BLOCK; i++)
+		for (int j = 0; j < BLOCK; j++)
+			out[j * ldo + i] = i < n ? scale * in[i * ldi + j] : 0;
+#endif
+}
+
 void
 fnn_transpose(int64_t rows, int64_t cols, fnn_real scale, const fnn_real *in, int64_t ldi,
 			  int64_t padded, fnn_real *out, int64_t ldo)
 {
-	for (int64_t c = 0; c < cols; c++)
+	int64_t		r = 0;
+
+	for (; r + BLOCK <= padded; r += BLOCK)
 	{
-		for (int64_t r = 0; r < rows; r++)
-			out[c * ldo + r] = scale * in[r * ldi + c];
-		for (int64_t r = rows; r < padded; r++)
-			out[c * ldo + r] = 0;
+		int64_t		n = rows - r < BLOCK ? (rows > r ? rows - r : 0) : BLOCK;
+		int64_t		c = 0;
+
+		for (; c + BLOCK <= cols; c += BLOCK)
+			turn_block(n, scale, in + r * ldi + c, ldi, out + c * ldo + r, ldo);
+		for (; c < cols; c++)
+			for (int64_t i = 0; i < BLOCK; i++)
+				out[c * ldo + r + i] = i < n ? scale * in[(r + i) * ldi + c] : 0;
 	}
+	for (; r < padded; r++)
+		for (int64_t c = 0; c < cols; c++)
+			out[c * ldo + r] = r < rows ? scale * in[r * ldi + c] : 0;
 }
 
 void
