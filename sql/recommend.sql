@@ -21,6 +21,16 @@ CALL fmoe_train('visits', '{"model": "markov", "holdout": "none", "deploy": fals
 SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann');
 SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'nobody', 3);
 
+-- the better of the two, as training measured them (versions never change, so a cached one would not be read again)
+BEGIN;
+SET LOCAL fmoe.cache_size = 0;
+SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann', 1);
+UPDATE fmoe.expert SET metrics = '{"popularity": {"ndcg@10": 0.3}, "markov": {"ndcg@10": 0.2}}' WHERE version = 1;
+SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann', 1);
+UPDATE fmoe.expert SET metrics = '{"popularity": {"ndcg@10": 0.2}, "markov": {"ndcg@10": 0.3}}' WHERE version = 1;
+SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann', 1);
+ROLLBACK;
+
 SELECT fmoe_deploy('visits', 1);
 
 -- by what followed the last item, then by popularity, then by id
@@ -158,6 +168,19 @@ SELECT count(*) FROM fmoe_recommend_as(NULL::bigint, 1);
 SELECT count(*) FROM fmoe_recommend_as(NULL::uuid, NULL::date);
 SELECT count(*) FROM fmoe_recommend_as(NULL::uuid, date '2024-01-01');
 SELECT count(*) FROM fmoe_recommend_as(NULL::uuid, 1, exclude => ARRAY['no uuid']);
+
+-- a table of one row, then none
+CREATE TABLE recommend_test.single AS SELECT 'ann'::text AS customer, 'tea'::text AS product, now() AS at;
+SELECT fmoe_create_domain('single', 'recommend_test.single', 'customer', 'product', 'at');
+CALL fmoe_train('single', '{"model": "markov", "deploy": false}');
+SELECT fmoe_deploy('single', 1);
+SELECT * FROM fmoe_recommend_as(NULL::text, 'ann', domain => 'single');
+SELECT item_id, source FROM fmoe_recommend_as(NULL::text, 'ann', domain => 'single', exclude_seen => false);
+SELECT item_id, source FROM fmoe_recommend_as(NULL::text, 'bob', domain => 'single');
+SELECT count(*) FROM fmoe_similar('tea', 10, 'single');
+TRUNCATE recommend_test.single;
+SELECT item_id, source FROM fmoe_recommend_as(NULL::text, 'ann', domain => 'single');
+SELECT fmoe_drop_domain('single');
 
 -- two domains in one statement, and a cache too small for either
 SET fmoe.cache_size = 0;
