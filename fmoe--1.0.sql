@@ -115,6 +115,9 @@ COMMENT ON TABLE fmoe.tensor IS 'weights and item vocabularies of versions, in p
 COMMENT ON TABLE fmoe.deployment IS 'which version went live when; the newest row of a domain that is not undone is live';
 COMMENT ON TABLE fmoe.training IS 'unfinished trainings, as of their last committed epoch';
 COMMENT ON TABLE fmoe.checkpoint IS 'weights and optimiser state of unfinished trainings';
+COMMENT ON SEQUENCE fmoe.domain_domain_id_seq IS 'keys of fmoe.domain';
+COMMENT ON SEQUENCE fmoe.expert_expert_id_seq IS 'keys of fmoe.expert';
+COMMENT ON SEQUENCE fmoe.deployment_deployment_id_seq IS 'keys of fmoe.deployment, in the order of deployment';
 
 SELECT pg_catalog.pg_extension_config_dump('fmoe.domain', '');
 SELECT pg_catalog.pg_extension_config_dump('fmoe.domain_domain_id_seq', '');
@@ -129,7 +132,7 @@ SELECT pg_catalog.pg_extension_config_dump('fmoe.checkpoint', '');
 -- general
 
 CREATE FUNCTION fmoe_version() RETURNS text
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION fmoe_version() IS 'version of the loaded library';
 
@@ -152,7 +155,7 @@ CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interac
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text)
-	IS 'changes what is given of a domain and leaves the rest';
+	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item table';
 
 CREATE FUNCTION fmoe_drop_domain(name text, if_exists boolean DEFAULT false) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

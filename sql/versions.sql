@@ -72,6 +72,12 @@ SELECT fmoe_import('versions', 'lent', fmoe_export('versions', 3));
 SELECT version, model, live, origin, complete FROM versions WHERE NOT complete;
 SELECT fmoe_deploy('versions', (SELECT version FROM versions WHERE NOT complete));
 
+-- what a statement has done is there for the rest of it
+SELECT fmoe_alter_domain('versions', sharing => 'full');
+SELECT fmoe_deploy('versions', fmoe_import('versions', 'whole', fmoe_export('versions', 1)));
+SELECT version, live FROM versions ORDER BY version DESC LIMIT 1;
+SELECT fmoe_rollback('versions');
+
 -- damage is found when a version is loaded, and named
 CREATE FUNCTION damaged(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -638,6 +638,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	FmoeOwn		own;
 
 	require(fcinfo, 0, "name");
+	fmoe_fresh_begin();
 	domain = fmoe_domain_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), FMOE_MANAGE);
 	fmoe_lock_overloads();
 	if (!read_registration(domain->id, &r))
@@ -666,6 +667,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	fmoe_own_execute(&update_domain, values, nulls, false, 0);
 	fmoe_own_end(&own);
 	fmoe_maintain_overloads();
+	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
 
@@ -678,8 +680,10 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	Datum		value;
 	FmoeOwn		own;
 
+	fmoe_fresh_begin();
 	if (PG_GETARG_BOOL(1) && fmoe_domain_lookup(name) == NULL)
 	{
+		fmoe_fresh_end();
 		ereport(NOTICE, (errmsg("domain \"%s\" does not exist, skipping", name)));
 		PG_RETURN_VOID();
 	}
@@ -690,5 +694,6 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	fmoe_own_execute(&delete_domain, &value, NULL, false, 0);
 	fmoe_own_end(&own);
 	fmoe_maintain_overloads();
+	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }

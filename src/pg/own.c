@@ -14,6 +14,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -28,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "pg.h"
+#include "private.h"
 
 static Oid
 owner_of_tables(void)
@@ -99,6 +101,19 @@ fmoe_own_execute(FmoeStatement *statement, Datum *values, const char *nulls,
 	result = SPI_execute_plan(statement->plan, values, nulls, read_only, limit);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+}
+
+void
+fmoe_fresh_begin(void)
+{
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+fmoe_fresh_end(void)
+{
+	PopActiveSnapshot();
 }
 
 Oid

@@ -13,6 +13,15 @@
 /* settings.c */
 extern void fmoe_define_settings(void);
 
+/* own.c */
+
+/*
+ * Between the two, reading sees what the same statement has done so far, as in
+ * fmoe_deploy('d', fmoe_import(…)).  For functions that write.
+ */
+extern void fmoe_fresh_begin(void);
+extern void fmoe_fresh_end(void);
+
 /* domain.c */
 
 /* The domain of a name, no check made; NULL: none. */
@@ -32,7 +41,7 @@ extern bool fmoe_is_time_type(Oid type);
  * sorted, and of the same type: count, find and id work on it.
  */
 extern FmoeVocabulary *fmoe_idset_create(Oid type, Oid collation);
-extern int32 fmoe_idset_add(FmoeVocabulary *set, Datum id);	/* number, of an old id or a new one */
+extern int32 fmoe_idset_add(FmoeVocabulary *set, Datum id); /* number, of an old id or a new one */
 /* rank[count] of each id in an order of their type that only depends on the ids. */
 extern int32 *fmoe_idset_ranks(const FmoeVocabulary *set);
 extern Size fmoe_idset_bytes(const FmoeVocabulary *set);

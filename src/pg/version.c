@@ -83,9 +83,12 @@ PG_FUNCTION_INFO_V1(fmoe_deploy);
 Datum
 fmoe_deploy(PG_FUNCTION_ARGS)
 {
-	FmoeDomain *domain = managed_domain(fcinfo);
-	FmoeVersion *version = version_argument(fcinfo, domain);
+	FmoeDomain *domain;
+	FmoeVersion *version;
 
+	fmoe_fresh_begin();
+	domain = managed_domain(fcinfo);
+	version = version_argument(fcinfo, domain);
 	if (!version->complete)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -93,6 +96,7 @@ fmoe_deploy(PG_FUNCTION_ARGS)
 				 errdetail("It was imported without an item table."),
 				 errhint("Train a version that builds on it, or import one that was shared in full.")));
 	fmoe_set_live(domain->id, version->expert_id);
+	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
 
@@ -100,18 +104,22 @@ PG_FUNCTION_INFO_V1(fmoe_rollback);
 Datum
 fmoe_rollback(PG_FUNCTION_ARGS)
 {
-	FmoeDomain *domain = managed_domain(fcinfo);
-	Datum		id = Int64GetDatum(domain->id);
+	FmoeDomain *domain;
+	Datum		id;
 	FmoeOwn		own;
 	bool		undone;
 	int			live;
 
+	fmoe_fresh_begin();
+	domain = managed_domain(fcinfo);
+	id = Int64GetDatum(domain->id);
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&lock_domain, &id, NULL, false, 0);
 	fmoe_own_execute(&undo_newest, &id, NULL, false, 0);
 	undone = SPI_processed > 0;
 	live = read_live(id);
 	fmoe_own_end(&own);
+	fmoe_fresh_end();
 
 	if (!undone)
 		ereport(ERROR,
@@ -126,13 +134,18 @@ PG_FUNCTION_INFO_V1(fmoe_drop_version);
 Datum
 fmoe_drop_version(PG_FUNCTION_ARGS)
 {
-	FmoeDomain *domain = managed_domain(fcinfo);
-	FmoeVersion *version = version_argument(fcinfo, domain);
-	Datum		id = Int64GetDatum(domain->id);
-	Datum		expert_id = Int64GetDatum(version->expert_id);
+	FmoeDomain *domain;
+	FmoeVersion *version;
+	Datum		id;
+	Datum		expert_id;
 	FmoeOwn		own;
 	int			live;
 
+	fmoe_fresh_begin();
+	domain = managed_domain(fcinfo);
+	version = version_argument(fcinfo, domain);
+	id = Int64GetDatum(domain->id);
+	expert_id = Int64GetDatum(version->expert_id);
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&lock_domain, &id, NULL, false, 0);
 	live = read_live(id);
@@ -142,6 +155,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 		fmoe_own_execute(&delete_expert, &expert_id, NULL, false, 0);
 	}
 	fmoe_own_end(&own);
+	fmoe_fresh_end();
 
 	if (live == version->version)
 		ereport(ERROR,

@@ -1,0 +1,176 @@
+-- Who may do what: an owner, a member of the owning role, a user with SELECT on the columns, a
+-- user under row-level security, and a stranger.
+\set ECHO none
+\set QUIET 1
+\pset format unaligned
+\pset tuples_only true
+\pset pager off
+\set ON_ERROR_STOP 1
+SET client_min_messages = warning;
+
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION fmoe;
+SELECT plan(68);
+
+CREATE ROLE regress_fmoe_owner;
+CREATE ROLE regress_fmoe_team;
+CREATE ROLE regress_fmoe_member IN ROLE regress_fmoe_team;
+CREATE ROLE regress_fmoe_table_owner;
+CREATE ROLE regress_fmoe_user;
+CREATE ROLE regress_fmoe_partial;
+CREATE ROLE regress_fmoe_stranger;
+
+CREATE SCHEMA shop;
+GRANT USAGE ON SCHEMA shop TO PUBLIC;
+CREATE TABLE shop.orders (customer text, product int, at timestamptz, note text);
+INSERT INTO shop.orders SELECT 'c' || c, p, timestamptz '2024-01-01 UTC' + (c * 10 + p) * interval '1 hour'
+	FROM generate_series(1, 4) c, generate_series(1, 4) p WHERE c + p < 8;
+ALTER TABLE shop.orders OWNER TO regress_fmoe_table_owner;
+CREATE TABLE shop.products (product int, title text, price numeric);
+GRANT SELECT (customer, product, at) ON shop.orders TO regress_fmoe_owner, regress_fmoe_user, regress_fmoe_team;
+GRANT SELECT (customer, product) ON shop.orders TO regress_fmoe_partial;
+GRANT SELECT (product, title) ON shop.products TO regress_fmoe_owner;
+
+CREATE FUNCTION denied(statement text, description text) RETURNS text LANGUAGE sql AS
+	$$SELECT throws_ok(statement, '42501', NULL, description)$$;
+
+-- registering takes SELECT on the columns
+SET ROLE regress_fmoe_stranger;
+SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at')$$, 'a stranger registers nothing');
+SET ROLE regress_fmoe_partial;
+SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at')$$, 'nor who may read two of three columns');
+SET ROLE regress_fmoe_owner;
+SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', 'note')$$, 'nor who may not read the label');
+SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', items => 'shop.products', item_key => 'product',
+	text_columns => '{title}', price_column => 'price')$$, 'nor who may not read a column of the item table');
+SELECT lives_ok($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', items => 'shop.products', item_key => 'product',
+	text_columns => '{title}')$$, 'SELECT on the columns is enough');
+SELECT results_eq('SELECT domain, owner::text COLLATE "default" FROM fmoe.domains', $$VALUES ('shop', 'regress_fmoe_owner')$$, 'who registers a domain owns it');
+SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "popularity", "holdout": "none", "deploy": false}')$$, 'the owner trains');
+SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "markov", "holdout": "none", "deploy": false}')$$, 'again');
+SELECT lives_ok($$SELECT fmoe_deploy('shop', 1)$$, 'the owner deploys');
+SELECT results_eq('SELECT version, live, created_by::text COLLATE "default" FROM fmoe.versions ORDER BY version',
+	$$VALUES (1, true, 'regress_fmoe_owner'), (2, false, 'regress_fmoe_owner')$$, 'versions say who made them');
+
+-- a user
+SET ROLE regress_fmoe_user;
+SELECT results_eq('SELECT domain FROM fmoe.domains', $$VALUES ('shop')$$, 'a user sees the domain');
+SELECT results_eq('SELECT count(*)::int FROM fmoe.versions', 'VALUES (2)', 'and its versions');
+SELECT results_eq($$SELECT count(*)::int FROM fmoe_recommend('c1', 2, exclude_seen => false)$$, 'VALUES (2)', 'gets recommendations');
+SELECT results_eq($$SELECT count(*)::int FROM fmoe_recommend_next(ARRAY[1, 2])$$, 'VALUES (2)', 'for a history of its own');
+SELECT results_eq($$SELECT count(*)::int FROM fmoe_score('c1', ARRAY[1, 2])$$, 'VALUES (2)', 'scores');
+SELECT denied($$CALL fmoe_train('shop')$$, 'but does not train');
+SELECT denied($$SELECT fmoe_deploy('shop', 2)$$, 'does not deploy');
+SELECT denied($$SELECT fmoe_rollback('shop')$$, 'does not roll back');
+SELECT denied($$SELECT fmoe_drop_version('shop', 2)$$, 'does not drop versions');
+SELECT denied($$SELECT fmoe_export('shop')$$, 'does not export');
+SELECT denied($$SELECT fmoe_import('shop', 'x', '')$$, 'does not import');
+SELECT denied($$SELECT fmoe_alter_domain('shop', new_name => 'mine')$$, 'does not alter');
+SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'does not drop');
+SELECT throws_ok($$SELECT fmoe_rollback(NULL)$$, '42704', NULL, 'manages no domain at all');
+
+-- half a user
+SET ROLE regress_fmoe_partial;
+SELECT is_empty('SELECT * FROM fmoe.domains', 'who may read two of three columns sees no domain');
+SELECT denied($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$, 'and gets nothing');
+
+-- a stranger
+SET ROLE regress_fmoe_stranger;
+SELECT is_empty('SELECT * FROM fmoe.domains', 'a stranger sees no domain');
+SELECT is_empty('SELECT * FROM fmoe.versions', 'no version');
+SELECT is_empty('SELECT * FROM fmoe.progress', 'no training');
+SELECT denied($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$, 'gets no recommendation');
+SELECT denied($$SELECT * FROM fmoe_recommend_next(ARRAY[1, 2], domain => 'shop')$$, 'none for a history');
+SELECT denied($$SELECT * FROM fmoe_score('c1', ARRAY[1], 'shop')$$, 'no score');
+SELECT denied($$SELECT * FROM fmoe_similar(1, 3, 'shop')$$, 'no similar items');
+SELECT denied($$SELECT * FROM fmoe_evaluate('shop')$$, 'no evaluation');
+SELECT denied($$CALL fmoe_train('shop')$$, 'does not train');
+SELECT denied($$SELECT fmoe_export('shop')$$, 'does not export');
+SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'does not drop');
+SELECT throws_ok($$SELECT * FROM fmoe_recommend('c1')$$, '42704', NULL, 'finds no domain that it may use');
+SELECT denied('SELECT * FROM fmoe.domain', 'reads no table of the extension');
+SELECT denied('SELECT data FROM fmoe.tensor', 'and no weights');
+SELECT denied('INSERT INTO fmoe.deployment (domain_id, expert_id, deployed_by) VALUES (1, 2, current_user)', 'and writes none');
+
+-- nothing in the way to the extension's tables runs what a caller put into its search_path
+RESET ROLE;
+CREATE SCHEMA trap;
+CREATE FUNCTION trap.sprung(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'the trap sprang'; END$$;
+CREATE FUNCTION trap.sprung(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'the trap sprang'; END$$;
+CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung);
+CREATE OPERATOR trap.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = trap.sprung);
+CREATE FUNCTION in_trap(statement text) RETURNS text LANGUAGE plpgsql SET search_path = trap, pg_catalog, public AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN 'no trap';
+EXCEPTION WHEN raise_exception THEN
+	RETURN SQLERRM;
+END$$;
+GRANT USAGE ON SCHEMA trap TO PUBLIC;
+SELECT is(in_trap($$SELECT 'a'::text = 'b'::text$$), 'the trap sprang', 'a trap in the search_path');
+SET ROLE regress_fmoe_user;
+SELECT is(in_trap($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$), 'no trap', 'is not run into by recommending');
+SELECT is(in_trap($$SELECT * FROM fmoe.versions$$), 'no trap', 'by the views');
+SET ROLE regress_fmoe_owner;
+SELECT is(in_trap($$SELECT fmoe_alter_domain('shop', sharing => 'full'), fmoe_create_domain('two', 'shop.orders', 'customer', 'product', 'at'),
+	fmoe_drop_domain('two')$$), 'no trap', 'by registering');
+SELECT is(in_trap($$SELECT fmoe_deploy('shop', 2), fmoe_rollback('shop'), fmoe_export('shop', 1)$$), 'no trap', 'nor by managing');
+SET ROLE regress_fmoe_user;
+SELECT is(current_user::text, 'regress_fmoe_user', 'the caller is the caller afterwards');
+SELECT throws_ok($$SELECT * FROM fmoe_recommend('c1', domain => 'nowhere')$$, '42704', NULL, 'an error in between');
+SELECT is(current_user::text || ' ' || current_setting('search_path'), 'regress_fmoe_user "$user", public', 'leaves nothing changed');
+
+-- the owner of the table, and roles that own the domain
+SET ROLE regress_fmoe_table_owner;
+SELECT lives_ok($$SELECT fmoe_deploy('shop', 2)$$, 'the owner of the interaction table manages');
+SET ROLE regress_fmoe_owner;
+SELECT denied($$SELECT fmoe_alter_domain('shop', owner => 'regress_fmoe_team')$$, 'a domain is not given to a role that one is no member of');
+RESET ROLE;
+SELECT lives_ok($$SELECT fmoe_alter_domain('shop', owner => 'regress_fmoe_team')$$, 'a superuser gives it to anyone');
+SET ROLE regress_fmoe_owner;
+SELECT denied($$SELECT fmoe_rollback('shop')$$, 'who has given it away manages no more');
+SET ROLE regress_fmoe_member;
+SELECT lives_ok($$SELECT fmoe_rollback('shop')$$, 'members of the owning role manage');
+SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "popularity", "holdout": "none", "deploy": false}')$$, 'and train');
+SELECT results_eq('SELECT created_by::text COLLATE "default" FROM fmoe.versions WHERE version = 3', $$VALUES ('regress_fmoe_member')$$, 'under their own name');
+SELECT denied($$SELECT fmoe_alter_domain('shop', label_column => 'note')$$, 'but name no column that they may not read');
+
+-- row-level security filters what is read for whoever it applies to
+RESET ROLE;
+ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON shop.orders FOR SELECT TO regress_fmoe_user USING (customer = 'c1');
+CREATE POLICY early ON shop.orders FOR SELECT TO regress_fmoe_team USING (product <= 2);
+SET ROLE regress_fmoe_user;
+SELECT results_eq($$SELECT source FROM fmoe_recommend('c1', 1, exclude_seen => false)$$, $$VALUES ('model')$$, 'a user whose rows are visible has a history');
+SELECT isnt_empty($$SELECT FROM fmoe_recommend('c2') WHERE item_id = 1$$, 'of a user whose rows are hidden nothing is seen');
+SET ROLE regress_fmoe_table_owner;
+SELECT is_empty($$SELECT FROM fmoe_recommend('c2') WHERE item_id = 1$$, 'which the table owner sees');
+SET ROLE regress_fmoe_member;
+SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "popularity", "holdout": "none", "deploy": false}')$$, 'training reads the rows that the caller may see');
+SELECT results_eq('SELECT items, events FROM fmoe.versions WHERE version = 4', $$VALUES (2, 8::bigint)$$, 'and no others');
+
+-- privileges that go
+RESET ROLE;
+REVOKE SELECT (at) ON shop.orders FROM regress_fmoe_user;
+SET ROLE regress_fmoe_user;
+SELECT denied($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$, 'a revoked privilege counts at once');
+SELECT is_empty('SELECT * FROM fmoe.domains', 'in the views too');
+
+-- a domain whose table or owner is gone
+RESET ROLE;
+DROP TABLE shop.orders;
+SET ROLE regress_fmoe_user;
+SELECT denied($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$, 'an orphaned domain is closed to users');
+SET ROLE regress_fmoe_member;
+SELECT results_eq('SELECT domain, orphaned FROM fmoe.domains', $$VALUES ('shop', true)$$, 'its owners see it');
+RESET ROLE;
+DROP OWNED BY regress_fmoe_team;
+DROP ROLE regress_fmoe_team;
+SET ROLE regress_fmoe_member;
+SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'without owner it is for superusers only');
+RESET ROLE;
+SELECT lives_ok($$SELECT fmoe_drop_domain('shop')$$, 'who can drop it');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,134 @@
+-- What the extension consists of: every object with its kind, volatility, parallel label and
+-- privileges, and nothing else.
+\set ECHO none
+\set QUIET 1
+\pset format unaligned
+\pset tuples_only true
+\pset pager off
+\set ON_ERROR_STOP 1
+SET client_min_messages = warning;
+
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION fmoe;
+SELECT plan(18);
+
+CREATE TEMPORARY VIEW member AS
+	SELECT d.classid, d.objid, i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
+	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'fmoe');
+
+-- functions, by name and number of arguments
+CREATE TEMPORARY VIEW member_function AS
+	SELECT format('%s/%s', p.oid::regproc, p.pronargs) AS name, p.*
+	FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
+
+SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs::int, prokind::text, provolatile::text,
+		proparallel::text FROM member_function$$,
+	$$VALUES
+	('fmoe', '_may_use', 1, 'f', 's', 's'),
+	('fmoe', '_progress', 0, 'f', 'v', 'r'),
+	('public', 'fmoe_alter_domain', 15, 'f', 'v', 'u'),
+	('public', 'fmoe_apply', 3, 'f', 's', 's'),
+	('public', 'fmoe_create_domain', 12, 'f', 'v', 'u'),
+	('public', 'fmoe_deploy', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_drop_domain', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_drop_version', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_embedding', 3, 'f', 's', 'r'),
+	('public', 'fmoe_evaluate', 2, 'f', 's', 'r'),
+	('public', 'fmoe_export', 2, 'f', 's', 'r'),
+	('public', 'fmoe_fit', 3, 'a', 'i', 's'),
+	('public', 'fmoe_fit', 4, 'a', 'i', 's'),
+	('public', 'fmoe_fit_combine', 2, 'f', 'v', 's'),
+	('public', 'fmoe_fit_deserialize', 2, 'f', 'v', 's'),
+	('public', 'fmoe_fit_final', 1, 'f', 'v', 's'),
+	('public', 'fmoe_fit_serialize', 1, 'f', 'v', 's'),
+	('public', 'fmoe_fit_transition', 4, 'f', 'v', 's'),
+	('public', 'fmoe_fit_transition', 5, 'f', 'v', 's'),
+	('public', 'fmoe_import', 3, 'f', 'v', 'u'),
+	('public', 'fmoe_recommend', 7, 'f', 's', 'r'),
+	('public', 'fmoe_recommend_as', 8, 'f', 's', 'r'),
+	('public', 'fmoe_recommend_next', 6, 'f', 's', 'r'),
+	('public', 'fmoe_rollback', 1, 'f', 'v', 'u'),
+	('public', 'fmoe_score', 4, 'f', 's', 'r'),
+	('public', 'fmoe_similar', 3, 'f', 's', 'r'),
+	('public', 'fmoe_similar', 3, 'f', 's', 'r'),
+	('public', 'fmoe_train', 2, 'p', 'v', 'u'),
+	('public', 'fmoe_version', 0, 'f', 's', 's')$$,
+	'functions, procedures and aggregates');
+
+SELECT set_eq($$SELECT type, identity FROM member WHERE classid <> 'pg_proc'::regclass$$,
+	$$VALUES
+	('schema', 'fmoe'),
+	('sequence', 'fmoe.deployment_deployment_id_seq'),
+	('sequence', 'fmoe.domain_domain_id_seq'),
+	('sequence', 'fmoe.expert_expert_id_seq'),
+	('table', 'fmoe.checkpoint'),
+	('table', 'fmoe.deployment'),
+	('table', 'fmoe.domain'),
+	('table', 'fmoe.expert'),
+	('table', 'fmoe.tensor'),
+	('table', 'fmoe.training'),
+	('view', 'fmoe.domains'),
+	('view', 'fmoe.progress'),
+	('view', 'fmoe.versions')$$,
+	'tables, views and sequences');
+
+SELECT is_empty($$SELECT identity FROM member WHERE obj_description(objid, classid::regclass::name) IS NULL$$,
+	'every object has a comment');
+SELECT is_empty($$SELECT identity FROM member WHERE obj_description(objid, classid::regclass::name) ~ '\.$|^\s*$|\n'$$,
+	'comments are one line without a full stop');
+
+-- what pg_dump takes along
+SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'fmoe'$$,
+	$$SELECT objid::regclass::text FROM member WHERE type IN ('table', 'sequence')$$,
+	'every table and sequence is dumped with its contents');
+SELECT is_empty($$SELECT c FROM pg_extension, unnest(extcondition) c WHERE extname = 'fmoe' AND c <> ''$$,
+	'and with all rows');
+SELECT is_empty($$SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN member m ON m.type = 'table' AND m.objid = a.attrelid
+		WHERE a.attnum > 0 AND a.atttypid IN ('regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype,
+		'regoperator'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype, 'regnamespace'::regtype, 'regcollation'::regtype)$$,
+	'no column has a type that stops pg_upgrade');
+SELECT is_empty($$SELECT identity FROM member WHERE type = 'table' AND NOT EXISTS
+		(SELECT FROM pg_constraint WHERE conrelid = objid AND contype = 'p')$$,
+	'every table has a primary key, as logical replication wants');
+SELECT is_empty($$SELECT identity FROM member JOIN pg_class c ON c.oid = objid AND classid = 'pg_class'::regclass
+		WHERE relpersistence <> 'p'$$,
+	'everything is logged, as standbys want');
+SELECT set_eq($$SELECT attrelid::regclass::text, attname::text FROM pg_attribute a JOIN member m ON m.type = 'table' AND m.objid = attrelid
+		WHERE atttypid = 'bytea'::regtype AND attnum > 0 AND attstorage = 'e'$$,
+	$$VALUES ('fmoe.checkpoint', 'data'), ('fmoe.tensor', 'data')$$,
+	'weights are stored out of line and uncompressed');
+
+-- privileges
+SELECT is_empty($$SELECT name FROM member_function WHERE NOT has_function_privilege('public', oid, 'EXECUTE')$$,
+	'anybody may call the functions: they check what they do');
+SELECT is_empty($$SELECT name FROM member_function WHERE prosecdef$$, 'no function is SECURITY DEFINER');
+SELECT is_empty($$SELECT identity FROM member WHERE CASE WHEN type = 'table' THEN
+		has_table_privilege('public', objid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END$$,
+	'nobody may touch the tables');
+SELECT is_empty($$SELECT identity FROM member WHERE
+		CASE WHEN type = 'sequence' THEN has_sequence_privilege('public', objid, 'USAGE, SELECT, UPDATE') END$$,
+	'nor the sequences');
+SELECT is_empty($$SELECT identity FROM member WHERE CASE WHEN type = 'view' THEN NOT has_table_privilege('public', objid, 'SELECT')
+		OR has_table_privilege('public', objid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END$$,
+	'anybody may read the views, and only read');
+SELECT is_empty($$SELECT identity FROM member JOIN pg_class c ON c.oid = objid WHERE type = 'view'
+		AND NOT COALESCE('security_barrier=true' = ANY (reloptions), false)$$,
+	'which are security barriers');
+SELECT ok(has_schema_privilege('public', 'fmoe', 'USAGE') AND NOT has_schema_privilege('public', 'fmoe', 'CREATE'),
+	'the schema fmoe can be used and not written to');
+
+-- in a schema of one's own choice
+DROP EXTENSION fmoe;
+CREATE SCHEMA "Elsewhere";
+CREATE EXTENSION fmoe SCHEMA "Elsewhere";
+CREATE TABLE public.clicks (u int, i int, t int);
+INSERT INTO clicks SELECT u, i, u + i FROM generate_series(1, 4) u, generate_series(1, 4) i;
+SELECT "Elsewhere".fmoe_create_domain('clicks', 'clicks', 'u', 'i', 't') \g /dev/null
+CALL "Elsewhere".fmoe_train('clicks', '{"model": "popularity", "holdout": "none", "deploy": false}');
+SELECT results_eq($$SELECT count(*), pg_typeof(min(item_id))::text FROM "Elsewhere".fmoe_recommend(1, 3, exclude_seen => false)$$,
+	$$VALUES (3::bigint, 'integer')$$, 'works in a schema that is not on the search_path');
+
+SELECT * FROM finish();
+ROLLBACK;
