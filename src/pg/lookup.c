@@ -140,7 +140,7 @@ answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
 	int32		k = fmoe_serving_k(fcinfo, 1);
 	const FmoeModel *model;
 	int32		item;
-	FmoeItems	itself = {.count = 1,.item = &item};
+	FmoeItems	itself = {.count = 1, .item = &item};
 	FmoeFilter	filter = {.seen = &itself};
 	fnn_real   *score;
 
