@@ -271,8 +271,7 @@ check_id_column(Oid relation, const char *column, const char *what)
 static bool
 is_number(Oid type)
 {
-	return type == INT2OID || type == INT4OID || type == INT8OID ||
-		type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
+	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
 }
 
 static bool
@@ -292,8 +291,7 @@ is_category(Oid type)
 
 	if (OidIsValid(element))
 		type = getBaseType(element);
-	return is_text(type) || type == INT2OID || type == INT4OID || type == INT8OID ||
-		type == BOOLOID || type == UUIDOID || type_is_enum(type);
+	return is_text(type) || fmoe_is_integer(type) || type == BOOLOID || type == UUIDOID || type_is_enum(type);
 }
 
 static bool
@@ -519,12 +517,10 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 static bool
 same_vocabulary(Oid a, Oid b)
 {
-	bool		integer_a = a == INT2OID || a == INT4OID || a == INT8OID;
-	bool		integer_b = b == INT2OID || b == INT4OID || b == INT8OID;
 	bool		string_a = a == TEXTOID || a == VARCHAROID;
 	bool		string_b = b == TEXTOID || b == VARCHAROID;
 
-	return a == b || (integer_a && integer_b) || (string_a && string_b);
+	return a == b || (fmoe_is_integer(a) && fmoe_is_integer(b)) || (string_a && string_b);
 }
 
 static void

@@ -1,6 +1,6 @@
 /*
  * ids.c
- *	  Ids of users and items: numbering, vocabularies, conversion.
+ *	  Ids of users and items: numbering and vocabularies.
  *
  * A vocabulary is the sorted list of a version's item ids with a hash table
  * over it; an id set is the same before it is sorted, and grows.  Integers are
@@ -18,7 +18,6 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -48,14 +47,14 @@ struct FmoeVocabulary
 	FmgrInfo	equal_function;
 };
 
-static bool
-is_integer(Oid type)
+bool
+fmoe_is_integer(Oid type)
 {
 	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
-static int64
-integer_of(Oid type, Datum value)
+int64
+fmoe_integer_of(Oid type, Datum value)
 {
 	switch (type)
 	{
@@ -68,8 +67,8 @@ integer_of(Oid type, Datum value)
 	}
 }
 
-static bool
-integer_fits(Oid type, int64 value)
+bool
+fmoe_integer_fits(Oid type, int64 value)
 {
 	if (type == INT2OID)
 		return value >= PG_INT16_MIN && value <= PG_INT16_MAX;
@@ -78,8 +77,8 @@ integer_fits(Oid type, int64 value)
 	return true;
 }
 
-static Datum
-datum_of_integer(Oid type, int64 value)
+Datum
+fmoe_datum_of_integer(Oid type, int64 value)
 {
 	switch (type)
 	{
@@ -113,7 +112,7 @@ create(Oid type, Oid collation)
 
 	v->type = type;
 	v->collation = collation;
-	v->integer = is_integer(type);
+	v->integer = fmoe_is_integer(type);
 	v->context = CurrentMemoryContext;
 	get_typlenbyval(type, &v->length, &v->byval);
 	if (!v->integer)
@@ -136,7 +135,7 @@ hash_of(const FmoeVocabulary *v, Datum id)
 {
 	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
 
-	return v->integer ? hash_integer(integer_of(v->type, id))
+	return v->integer ? hash_integer(fmoe_integer_of(v->type, id))
 		: DatumGetUInt32(FunctionCall1Coll(&mutable->hash_function, v->collation, id));
 }
 
@@ -150,7 +149,7 @@ find_slot(const FmoeVocabulary *v, Datum id, uint32 hash)
 
 	if (v->integer)
 	{
-		int64		number = integer_of(v->type, id);
+		int64		number = fmoe_integer_of(v->type, id);
 
 		while ((index = v->slot[slot]) >= 0 && v->number[index] != number)
 			slot = (slot + 1) & v->mask;
@@ -271,7 +270,7 @@ fmoe_idset_add(FmoeVocabulary *v, Datum id)
 	}
 	index = v->count++;
 	if (v->integer)
-		unconstify(int64 *, v->number)[index] = integer_of(v->type, id);
+		unconstify(int64 *, v->number)[index] = fmoe_integer_of(v->type, id);
 	else
 	{
 		v->id[index] = copy_id(v, id, v->context);
@@ -327,7 +326,7 @@ sorted(const FmoeVocabulary *v, Oid collation, int32 n, const Datum *ids)
 	for (i = 0; i < n; i++)
 	{
 		list[i].id = ids == NULL ? (v->integer ? 0 : v->id[i]) : ids[i];
-		list[i].number = !v->integer ? 0 : ids == NULL ? v->number[i] : integer_of(v->type, ids[i]);
+		list[i].number = !v->integer ? 0 : ids == NULL ? v->number[i] : fmoe_integer_of(v->type, ids[i]);
 		list[i].index = i;
 	}
 	if (!v->integer)
@@ -412,7 +411,7 @@ fmoe_vocabulary_build(Oid type, Oid collation, int32 n, const Datum *ids, int32 
 	SortId	   *list;
 
 	probe.type = type;
-	probe.integer = is_integer(type);
+	probe.integer = fmoe_is_integer(type);
 	list = sorted(&probe, collation, n, ids);
 	v = vocabulary_of_list(type, collation, list, n, index_of);
 	pfree(list);
@@ -444,7 +443,7 @@ fmoe_vocabulary_find(const FmoeVocabulary *vocabulary, Datum id)
 Datum
 fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index)
 {
-	return vocabulary->integer ? datum_of_integer(vocabulary->type, vocabulary->number[index])
+	return vocabulary->integer ? fmoe_datum_of_integer(vocabulary->type, vocabulary->number[index])
 		: vocabulary->id[index];
 }
 
@@ -556,10 +555,10 @@ index_bound(FmoeVocabulary *v)
 	rehash(v, n);
 	for (i = 0; i < n; i++)
 	{
-		Datum		id = v->integer ? datum_of_integer(v->type, v->number[i]) : v->id[i];
+		Datum		id = v->integer ? fmoe_datum_of_integer(v->type, v->number[i]) : v->id[i];
 		uint32		slot;
 
-		if (v->integer && !integer_fits(v->type, v->number[i]))
+		if (v->integer && !fmoe_integer_fits(v->type, v->number[i]))
 			reject_vocabulary(psprintf("Id " INT64_FORMAT " does not fit type %s.", v->number[i],
 									   format_type_be(v->type)));
 		if (!v->integer)
@@ -632,121 +631,4 @@ fmoe_vocabulary_bind(Oid type, Oid collation, int32 n, int n_arrays, const FnnAr
 	}
 	index_bound(v);
 	return v;
-}
-
-/* ---------------------------------------------------------------- conversion */
-
-typedef enum Conversion
-{
-	CONVERT_NOTHING,
-	CONVERT_INTEGER,
-	CONVERT_FUNCTION,			/* an implicit cast */
-	CONVERT_INPUT,				/* from a cstring */
-	CONVERT_TEXT				/* through output and input */
-} Conversion;
-
-struct FmoeConverter
-{
-	Oid			from;
-	Oid			to;
-	Conversion	how;
-	FmgrInfo	function;		/* the cast, or from's output */
-	FmgrInfo	input;			/* of to */
-	Oid			parameter;		/* of input */
-};
-
-FmoeConverter *
-fmoe_converter(Oid from, Oid to)
-{
-	FmoeConverter *c = palloc0(sizeof(FmoeConverter));
-	Oid			function = InvalidOid;
-	CoercionPathType path;
-	bool		varlena;
-
-	c->from = from;
-	c->to = to;
-	if (from == UNKNOWNOID)
-		c->how = CONVERT_INPUT;
-	else if (from == to)
-		c->how = CONVERT_NOTHING;
-	else if (is_integer(from) && is_integer(to))
-		c->how = CONVERT_INTEGER;
-	else
-	{
-		path = find_coercion_pathway(to, from, COERCION_IMPLICIT, &function);
-		c->how = path == COERCION_PATH_RELABELTYPE ? CONVERT_NOTHING
-			: path == COERCION_PATH_FUNC ? CONVERT_FUNCTION
-			: CONVERT_TEXT;
-	}
-
-	if (c->how == CONVERT_TEXT)
-		getTypeOutputInfo(from, &function, &varlena);
-	if (c->how == CONVERT_TEXT || c->how == CONVERT_FUNCTION)
-		fmgr_info(function, &c->function);
-	if (c->how == CONVERT_TEXT || c->how == CONVERT_INPUT)
-	{
-		getTypeInputInfo(to, &function, &c->parameter);
-		fmgr_info(function, &c->input);
-	}
-	return c;
-}
-
-static void
-converting(void *argument)
-{
-	FmoeConverter *c = argument;
-
-	errcontext("converting an id of type %s to type %s",
-			   c->from == UNKNOWNOID ? "text" : format_type_be(c->from), format_type_be(c->to));
-}
-
-static Datum
-convert_integer(const FmoeConverter *c, Datum value)
-{
-	int64		number = integer_of(c->from, value);
-
-	if (!integer_fits(c->to, number))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("id " INT64_FORMAT " of type %s is out of range for type %s", number,
-						format_type_be(c->from), format_type_be(c->to))));
-	return datum_of_integer(c->to, number);
-}
-
-Datum
-fmoe_convert(FmoeConverter *converter, Datum value)
-{
-	ErrorContextCallback callback;
-	Datum		result = value;
-
-	if (converter->how == CONVERT_NOTHING)
-		return value;
-
-	callback.callback = converting;
-	callback.arg = converter;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	switch (converter->how)
-	{
-		case CONVERT_INTEGER:
-			result = convert_integer(converter, value);
-			break;
-		case CONVERT_FUNCTION:
-			/* casts that take a typmod take -1, and that they are not explicit */
-			result = converter->function.fn_nargs == 1 ? FunctionCall1(&converter->function, value)
-				: converter->function.fn_nargs == 2 ? FunctionCall2(&converter->function, value, Int32GetDatum(-1))
-				: FunctionCall3(&converter->function, value, Int32GetDatum(-1), BoolGetDatum(false));
-			break;
-		case CONVERT_INPUT:
-			result = InputFunctionCall(&converter->input, DatumGetCString(value), converter->parameter, -1);
-			break;
-		case CONVERT_TEXT:
-			result = InputFunctionCall(&converter->input, OutputFunctionCall(&converter->function, value),
-									   converter->parameter, -1);
-			break;
-		case CONVERT_NOTHING:
-			break;
-	}
-	error_context_stack = callback.previous;
-	return result;
 }

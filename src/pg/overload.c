@@ -72,12 +72,6 @@ static FmoeStatement existing_forms = {
 
 /* ---------------------------------------------------------------- what there should be */
 
-static bool
-is_integer(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID;
-}
-
 static List *
 claim(List *forms, Oid user_type, Oid item_type, bool native)
 {
@@ -115,7 +109,7 @@ claim_all(List *forms, Oid user_type, Oid item_type)
 	if (user_type == VARCHAROID || user_type == BPCHAROID)
 		user_type = TEXTOID;
 	forms = claim(forms, user_type, item_type, true);
-	for (i = 0; is_integer(user_type) && i < lengthof(integers); i++)
+	for (i = 0; fmoe_is_integer(user_type) && i < lengthof(integers); i++)
 		if (integers[i] != user_type)
 			forms = claim(forms, integers[i], item_type, false);
 	if (user_type != TEXTOID)

@@ -24,10 +24,10 @@
 
 /* ---------------------------------------------------------------- settings (settings.c) */
 
-extern char *fmoe_domain_setting;		/* fmoe.domain */
-extern int	fmoe_max_memory_kb;			/* fmoe.max_memory */
-extern int	fmoe_cache_size_kb;			/* fmoe.cache_size */
-extern int	fmoe_training_workers;		/* fmoe.training_workers */
+extern char *fmoe_domain_setting;	/* fmoe.domain */
+extern int	fmoe_max_memory_kb; /* fmoe.max_memory */
+extern int	fmoe_cache_size_kb; /* fmoe.cache_size */
+extern int	fmoe_training_workers;	/* fmoe.training_workers */
 
 /* ---------------------------------------------------------------- host (host.c) */
 
@@ -123,7 +123,7 @@ extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
 /* fmoe_domain_open for a SQL argument that may be NULL. */
 extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
 
-/* ---------------------------------------------------------------- ids (ids.c) */
+/* ---------------------------------------------------------------- ids (ids.c, convert.c) */
 
 /*
  * Item ids of a version, by index; ascending in the order of their type, so
@@ -150,7 +150,7 @@ extern Datum fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index);
  * a query's memory.  A value that does not fit is an error that names both types.
  */
 typedef struct FmoeConverter FmoeConverter;
-extern FmoeConverter *fmoe_converter(Oid from, Oid to);	/* from may be UNKNOWNOID: cstring */
+extern FmoeConverter *fmoe_converter(Oid from, Oid to); /* from may be UNKNOWNOID: cstring */
 extern Datum fmoe_convert(FmoeConverter *converter, Datum value);
 
 /* ---------------------------------------------------------------- reading interactions (ingest.c) */
@@ -194,7 +194,7 @@ extern void fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 
 
 /* ---------------------------------------------------------------- versions (store.c) */
 
-#define FMOE_FORMAT 1				/* of what fmoe.expert and fmoe.tensor hold */
+#define FMOE_FORMAT 1			/* of what fmoe.expert and fmoe.tensor hold */
 #define FMOE_PART_BYTES (8 * 1024 * 1024)
 
 typedef struct FmoeVersion

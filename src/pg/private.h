@@ -36,6 +36,12 @@ extern bool fmoe_is_time_type(Oid type);
 
 /* ids.c */
 
+/* smallint, integer and bigint are one kind of id. */
+extern bool fmoe_is_integer(Oid type);
+extern int64 fmoe_integer_of(Oid type, Datum value);
+extern bool fmoe_integer_fits(Oid type, int64 value);
+extern Datum fmoe_datum_of_integer(Oid type, int64 value);
+
 /*
  * Ids numbered 0, 1, … as they first appear.  A vocabulary before it is
  * sorted, and of the same type: count, find and id work on it.
