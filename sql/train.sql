@@ -101,6 +101,18 @@ END $$;
 SELECT train_here();
 SELECT max(version) FROM fmoe.versions WHERE domain = 'train_plays';
 
+-- every domain in turn, in a loop over a query
+DO $$
+DECLARE
+	d text;
+BEGIN
+	FOR d IN SELECT domain FROM fmoe.domains WHERE domain = 'train_plays' ORDER BY domain LOOP
+		CALL fmoe_train(d, '{"model": "markov", "deploy": false}');
+		CALL fmoe_train(d, '{"width": 8, "layers": 1, "epochs": 2, "deploy": false}');
+	END LOOP;
+END $$;
+SELECT max(version) FROM fmoe.versions WHERE domain = 'train_plays';
+
 -- nobody keeps the lock
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
 
