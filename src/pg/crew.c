@@ -270,8 +270,8 @@ put_launch(const FmoeCrew *crew, ParallelContext *context)
 static void
 lead(CrewLaunch *launch, int workers, FmoeTrainer *trainer, const FmoeTeam *alone)
 {
-	LeaderContext leader = {.launch = launch,.alone = alone};
-	FmoeTeam	team = {.rank = 0,.size = workers + 1};
+	LeaderContext leader = {.launch = launch, .alone = alone};
+	FmoeTeam	team = {.rank = 0, .size = workers + 1};
 
 	team.context = &leader;
 	team.barrier = leader_barrier;
@@ -354,7 +354,7 @@ fmoe_train_worker(dsm_segment *launch_segment, shm_toc *toc)
 	MemoryContext context;
 	FmoeDataset data = launch->data;
 	FmoeTrainer *trainer;
-	FmoeTeam	team = {.rank = ParallelWorkerNumber + 1,.context = launch,.barrier = team_barrier};
+	FmoeTeam	team = {.rank = ParallelWorkerNumber + 1, .context = launch, .barrier = team_barrier};
 	char	   *base;
 
 	if (segment == NULL)

@@ -451,7 +451,7 @@ static void
 run_epochs(Training *training)
 {
 	FmoeTrainState *state = fmoe_trainer_state(training->trainer);
-	FmoeTeam	team = {.rank = 0,.size = 1,.context = training,.progress = show_batch};
+	FmoeTeam	team = {.rank = 0, .size = 1, .context = training, .progress = show_batch};
 	MemoryContext scratch = AllocSetContextCreate(training->context, "fmoe epoch", ALLOCSET_DEFAULT_SIZES);
 
 	fmoe_progress_phase("training");
