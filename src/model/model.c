@@ -77,6 +77,7 @@ fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 	class[FMOE_MARKOV] = &fmoe_markov_class;
 	model->config = *config;
 	model->n_items = n_items;
+	model->scan = NULL;
 	for (slot = 0; slot < FMOE_SLOTS; slot++)
 	{
 		fmoe_expert_setup(&model->expert[slot], host, class[slot], config, n_items);
@@ -242,6 +243,7 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 
 	model->config = *config;
 	model->n_items = data->n_items;
+	model->scan = NULL;
 	fmoe_expert_setup(&model->expert[FMOE_POPULARITY], host, &fmoe_popularity_class, config, data->n_items);
 	fmoe_expert_setup(&model->expert[FMOE_MARKOV], host, &fmoe_markov_class, config, data->n_items);
 	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)

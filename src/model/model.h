@@ -222,6 +222,7 @@ typedef struct FmoeModel
 	FmoeConfig	config;
 	int32_t		n_items;
 	FmoeExpert	expert[FMOE_SLOTS];
+	const void *scan;			/* item vectors laid out for quick scans (fmoe_scan_bind); NULL: there are none */
 } FmoeModel;
 
 /*
@@ -244,6 +245,19 @@ extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *ar
 					   const FmoeBatch *batch, fnn_real *scores);
 /* hidden[sequences.count, width] of the main expert's last tokens; gradient experts only. */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
+
+/* ---------------------------------------------------------------- scanning the catalogue */
+
+/*
+ * What finds the best items without reading every item vector: a block beside
+ * the arrays, made once from the main expert's item table.  It holds no
+ * pointers, so processes may share it at any address; aligned to FNN_ALIGN.
+ */
+extern size_t fmoe_scan_bytes(const FmoeModel *model);	/* 0: this model needs none */
+/* Fills memory[fmoe_scan_bytes] from the bound model, and binds it; the arena is scratch. */
+extern void fmoe_scan_build(FmoeModel *model, FnnArena *arena, void *memory);
+/* Makes the model use a block that was built for the same arrays. */
+extern void fmoe_scan_bind(FmoeModel *model, void *memory);
 
 /* ---------------------------------------------------------------- training */
 
