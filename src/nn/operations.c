@@ -31,8 +31,6 @@ linear_finish(int64_t rows, int64_t cols, fnn_real *y, const fnn_real *bias,
 {
 	for (int64_t r = 0; r < rows; r++, y += cols)
 	{
-		fnn_real	density;
-
 		if (bias != NULL)
 			FNN_SIMD
 			for (int64_t c = 0; c < cols; c++)
@@ -46,7 +44,11 @@ linear_finish(int64_t rows, int64_t cols, fnn_real *y, const fnn_real *bias,
 		else if (activation == FNN_GELU)
 			FNN_SIMD
 			for (int64_t c = 0; c < cols; c++)
+			{
+				fnn_real	density;
+
 				y[c] *= fnn_normal_cdf(y[c], &density);
+			}
 		else if (activation == FNN_SIGMOID)
 			FNN_SIMD
 			for (int64_t c = 0; c < cols; c++)

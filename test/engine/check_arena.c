@@ -461,8 +461,8 @@ float_control(void)
 static void
 check_process(void)
 {
-	fnn_real   *a = fnn_alloc_reals(check_arena(), 300, 300);
-	fnn_real   *c = fnn_alloc_reals(check_arena(), 300, 300);
+	fnn_real   *a = fnn_alloc_reals(check_arena(), 150, 150);
+	fnn_real   *c = fnn_alloc_reals(check_arena(), 150, 150);
 	unsigned int control = float_control();
 
 	check_begin("blas: one thread, the floating-point control word as it was");
@@ -472,9 +472,9 @@ check_process(void)
 	for (int i = 0; i < 2; i++)
 	{
 		CHECK(fnn_blas_setup() == NULL, "%s", fnn_blas_setup());
-		for (int j = 0; j < 300 * 300; j++)
+		for (int j = 0; j < 150 * 150; j++)
 			a[j] = (fnn_real) fnn_random_normal(1, 1, j);
-		fnn_gemm(check_host(), false, true, 300, 300, 300, 1, a, 300, a, 300, 0, c, 300);
+		fnn_gemm(check_host(), false, true, 150, 150, 150, 1, a, 150, a, 150, 0, c, 150);
 		CHECK(count_threads() == 1, "%d threads", count_threads());
 		CHECK(float_control() == control, "MXCSR was %#x and is %#x", control, float_control());
 	}

@@ -105,7 +105,7 @@ static void
 check_cut_products(void)
 {
 #ifdef FNN_GEMM_PIECE
-	const int64_t sides[] = {20, 100, 3000};
+	const int64_t sides[] = {10, 50, 1000};
 	const int	step = 1;
 #else
 	const int64_t sides[] = {150, 900, 12000};
@@ -133,7 +133,7 @@ check_cut_products(void)
 					transpose_a ? ", a transposed" : "", transpose_b ? ", b transposed" : "");
 		polls = 0;
 		fnn_gemm(&host, transpose_a, transpose_b, m, n, k, 1, a->value, lda, b->value, ldb, 0.5, c->value, n);
-		for (int64_t at = 0; at < m * n; at += 997)
+		for (int64_t at = 0; at < m * n; at += 97)
 		{
 			double		sum = 0.25 * fnn_random_normal(3, 0, at);
 
