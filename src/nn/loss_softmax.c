@@ -24,9 +24,9 @@
  * where the small matrix s * h [rows, d] changes only with m_b: the second walk
  * is one product a block.
  *
- * Kept tiles are only good while they are near.  For tables so large that they
- * would not stay in the last-level cache (TILES_MAX), the second walk makes
- * them again, for 8 n v d operations in all.
+ * Kept tiles are bounded by TILES_MAX.  A larger table is walked with half as
+ * many rows at once; where even those would not fit, the second walk makes the
+ * tiles again, for 8 n v d operations in all.
  */
 #include <math.h>
 
@@ -35,7 +35,7 @@
 
 #define ROWS		128
 #define ITEMS		128
-#define TILES_MAX	(4 * 1024 * 1024)	/* reals */
+#define TILES_MAX	(8 * 1024 * 1024)	/* reals */
 
 /* Working memory of one block of rows; rows padded to lanes. */
 typedef struct Block
@@ -44,6 +44,7 @@ typedef struct Block
 	int64_t		items;			/* rows of the table */
 	int64_t		width;			/* d */
 	int64_t		padded;			/* d in whole vectors */
+	int64_t		capacity;		/* most rows of a block */
 	int64_t		rows;			/* that count in this block */
 	int64_t		lanes;			/* rows in whole vectors */
 	bool		kept;			/* tiles of all item blocks, or of one */
@@ -281,7 +282,10 @@ make_block(FnnArena *arena, int64_t rows, int64_t items, int64_t width, bool kee
 	int64_t		lanes;
 
 	rows = rows < ROWS ? rows : ROWS;
+	if (keep && fnn_lanes(rows) * items > TILES_MAX && ROWS / 2 * items <= TILES_MAX)
+		rows = ROWS / 2;
 	lanes = fnn_lanes(rows);
+	block->capacity = rows;
 	block->product = fnn_product_best();
 	block->items = items;
 	block->width = width;
@@ -324,9 +328,9 @@ fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 	if (n > 0)
 	{
 		block = make_block(tape->arena, n, table->rows, table->cols, tape->record && fnn_has_grad(table));
-		for (int64_t first = 0; first < n; first += ROWS)
+		for (int64_t first = 0; first < n; first += block->capacity)
 		{
-			block->rows = n - first < ROWS ? n - first : ROWS;
+			block->rows = n - first < block->capacity ? n - first : block->capacity;
 			block->row = row + first;
 			loss += run_block(tape->host, block, hidden, table, target, weight, tape->record);
 		}

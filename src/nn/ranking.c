@@ -135,10 +135,11 @@ fnn_topk_sort(FnnTopk *topk)
 
 /* ---------------------------------------------------------------- ranks */
 
-static FNN_CLONES int64_t
+/* n is at most INT32_MAX: lanes as narrow as the scores' count twice as fast */
+static FNN_CLONES int32_t
 count_not_lower(const fnn_real *score, int64_t n, fnn_real threshold)
 {
-	int64_t		count = 0;
+	int32_t		count = 0;
 
 	FNN_SIMD_SUM(count)
 	for (int64_t i = 0; i < n; i++)
