@@ -208,6 +208,20 @@ CREATE FUNCTION fmoe_import(domain text, name text, expert bytea) RETURNS intege
 
 COMMENT ON FUNCTION fmoe_import(text, text, bytea) IS 'stores an exported expert as a new version; returns its number';
 
+-- cache
+
+CREATE FUNCTION fmoe_prewarm(domain text DEFAULT NULL, version integer DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_prewarm(text, integer) IS 'loads a version, the live one by default, into shared memory; returns the bytes it takes';
+
+CREATE FUNCTION fmoe._cache(OUT expert_id bigint, OUT place text, OUT bytes bigint, OUT hits bigint, OUT loaded_at timestamptz,
+		OUT sessions integer, OUT active integer)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'fmoe_cache' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe._cache() IS 'loaded versions of this database: in shared memory, and in the session''s own';
+
 -- recommendations
 
 CREATE FUNCTION fmoe_recommend_as(item_type anyelement, user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL,
@@ -348,4 +362,11 @@ CREATE VIEW fmoe.progress WITH (security_barrier) AS
 
 COMMENT ON VIEW fmoe.progress IS 'trainings now running in this database';
 
-GRANT SELECT ON fmoe.versions, fmoe.domains, fmoe.progress TO PUBLIC;
+CREATE VIEW fmoe.cache WITH (security_barrier) AS
+	SELECT d.name AS domain, e.version, c.place, c.bytes, c.hits, c.loaded_at, c.sessions, c.active
+	FROM fmoe._cache() c JOIN fmoe.expert e ON e.expert_id = c.expert_id JOIN fmoe.domain d ON d.domain_id = e.domain_id
+	WHERE fmoe._may_use(d.domain_id);
+
+COMMENT ON VIEW fmoe.cache IS 'loaded versions of the domains the caller may use: in shared memory, and in the session''s own';
+
+GRANT SELECT ON fmoe.versions, fmoe.domains, fmoe.progress, fmoe.cache TO PUBLIC;

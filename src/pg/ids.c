@@ -1,6 +1,6 @@
 /*
  * ids.c
- *	  Ids of users and items: numbering and vocabularies.
+ *	  Ids of users and items: numbering and looking up.
  *
  * A vocabulary is the sorted list of a version's item ids with a hash table
  * over it; an id set is the same before it is sorted, and grows.  Integers are
@@ -13,39 +13,16 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
-#include "pg.h"
-#include "private.h"
-
-struct FmoeVocabulary
-{
-	Oid			type;
-	Oid			collation;
-	bool		integer;
-	bool		byval;
-	int16		length;
-	MemoryContext context;
-	int32		count;
-	int32		capacity;
-	const int64 *number;		/* [count] of integer types */
-	Datum	   *id;				/* [count] of others */
-	uint32	   *hash;			/* [count] of others */
-	int32	   *slot;			/* [mask + 1] index, -1: free */
-	uint32		mask;
-	FmgrInfo	hash_function;
-	FmgrInfo	equal_function;
-};
+#include "ids.h"
 
 bool
 fmoe_is_integer(Oid type)
@@ -105,8 +82,8 @@ hash_integer(int64 value)
 	return (uint32) (h >> 32);
 }
 
-static FmoeVocabulary *
-create(Oid type, Oid collation)
+FmoeVocabulary *
+fmoe_vocabulary_create(Oid type, Oid collation)
 {
 	FmoeVocabulary *v = palloc0(sizeof(FmoeVocabulary));
 
@@ -130,8 +107,8 @@ create(Oid type, Oid collation)
 	return v;
 }
 
-static uint32
-hash_of(const FmoeVocabulary *v, Datum id)
+uint32
+fmoe_vocabulary_hash(const FmoeVocabulary *v, Datum id)
 {
 	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
 
@@ -139,9 +116,8 @@ hash_of(const FmoeVocabulary *v, Datum id)
 		: DatumGetUInt32(FunctionCall1Coll(&mutable->hash_function, v->collation, id));
 }
 
-/* The slot where an id is, or where it would go. */
-static uint32
-find_slot(const FmoeVocabulary *v, Datum id, uint32 hash)
+uint32
+fmoe_vocabulary_slot(const FmoeVocabulary *v, Datum id, uint32 hash)
 {
 	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
 	uint32		slot = hash & v->mask;
@@ -157,7 +133,7 @@ find_slot(const FmoeVocabulary *v, Datum id, uint32 hash)
 	}
 	while ((index = v->slot[slot]) >= 0 &&
 		   !(v->hash[index] == hash &&
-			 DatumGetBool(FunctionCall2Coll(&mutable->equal_function, v->collation, v->id[index], id))))
+			 DatumGetBool(FunctionCall2Coll(&mutable->equal_function, v->collation, fmoe_id_at(v, index), id))))
 		slot = (slot + 1) & v->mask;
 	return slot;
 }
@@ -172,9 +148,8 @@ slots_for(int64 capacity)
 	return slots;
 }
 
-/* Fills the slots anew for a capacity; ids are known to be distinct. */
-static void
-rehash(FmoeVocabulary *v, int64 capacity)
+void
+fmoe_vocabulary_rehash(FmoeVocabulary *v, int64 capacity)
 {
 	uint32		slots = slots_for(capacity);
 	int32		i;
@@ -194,9 +169,8 @@ rehash(FmoeVocabulary *v, int64 capacity)
 	}
 }
 
-/* A copy in a context that no longer depends on where the value came from. */
-static Datum
-copy_id(const FmoeVocabulary *v, Datum id, MemoryContext context)
+Datum
+fmoe_vocabulary_copy(const FmoeVocabulary *v, Datum id, MemoryContext context)
 {
 	MemoryContext old;
 	Datum		copy;
@@ -222,7 +196,7 @@ copy_id(const FmoeVocabulary *v, Datum id, MemoryContext context)
 FmoeVocabulary *
 fmoe_idset_create(Oid type, Oid collation)
 {
-	FmoeVocabulary *v = create(type, collation);
+	FmoeVocabulary *v = fmoe_vocabulary_create(type, collation);
 
 	v->capacity = 1024;
 	if (v->integer)
@@ -232,7 +206,7 @@ fmoe_idset_create(Oid type, Oid collation)
 		v->id = palloc(sizeof(Datum) * v->capacity);
 		v->hash = palloc(sizeof(uint32) * v->capacity);
 	}
-	rehash(v, v->capacity);
+	fmoe_vocabulary_rehash(v, v->capacity);
 	return v;
 }
 
@@ -251,14 +225,14 @@ grow(FmoeVocabulary *v)
 		v->id = repalloc_huge(v->id, sizeof(Datum) * (Size) v->capacity);
 		v->hash = repalloc_huge(v->hash, sizeof(uint32) * (Size) v->capacity);
 	}
-	rehash(v, v->capacity);
+	fmoe_vocabulary_rehash(v, v->capacity);
 }
 
 int32
 fmoe_idset_add(FmoeVocabulary *v, Datum id)
 {
-	uint32		hash = hash_of(v, id);
-	uint32		slot = find_slot(v, id, hash);
+	uint32		hash = fmoe_vocabulary_hash(v, id);
+	uint32		slot = fmoe_vocabulary_slot(v, id, hash);
 	int32		index = v->slot[slot];
 
 	if (index >= 0)
@@ -266,14 +240,14 @@ fmoe_idset_add(FmoeVocabulary *v, Datum id)
 	if (v->count == v->capacity)
 	{
 		grow(v);
-		slot = find_slot(v, id, hash);
+		slot = fmoe_vocabulary_slot(v, id, hash);
 	}
 	index = v->count++;
 	if (v->integer)
 		unconstify(int64 *, v->number)[index] = fmoe_integer_of(v->type, id);
 	else
 	{
-		v->id[index] = copy_id(v, id, v->context);
+		v->id[index] = fmoe_vocabulary_copy(v, id, v->context);
 		v->hash[index] = hash;
 	}
 	v->slot[slot] = index;
@@ -325,7 +299,7 @@ sorted(const FmoeVocabulary *v, Oid collation, int32 n, const Datum *ids)
 
 	for (i = 0; i < n; i++)
 	{
-		list[i].id = ids == NULL ? (v->integer ? 0 : v->id[i]) : ids[i];
+		list[i].id = ids == NULL ? (v->integer ? 0 : fmoe_id_at(v, i)) : ids[i];
 		list[i].number = !v->integer ? 0 : ids == NULL ? v->number[i] : fmoe_integer_of(v->type, ids[i]);
 		list[i].index = i;
 	}
@@ -375,7 +349,7 @@ fmoe_idset_bytes(const FmoeVocabulary *v)
 static FmoeVocabulary *
 vocabulary_of_list(Oid type, Oid collation, const SortId *list, int32 n, int32 *index_of)
 {
-	FmoeVocabulary *v = create(type, collation);
+	FmoeVocabulary *v = fmoe_vocabulary_create(type, collation);
 	int64	   *number = NULL;
 	int32		i;
 
@@ -393,13 +367,13 @@ vocabulary_of_list(Oid type, Oid collation, const SortId *list, int32 n, int32 *
 			number[i] = list[i].number;
 		else
 		{
-			v->id[i] = copy_id(v, list[i].id, v->context);
-			v->hash[i] = hash_of(v, v->id[i]);
+			v->id[i] = fmoe_vocabulary_copy(v, list[i].id, v->context);
+			v->hash[i] = fmoe_vocabulary_hash(v, v->id[i]);
 		}
 		if (index_of != NULL)
 			index_of[list[i].index] = i;
 	}
-	rehash(v, n);
+	fmoe_vocabulary_rehash(v, n);
 	return v;
 }
 
@@ -437,198 +411,12 @@ fmoe_vocabulary_count(const FmoeVocabulary *vocabulary)
 int32
 fmoe_vocabulary_find(const FmoeVocabulary *vocabulary, Datum id)
 {
-	return vocabulary->slot[find_slot(vocabulary, id, hash_of(vocabulary, id))];
+	return vocabulary->slot[fmoe_vocabulary_slot(vocabulary, id, fmoe_vocabulary_hash(vocabulary, id))];
 }
 
 Datum
 fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index)
 {
 	return vocabulary->integer ? fmoe_datum_of_integer(vocabulary->type, vocabulary->number[index])
-		: vocabulary->id[index];
-}
-
-/*
- * Output and input of some types follow settings (dates, intervals, floats).
- * Ids are stored in one form; returns the nest level for AtEOXact_GUC.
- */
-static int
-pin_formats(void)
-{
-	int			level = NewGUCNestLevel();
-
-	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("extra_float_digits", "3", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("bytea_output", "hex", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return level;
-}
-
-static void
-set_array(FnnArray *array, const char *name, FnnDtype dtype, int64 length, void *data)
-{
-	memset(array, 0, sizeof(FnnArray));
-	strlcpy(array->name, name, FNN_NAME_MAX);
-	array->dtype = dtype;
-	array->ndim = 1;
-	array->shape[0] = length;
-	array->data = data;
-	array->bytes = (size_t) length * fnn_dtype_size(dtype);
-}
-
-int
-fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out)
-{
-	int64	   *offset;
-	StringInfoData text;
-	FmgrInfo	output;
-	Oid			function;
-	bool		varlena;
-	int			level;
-	int32		i;
-
-	if (vocabulary->integer)
-	{
-		set_array(&out[0], "vocabulary.integer", FNN_I64, vocabulary->count,
-				  unconstify(int64 *, vocabulary->number));
-		return 1;
-	}
-
-	getTypeOutputInfo(vocabulary->type, &function, &varlena);
-	fmgr_info(function, &output);
-	offset = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * ((Size) vocabulary->count + 1));
-	initStringInfo(&text);
-	level = pin_formats();
-	offset[0] = 0;
-	for (i = 0; i < vocabulary->count; i++)
-	{
-		char	   *string = OutputFunctionCall(&output, vocabulary->id[i]);
-
-		appendStringInfoString(&text, string);
-		pfree(string);
-		offset[i + 1] = text.len;
-		if ((i & 1023) == 0)
-			CHECK_FOR_INTERRUPTS();
-	}
-	AtEOXact_GUC(true, level);
-	set_array(&out[0], "vocabulary.text", FNN_U8, text.len, text.data);
-	set_array(&out[1], "vocabulary.offset", FNN_I64, (int64) vocabulary->count + 1, offset);
-	return 2;
-}
-
-static void pg_attribute_noreturn()
-reject_vocabulary(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-			 errmsg("the item vocabulary is damaged"),
-			 errdetail("%s", detail)));
-	pg_unreachable();
-}
-
-/* The array of a name, which must have one dimension of that type. */
-static const FnnArray *
-vocabulary_array(int n_arrays, const FnnArray *arrays, const char *name, FnnDtype dtype, int64 length)
-{
-	int			i;
-
-	for (i = 0; i < n_arrays; i++)
-	{
-		const FnnArray *array = &arrays[i];
-
-		if (strcmp(array->name, name) != 0)
-			continue;
-		if (array->dtype != dtype || array->ndim != 1 || (length >= 0 && array->shape[0] != length))
-			reject_vocabulary(psprintf("Array \"%s\" has another type or shape than it must.", name));
-		return array;
-	}
-	reject_vocabulary(psprintf("Array \"%s\" is missing.", name));
-}
-
-/* Puts the ids of a bound vocabulary into the slots; an id that comes twice is an error. */
-static void
-index_bound(FmoeVocabulary *v)
-{
-	int32		n = v->count;
-	int32		i;
-
-	v->count = 0;
-	rehash(v, n);
-	for (i = 0; i < n; i++)
-	{
-		Datum		id = v->integer ? fmoe_datum_of_integer(v->type, v->number[i]) : v->id[i];
-		uint32		slot;
-
-		if (v->integer && !fmoe_integer_fits(v->type, v->number[i]))
-			reject_vocabulary(psprintf("Id " INT64_FORMAT " does not fit type %s.", v->number[i],
-									   format_type_be(v->type)));
-		if (!v->integer)
-			v->hash[i] = hash_of(v, id);
-		slot = find_slot(v, id, v->integer ? hash_of(v, id) : v->hash[i]);
-		if (v->slot[slot] >= 0)
-			reject_vocabulary("An id comes twice.");
-		v->slot[slot] = i;
-		if ((i & 4095) == 0)
-			CHECK_FOR_INTERRUPTS();
-	}
-	v->count = n;
-}
-
-/* Datums of ids that are stored as text. */
-static void
-read_ids(FmoeVocabulary *v, const char *text, int64 bytes, const int64 *offset)
-{
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "fmoe vocabulary", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(scratch);
-	FmgrInfo	input;
-	Oid			function;
-	Oid			parameter;
-	int			level;
-	int32		i;
-
-	getTypeInputInfo(v->type, &function, &parameter);
-	fmgr_info_cxt(function, &input, old);
-	level = pin_formats();
-	if (offset[0] != 0 || offset[v->count] != bytes)
-		reject_vocabulary("Offsets do not cover the text.");
-	for (i = 0; i < v->count; i++)
-	{
-		int64		length = offset[i + 1] - offset[i];
-		char	   *string;
-
-		if (offset[i] < 0 || offset[i] > offset[i + 1] || offset[i + 1] > bytes || length >= MaxAllocSize)
-			reject_vocabulary("Offsets do not ascend.");
-		if (memchr(text + offset[i], '\0', length) != NULL || !pg_verifymbstr(text + offset[i], length, true))
-			reject_vocabulary("An id is no text in the encoding of this database.");
-		string = pnstrdup(text + offset[i], length);
-		v->id[i] = copy_id(v, InputFunctionCall(&input, string, parameter, -1), v->context);
-		if ((i & 255) == 0)
-		{
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextReset(scratch);
-		}
-	}
-	AtEOXact_GUC(true, level);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(scratch);
-}
-
-FmoeVocabulary *
-fmoe_vocabulary_bind(Oid type, Oid collation, int32 n, int n_arrays, const FnnArray *arrays)
-{
-	FmoeVocabulary *v = create(type, collation);
-
-	v->count = v->capacity = n;
-	if (v->integer)
-		v->number = vocabulary_array(n_arrays, arrays, "vocabulary.integer", FNN_I64, n)->data;
-	else
-	{
-		const FnnArray *text = vocabulary_array(n_arrays, arrays, "vocabulary.text", FNN_U8, -1);
-		const FnnArray *offset = vocabulary_array(n_arrays, arrays, "vocabulary.offset", FNN_I64, (int64) n + 1);
-
-		v->id = MemoryContextAllocHuge(v->context, sizeof(Datum) * (Size) Max(n, 1));
-		v->hash = MemoryContextAllocHuge(v->context, sizeof(uint32) * (Size) Max(n, 1));
-		read_ids(v, text->data, text->shape[0], offset->data);
-	}
-	index_bound(v);
-	return v;
+		: fmoe_id_at(vocabulary, index);
 }

@@ -27,6 +27,7 @@
 extern char *fmoe_domain_setting;	/* fmoe.domain */
 extern int	fmoe_max_memory_kb; /* fmoe.max_memory */
 extern int	fmoe_cache_size_kb; /* fmoe.cache_size */
+extern int	fmoe_shared_cache_size_kb;	/* fmoe.shared_cache_size */
 extern int	fmoe_training_workers;	/* fmoe.training_workers */
 
 /* ---------------------------------------------------------------- host (host.c) */
@@ -140,6 +141,14 @@ extern FmoeVocabulary *fmoe_vocabulary_build(Oid type, Oid collation, int32 n, c
 extern int	fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out);	/* at most 2 */
 /* Over arrays that stay where they are. */
 extern FmoeVocabulary *fmoe_vocabulary_bind(Oid type, Oid collation, int32 n, int n_arrays, const FnnArray *arrays);
+/*
+ * The same as one block without pointers, aligned to FNN_ALIGN, that processes
+ * share: to be filled from a bound vocabulary, and then opened over the same
+ * arrays at a cost that does not grow with the number of ids.
+ */
+extern Size fmoe_vocabulary_flat_bytes(const FmoeVocabulary *vocabulary);
+extern void fmoe_vocabulary_flatten(const FmoeVocabulary *vocabulary, void *block);
+extern FmoeVocabulary *fmoe_vocabulary_open(Oid type, Oid collation, int n_arrays, const FnnArray *arrays, void *block);
 extern int32 fmoe_vocabulary_count(const FmoeVocabulary *vocabulary);
 extern int32 fmoe_vocabulary_find(const FmoeVocabulary *vocabulary, Datum id);	/* -1: unknown */
 extern Datum fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index);
@@ -226,14 +235,21 @@ extern FmoeVersion *fmoe_find_version(const FmoeDomain *domain, int version);
 extern int64 fmoe_live_expert(int64 domain_id);
 /* All arrays of a version, into memory of context in one block, checked against the checksum; returns their number. */
 extern int	fmoe_load_arrays(int64 expert_id, MemoryContext context, FnnArray **arrays, size_t *bytes);
+/* Gives so many bytes aligned to FNN_ALIGN, or NULL; what names the work, as for fmoe_check_memory. */
+typedef void *(*FmoeTake) (void *argument, size_t bytes, const char *what);
+/*
+ * The same into one block from take.  Names and shapes go to the current
+ * context.  When take gives NULL nothing is read and the result is -1.
+ */
+extern int	fmoe_load_arrays_into(int64 expert_id, FmoeTake take, void *argument, FnnArray **arrays);
 extern void fmoe_set_live(int64 domain_id, int64 expert_id);
 extern uint64 fmoe_checksum(int n_arrays, const FnnArray *arrays);
 
 /* ---------------------------------------------------------------- loaded models (cache.c) */
 
 /*
- * A version in memory.  Pinned until the end of the query it was fetched in;
- * least recently used ones go when fmoe.cache_size is exceeded.
+ * A version in memory, one copy for all sessions where shared memory allows
+ * it.  Pinned until the end of the query it was fetched in.
  */
 typedef struct FmoeLoaded
 {
@@ -241,10 +257,16 @@ typedef struct FmoeLoaded
 	FmoeVersion *version;
 	FmoeModel	model;
 	FmoeVocabulary *vocabulary;
-	size_t		bytes;
+	size_t		bytes;			/* of this session's own memory */
 } FmoeLoaded;
 
 extern FmoeLoaded *fmoe_load(const FmoeDomain *domain, int64 expert_id);
+/*
+ * A version of a domain, or all with expert_id 0, need not stay in shared
+ * memory: it is being dropped.  Should it be asked for after all, it is loaded
+ * again.
+ */
+extern void fmoe_forget(int64 domain_id, int64 expert_id);
 
 /* ---------------------------------------------------------------- progress (shared.c) */
 

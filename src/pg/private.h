@@ -8,6 +8,8 @@
 
 #include "pg.h"
 
+#include "storage/dsm.h"
+
 #define FMOE_VERSION "1.0"		/* default_version of fmoe.control */
 
 /* settings.c */
@@ -21,6 +23,17 @@ extern void fmoe_define_settings(void);
  */
 extern void fmoe_fresh_begin(void);
 extern void fmoe_fresh_end(void);
+
+/* shared.c */
+
+/* A struct of PostgreSQL's main shared memory, initialized by whoever comes first. */
+extern void *fmoe_shared_struct(const char *name, Size bytes, void (*initialize) (void *memory));
+/*
+ * A dynamic segment that stays mapped beyond the query: a new one of so many
+ * bytes, or with bytes 0 the one of a handle.  NULL: it could not be had, and
+ * reason says why, or (reason untouched) it is no longer there.
+ */
+extern dsm_segment *fmoe_segment(size_t bytes, dsm_handle handle, const char **reason);
 
 /* domain.c */
 

@@ -12,6 +12,7 @@
 char	   *fmoe_domain_setting = NULL;
 int			fmoe_max_memory_kb = 2 * 1024 * 1024;
 int			fmoe_cache_size_kb = 512 * 1024;
+int			fmoe_shared_cache_size_kb = 1024 * 1024;
 int			fmoe_training_workers = 1;
 
 void
@@ -30,10 +31,18 @@ fmoe_define_settings(void)
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("fmoe.cache_size",
-							"Memory of a session for loaded versions.",
+							"Memory of a session for versions that are not in shared memory.",
 							"The least recently used ones are dropped above it.",
 							&fmoe_cache_size_kb, 512 * 1024, 0, MAX_KILOBYTES,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+
+	/* one limit for what all sessions share, so no session has its own */
+	DefineCustomIntVariable("fmoe.shared_cache_size",
+							"Shared memory of the server for loaded versions.",
+							"The least recently used ones that no query uses are dropped above it."
+							" Sessions keep their own copies of what does not fit; 0: of all.",
+							&fmoe_shared_cache_size_kb, 1024 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("fmoe.training_workers",
 							"Parallel workers that help a training.",

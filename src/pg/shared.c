@@ -1,11 +1,11 @@
 /*
  * shared.c
- *	  What backends tell each other through shared memory: the progress of the
- *	  trainings now running.
+ *	  Shared memory: directories in PostgreSQL's main segment, dynamic segments,
+ *	  and the progress of the trainings now running.
  *
- * The directory is a few kilobytes, so it fits the slack PostgreSQL leaves in
+ * A directory is a few kilobytes, so it fits the slack PostgreSQL leaves in
  * its main segment and whoever comes first creates it; the library need not be
- * preloaded.  A slot has one writer, the backend whose pid it holds, and is
+ * preloaded.  A slot of progress has one writer, the backend whose pid it holds, and is
  * given back when the training ends, however it ends: by fmoe_progress_end on
  * every path out of it, and at the exit of the process.
  *
@@ -24,9 +24,11 @@
 #include "storage/procarray.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
 #include "pg.h"
+#include "private.h"
 
 #define SLOTS 64
 #define PHASE_BYTES 32
@@ -58,21 +60,86 @@ static SharedDirectory *directory = NULL;
 static int	own_slot = -1;		/* in directory->slot; -1: none */
 static bool exit_registered = false;
 
+/* ---------------------------------------------------------------- memory */
+
+void *
+fmoe_shared_struct(const char *name, Size bytes, void (*initialize) (void *memory))
+{
+	void	   *memory;
+	bool		found;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	memory = ShmemInitStruct(name, bytes, &found);
+	if (!found)
+		initialize(memory);
+	LWLockRelease(AddinShmemInitLock);
+	return memory;
+}
+
+/*
+ * Lack of shared memory is reported by error.  It is caught without a
+ * subtransaction, which the leader of a parallel query may not start: within
+ * the block nothing is taken but a segment, which belongs to a resource owner
+ * of its own, and dsm.c holds no lock when it reports an error.
+ */
+dsm_segment *
+fmoe_segment(size_t bytes, dsm_handle handle, const char **reason)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ResourceOwner guard = ResourceOwnerCreate(owner, "fmoe shared cache");
+	dsm_segment *volatile segment = NULL;
+
+	PG_TRY();
+	{
+		CurrentResourceOwner = guard;
+		if (bytes > 0)
+		{
+			segment = dsm_create(bytes, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+			if (segment == NULL)
+				*reason = "There are too many dynamic shared memory segments.";
+		}
+		else
+			segment = dsm_attach(handle);
+		if (segment != NULL)
+			dsm_pin_mapping(segment);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		*reason = psprintf("There was an error: %s.", error->message);
+		segment = NULL;
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	ResourceOwnerRelease(guard, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
+	ResourceOwnerRelease(guard, RESOURCE_RELEASE_LOCKS, false, false);
+	ResourceOwnerRelease(guard, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
+	ResourceOwnerDelete(guard);
+	return segment;
+}
+
+/* ---------------------------------------------------------------- progress */
+
+static void
+initialize_directory(void *memory)
+{
+	SharedDirectory *fresh = memory;
+
+	memset(fresh, 0, sizeof(SharedDirectory));
+	LWLockInitialize(&fresh->lock, LWLockNewTrancheId());
+}
+
 static void
 attach_directory(void)
 {
-	bool		found;
-
 	if (directory != NULL)
 		return;
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	directory = ShmemInitStruct("fmoe", sizeof(SharedDirectory), &found);
-	if (!found)
-	{
-		LWLockInitialize(&directory->lock, LWLockNewTrancheId());
-		memset(directory->slot, 0, sizeof(directory->slot));
-	}
-	LWLockRelease(AddinShmemInitLock);
+	directory = fmoe_shared_struct("fmoe", sizeof(SharedDirectory), initialize_directory);
 	LWLockRegisterTranche(directory->lock.tranche, "fmoe");
 }
 

@@ -513,35 +513,37 @@ read_data(const Loading *loading, const FnnArray *array, int parts)
 		reject_damaged(loading, psprintf("Array \"%s\" is too short.", array->name));
 }
 
-/* One block for all arrays, each at a multiple of FNN_ALIGN. */
-static size_t
-place_arrays(Loading *loading, MemoryContext context)
+/* Places all arrays in one block that take gives, each at a multiple of FNN_ALIGN; false: it gave none. */
+static bool
+place_arrays(Loading *loading, FmoeTake take, void *argument)
 {
-	size_t		total = FNN_ALIGN;
+	size_t		total = 0;
 	char	   *block;
 	int			i;
 
 	for (i = 0; i < loading->n_arrays; i++)
 	{
-		if (loading->array[i].bytes > MaxAllocHugeSize - total - FNN_ALIGN)
+		if (loading->array[i].bytes > MaxAllocHugeSize - total - 2 * FNN_ALIGN)
 			reject_damaged(loading, "Its arrays are longer than memory can be.");
 		total += TYPEALIGN64(FNN_ALIGN, loading->array[i].bytes);
 	}
-	fmoe_check_memory(total, psprintf("loading version %d of domain \"%s\"", loading->version, loading->domain));
-	block = MemoryContextAllocExtended(context, total, MCXT_ALLOC_HUGE);
-	block = (char *) TYPEALIGN(FNN_ALIGN, block);
+	block = take(argument, total, psprintf("loading version %d of domain \"%s\"", loading->version, loading->domain));
+	if (block == NULL)
+		return false;
 	for (i = 0; i < loading->n_arrays; i++)
 	{
 		loading->array[i].data = block;
 		block += TYPEALIGN64(FNN_ALIGN, loading->array[i].bytes);
 	}
-	return total;
+	return true;
 }
 
 int
-fmoe_load_arrays(int64 expert_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
+fmoe_load_arrays_into(int64 expert_id, FmoeTake take, void *argument, FnnArray **arrays)
 {
+	MemoryContext context = CurrentMemoryContext;
 	Loading		loading = {0};
+	bool		placed;
 	FmoeOwn		own;
 	int			i;
 
@@ -549,13 +551,44 @@ fmoe_load_arrays(int64 expert_id, MemoryContext context, FnnArray **arrays, size
 	fmoe_own_begin(&own);
 	read_facts(&loading);
 	read_headers(&loading, context);
-	*bytes = place_arrays(&loading, context);
-	for (i = 0; i < loading.n_arrays; i++)
+	placed = place_arrays(&loading, take, argument);
+	for (i = 0; placed && i < loading.n_arrays; i++)
 		read_data(&loading, &loading.array[i], loading.parts[i]);
-	if (fmoe_checksum(loading.n_arrays, loading.array) != loading.checksum)
+	if (placed && fmoe_checksum(loading.n_arrays, loading.array) != loading.checksum)
 		reject_damaged(&loading, "Its checksum does not agree.");
 	fmoe_own_end(&own);
 
 	*arrays = loading.array;
-	return loading.n_arrays;
+	return placed ? loading.n_arrays : -1;
+}
+
+/* Takes from a memory context what fmoe.max_memory allows, and counts it. */
+typedef struct OwnMemory
+{
+	MemoryContext context;
+	size_t		bytes;
+} OwnMemory;
+
+static void *
+take_own(void *argument, size_t bytes, const char *what)
+{
+	OwnMemory  *memory = argument;
+	char	   *block;
+
+	memory->bytes = bytes + FNN_ALIGN;
+	fmoe_check_memory(memory->bytes, what);
+	block = MemoryContextAllocExtended(memory->context, memory->bytes, MCXT_ALLOC_HUGE);
+	return (char *) TYPEALIGN(FNN_ALIGN, block);
+}
+
+int
+fmoe_load_arrays(int64 expert_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
+{
+	OwnMemory	memory = {.context = context};
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int			n_arrays = fmoe_load_arrays_into(expert_id, take_own, &memory, arrays);
+
+	MemoryContextSwitchTo(old);
+	*bytes = memory.bytes;
+	return n_arrays;
 }
