@@ -411,6 +411,44 @@ extern double fnn_ndcg(int64_t rank, int64_t k);	/* 1 / log2(rank + 1) */
 extern double fnn_hr(int64_t rank, int64_t k);	/* 1 */
 extern double fnn_mrr(int64_t rank, int64_t k); /* 1 / rank */
 
+/* ---------------------------------------------------------------- scanning */
+
+/*
+ * The rows of a table with the largest products with one vector.  A row's
+ * product has the same bits however the row was come by: in a scan of all, in
+ * one that passes most rows over, or asked for alone.
+ */
+
+/* product[n] of the vector[cols] and the rows item[n] of table[…, cols]; item NULL: rows 0 .. n - 1 */
+extern void fnn_products(int64_t n, int64_t cols, const fnn_real *table, const int32_t *item,
+						 const fnn_real *vector, fnn_real *product);
+
+/* length[n] of rows [n, cols], by their squares */
+extern void fnn_lengths(int64_t n, int64_t cols, const fnn_real *row, double *length);
+
+/*
+ * A copy of a table with each element in 8 bits, which tells most rows that
+ * cannot be among the best by a small part of the memory that the table takes.
+ * One block without pointers, aligned to FNN_ALIGN.
+ */
+extern size_t fnn_codes_bytes(const FnnHost *host, int64_t rows, int64_t cols);
+extern void fnn_codes_build(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, void *codes);
+
+/* Bits of a set of rows: row i is in word[i / 64], bit i % 64. */
+static inline size_t
+fnn_set_words(int64_t rows)
+{
+	return (size_t) ((rows + 63) / 64);
+}
+
+/*
+ * Offers to topk every row of table[rows, cols] but those in the set passed
+ * (NULL: none).  With codes of the same table, rows are left out whose product
+ * is certainly too small; what topk holds in the end is the same.
+ */
+extern void fnn_scan(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
+					 const fnn_real *vector, const uint64_t *passed, FnnTopk *topk);
+
 /* ---------------------------------------------------------------- safetensors */
 
 typedef enum FnnDtype
