@@ -58,6 +58,7 @@ typedef struct FmoeConfig
 	int64_t		seed;
 	int			workers;		/* -1: as fmoe.training_workers says */
 	int			holdout;		/* FmoeHoldout */
+	double		blend;			/* weight of transitions in the main score; negative: chosen on validation */
 	bool		warm_start;		/* from the live version's weights where names and shapes agree */
 	bool		deploy;			/* go live when not worse */
 } FmoeConfig;
@@ -246,7 +247,7 @@ extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *ar
 /* hidden[sequences.count, width] of the main expert's last tokens; gradient experts only. */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
 
-/* ---------------------------------------------------------------- scanning the catalogue */
+/* ---------------------------------------------------------------- the best items */
 
 /*
  * What finds the best items without reading every item vector: a block beside
@@ -258,6 +259,34 @@ extern size_t fmoe_scan_bytes(const FmoeModel *model);	/* 0: this model needs no
 extern void fmoe_scan_build(FmoeModel *model, FnnArena *arena, void *memory);
 /* Makes the model use a block that was built for the same arrays. */
 extern void fmoe_scan_bind(FmoeModel *model, void *memory);
+
+/* How the best items are found; the answer is the same. */
+typedef enum FmoeScan
+{
+	FMOE_SCAN_AUTO,				/* by the size of the catalogue */
+	FMOE_SCAN_EXACT,			/* every item's vector is read */
+	FMOE_SCAN_INT8				/* codes of 8 bits first, where the model has a scan block */
+} FmoeScan;
+
+/* Which items may be among the best. */
+typedef struct FmoeEligible
+{
+	const int32_t *candidate;	/* [n_candidates], repeats allowed; NULL: all items */
+	int64_t		n_candidates;
+	uint64_t   *passed;			/* set of items (fnn_set_words) that may not; used as scratch; NULL: none */
+} FmoeEligible;
+
+/*
+ * Offers to topk the eligible items' scores for the one sequence of the batch,
+ * as fmoe_score would give them.  The caller sorts topk.
+ */
+extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+					  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk);
+/* score[n] of given items for the one sequence of the batch: the same bits as fmoe_best's. */
+extern void fmoe_score_items(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+							 int64_t n, const int32_t *item, fnn_real *score);
+/* Offers to topk every other item's cosine with an item's vector, 0 where one has no length; gradient experts only. */
+extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk);
 
 /* ---------------------------------------------------------------- training */
 

@@ -59,17 +59,20 @@
 /* ---------------------------------------------------------------- layout */
 
 static size_t
-place(const FnnHost *host, size_t *end, size_t bytes)
+place(size_t *end, size_t bytes)
 {
 	size_t		at = *end;
 
-	*end = fnn_add_size(host, at, fnn_add_size(host, bytes, FNN_ALIGN - 1)) / FNN_ALIGN * FNN_ALIGN;
+	*end = (at + bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
 	return at;
 }
 
-/* Fills in everything but length; returns the bytes of the whole block. */
+/*
+ * Fills in everything but length; returns the bytes of the whole block, which
+ * is smaller than a table that is there, but for a few, and so is no overflow.
+ */
 static size_t
-lay_out(const FnnHost *host, int64_t rows, int64_t cols, FnnCodes *codes)
+lay_out(int64_t rows, int64_t cols, FnnCodes *codes)
 {
 	size_t		end = 0;
 	size_t		plane;
@@ -78,22 +81,22 @@ lay_out(const FnnHost *host, int64_t rows, int64_t cols, FnnCodes *codes)
 	codes->cols = cols;
 	codes->tiles = (rows + TILE - 1) / TILE;
 	codes->pairs = (cols + COLUMNS - 1) / COLUMNS;
-	plane = fnn_mul_size(host, codes->tiles, FNN_TILE_BYTES(codes->pairs));
-	place(host, &end, sizeof(FnnCodes));
-	codes->center = place(host, &end, sizeof(fnn_real) * cols);
-	codes->spread = place(host, &end, sizeof(fnn_real) * cols);
-	codes->scale = place(host, &end, sizeof(uint16_t) * codes->tiles * TILE);
-	codes->plane[0] = place(host, &end, plane);
-	codes->plane[1] = place(host, &end, plane);
+	plane = (size_t) codes->tiles * FNN_TILE_BYTES(codes->pairs);
+	place(&end, sizeof(FnnCodes));
+	codes->center = place(&end, sizeof(fnn_real) * cols);
+	codes->spread = place(&end, sizeof(fnn_real) * cols);
+	codes->scale = place(&end, sizeof(uint16_t) * codes->tiles * TILE);
+	codes->plane[0] = place(&end, plane);
+	codes->plane[1] = place(&end, plane);
 	return end;
 }
 
 size_t
-fnn_codes_bytes(const FnnHost *host, int64_t rows, int64_t cols)
+fnn_codes_bytes(int64_t rows, int64_t cols)
 {
 	FnnCodes	codes;
 
-	return lay_out(host, rows, cols, &codes);
+	return lay_out(rows, cols, &codes);
 }
 
 /* ---------------------------------------------------------------- building */
@@ -255,7 +258,7 @@ fnn_codes_build(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *tab
 	const FnnHost *host = fnn_arena_host(arena);
 	FnnMark		mark = fnn_arena_mark(arena);
 	FnnCodes   *codes = memory;
-	size_t		bytes = lay_out(host, rows, cols, codes);
+	size_t		bytes = lay_out(rows, cols, codes);
 	fnn_real   *center = (fnn_real *) ((char *) codes + codes->center);
 	fnn_real   *spread = (fnn_real *) ((char *) codes + codes->spread);
 	uint16_t   *scale = (uint16_t *) ((char *) codes + codes->scale);

@@ -431,7 +431,7 @@ extern void fnn_lengths(int64_t n, int64_t cols, const fnn_real *row, double *le
  * cannot be among the best by a small part of the memory that the table takes.
  * One block without pointers, aligned to FNN_ALIGN.
  */
-extern size_t fnn_codes_bytes(const FnnHost *host, int64_t rows, int64_t cols);
+extern size_t fnn_codes_bytes(int64_t rows, int64_t cols);
 extern void fnn_codes_build(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, void *codes);
 
 /* Bits of a set of rows: row i is in word[i / 64], bit i % 64. */
