@@ -9,6 +9,7 @@
  *	  FMOE_ARRAYS	every stored array, each at a multiple of FNN_ALIGN
  *	  FMOE_INDEX	ImageHeader		names, shapes and places of the arrays
  *					vocabulary		the ids, ready for use, and their hash table
+ *					scan block		the codes of the item vectors (model.h)
  *
  * Nothing in it is a pointer.  Making one reads the tables, compares the
  * checksum, and takes time and scratch memory by the size of the catalogue;
@@ -30,6 +31,7 @@ typedef struct ImageHeader
 {
 	int			n_arrays;
 	size_t		vocabulary;		/* place in this block */
+	size_t		scan;			/* the same; 0: the model has no scan block */
 	ImageArray	array[FLEXIBLE_ARRAY_MEMBER];
 } ImageHeader;
 
@@ -85,6 +87,7 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 	FmoeVocabulary *vocabulary;
 	size_t		bytes = 0;
 	size_t		vocabulary_place;
+	size_t		scan_place = 0;
 	char	   *block;
 
 	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &version->config, version->items, n_arrays, arrays);
@@ -92,6 +95,8 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 
 	(void) place_after(&bytes, offsetof(ImageHeader, array) + sizeof(ImageArray) * n_arrays);
 	vocabulary_place = place_after(&bytes, fmoe_vocabulary_flat_bytes(vocabulary));
+	if (fmoe_scan_bytes(model) > 0)
+		scan_place = place_after(&bytes, fmoe_scan_bytes(model));
 	block = take(argument, bytes, psprintf("loading version %d of domain \"%s\"", version->version, domain->name));
 	if (block == NULL)
 		return false;
@@ -100,7 +105,10 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 
 	put_header((ImageHeader *) block, image->block[FMOE_ARRAYS], n_arrays, arrays);
 	((ImageHeader *) block)->vocabulary = vocabulary_place;
+	((ImageHeader *) block)->scan = scan_place;
 	fmoe_vocabulary_flatten(vocabulary, block + vocabulary_place);
+	if (scan_place > 0)
+		fmoe_scan_build(model, fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb), block + scan_place);
 	return true;
 }
 
@@ -135,6 +143,8 @@ fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *lo
 	}
 	fmoe_model_bind(&loaded->model, fmoe_host(CurrentMemoryContext), &loaded->version->config,
 					loaded->version->items, header->n_arrays, arrays);
+	if (header->scan > 0)
+		fmoe_scan_bind(&loaded->model, block + header->scan);
 	loaded->vocabulary = fmoe_vocabulary_open(domain->item_type, domain->item_collation,
 											  header->n_arrays, arrays, block + header->vocabulary);
 }
