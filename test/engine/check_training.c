@@ -8,10 +8,12 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -263,6 +265,8 @@ run_team(const FmoeConfig *config, const FmoeDataset *data, void *block, int siz
 		child[r] = fork();
 		if (child[r] == 0)
 		{
+			/* a member whose leader was killed would wait at the barrier for ever */
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			child_host.fail = child_fail;
 			trainer = fmoe_trainer_attach(fnn_arena_create(&child_host, 0), config, data, block);
 			team.rank = r;
@@ -315,7 +319,7 @@ compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what)
 static void
 check_teams(const char *model, FmoeLoss loss, double clip_norm)
 {
-	FmoeDataset *data = make_walks(70, 300, 1, 14, 9);
+	FmoeDataset *data = make_walks(40, 300, 1, 8, 9);
 	FmoeConfig	config = training_config(model);
 	FmoeTrainer *first = NULL;
 	size_t		bytes;
@@ -326,28 +330,28 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm)
 	config.layers = 2;
 	/* several chunks of the block, so that every member has its own */
 	config.width = 48;
-	config.epochs = 3;
+	config.epochs = 2;
 	config.weight_decay = 0.01;
 	config.warmup_steps = 5;
 	config.learning_rate_decay = 0.9;
 	bytes = fmoe_trainer_shared_bytes(check_arena(), &config, data);
 
-	check_begin("%s, %s, clip %g: the same weights from 1, 2, 3 and 5 processes", model,
+	check_begin("%s, %s, clip %g: the same weights from 1, 2 and 3 processes", model,
 				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", clip_norm);
-	for (size = 1; size <= 5; size += size == 3 ? 2 : 1)
+	for (size = 1; size <= 3; size++)
 	{
 		void	   *block = map_shared(bytes);
 		FmoeTrainer *trainer;
 
 		/* nothing may depend on what was in the block before */
 		memset(block, 0x55, bytes);
-		run_team(&config, data, block, size, 3);
+		run_team(&config, data, block, size, 2);
 		trainer = fmoe_trainer_attach(check_arena(), &config, data, block);
-		CHECK(fmoe_trainer_state(trainer)->epoch == 3, "%d epochs", fmoe_trainer_state(trainer)->epoch);
+		CHECK(fmoe_trainer_state(trainer)->epoch == 2, "%d epochs", fmoe_trainer_state(trainer)->epoch);
 		if (first == NULL)
 			first = trainer;
 		else
-			compare_runs(first, trainer, size == 2 ? "2 processes" : size == 3 ? "3 processes" : "5 processes");
+			compare_runs(first, trainer, size == 2 ? "2 processes" : "3 processes");
 	}
 	check_end();
 }
