@@ -65,6 +65,24 @@ fmoe_parameter(const FmoeExpert *expert, int index)
 /* Class, configuration, layout; the tensors are bound by the caller. */
 extern void fmoe_expert_setup(FmoeExpert *expert, const FnnHost *host, const FmoeExpertClass *class,
 							  const FmoeConfig *config, int32_t n_items);
+/* What followed an item in training: to[n] ascending, how often, and the counts' sum. */
+typedef struct FmoeTransitions
+{
+	int64_t		n;
+	const int32_t *to;
+	const float *count;
+	double		sum;
+} FmoeTransitions;
+
+extern FmoeTransitions fmoe_transitions(const FmoeExpert *markov, int32_t item);
+
+/* Raises the items that followed the sequence's last one, as model->config.blend says (blend.c). */
+extern void fmoe_blend_add(const FmoeModel *model, const FmoeBatch *batch, int32_t sequence, fnn_real *score);
+/* What entry k of a row is raised by; call it only when blend > 0. */
+extern double fmoe_blend_bonus(const FmoeModel *model, const FmoeTransitions *row, int64_t k);
+/* The weight with the best validation NDCG@10 of a model whose main expert is an encoder. */
+extern double fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data);
+
 /* A count expert's array number index, of n values. */
 extern void fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data);
 

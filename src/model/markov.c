@@ -169,26 +169,33 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	fmoe_set_array(expert, POPULARITY, FNN_F32, n_items, popularity);
 }
 
+FmoeTransitions
+fmoe_transitions(const FmoeExpert *markov, int32_t item)
+{
+	const int64_t *offset = markov->array[OFFSET].data;
+	FmoeTransitions row = {.n = offset[item + 1] - offset[item]};
+	int64_t		k;
+
+	row.to = (const int32_t *) markov->array[ITEM].data + offset[item];
+	row.count = (const float *) markov->array[COUNT].data + offset[item];
+	for (k = 0; k < row.n; k++)
+		row.sum += row.count[k];
+	return row;
+}
+
 static void
 score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
 {
-	const int64_t *offset = expert->array[OFFSET].data;
-	const int32_t *to = expert->array[ITEM].data;
-	const float *count = expert->array[COUNT].data;
+	FmoeTransitions row = fmoe_transitions(expert, batch->item[batch->last[sequence]]);
 	const float *popularity = expert->array[POPULARITY].data;
-	int32_t		last = batch->item[batch->last[sequence]];
-	double		sum = 0;
+	double		sum = row.n > 0 ? row.sum : 1;
 	int64_t		k;
 	int32_t		i;
 
-	for (k = offset[last]; k < offset[last + 1]; k++)
-		sum += count[k];
-	if (sum == 0)
-		sum = 1;
 	for (i = 0; i < expert->n_items; i++)
 		score[i] = (fnn_real) (popularity[i] / 2 / sum);
-	for (k = offset[last]; k < offset[last + 1]; k++)
-		score[to[k]] = (fnn_real) ((count[k] + popularity[to[k]] / 2) / sum);
+	for (k = 0; k < row.n; k++)
+		score[row.to[k]] = (fnn_real) ((row.count[k] + popularity[row.to[k]] / 2) / sum);
 }
 
 static void

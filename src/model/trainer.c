@@ -220,4 +220,6 @@ fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
 	*main = trainer->model.expert[FMOE_MAIN];
 	fnn_params_bind(params, main->tensor, values, NULL, NULL);
+	if (trainer->config.blend < 0)
+		model->config.blend = fmoe_blend_choose(model, trainer->arena, trainer->data);
 }

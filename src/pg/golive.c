@@ -6,7 +6,9 @@
  * expert, by its two count experts, and by the version that is live now, all
  * through one evaluator.  The main expert must not stand below the better
  * count expert, which answers anyway when there is nothing else, nor below
- * what users get today.
+ * what users get today.  Given enough events to tell, its lead over counting
+ * must also exceed its standard error over users: early stopping chose the
+ * epoch by these events, so a lead within the noise is often a loss on others.
  *
  * The live version is asked only when the comparison is fair: a version that
  * was trained on the very events it would be asked for cannot be beaten.  With
@@ -25,6 +27,7 @@
 #include "train.h"
 
 #define CUT_OFF 10
+#define CASES_TO_TELL 500
 
 static const char *const slot_names[FMOE_SLOTS] = {"main", "popularity", "markov"};
 
@@ -44,7 +47,7 @@ size_t
 fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 {
 	const FmoeDataset *data = &interactions->data;
-	size_t		bytes = (size_t) data->n_users * (2 * sizeof(int64) + sizeof(int32));
+	size_t		bytes = (size_t) data->n_users * (2 * sizeof(int64) + 2 * sizeof(int32));
 
 	if (live != NULL)
 		bytes += live->bytes + fmoe_jury_bytes(data->n_events, data->n_users, data->n_users);
@@ -62,6 +65,23 @@ stand(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnAren
 	standing.hr = fmoe_mean_metric(fnn_hr, CUT_OFF, rank, jury->n_cases);
 	standing.mrr = fmoe_mean_metric(fnn_mrr, FMOE_MISS - 1, rank, jury->n_cases);
 	return standing;
+}
+
+/* Standard error of the mean difference between the NDCG of two lists of ranks of the same cases. */
+static double
+paired_error(const int32 *a, const int32 *b, int64 n)
+{
+	double		sum = 0;
+	double		squares = 0;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		double		difference = fnn_ndcg(a[i], CUT_OFF) - fnn_ndcg(b[i], CUT_OFF);
+
+		sum += difference;
+		squares += difference * difference;
+	}
+	return n < 2 ? 0 : sqrt((squares - sum * sum / n) / (n - 1) / n);
 }
 
 /* The live version's main expert, on the same cases through its own vocabulary. */
@@ -91,12 +111,17 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 	FmoeCases  *cases = fmoe_cases(arena, &interactions->data, FMOE_SPLIT_VALIDATION, model->config.holdout,
 								   0, 0, model->config.seed);
 	FmoeJury   *jury = fmoe_jury(interactions, cases, NULL);
+	int32	   *main_rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
 	int32	   *rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
 	int			slot;
 
 	verdict->cases = cases->count;
-	for (slot = 0; slot < FMOE_SLOTS; slot++)
+	verdict->standing[FMOE_MAIN] = stand(jury, model, FMOE_MAIN, arena, main_rank);
+	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	{
 		verdict->standing[slot] = stand(jury, model, slot, arena, rank);
+		verdict->error[slot] = paired_error(main_rank, rank, cases->count);
+	}
 	if (cases->count > 0 && comparable(live, model))
 	{
 		verdict->live_version = live->version;
@@ -111,14 +136,18 @@ char *
 fmoe_verdict_objection(const FmoeVerdict *verdict)
 {
 	double		main = verdict->standing[FMOE_MAIN].ndcg;
-	double		popularity = verdict->standing[FMOE_POPULARITY].ndcg;
-	double		markov = verdict->standing[FMOE_MARKOV].ndcg;
+	FmoeExpertSlot better = verdict->standing[FMOE_POPULARITY].ndcg >= verdict->standing[FMOE_MARKOV].ndcg
+		? FMOE_POPULARITY : FMOE_MARKOV;
+	double		counted = verdict->standing[better].ndcg;
+	const char *counter = better == FMOE_POPULARITY ? "popularity" : "first-order Markov";
 
 	if (verdict->cases == 0)
 		return NULL;
-	if (main < Max(popularity, markov))
-		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main,
-						popularity >= markov ? "popularity" : "first-order Markov", Max(popularity, markov));
+	if (main < counted)
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main, counter, counted);
+	if (verdict->cases >= CASES_TO_TELL && main - counted < verdict->error[better])
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: within a standard error of %.4f.",
+						main, counter, counted, verdict->error[better]);
 	if (verdict->live_version != 0 && main < verdict->live.ndcg)
 		return psprintf("Its validation NDCG@10 is %.4f, that of version %d, which is live, %.4f on the same events.",
 						main, verdict->live_version, verdict->live.ndcg);

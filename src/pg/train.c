@@ -510,7 +510,7 @@ store(Training *training, const FmoeModel *model, const FmoeVerdict *verdict)
 	version->complete = true;
 	version->holdout = training->config.holdout == FMOE_HOLDOUT_NONE ? "none" :
 		training->config.holdout == FMOE_HOLDOUT_VALIDATION ? "validation" : "test";
-	version->config = training->config;
+	version->config = model->config;
 	version->events = interactions->data.n_events;
 	version->users = interactions->data.n_users;
 	version->items = interactions->data.n_items;

@@ -85,6 +85,7 @@ typedef struct FmoeVerdict
 {
 	int64		cases;			/* of validation; 0: nothing was compared */
 	FmoeStanding standing[FMOE_SLOTS];
+	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
 	int			live_version;	/* compared with the new one; 0: none */
 	FmoeStanding live;
 } FmoeVerdict;
