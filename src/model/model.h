@@ -59,7 +59,6 @@ typedef struct FmoeConfig
 	int			workers;		/* -1: as fmoe.training_workers says */
 	int			holdout;		/* FmoeHoldout */
 	double		blend;			/* weight of transitions in the main score; negative: chosen on validation */
-	double		blend;			/* weight of transitions in the main score; negative: chosen on validation */
 	bool		warm_start;		/* from the live version's weights where names and shapes agree */
 	bool		deploy;			/* go live when not worse */
 } FmoeConfig;
