@@ -164,24 +164,68 @@ offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 	}
 }
 
+/* Offers the items of a row of transitions, raised as blend says, but for those in passed. */
 static void
-best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, FmoeScan scan,
+offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeTransitions *row,
+			 const uint64_t *passed, FnnTopk *topk)
+{
+	const FnnTensor *table = item_table(model);
+
+	for (int64_t k = 0; k < row->n; k++)
+	{
+		fnn_real	score;
+
+		if (passed != NULL && in_set(passed, row->to[k]))
+			continue;
+		fnn_products(1, table->cols, table->value, row->to + k, hidden, &score);
+		score += (fnn_real) fmoe_blend_bonus(model, row, k);
+		fnn_topk_offer(topk, row->to[k], 1, &score);
+	}
+}
+
+/* A set with the row's items beside those passed. */
+static uint64_t *
+passed_and_raised(FnnArena *arena, int32_t n_items, const uint64_t *passed, const FmoeTransitions *row)
+{
+	uint64_t   *set = new_set(arena, n_items);
+
+	if (passed != NULL)
+		memcpy(set, passed, fnn_set_words(n_items) * sizeof(uint64_t));
+	for (int64_t k = 0; k < row->n; k++)
+		put_in_set(set, row->to[k]);
+	return set;
+}
+
+/* The best by product and blend: the raised items one by one, all others by a scan that passes those over. */
+static void
+best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, int32_t last, FmoeScan scan,
 			  const FmoeEligible *eligible, FnnTopk *topk)
 {
+	FmoeTransitions row = {0};
 	const FnnTensor *table = item_table(model);
 	const uint64_t *passed = eligible->passed;
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
 
+	if (model->config.blend > 0)
+		row = fmoe_transitions(&model->expert[FMOE_MARKOV], last);
+	if (eligible->candidate != NULL)
+		passed = other_items(arena, model->n_items, eligible);
+	if (row.n > 0)
+	{
+		offer_raised(model, hidden, &row, passed, topk);
+		passed = passed_and_raised(arena, model->n_items, passed, &row);
+	}
 	if (eligible->candidate != NULL && eligible->n_candidates < model->n_items / FEW_CANDIDATES)
 	{
+		FmoeEligible others = *eligible;
 		int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) eligible->n_candidates);
-		int64_t		n = distinct_candidates(arena, model->n_items, eligible, item);
+		int64_t		n;
 
+		others.passed = (uint64_t *) passed;
+		n = distinct_candidates(arena, model->n_items, &others, item);
 		offer_items(fnn_arena_host(arena), table, hidden, n, item, topk);
 		return;
 	}
-	if (eligible->candidate != NULL)
-		passed = other_items(arena, model->n_items, eligible);
 	fnn_scan(arena, table->rows, table->cols, table->value, by_codes ? model->scan : NULL, hidden, passed, topk);
 }
 
@@ -205,10 +249,35 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	FnnMark		mark = fnn_arena_mark(arena);
 
 	if (is_encoded(model, slot, batch))
-		best_by_table(model, arena, encoded(model, arena, batch), scan, eligible, topk);
+		best_by_table(model, arena, encoded(model, arena, batch), batch->item[batch->last[0]], scan, eligible, topk);
 	else
 		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
 	fnn_arena_reset(arena, mark);
+}
+
+/* Raises those of the items that followed the last one, as blend says. */
+static void
+raise_items(const FmoeModel *model, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
+{
+	FmoeTransitions row = fmoe_transitions(&model->expert[FMOE_MARKOV], last);
+
+	for (int64_t i = 0; model->config.blend > 0 && i < n; i++)
+	{
+		int64_t		low = 0;
+		int64_t		high = row.n;
+
+		while (low < high)
+		{
+			int64_t		middle = low + (high - low) / 2;
+
+			if (row.to[middle] < item[i])
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (low < row.n && row.to[low] == item[i])
+			score[i] += (fnn_real) fmoe_blend_bonus(model, &row, low);
+	}
 }
 
 void
@@ -228,6 +297,7 @@ fmoe_score_items(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, c
 			fnn_products(n - first < POLL_PIECES * PIECE ? n - first : POLL_PIECES * PIECE, table->cols,
 						 table->value, item + first, hidden, score + first);
 		}
+		raise_items(model, batch->item[batch->last[0]], n, item, score);
 	}
 	else
 	{
