@@ -283,8 +283,8 @@ typedef struct FmoeEligible
 extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 					  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk);
 /* score[n] of given items for the one sequence of the batch: the same bits as fmoe_best's. */
-extern void fmoe_score_items(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
-							 int64_t n, const int32_t *item, fnn_real *score);
+extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+						   int64_t n, const int32_t *item, fnn_real *score);
 /* Offers to topk every other item's cosine with an item's vector, 0 where one has no length; gradient experts only. */
 extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk);
 

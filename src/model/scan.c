@@ -281,8 +281,8 @@ raise_items(const FmoeModel *model, int32_t last, int64_t n, const int32_t *item
 }
 
 void
-fmoe_score_items(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
-				 int64_t n, const int32_t *item, fnn_real *score)
+fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+			   int64_t n, const int32_t *item, fnn_real *score)
 {
 	const FnnTensor *table = item_table(model);
 	FnnMark		mark = fnn_arena_mark(arena);

@@ -164,16 +164,16 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving)
 	AppliedModel *applied;
 	const FmoeModel *model;
 	FmoeItems  *history;
-	fnn_real   *score;
+	FmoeExpertSlot slot;
 
 	applied = model_argument(serving, (struct varlena *) PG_GETARG_POINTER(0), element_type, PG_GET_COLLATION());
 	model = &applied->loaded.model;
 	history = fmoe_serving_array(serving, FMOE_ID_HISTORY, history_argument, applied->item_type,
 								 applied->loaded.vocabulary);
 	filter.seen = history;
-	score = fmoe_serving_scores(serving, model, history->count > 0 ? FMOE_MAIN : FMOE_POPULARITY, history);
+	slot = history->count > 0 ? FMOE_MAIN : FMOE_POPULARITY;
 	fmoe_serving_answer(fcinfo, serving, applied->loaded.vocabulary, applied->item_type,
-						fmoe_serving_rank(serving, score, model->n_items, &filter, k), NULL);
+						fmoe_serving_best(serving, model, slot, history, &filter, k), NULL);
 }
 
 Datum

@@ -37,23 +37,30 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
 	MemoryContext old = MemoryContextSwitchTo(serving->call);
 	ArrayType  *items = DatumGetArrayTypePCopy(PG_GETARG_DATUM(1));
 	Oid			type = ARR_ELEMTYPE(items);
+	const FmoeModel *model;
 	FmoeItems  *history;
-	fnn_real   *all;
+	fnn_real   *known_score;
 	fnn_real   *score;
 	Datum	   *id;
 	bool	   *id_null;
+	int32	   *known;			/* [n_known] indexes of the items that the version knows … */
+	int		   *of;				/* [n_known] … and which of the given ids each is */
+	int			n_known = 0;
 	int16		length;
 	bool		by_value;
 	char		alignment;
 	int			n;
 
 	fmoe_serving_resolve(fcinfo, serving, 2);
+	model = &serving->loaded->model;
 	history = fmoe_serving_history(fcinfo, serving, 0, 3);
-	all = fmoe_serving_scores(serving, &serving->loaded->model, fmoe_serving_slot(serving, history), history);
 
 	get_typlenbyvalalign(type, &length, &by_value, &alignment);
 	deconstruct_array(items, type, length, by_value, alignment, &id, &id_null, &n);
 	score = palloc(Max(n, 1) * sizeof(fnn_real));
+	known_score = palloc(Max(n, 1) * sizeof(fnn_real));
+	known = palloc(Max(n, 1) * sizeof(int32));
+	of = palloc(Max(n, 1) * sizeof(int));
 	for (int i = 0; i < n; i++)
 	{
 		int32		index = -1;
@@ -64,8 +71,16 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
 			index = fmoe_vocabulary_find(serving->loaded->vocabulary,
 										 fmoe_serving_id(serving, FMOE_ID_ITEM, type,
 														 serving->domain->item_type, id[i]));
-		score[i] = index >= 0 ? all[index] : NAN;
+		score[i] = NAN;
+		if (index < 0)
+			continue;
+		of[n_known] = i;
+		known[n_known++] = index;
 	}
+	fmoe_scores_of(model, fmoe_serving_slot(serving, history), serving->arena,
+				   fmoe_serving_batch(serving, history, model->config.max_length), n_known, known, known_score);
+	for (int i = 0; i < n_known; i++)
+		score[of[i]] = known_score[i];
 	MemoryContextSwitchTo(old);
 	fmoe_serving_answer_ids(fcinfo, serving, n, id, id_null, score);
 }
@@ -99,36 +114,6 @@ item_vectors(const FmoeModel *model)
 	return &model->expert[FMOE_MAIN].tensor[0];
 }
 
-static double
-dot(const fnn_real *a, const fnn_real *b, int64 n)
-{
-	double		sum = 0;
-
-	for (int64 i = 0; i < n; i++)
-		sum += (double) a[i] * b[i];
-	return sum;
-}
-
-/* cosine[n_items] between an item's vector and every other's; 0 where one has no length. */
-static fnn_real *
-cosines(FmoeServing *serving, const FnnTensor *vectors, int32 item)
-{
-	fnn_real   *cosine = fnn_alloc_reals(serving->arena, 1, vectors->rows);
-	const fnn_real *mine = vectors->value + item * vectors->cols;
-	double		my_length = sqrt(dot(mine, mine, vectors->cols));
-
-	for (int64 i = 0; i < vectors->rows; i++)
-	{
-		const fnn_real *other = vectors->value + i * vectors->cols;
-		double		lengths = my_length * sqrt(dot(other, other, vectors->cols));
-
-		if (i % CHUNK == CHUNK - 1)
-			CHECK_FOR_INTERRUPTS();
-		cosine[i] = lengths > 0 ? dot(mine, other, vectors->cols) / lengths : 0;
-	}
-	return cosine;
-}
-
 /*
  * Neighbours by the cosine of the live model's item vectors.  Where there are
  * none, what most often followed the item.  The item itself is never among
@@ -138,11 +123,11 @@ static void
 answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
 	int32		k = fmoe_serving_k(fcinfo, 1);
-	const FmoeModel *model;
 	int32		item;
 	FmoeItems	itself = {.count = 1, .item = &item};
 	FmoeFilter	filter = {.seen = &itself};
-	fnn_real   *score;
+	const FmoeModel *model;
+	FnnTopk    *best;
 
 	fmoe_serving_resolve(fcinfo, serving, 2);
 	model = &serving->loaded->model;
@@ -152,11 +137,14 @@ answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
 	if (item < 0)
 		return;
 	if (has_vectors(serving))
-		score = cosines(serving, item_vectors(model), item);
+	{
+		best = fmoe_serving_topk(serving, k, model->n_items);
+		fmoe_neighbours(model, serving->arena, item, best);
+		fmoe_serving_ranked(best);
+	}
 	else
-		score = fmoe_serving_scores(serving, model, FMOE_MARKOV, &itself);
-	fmoe_serving_answer(fcinfo, serving, serving->loaded->vocabulary, serving->domain->item_type,
-						fmoe_serving_rank(serving, score, model->n_items, &filter, k), NULL);
+		best = fmoe_serving_best(serving, model, FMOE_MARKOV, &itself, &filter, k);
+	fmoe_serving_answer(fcinfo, serving, serving->loaded->vocabulary, serving->domain->item_type, best, NULL);
 }
 
 Datum

@@ -29,6 +29,7 @@ extern int	fmoe_max_memory_kb; /* fmoe.max_memory */
 extern int	fmoe_cache_size_kb; /* fmoe.cache_size */
 extern int	fmoe_shared_cache_size_kb;	/* fmoe.shared_cache_size */
 extern int	fmoe_training_workers;	/* fmoe.training_workers */
+extern int	fmoe_scan_setting;	/* fmoe.scan: an FmoeScan */
 
 /* ---------------------------------------------------------------- host (host.c) */
 

@@ -123,13 +123,9 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const RecommendArguments *
 	FmoeFilter	filter = {0};
 	FmoeItems  *history;
 	FmoeExpertSlot slot;
-	const FmoeModel *model;
-	fnn_real   *score;
-	FnnTopk    *best;
 	int32		k = fmoe_serving_k(fcinfo, at->k);
 
 	fmoe_serving_resolve(fcinfo, serving, at->domain);
-	model = &serving->loaded->model;
 	if (at->user >= 0)
 		history = fmoe_serving_history(fcinfo, serving, at->user, at->as_of);
 	else
@@ -141,10 +137,9 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const RecommendArguments *
 	filter.candidates = array_argument(fcinfo, serving, FMOE_ID_CANDIDATES, at->candidates);
 
 	slot = fmoe_serving_slot(serving, history);
-	score = fmoe_serving_scores(serving, model, slot, history);
-	best = fmoe_serving_rank(serving, score, model->n_items, &filter, k);
 	fmoe_serving_answer(fcinfo, serving, serving->loaded->vocabulary, serving->domain->item_type,
-						best, source_names[slot]);
+						fmoe_serving_best(serving, &serving->loaded->model, slot, history, &filter, k),
+						source_names[slot]);
 }
 
 static Datum

@@ -372,66 +372,60 @@ fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_lengt
 	return fmoe_batch(serving->arena, history->item, history->time, 1, &begin, &end, max_length);
 }
 
-fnn_real *
-fmoe_serving_scores(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot, const FmoeItems *history)
-{
-	fnn_real   *score = fnn_alloc_reals(serving->arena, 1, model->n_items);
-	FnnMark		mark = fnn_arena_mark(serving->arena);
-
-	fmoe_score(model, slot, serving->arena,
-			   fmoe_serving_batch(serving, history, model->config.max_length), score);
-	fnn_arena_reset(serving->arena, mark);
-	return score;
-}
-
-/* Items out of the running get NaN, which never enters a ranking. */
-static void
-leave_out(fnn_real *score, const FmoeItems *items)
-{
-	if (items == NULL)
-		return;
-	for (int64 i = 0; i < items->count; i++)
-		score[items->item[i]] = NAN;
-}
-
-/* Offers the candidates only; one that is offered becomes NaN, so a repeated one is offered once. */
-static void
-offer_candidates(FnnTopk *best, fnn_real *score, const FmoeItems *candidates)
-{
-	for (int64 i = 0; i < candidates->count; i++)
-	{
-		int32		item = candidates->item[i];
-
-		fnn_topk_offer(best, item, 1, &score[item]);
-		score[item] = NAN;
-	}
-}
-
 FnnTopk *
-fmoe_serving_rank(FmoeServing *serving, fnn_real *score, int32 n_items, const FmoeFilter *filter, int32 k)
+fmoe_serving_topk(FmoeServing *serving, int32 k, int64 n)
 {
 	FnnTopk    *best = fnn_alloc(serving->arena, sizeof(FnnTopk));
-	int32		capacity = Min(k, n_items);
+	int32		capacity = (int32) Max(Min(k, n), 1);
 
-	if (filter->candidates != NULL)
-		capacity = Min(capacity, filter->candidates->count);
-	capacity = Max(capacity, 1);
 	fnn_topk_init(best, capacity, fnn_alloc(serving->arena, capacity * sizeof(int32)),
 				  fnn_alloc_reals(serving->arena, 1, capacity));
+	return best;
+}
 
-	leave_out(score, filter->seen);
-	leave_out(score, filter->exclude);
-	if (filter->candidates != NULL)
-		offer_candidates(best, score, filter->candidates);
-	else
-		fnn_topk_offer(best, 0, n_items, score);
+void
+fmoe_serving_ranked(FnnTopk *best)
+{
 	fnn_topk_sort(best);
-
 	if (!fnn_all_finite(best->score, best->count))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("the version's scores are not finite"),
 				 errhint("Deploy another version.")));
+}
+
+static void
+pass_over(uint64 *passed, const FmoeItems *items)
+{
+	for (int64 i = 0; items != NULL && i < items->count; i++)
+		passed[items->item[i] / 64] |= UINT64CONST(1) << items->item[i] % 64;
+}
+
+FnnTopk *
+fmoe_serving_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
+				  const FmoeItems *history, const FmoeFilter *filter, int32 k)
+{
+	const FmoeItems *candidates = filter->candidates;
+	FnnTopk    *best = fmoe_serving_topk(serving, k, candidates != NULL ? Min(candidates->count, model->n_items)
+										 : model->n_items);
+	FnnMark		mark = fnn_arena_mark(serving->arena);
+	FmoeEligible eligible = {0};
+
+	if (candidates != NULL)
+	{
+		eligible.candidate = candidates->item;
+		eligible.n_candidates = candidates->count;
+	}
+	if (filter->seen != NULL || filter->exclude != NULL)
+	{
+		eligible.passed = fnn_zalloc(serving->arena, fnn_set_words(model->n_items) * sizeof(uint64));
+		pass_over(eligible.passed, filter->seen);
+		pass_over(eligible.passed, filter->exclude);
+	}
+	fmoe_best(model, slot, serving->arena, fmoe_serving_batch(serving, history, model->config.max_length),
+			  fmoe_scan_setting, &eligible, best);
+	fnn_arena_reset(serving->arena, mark);
+	fmoe_serving_ranked(best);
 	return best;
 }
 

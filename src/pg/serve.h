@@ -126,15 +126,15 @@ extern FmoeExpertSlot fmoe_serving_slot(const FmoeServing *serving, const FmoeIt
 
 /* One history, packed, on the call's arena. */
 extern FmoeBatch *fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
-/* score[n_items], on the call's arena. */
-extern fnn_real *fmoe_serving_scores(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
-									 const FmoeItems *history);
 /*
  * The k best items that the filter leaves, by descending score, ties by
- * ascending index; exactly min(k, eligible).  Overwrites scores.
+ * ascending index, on the call's arena; exactly min(k, eligible).
  */
-extern FnnTopk *fmoe_serving_rank(FmoeServing *serving, fnn_real *score, int32 n_items,
-								  const FmoeFilter *filter, int32 k);
+extern FnnTopk *fmoe_serving_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
+								  const FmoeItems *history, const FmoeFilter *filter, int32 k);
+/* An empty ranking of at most k of n items, on the call's arena, and its order and check when it is filled. */
+extern FnnTopk *fmoe_serving_topk(FmoeServing *serving, int32 k, int64 n);
+extern void fmoe_serving_ranked(FnnTopk *best);
 
 /* Makes a ranking the rows of this call; source NULL: the result has no such column. */
 extern void fmoe_serving_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,

@@ -14,6 +14,14 @@ int			fmoe_max_memory_kb = 2 * 1024 * 1024;
 int			fmoe_cache_size_kb = 512 * 1024;
 int			fmoe_shared_cache_size_kb = 1024 * 1024;
 int			fmoe_training_workers = 1;
+int			fmoe_scan_setting = FMOE_SCAN_AUTO;
+
+static const struct config_enum_entry scans[] = {
+	{"auto", FMOE_SCAN_AUTO, false},
+	{"exact", FMOE_SCAN_EXACT, false},
+	{"int8", FMOE_SCAN_INT8, false},
+	{NULL, 0, false}
+};
 
 void
 fmoe_define_settings(void)
@@ -49,6 +57,14 @@ fmoe_define_settings(void)
 							"They count against max_parallel_workers; the trained weights do not depend on them.",
 							&fmoe_training_workers, 1, 0, 64,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("fmoe.scan",
+							 "How the best items of a catalogue are found.",
+							 "exact: every item's vector is read; int8: a copy with 8 bits an element is read first,"
+							 " and the vectors of the items that may be among the best by it; auto: int8 where the"
+							 " catalogue is large.  The answers are the same.",
+							 &fmoe_scan_setting, FMOE_SCAN_AUTO, scans,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("fmoe");
 }
