@@ -27,13 +27,21 @@
 
 static const double weights[] = {0, 0.25, 0.5, 1, 2, 4};
 
+FmoeTransitions
+fmoe_blend_row(const FmoeModel *model, int32_t last)
+{
+	if (model->config.blend <= 0)
+		return (FmoeTransitions) {0};
+	return fmoe_transitions(&model->expert[FMOE_MARKOV], last);
+}
+
 void
 fmoe_blend_add(const FmoeModel *model, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
 {
-	FmoeTransitions row = fmoe_transitions(&model->expert[FMOE_MARKOV], batch->item[batch->last[sequence]]);
+	FmoeTransitions row = fmoe_blend_row(model, batch->item[batch->last[sequence]]);
 	int64_t		k;
 
-	for (k = 0; model->config.blend > 0 && k < row.n; k++)
+	for (k = 0; k < row.n; k++)
 		score[row.to[k]] += (fnn_real) fmoe_blend_bonus(model, &row, k);
 }
 

@@ -78,7 +78,9 @@ extern FmoeTransitions fmoe_transitions(const FmoeExpert *markov, int32_t item);
 
 /* Raises the items that followed the sequence's last one, as model->config.blend says (blend.c). */
 extern void fmoe_blend_add(const FmoeModel *model, const FmoeBatch *batch, int32_t sequence, fnn_real *score);
-/* What entry k of a row is raised by; call it only when blend > 0. */
+/* The items that are raised after last: empty unless blend is positive. */
+extern FmoeTransitions fmoe_blend_row(const FmoeModel *model, int32_t last);
+/* What entry k of such a row is raised by. */
 extern double fmoe_blend_bonus(const FmoeModel *model, const FmoeTransitions *row, int64_t k);
 /* The weight with the best validation NDCG@10 of a model whose main expert is an encoder. */
 extern double fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data);

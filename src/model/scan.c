@@ -201,13 +201,11 @@ static void
 best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, int32_t last, FmoeScan scan,
 			  const FmoeEligible *eligible, FnnTopk *topk)
 {
-	FmoeTransitions row = {0};
+	FmoeTransitions row = fmoe_blend_row(model, last);
 	const FnnTensor *table = item_table(model);
 	const uint64_t *passed = eligible->passed;
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
 
-	if (model->config.blend > 0)
-		row = fmoe_transitions(&model->expert[FMOE_MARKOV], last);
 	if (eligible->candidate != NULL)
 		passed = other_items(arena, model->n_items, eligible);
 	if (row.n > 0)
@@ -259,9 +257,9 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 static void
 raise_items(const FmoeModel *model, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
 {
-	FmoeTransitions row = fmoe_transitions(&model->expert[FMOE_MARKOV], last);
+	FmoeTransitions row = fmoe_blend_row(model, last);
 
-	for (int64_t i = 0; model->config.blend > 0 && i < n; i++)
+	for (int64_t i = 0; row.n > 0 && i < n; i++)
 	{
 		int64_t		low = 0;
 		int64_t		high = row.n;

@@ -36,6 +36,10 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	*main = trainer->expert;
 	fnn_params_bind(&main->params, main->tensor, trainer->values, NULL, NULL);
 	trainer->model.config = *config;
+	/* transitions are counted when the weights are done */
+	trainer->model.config.blend = 0;
+	/* epochs are judged by the encoder alone: there are no transitions beside it yet */
+	trainer->model.config.blend = 0;
 	trainer->model.n_items = data->n_items;
 
 	list_bytes = fnn_mul_size(trainer->host, plan->n_sequences, sizeof(int64_t));
@@ -56,7 +60,7 @@ fmoe_trainer_start(FmoeTrainer *trainer)
 {
 	size_t		bytes = trainer->plan.params.size * sizeof(fnn_real);
 
-	fnn_params_init(&trainer->plan.params, (uint64_t) trainer->config.seed, trainer->values);
+	fnn_params_init(&trainer->plan.params, trainer->host, (uint64_t) trainer->config.seed, trainer->values);
 	fnn_poll(trainer->host);
 	memset(trainer->moment1, 0, bytes);
 	memset(trainer->moment2, 0, bytes);

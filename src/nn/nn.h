@@ -108,8 +108,8 @@ extern const FnnHost *fnn_arena_host(const FnnArena *arena);
 extern uint64_t fnn_random_bits(uint64_t seed, uint64_t stream, uint64_t counter);
 extern double fnn_random_uniform(uint64_t seed, uint64_t stream, uint64_t counter); /* [0, 1) */
 extern double fnn_random_normal(uint64_t seed, uint64_t stream, uint64_t counter);	/* N(0, 1) */
-/* out[i] = scale * fnn_random_normal(seed, stream, i), at less than half the cost */
-extern void fnn_random_normals(uint64_t seed, uint64_t stream, double scale, int64_t n, fnn_real *out);
+/* out[i] = scale * fnn_random_normal(seed, stream, from + i), at less than half the cost; from is even */
+extern void fnn_random_normals(uint64_t seed, uint64_t stream, uint64_t from, double scale, int64_t n, fnn_real *out);
 extern uint64_t fnn_random_below(uint64_t seed, uint64_t stream, uint64_t counter,
 								 uint64_t bound);	/* 0 .. bound - 1, unbiased to 2^-32 */
 /* index[n] becomes a uniformly random permutation of 0 .. n - 1 */
@@ -197,7 +197,7 @@ extern FnnParam *fnn_params_add(FnnParams *params, const FnnHost *host, const ch
 								int64_t rows, int64_t cols, FnnInit init, double init_scale);
 extern int	fnn_params_find(const FnnParams *params, const char *name); /* -1: none */
 /* Fills values[params->size] (gaps become 0); slice i draws from stream i. */
-extern void fnn_params_init(const FnnParams *params, uint64_t seed, fnn_real *values);
+extern void fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values);
 /*
  * tensors[count] come to point into the blocks.  grads NULL: inference.
  * Frozen slices get no gradient.  sparse[count] may be NULL; where it holds a

@@ -125,11 +125,12 @@ fnn_params_find(const FnnParams *params, const char *name)
 	return -1;
 }
 
-static void
-init_slice(const FnnParam *param, uint64_t seed, uint64_t stream, fnn_real *value)
-{
-	int64_t		n = param->rows * param->cols;
+#define INIT_PIECE 262144		/* numbers drawn between polls */
 
+/* value[n] become the slice's numbers from .. from + n - 1. */
+static void
+init_piece(const FnnParam *param, uint64_t seed, uint64_t stream, int64_t from, int64_t n, fnn_real *value)
+{
 	switch (param->init)
 	{
 		case FNN_INIT_ZERO:
@@ -139,21 +140,31 @@ init_slice(const FnnParam *param, uint64_t seed, uint64_t stream, fnn_real *valu
 				value[i] = 1;
 			break;
 		case FNN_INIT_NORMAL:
-			fnn_random_normals(seed, stream, param->init_scale, n, value);
+			fnn_random_normals(seed, stream, from, param->init_scale, n, value);
 			break;
 		case FNN_INIT_UNIFORM:
 			for (int64_t i = 0; i < n; i++)
-				value[i] = (fnn_real) (param->init_scale * (2 * fnn_random_uniform(seed, stream, i) - 1));
+				value[i] = (fnn_real) (param->init_scale * (2 * fnn_random_uniform(seed, stream, from + i) - 1));
 			break;
 	}
 }
 
 void
-fnn_params_init(const FnnParams *params, uint64_t seed, fnn_real *values)
+fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values)
 {
 	memset(values, 0, params->size * sizeof(fnn_real));
 	for (int i = 0; i < params->count; i++)
-		init_slice(&params->list[i], seed, i, values + params->list[i].offset);
+	{
+		const FnnParam *param = &params->list[i];
+		int64_t		total = param->rows * param->cols;
+
+		for (int64_t from = 0; from < total; from += INIT_PIECE)
+		{
+			fnn_poll(host);
+			init_piece(param, seed, i, from, total - from < INIT_PIECE ? total - from : INIT_PIECE,
+					   values + param->offset + from);
+		}
+	}
 }
 
 void

@@ -70,7 +70,7 @@ fnn_random_normal(uint64_t seed, uint64_t stream, uint64_t counter)
 }
 
 void
-fnn_random_normals(uint64_t seed, uint64_t stream, double scale, int64_t n, fnn_real *out)
+fnn_random_normals(uint64_t seed, uint64_t stream, uint64_t from, double scale, int64_t n, fnn_real *out)
 {
 	double		first;
 	double		second;
@@ -78,12 +78,12 @@ fnn_random_normals(uint64_t seed, uint64_t stream, double scale, int64_t n, fnn_
 
 	for (i = 0; i + 1 < n; i += 2)
 	{
-		normal_pair(seed, stream, i, &first, &second);
+		normal_pair(seed, stream, from + i, &first, &second);
 		out[i] = (fnn_real) (scale * first);
 		out[i + 1] = (fnn_real) (scale * second);
 	}
 	if (i < n)
-		out[i] = (fnn_real) (scale * fnn_random_normal(seed, stream, i));
+		out[i] = (fnn_real) (scale * fnn_random_normal(seed, stream, from + i));
 }
 
 uint64_t

@@ -272,9 +272,9 @@ check_distributions(void)
 	{
 		fnn_real	normal[4] = {-100, -100, -100, -100};
 
-		fnn_random_normals(3, 5, 2, n, normal);
+		fnn_random_normals(3, 5, 6, 2, n, normal);
 		for (int i = 0; i < 4; i++)
-			CHECK(normal[i] == (i < n ? (fnn_real) (2 * fnn_random_normal(3, 5, i)) : -100),
+			CHECK(normal[i] == (i < n ? (fnn_real) (2 * fnn_random_normal(3, 5, 6 + i)) : -100),
 				  "normal %d of %d is %g", i, n, (double) normal[i]);
 	}
 	CHECK(fnn_random_below(1, 2, 3, 1) == 0, "below 1 is not 0");

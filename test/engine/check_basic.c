@@ -232,10 +232,10 @@ check_parameters(void)
 	again = fnn_alloc_reals(check_arena(), 1, params->size);
 	grads = fnn_alloc_reals(check_arena(), 1, params->size);
 	memset(values, 0xff, params->size * sizeof(fnn_real));
-	fnn_params_init(params, 5, values);
-	fnn_params_init(params, 5, again);
+	fnn_params_init(params, check_host(), 5, values);
+	fnn_params_init(params, check_host(), 5, again);
 	CHECK(memcmp(values, again, params->size * sizeof(fnn_real)) == 0, "the same seed gives other values");
-	fnn_params_init(params, 6, again);
+	fnn_params_init(params, check_host(), 6, again);
 	CHECK(values[0] != again[0] && values[b->offset] != again[b->offset], "another seed gives the same values");
 	CHECK(values[15] == 0, "a gap is %g", (double) values[15]);
 	CHECK(values[c->offset] == 1 && values[d->offset + 3] == 0, "ones and zeros are not");

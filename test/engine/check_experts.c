@@ -77,7 +77,7 @@ make_expert(const FmoeConfig *config, int32_t n_items, bool with_grad)
 	expert->n_items = n_items;
 	expert->class->declare(&expert->params, check_host(), config, n_items);
 	values = fnn_alloc_reals(arena, 1, (int64_t) expert->params.size);
-	fnn_params_init(&expert->params, (uint64_t) config->seed, values);
+	fnn_params_init(&expert->params, check_host(), (uint64_t) config->seed, values);
 	for (i = 0; i < expert->params.size; i++)
 		values[i] += (fnn_real) (0.3 * fnn_random_normal(99, 0, i));
 	if (with_grad)

@@ -233,7 +233,7 @@ check_lazy(void)
 	value = fnn_alloc_reals(check_arena(), 1, params->size);
 	m = fnn_zalloc(check_arena(), params->size * sizeof(fnn_real));
 	v = fnn_zalloc(check_arena(), params->size * sizeof(fnn_real));
-	fnn_params_init(params, 1, value);
+	fnn_params_init(params, check_host(), 1, value);
 	start = value[param->offset + 5 * COLS];
 	fnn_sparse_init(&sparse, fnn_alloc(check_arena(), fnn_sparse_bytes(check_host(), ROWS, COLS, ROWS)),
 					ROWS, COLS, ROWS);
