@@ -229,7 +229,7 @@ fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const F
 			popularity->class->score(popularity, batch, i, scores + i * n_items);
 		else if (counts)
 			expert->class->score(expert, batch, i, scores + i * n_items);
-		else
+		else if (model->config.blend > 0)
 			fmoe_blend_add(model, batch, i, scores + i * n_items);
 		fnn_poll(fnn_arena_host(arena));
 	}

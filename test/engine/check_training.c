@@ -317,6 +317,36 @@ compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what)
 }
 
 static void
+check_blend(void)
+{
+	FmoeDataset *data = make_walks(60, 30, 4, 10, 3);
+	FmoeConfig	config = training_config("sasrec");
+	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	FmoeTrainer *plain;
+	FmoeTrainer *blended;
+	double		metric[3];
+
+	check_begin("counted transitions join the finished model's scores, not the epochs' validation");
+	config.epochs = 2;
+	plain = finish_run(&config, data);
+	fmoe_trainer_model(plain, model);
+	metric[0] = test_metric(model, FMOE_MAIN, data);
+	config.blend = 4;
+	blended = finish_run(&config, data);
+	compare_runs(plain, blended, "with a weight");
+	fmoe_trainer_model(blended, model);
+	metric[1] = test_metric(model, FMOE_MAIN, data);
+	CHECK(model->config.blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1], metric[0]);
+	config.blend = -1;
+	blended = finish_run(&config, data);
+	compare_runs(plain, blended, "with a weight to be chosen");
+	fmoe_trainer_model(blended, model);
+	metric[2] = test_metric(model, FMOE_MAIN, data);
+	CHECK(model->config.blend > 0 && metric[2] > 1.2 * metric[0], "weight %g, NDCG@10 %g", model->config.blend, metric[2]);
+	check_end();
+}
+
+static void
 check_teams(const char *model, FmoeLoss loss, double clip_norm)
 {
 	FmoeDataset *data = make_walks(40, 300, 1, 8, 9);
@@ -798,6 +828,7 @@ check_training(void)
 	check_learning("sasrec", FMOE_LOSS_GBCE, 0.33);
 	check_learning("gru4rec", FMOE_LOSS_SOFTMAX, 0.5);
 	check_early_stopping();
+	check_blend();
 	check_progress();
 	check_teams("sasrec", FMOE_LOSS_SOFTMAX, 0);
 	check_teams("sasrec", FMOE_LOSS_GBCE, 0);
