@@ -38,8 +38,6 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	trainer->model.config = *config;
 	/* transitions are counted when the weights are done */
 	trainer->model.config.blend = 0;
-	/* epochs are judged by the encoder alone: there are no transitions beside it yet */
-	trainer->model.config.blend = 0;
 	trainer->model.n_items = data->n_items;
 
 	list_bytes = fnn_mul_size(trainer->host, plan->n_sequences, sizeof(int64_t));
