@@ -315,7 +315,10 @@ build_server()
 # Builds unless another program of ours did already and says where.
 provide_server()
 {
-	[[ -n ${FMOE_SERVER:-} ]] && return 0
+	if [[ -n ${FMOE_SERVER:-} ]]; then
+		[[ -x $server$pg_bin/postgres ]] || die "there is no server in $server"
+		return 0
+	fi
 	say "building fmoe for PostgreSQL $(pg_major)"
 	copy_source
 	build_server "$@" >"$work/build.log" 2>&1 && return 0
