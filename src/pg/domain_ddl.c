@@ -689,6 +689,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&delete_domain, &value, NULL, false, 0);
 	fmoe_own_end(&own);
+	fmoe_forget(domain->id, 0);
 	fmoe_maintain_overloads();
 	fmoe_fresh_end();
 	PG_RETURN_VOID();

@@ -263,7 +263,7 @@ could_fit(size_t bytes, const char **reason)
 	if (bytes <= cache_limit() && busy <= cache_limit() - bytes)
 		return true;
 	*reason = psprintf("It needs %zu MB more; fmoe.shared_cache_size is %s, of which running queries use %zu MB.",
-					   (bytes + megabyte - 1) / megabyte, GetConfigOption("fmoe.shared_cache_size", false, false),
+					   (bytes + megabyte - 1) / megabyte, GetConfigOptionByName("fmoe.shared_cache_size", NULL, false),
 					   busy / megabyte);
 	return false;
 }
@@ -318,6 +318,7 @@ claim(const FmoeImageKey *key)
 	slot->sessions = 0;
 	pg_atomic_write_u32(&slot->users, 0);
 	pg_atomic_write_u64(&slot->hits, 0);
+	pg_atomic_write_u64(&slot->last_used, (uint64) GetCurrentStatementStartTimestamp());
 	hold(i);
 	return i;
 }
@@ -497,7 +498,7 @@ typedef enum Found
 	FOUND_READY,				/* and held */
 	FOUND_BUILDING,				/* by another session */
 	FOUND_NOTHING,				/* and a slot to build it in is held */
-	FOUND_NO_ROOM				/* for a reason */
+	FOUND_NO_ROOM				/* for a reason; without one when there is no shared cache */
 } Found;
 
 static Found
@@ -506,10 +507,12 @@ find_or_claim(const FmoeImageKey *key, size_t bytes, int *index, const char **re
 	Found		found = FOUND_NOTHING;
 
 	LWLockAcquire(&directory->lock, LW_EXCLUSIVE);
+	/* the limit may have been lowered */
+	(void) shrink_to(cache_limit());
 	*index = find_slot(key);
 	if (*index >= 0)
 		found = directory->slot[*index].state == IMAGE_READY ? FOUND_READY : FOUND_BUILDING;
-	else if (!could_fit(bytes, reason))
+	else if (cache_limit() == 0 || !could_fit(bytes, reason))
 		found = FOUND_NO_ROOM;
 	else if ((*index = claim(key)) < 0)
 	{
@@ -530,13 +533,6 @@ fmoe_shared_map(const FmoeImageKey *key, size_t bytes, FmoeMakeImage make, void 
 
 	*reason = NULL;
 	attach_directory();
-	if (cache_limit() == 0)
-	{
-		LWLockAcquire(&directory->lock, LW_EXCLUSIVE);
-		(void) shrink_to(0);
-		LWLockRelease(&directory->lock);
-		return -1;
-	}
 	for (;;)
 	{
 		Found		state = find_or_claim(key, bytes, &index, reason);

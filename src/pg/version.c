@@ -153,6 +153,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	{
 		fmoe_own_execute(&delete_deployments, &expert_id, NULL, false, 0);
 		fmoe_own_execute(&delete_expert, &expert_id, NULL, false, 0);
+		fmoe_forget(domain->id, version->expert_id);
 	}
 	fmoe_own_end(&own);
 	fmoe_fresh_end();
