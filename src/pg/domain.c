@@ -8,95 +8,109 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/skey.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "pg.h"
 #include "private.h"
 
-#define DOMAIN_COLUMNS \
-	"domain_id, name, owner, interactions, user_column, item_column, time_column, label_column, " \
-	"user_type, item_type, sharing"
-
-static FmoeStatement by_name = {
-	"SELECT " DOMAIN_COLUMNS " FROM fmoe.domain WHERE name OPERATOR(pg_catalog.=) $1",
-	1, {TEXTOID}
-};
-
-static FmoeStatement by_id = {
-	"SELECT " DOMAIN_COLUMNS " FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1",
-	1, {INT8OID}
-};
-
-static FmoeStatement all_domains = {
-	"SELECT " DOMAIN_COLUMNS " FROM fmoe.domain ORDER BY name", 0
+/* Columns of fmoe.domain, as the extension's script numbers them. */
+enum
+{
+	DOMAIN_ID = 1,
+	NAME,
+	OWNER,
+	INTERACTIONS,
+	USER_COLUMN,
+	ITEM_COLUMN,
+	TIME_COLUMN,
+	LABEL_COLUMN,
+	USER_TYPE,
+	ITEM_TYPE,
+	SHARING = 17
 };
 
 /* ---------------------------------------------------------------- reading rows */
 
-/* Column of a row of SPI_tuptable as a string; NULL for a null. */
-static char *
-text_column(HeapTuple tuple, int column)
-{
-	return SPI_getvalue(tuple, SPI_tuptable->tupdesc, column);
-}
-
-static Oid
-oid_column(HeapTuple tuple, int column)
+static Datum
+column_value(HeapTuple tuple, TupleDesc shape, int column)
 {
 	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, shape, &isnull);
 
-	return DatumGetObjectId(SPI_getbinval(tuple, SPI_tuptable->tupdesc, column, &isnull));
+	return isnull ? (Datum) 0 : value;
+}
+
+/* Of type text; never null. */
+static char *
+text_column(HeapTuple tuple, TupleDesc shape, int column)
+{
+	return TextDatumGetCString(column_value(tuple, shape, column));
+}
+
+/* Of type name; NULL for a null. */
+static char *
+name_column(HeapTuple tuple, TupleDesc shape, int column)
+{
+	Datum		value = column_value(tuple, shape, column);
+
+	return value == (Datum) 0 ? NULL : pstrdup(NameStr(*DatumGetName(value)));
 }
 
 static FmoeDomain *
-domain_of_row(HeapTuple tuple, MemoryContext context)
+domain_of_row(HeapTuple tuple, TupleDesc shape)
 {
-	MemoryContext old = MemoryContextSwitchTo(context);
 	FmoeDomain *domain = palloc0(sizeof(FmoeDomain));
-	bool		isnull;
 
-	domain->id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-	domain->name = text_column(tuple, 2);
-	domain->owner = text_column(tuple, 3);
-	domain->interactions = oid_column(tuple, 4);
-	domain->user_column = text_column(tuple, 5);
-	domain->item_column = text_column(tuple, 6);
-	domain->time_column = text_column(tuple, 7);
-	domain->label_column = text_column(tuple, 8);
-	domain->user_type = oid_column(tuple, 9);
-	domain->item_type = oid_column(tuple, 10);
-	domain->sharing = text_column(tuple, 11);
-	MemoryContextSwitchTo(old);
+	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
+	domain->name = text_column(tuple, shape, NAME);
+	domain->owner = name_column(tuple, shape, OWNER);
+	domain->interactions = DatumGetObjectId(column_value(tuple, shape, INTERACTIONS));
+	domain->user_column = name_column(tuple, shape, USER_COLUMN);
+	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
+	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
+	domain->label_column = name_column(tuple, shape, LABEL_COLUMN);
+	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
+	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
+	domain->sharing = text_column(tuple, shape, SHARING);
 	return domain;
 }
 
-/* The rows a statement gives, in the caller's context; returns their number. */
-static int
-read_domains(FmoeStatement *statement, Datum *values, FmoeDomain ***domains)
+/* The domains that an index finds by a key, or with NULL all, in its order. */
+static List *
+read_domains(const char *index, ScanKey key)
 {
-	MemoryContext context = CurrentMemoryContext;
-	FmoeOwn		own;
-	int			count;
-	int			i;
+	List	   *domains = NIL;
+	HeapTuple	tuple;
+	FmoeRows	rows;
 
-	fmoe_own_begin(&own);
-	fmoe_own_execute(statement, values, NULL, true, 0);
-	count = (int) SPI_processed;
-	*domains = MemoryContextAlloc(context, sizeof(FmoeDomain *) * (count + 1));
-	for (i = 0; i < count; i++)
-		(*domains)[i] = domain_of_row(SPI_tuptable->vals[i], context);
-	fmoe_own_end(&own);
-	return count;
+	fmoe_rows_begin(&rows, "domain", index, key == NULL ? 0 : 1, key);
+	while ((tuple = fmoe_rows_next(&rows)) != NULL)
+		domains = lappend(domains, domain_of_row(tuple, RelationGetDescr(rows.table)));
+	fmoe_rows_end(&rows);
+	return domains;
+}
+
+/* NULL: none */
+static FmoeDomain *
+read_domain(const char *index, ScanKey key)
+{
+	List	   *domains = read_domains(index, key);
+
+	return domains == NIL ? NULL : linitial(domains);
 }
 
 /* ---------------------------------------------------------------- privileges */
@@ -170,12 +184,12 @@ PG_FUNCTION_INFO_V1(fmoe_may_use);
 Datum
 fmoe_may_use(PG_FUNCTION_ARGS)
 {
-	Datum		id = PG_GETARG_DATUM(0);
-	FmoeDomain **domains;
+	FmoeDomain *domain;
+	ScanKeyData key;
 
-	if (read_domains(&by_id, &id, &domains) == 0)
-		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(may(domains[0], FMOE_USE) || may(domains[0], FMOE_MANAGE));
+	ScanKeyInit(&key, DOMAIN_ID, BTEqualStrategyNumber, F_INT8EQ, PG_GETARG_DATUM(0));
+	domain = read_domain("domain_pkey", &key);
+	PG_RETURN_BOOL(domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE)));
 }
 
 /* ---------------------------------------------------------------- columns */
@@ -290,10 +304,11 @@ resolve(FmoeDomain *domain)
 FmoeDomain *
 fmoe_domain_lookup(const char *name)
 {
-	Datum		value = CStringGetTextDatum(name);
-	FmoeDomain **domains;
+	ScanKeyData key;
 
-	return read_domains(&by_name, &value, &domains) == 0 ? NULL : domains[0];
+	ScanKeyEntryInitialize(&key, 0, NAME, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(name));
+	return read_domain("domain_name_key", &key);
 }
 
 static FmoeDomain *
@@ -313,22 +328,22 @@ find_named(const char *name)
 static FmoeDomain *
 find_only(FmoeAccess access)
 {
-	FmoeDomain **domains;
 	FmoeDomain *only = NULL;
 	StringInfoData names;
 	int			allowed = 0;
-	int			count = read_domains(&all_domains, NULL, &domains);
-	int			i;
+	ListCell   *cell;
 
 	initStringInfo(&names);
-	for (i = 0; i < count; i++)
+	foreach(cell, read_domains("domain_name_key", NULL))
 	{
-		if (!may(domains[i], access))
+		FmoeDomain *domain = lfirst(cell);
+
+		if (!may(domain, access))
 			continue;
-		only = domains[i];
+		only = domain;
 		allowed++;
 		if (allowed <= 10)
-			appendStringInfo(&names, "%s%s", allowed > 1 ? ", " : "", domains[i]->name);
+			appendStringInfo(&names, "%s%s", allowed > 1 ? ", " : "", domain->name);
 		else if (allowed == 11)
 			appendStringInfoString(&names, ", ...");
 	}

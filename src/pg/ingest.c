@@ -21,9 +21,10 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -459,7 +460,6 @@ history_query(const FmoeDomain *domain)
 					 operator_name(domain->user_equal));
 	if (domain->label_column != NULL)
 		appendStringInfo(&sql, " AND %s", label_condition(domain));
-	appendStringInfo(&sql, " ORDER BY %s, %s", time, item);
 	return sql.data;
 }
 
@@ -527,53 +527,78 @@ history_plan(const FmoeDomain *domain)
 	return plan;
 }
 
-static Datum
-copy_item(Datum value, int16 length, bool byval)
+/* Rows go from the executor straight to who takes them. */
+typedef struct HistoryReceiver
 {
-	if (length == -1)
-		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	return datumCopy(value, byval, length);
+	DestReceiver receiver;
+	const FmoeDomain *domain;
+	bool		item_varlena;
+	double		as_of;
+	FmoeTakeEvent take;
+	void	   *argument;
+} HistoryReceiver;
+
+static void
+history_start(DestReceiver *self, int operation, TupleDesc shape)
+{
 }
 
-FmoeHistory *
-fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of)
+static void
+history_end(DestReceiver *self)
 {
-	MemoryContext context = CurrentMemoryContext;
-	FmoeHistory *history = palloc0(sizeof(FmoeHistory));
-	MemoryContext old;
-	int16		length;
-	bool		byval;
-	uint64		i;
+}
+
+static bool
+history_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	HistoryReceiver *history = (HistoryReceiver *) self;
+	double		time;
+
+	slot_getallattrs(slot);
+	if (slot->tts_isnull[0] || slot->tts_isnull[1])
+		return true;
+	time = fmoe_seconds(history->domain->time_type, slot->tts_values[1]);
+	if (!isfinite(time) || time > history->as_of)
+		return true;
+	history->take(history->argument, history->item_varlena
+				  ? PointerGetDatum(PG_DETOAST_DATUM(slot->tts_values[0])) : slot->tts_values[0], time);
+	return true;
+}
+
+void
+fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument)
+{
+	ParamListInfo parameters = makeParamList(1);
+	HistoryReceiver history = {
+		.receiver = {
+			.receiveSlot = history_row,
+			.rStartup = history_start,
+			.rShutdown = history_end,
+			.rDestroy = history_end,
+			/* with DestNone a SELECT would not count as one */
+			.mydest = DestTuplestore
+		},
+		.domain = domain,
+		.item_varlena = get_typlen(domain->item_type) == -1,
+		.as_of = as_of,
+		.take = take,
+		.argument = argument
+	};
+	SPIExecuteOptions options = {
+		.params = parameters,
+		.read_only = true,
+		.dest = &history.receiver
+	};
 	int			result;
 
-	get_typlenbyval(domain->item_type, &length, &byval);
+	parameters->params[0].value = user;
+	parameters->params[0].isnull = false;
+	parameters->params[0].pflags = PARAM_FLAG_CONST;
+	parameters->params[0].ptype = domain->user_type;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = SPI_execute_plan(history_plan(domain), &user, NULL, true, 0);
+	result = SPI_execute_plan_extended(history_plan(domain), &options);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not read a history: %s", SPI_result_code_string(result));
-
-	old = MemoryContextSwitchTo(context);
-	history->item = MemoryContextAllocHuge(context, sizeof(Datum) * Max(SPI_processed, 1));
-	history->time = MemoryContextAllocHuge(context, sizeof(double) * Max(SPI_processed, 1));
-	for (i = 0; i < SPI_processed; i++)
-	{
-		bool		no_item;
-		bool		no_time;
-		Datum		item = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &no_item);
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &no_time);
-		double		time;
-
-		if (no_item || no_time)
-			continue;
-		time = fmoe_seconds(domain->time_type, value);
-		if (!isfinite(time) || time > as_of)
-			continue;
-		history->item[history->count] = copy_item(item, length, byval);
-		history->time[history->count] = time;
-		history->count++;
-	}
-	MemoryContextSwitchTo(old);
 	SPI_finish();
-	return history;
 }

@@ -8,6 +8,10 @@
  * abort of the (sub)transaction after an error: user and search_path are part
  * of what PostgreSQL restores there.  The access check is the caller's duty
  * and comes first.
+ *
+ * What every call that answers has to look up, its domain and what is live, is
+ * read by fmoe_rows_begin instead: by an index, with the active snapshot, but
+ * without a plan and another user, in a fifth of the time.
  */
 #include "postgres.h"
 
@@ -31,19 +35,30 @@
 #include "pg.h"
 #include "private.h"
 
+/* A table or an index of the schema fmoe. */
 static Oid
-owner_of_tables(void)
+own_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid("fmoe", true);
-	Oid			table = OidIsValid(schema) ? get_relname_relid("domain", schema) : InvalidOid;
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid			owner;
+	Oid			relation = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the tables of the extension fmoe are not there"),
 				 errhint("Use CREATE EXTENSION fmoe.")));
+	return relation;
+}
+
+static Oid
+owner_of_tables(void)
+{
+	Oid			table = own_relation("domain");
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", table);
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
@@ -101,6 +116,43 @@ fmoe_own_execute(FmoeStatement *statement, Datum *values, const char *nulls,
 	result = SPI_execute_plan(statement->plan, values, nulls, read_only, limit);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+}
+
+void
+fmoe_rows_begin(FmoeRows *rows, const char *table, const char *index, int nkeys, ScanKey keys)
+{
+	/* a procedure has none after its COMMIT */
+	rows->snapshot = !ActiveSnapshotSet();
+	if (rows->snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	rows->table = table_open(own_relation(table), AccessShareLock);
+	rows->index = index == NULL ? NULL : index_open(own_relation(index), AccessShareLock);
+	if (rows->index != NULL)
+		rows->scan = systable_beginscan_ordered(rows->table, rows->index, GetActiveSnapshot(), nkeys, keys);
+	else
+		rows->scan = systable_beginscan(rows->table, InvalidOid, false, GetActiveSnapshot(), nkeys, keys);
+}
+
+HeapTuple
+fmoe_rows_next(FmoeRows *rows)
+{
+	return rows->index != NULL ? systable_getnext_ordered(rows->scan, ForwardScanDirection)
+		: systable_getnext(rows->scan);
+}
+
+void
+fmoe_rows_end(FmoeRows *rows)
+{
+	if (rows->index != NULL)
+	{
+		systable_endscan_ordered(rows->scan);
+		index_close(rows->index, AccessShareLock);
+	}
+	else
+		systable_endscan(rows->scan);
+	table_close(rows->table, AccessShareLock);
+	if (rows->snapshot)
+		PopActiveSnapshot();
 }
 
 void

@@ -182,16 +182,13 @@ typedef struct FmoeInteractions
  */
 extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary);
 
-/* One user's events, oldest first (ties by item id order). */
-typedef struct FmoeHistory
-{
-	int64		count;
-	Datum	   *item;			/* [count] of the domain's item type */
-	double	   *time;			/* [count] seconds */
-} FmoeHistory;
-
-/* as_of: only events up to that moment (seconds); NaN: all. */
-extern FmoeHistory *fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of);
+/*
+ * Gives every event of a user to take, in no order; the item is of the
+ * domain's type and good during that call.  as_of: only events up to that
+ * moment (seconds); NaN: all.
+ */
+typedef void (*FmoeTakeEvent) (void *argument, Datum item, double time);
+extern void fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument);
 /* Seconds since 1970 of a value of a time column's type. */
 extern double fmoe_seconds(Oid type, Datum value);
 

@@ -6,6 +6,9 @@
 #ifndef FMOE_PRIVATE_H
 #define FMOE_PRIVATE_H
 
+#include "access/genam.h"
+#include "utils/rel.h"
+
 #include "pg.h"
 
 #include "storage/dsm.h"
@@ -16,6 +19,23 @@
 extern void fmoe_define_settings(void);
 
 /* own.c */
+
+/*
+ * Rows of one of the extension's tables, seen with the active snapshot: those
+ * that an index finds by keys (numbers of the table's columns), in its order,
+ * or with index NULL all that the keys hold for.
+ */
+typedef struct FmoeRows
+{
+	Relation	table;
+	Relation	index;
+	SysScanDesc scan;
+	bool		snapshot;		/* pushed here */
+} FmoeRows;
+
+extern void fmoe_rows_begin(FmoeRows *rows, const char *table, const char *index, int nkeys, ScanKey keys);
+extern HeapTuple fmoe_rows_next(FmoeRows *rows);	/* NULL: no more; good until the next one */
+extern void fmoe_rows_end(FmoeRows *rows);
 
 /*
  * Between the two, reading sees what the same statement has done so far, as in

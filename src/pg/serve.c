@@ -311,6 +311,50 @@ as_of_seconds(FunctionCallInfo fcinfo, int argument)
 	return fmoe_seconds(TIMESTAMPTZOID, TimestampTzGetDatum(moment));
 }
 
+typedef struct Event
+{
+	double		time;
+	int32		item;
+} Event;
+
+/* Events of items that the vocabulary knows. */
+typedef struct Events
+{
+	const FmoeVocabulary *vocabulary;
+	int64		count;
+	int64		capacity;
+	Event	   *event;
+} Events;
+
+static void
+take_event(void *argument, Datum item, double time)
+{
+	Events	   *events = argument;
+	int32		index = fmoe_vocabulary_find(events->vocabulary, item);
+
+	if (index < 0)
+		return;
+	if (events->count == events->capacity)
+	{
+		events->capacity *= 2;
+		events->event = repalloc_huge(events->event, sizeof(Event) * events->capacity);
+	}
+	events->event[events->count].time = time;
+	events->event[events->count++].item = index;
+}
+
+/* Oldest first, events of one moment by item. */
+static int
+compare_events(const void *a, const void *b)
+{
+	const Event *x = a;
+	const Event *y = b;
+
+	if (x->time != y->time)
+		return x->time < y->time ? -1 : 1;
+	return x->item < y->item ? -1 : x->item > y->item;
+}
+
 FmoeItems *
 fmoe_serving_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_argument, int as_of_argument)
 {
@@ -320,22 +364,20 @@ fmoe_serving_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_arg
 	double		as_of = as_of_seconds(fcinfo, as_of_argument);
 	MemoryContext old = MemoryContextSwitchTo(serving->call);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
-	FmoeHistory *history;
+	Events		events = {.vocabulary = serving->loaded->vocabulary, .capacity = 64};
 
+	events.event = palloc(sizeof(Event) * events.capacity);
 	if (as_of != -INFINITY)
-	{
-		history = fmoe_read_history(domain, user, as_of);
-		items->item = palloc_extended(Max(history->count, 1) * sizeof(int32), MCXT_ALLOC_HUGE);
-		items->time = palloc_extended(Max(history->count, 1) * sizeof(double), MCXT_ALLOC_HUGE);
-		for (int64 i = 0; i < history->count; i++)
-		{
-			int32		index = fmoe_vocabulary_find(serving->loaded->vocabulary, history->item[i]);
+		fmoe_read_history(domain, user, as_of, take_event, &events);
+	qsort(events.event, events.count, sizeof(Event), compare_events);
 
-			if (index < 0)
-				continue;
-			items->item[items->count] = index;
-			items->time[items->count++] = history->time[i];
-		}
+	items->count = events.count;
+	items->item = palloc_extended(Max(events.count, 1) * sizeof(int32), MCXT_ALLOC_HUGE);
+	items->time = palloc_extended(Max(events.count, 1) * sizeof(double), MCXT_ALLOC_HUGE);
+	for (int64 i = 0; i < events.count; i++)
+	{
+		items->item[i] = events.event[i].item;
+		items->time[i] = events.event[i].time;
 	}
 	MemoryContextSwitchTo(old);
 	return items;

@@ -10,12 +10,16 @@
 
 #include <math.h>
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -214,17 +218,29 @@ static FmoeStatement insert_deployment = {
 	3, {INT8OID, INT8OID, NAMEOID}
 };
 
+/* Columns of fmoe.deployment, as the extension's script numbers them. */
+#define DEPLOYMENT_DOMAIN 2
+#define DEPLOYMENT_EXPERT 3
+
 int64
 fmoe_live_expert(int64 domain_id)
 {
-	Datum		value = Int64GetDatum(domain_id);
-	FmoeOwn		own;
-	int64		expert_id;
+	ScanKeyData key;
+	FmoeRows	rows;
+	HeapTuple	newest;
+	int64		expert_id = 0;
 
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&live_expert, &value, NULL, true, 1);
-	expert_id = single_result(true);
-	fmoe_own_end(&own);
+	/* the index leaves those that were undone out, and has the newest first */
+	ScanKeyInit(&key, DEPLOYMENT_DOMAIN, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(domain_id));
+	fmoe_rows_begin(&rows, "deployment", "deployment_live", 1, &key);
+	newest = fmoe_rows_next(&rows);
+	if (newest != NULL)
+	{
+		bool		isnull;
+
+		expert_id = DatumGetInt64(heap_getattr(newest, DEPLOYMENT_EXPERT, RelationGetDescr(rows.table), &isnull));
+	}
+	fmoe_rows_end(&rows);
 	return expert_id;
 }
 
