@@ -26,6 +26,7 @@ CREATE TEMPORARY VIEW member_function AS
 SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs::int, prokind::text, provolatile::text,
 		proparallel::text FROM member_function$$,
 	$$VALUES
+	('fmoe', '_cache', 0, 'f', 'v', 'r'),
 	('fmoe', '_may_use', 1, 'f', 's', 's'),
 	('fmoe', '_progress', 0, 'f', 'v', 'r'),
 	('public', 'fmoe_alter_domain', 15, 'f', 'v', 'u'),
@@ -46,6 +47,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_fit_transition', 4, 'f', 'v', 's'),
 	('public', 'fmoe_fit_transition', 5, 'f', 'v', 's'),
 	('public', 'fmoe_import', 3, 'f', 'v', 'u'),
+	('public', 'fmoe_prewarm', 2, 'f', 'v', 'r'),
 	('public', 'fmoe_recommend', 7, 'f', 's', 'r'),
 	('public', 'fmoe_recommend_as', 8, 'f', 's', 'r'),
 	('public', 'fmoe_recommend_next', 6, 'f', 's', 'r'),
@@ -69,6 +71,7 @@ SELECT set_eq($$SELECT type, identity FROM member WHERE classid <> 'pg_proc'::re
 	('table', 'fmoe.expert'),
 	('table', 'fmoe.tensor'),
 	('table', 'fmoe.training'),
+	('view', 'fmoe.cache'),
 	('view', 'fmoe.domains'),
 	('view', 'fmoe.progress'),
 	('view', 'fmoe.versions')$$,
