@@ -264,6 +264,7 @@ with_user()
 	local environment=(
 		"PATH=$server$pg_bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" "HOME=$work" "TMPDIR=$work/tmp"
 		"USER=$user" "LOGNAME=$user" "LC_ALL=C.UTF-8" "TERM=${TERM:-dumb}"
+		"PG_CONFIG=$(command -v "$(pg_config_program)")"
 		"PGHOST=$work" "PGPORT=5432" "PGUSER=postgres" "PGDATABASE=postgres" "PGOPTIONS="
 	)
 
