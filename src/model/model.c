@@ -40,7 +40,7 @@ find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char
 }
 
 static void
-bind_expert(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArray *arrays)
+bind_expert(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
 {
 	const FmoeExpertClass *class = expert->class;
 	int			i;
@@ -50,7 +50,8 @@ bind_expert(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArra
 		for (i = 0; class->array_names[i] != NULL; i++)
 			expert->array[i] = *find_array(host, n_arrays, arrays, class->array_names[i],
 										   class->array_dtypes[i], 0, -1);
-		class->check(expert, host);
+		if (check)
+			class->check(expert, host);
 		return;
 	}
 	for (i = 0; i < expert->params.count; i++)
@@ -65,9 +66,9 @@ bind_expert(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArra
 	}
 }
 
-void
-fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
-				int n_arrays, const FnnArray *arrays)
+static void
+bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
+		   int n_arrays, const FnnArray *arrays, bool check)
 {
 	const FmoeExpertClass *class[FMOE_SLOTS];
 	int			slot;
@@ -81,8 +82,22 @@ fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 	for (slot = 0; slot < FMOE_SLOTS; slot++)
 	{
 		fmoe_expert_setup(&model->expert[slot], host, class[slot], config, n_items);
-		bind_expert(&model->expert[slot], host, n_arrays, arrays);
+		bind_expert(&model->expert[slot], host, n_arrays, arrays, check);
 	}
+}
+
+void
+fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
+				int n_arrays, const FnnArray *arrays)
+{
+	bind_model(model, host, config, n_items, n_arrays, arrays, true);
+}
+
+void
+fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
+				int n_arrays, const FnnArray *arrays)
+{
+	bind_model(model, host, config, n_items, n_arrays, arrays, false);
 }
 
 static int

@@ -234,6 +234,9 @@ typedef struct FmoeModel
  */
 extern void fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 							int32_t n_items, int n_arrays, const FnnArray *arrays);
+/* The same over arrays that were bound before, here or by another process: what they hold is not read again. */
+extern void fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
+							int32_t n_items, int n_arrays, const FnnArray *arrays);
 /* The model's arrays by name, to be stored: fills out[at most max], returns their number. */
 extern int	fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max);
 #define FMOE_MODEL_ARRAYS_MAX (FNN_PARAMS_MAX + 2 * FMOE_ARRAYS_MAX)

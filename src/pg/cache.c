@@ -285,6 +285,7 @@ fill_shared(CacheEntry *entry, const FmoeDomain *domain)
 	key.domain_id = domain->id;
 	key.expert_id = version->expert_id;
 	key.checksum = version->checksum;
+	key.items = version->items;
 	key.item_type = domain->item_type;
 	key.item_collation = domain->item_collation;
 	entry->slot = fmoe_shared_map(&key, version->bytes, make_image, &making, &entry->image, &entry->was_there,

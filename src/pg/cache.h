@@ -43,6 +43,7 @@ typedef struct FmoeImageKey
 	int64		domain_id;
 	int64		expert_id;
 	uint64		checksum;
+	int32		items;
 	Oid			item_type;
 	Oid			item_collation;
 } FmoeImageKey;

@@ -141,7 +141,7 @@ fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *lo
 		arrays[i] = header->array[i].array;
 		arrays[i].data = image->block[FMOE_ARRAYS] + header->array[i].place;
 	}
-	fmoe_model_bind(&loaded->model, fmoe_host(CurrentMemoryContext), &loaded->version->config,
+	fmoe_model_open(&loaded->model, fmoe_host(CurrentMemoryContext), &loaded->version->config,
 					loaded->version->items, header->n_arrays, arrays);
 	if (header->scan > 0)
 		fmoe_scan_bind(&loaded->model, block + header->scan);

@@ -22,9 +22,10 @@
  * fmoe.shared_cache_size, and those of sessions that stay idle come on top.
  *
  * An image is found by the database, the relation fmoe.expert, the version's
- * id in it, its checksum, and the type the ids were read as.  Ids are not given
- * out twice, so what a rolled-back transaction left behind is never asked for;
- * a relation that was restored with other contents has other checksums.
+ * id in it, what its row says of the contents, and the type the ids were read
+ * as.  Ids are not given out twice, so what a rolled-back transaction left
+ * behind is never asked for; a relation that was restored with other contents
+ * has other checksums.
  *
  * Whatever a session holds is undone when it ends: errors in a builder are
  * caught, and release_all() runs at its exit.  After a crash the postmaster
