@@ -285,6 +285,13 @@ typedef struct FmoeEligible
  */
 extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 					  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk);
+/*
+ * fmoe_best of all items but those passed[sequences.count], by the main expert,
+ * a gradient one, for every sequence and its topk[sequences.count]; no sequence is
+ * empty.  The answers are the same, made by products of matrices.
+ */
+extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
+						   const FnnRows *passed, FnnTopk *topk);
 /* score[n] of given items for the one sequence of the batch: the same bits as fmoe_best's. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);

@@ -71,6 +71,25 @@ put_in_set(uint64_t *set, int32_t item)
 	set[item / 64] |= UINT64_C(1) << item % 64;
 }
 
+/* Where an item is among n ascending ones; -1: it is not. */
+static int64_t
+place_in(int64_t n, const int32_t *ascending, int32_t item)
+{
+	int64_t		low = 0;
+	int64_t		high = n;
+
+	while (low < high)
+	{
+		int64_t		middle = low + (high - low) / 2;
+
+		if (ascending[middle] < item)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < n && ascending[low] == item ? low : -1;
+}
+
 static uint64_t *
 new_set(FnnArena *arena, int32_t n_items)
 {
@@ -123,15 +142,22 @@ is_encoded(const FmoeModel *model, FmoeExpertSlot slot, const FmoeBatch *batch)
 	return slot == FMOE_MAIN && has_table(model) && batch->last[0] >= 0;
 }
 
-/* [width] */
+/* hidden[sequences.count, width] */
+static void
+encode_finite(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
+{
+	fmoe_encode(model, arena, batch, hidden);
+	if (!fnn_all_finite(hidden, (size_t) (batch->sequences.count * item_table(model)->cols)))
+		fnn_fail(fnn_arena_host(arena), FNN_NONFINITE, "the state of the model after a history is not finite");
+}
+
+/* [width] of the batch's one sequence */
 static fnn_real *
 encoded(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch)
 {
 	fnn_real   *hidden = fnn_alloc_reals(arena, 1, item_table(model)->cols);
 
-	fmoe_encode(model, arena, batch, hidden);
-	if (!fnn_all_finite(hidden, item_table(model)->cols))
-		fnn_fail(fnn_arena_host(arena), FNN_NONFINITE, "the state of the model after the history is not finite");
+	encode_finite(model, arena, batch, hidden);
 	return hidden;
 }
 
@@ -164,22 +190,28 @@ offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 	}
 }
 
-/* Offers the items of a row of transitions, raised as blend says, but for those in passed. */
+/* Offers the items of a row of transitions, raised as blend says, but for those in the set or the list passed. */
 static void
 offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeTransitions *row,
-			 const uint64_t *passed, FnnTopk *topk)
+			 const uint64_t *set, const FnnRows *list, FnnTopk *topk)
 {
 	const FnnTensor *table = item_table(model);
+	fnn_real	score[PIECE];
 
-	for (int64_t k = 0; k < row->n; k++)
+	for (int64_t first = 0; first < row->n; first += PIECE)
 	{
-		fnn_real	score;
+		int64_t		piece = row->n - first < PIECE ? row->n - first : PIECE;
 
-		if (passed != NULL && in_set(passed, row->to[k]))
-			continue;
-		fnn_products(1, table->cols, table->value, row->to + k, hidden, &score);
-		score += (fnn_real) fmoe_blend_bonus(model, row, k);
-		fnn_topk_offer(topk, row->to[k], 1, &score);
+		fnn_products(piece, table->cols, table->value, row->to + first, hidden, score);
+		for (int64_t i = 0; i < piece; i++)
+		{
+			int32_t		item = row->to[first + i];
+
+			if ((set != NULL && in_set(set, item)) || (list != NULL && place_in(list->count, list->row, item) >= 0))
+				continue;
+			score[i] += (fnn_real) fmoe_blend_bonus(model, row, first + i);
+			fnn_topk_offer(topk, item, 1, &score[i]);
+		}
 	}
 }
 
@@ -210,7 +242,7 @@ best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, i
 		passed = other_items(arena, model->n_items, eligible);
 	if (row.n > 0)
 	{
-		offer_raised(model, hidden, &row, passed, topk);
+		offer_raised(model, hidden, &row, passed, NULL, topk);
 		passed = passed_and_raised(arena, model->n_items, passed, &row);
 	}
 	if (eligible->candidate != NULL && eligible->n_candidates < model->n_items / FEW_CANDIDATES)
@@ -261,20 +293,10 @@ raise_items(const FmoeModel *model, int32_t last, int64_t n, const int32_t *item
 
 	for (int64_t i = 0; row.n > 0 && i < n; i++)
 	{
-		int64_t		low = 0;
-		int64_t		high = row.n;
+		int64_t		k = place_in(row.n, row.to, item[i]);
 
-		while (low < high)
-		{
-			int64_t		middle = low + (high - low) / 2;
-
-			if (row.to[middle] < item[i])
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		if (low < row.n && row.to[low] == item[i])
-			score[i] += (fnn_real) fmoe_blend_bonus(model, &row, low);
+		if (k >= 0)
+			score[i] += (fnn_real) fmoe_blend_bonus(model, &row, k);
 	}
 }
 
@@ -304,6 +326,50 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 		for (int64_t i = 0; i < n; i++)
 			score[i] = all[item[i]];
 	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* A list with the row's items beside those passed; both are ascending. */
+static FnnRows
+with_raised(FnnArena *arena, const FnnRows *passed, const FmoeTransitions *row)
+{
+	int32_t    *merged = fnn_alloc(arena, sizeof(int32_t) * (size_t) (passed->count + row->n));
+	int64_t		n = 0;
+	int64_t		k = 0;
+
+	for (int64_t i = 0; i < passed->count; i++)
+	{
+		while (k < row->n && row->to[k] <= passed->row[i])
+			merged[n++] = row->to[k++];
+		merged[n++] = passed->row[i];
+	}
+	while (k < row->n)
+		merged[n++] = row->to[k++];
+	return (FnnRows) {.count = n, .row = merged};
+}
+
+void
+fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FnnRows *passed, FnnTopk *topk)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	const FnnTensor *table = item_table(model);
+	FnnMark		mark = fnn_arena_mark(arena);
+	int32_t		count = batch->sequences.count;
+	fnn_real   *hidden = fnn_alloc_reals(arena, count, table->cols);
+	FnnRows    *all_passed = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(FnnRows)));
+
+	encode_finite(model, arena, batch, hidden);
+	for (int32_t i = 0; i < count; i++)
+	{
+		FmoeTransitions row = fmoe_blend_row(model, batch->item[batch->last[i]]);
+
+		all_passed[i] = passed[i];
+		if (row.n == 0)
+			continue;
+		offer_raised(model, hidden + i * table->cols, &row, NULL, &passed[i], &topk[i]);
+		all_passed[i] = with_raised(arena, &passed[i], &row);
+	}
+	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all_passed, topk);
 	fnn_arena_reset(arena, mark);
 }
 

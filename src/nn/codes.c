@@ -297,6 +297,16 @@ put_digit(int8_t *digit, int64_t column, int32_t value)
 	at[4] = (int8_t) lower;
 }
 
+/* Each product is off by at most cols units of the last place of what its terms' sizes add up to. */
+bool
+fnn_products_differ(const FnnCodes *codes, double length, double *difference)
+{
+	if (isnan(codes->length) || !(length >= LENGTH_MIN && length <= LENGTH_MAX))
+		return false;
+	*difference = 4 * FLOAT_UNIT * (double) (codes->cols + 8) * length * codes->length;
+	return true;
+}
+
 bool
 fnn_bound_init(FnnBound *bound, FnnArena *arena, const FnnCodes *codes, const fnn_real *vector)
 {
@@ -310,10 +320,11 @@ fnn_bound_init(FnnBound *bound, FnnArena *arena, const FnnCodes *codes, const fn
 	double		sum = 0;		/* of g */
 	double		unit;
 	double		left_out;
+	double		rounding;
 	int64_t		digits = 0;
 	int64_t		sizes = 0;
 
-	if (isnan(codes->length) || !(length >= LENGTH_MIN && length <= LENGTH_MAX))
+	if (!fnn_products_differ(codes, length, &rounding))
 		return false;
 	bound->digit = fnn_zalloc(arena, codes->pairs * 16);
 	bound->base = 0;
@@ -344,8 +355,7 @@ fnn_bound_init(FnnBound *bound, FnnArena *arena, const FnnCodes *codes, const fn
 	bound->rough_step = (float) (16 * unit);
 	bound->rough_offset = (float) (unit * (7.5 * (double) (digits + sizes) - MIDDLE * (double) digits) +
 								   1.001 * left_out);
-	/* the float product's rounding */
-	bound->base += 4 * FLOAT_UNIT * (double) (cols + 8) * length * codes->length;
+	bound->base += rounding;
 	return true;
 }
 

@@ -449,6 +449,20 @@ fnn_set_words(int64_t rows)
 extern void fnn_scan(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
 					 const fnn_real *vector, const uint64_t *passed, FnnTopk *topk);
 
+/* Rows in ascending order; repeats allowed. */
+typedef struct FnnRows
+{
+	int64_t		count;
+	const int32_t *row;
+} FnnRows;
+
+/*
+ * fnn_scan for each of vectors[n, cols] and its topk[n], passing over passed[n]
+ * (NULL: none), at the speed of a matrix product where there are codes.
+ */
+extern void fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
+						  int64_t n, const fnn_real *vectors, const FnnRows *passed, FnnTopk *topk);
+
 /* ---------------------------------------------------------------- safetensors */
 
 typedef enum FnnDtype

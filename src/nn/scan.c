@@ -276,7 +276,7 @@ set_enough(Scan *scan, const FnnTopk *rough, fnn_real *product)
 		scan->enough = product[i] < scan->enough ? product[i] : scan->enough;
 }
 
-/* What a bound less its base must reach: rounded down. */
+/* What a bound less its base must reach; the rounding here is far below the margin that the base has. */
 static float
 needed(const Scan *scan)
 {
@@ -284,7 +284,7 @@ needed(const Scan *scan)
 
 	if (scan->topk->count == scan->topk->k && scan->topk->score[0] > enough)
 		enough = scan->topk->score[0];
-	return nextafterf((float) (enough - scan->bound.base), -INFINITY);
+	return (float) (enough - scan->bound.base);
 }
 
 /* Computes and offers what is due. */

@@ -62,4 +62,10 @@ typedef struct FnnBound
 /* False: the vector, or the table, has numbers beyond what bounds are good for. */
 extern bool fnn_bound_init(FnnBound *bound, FnnArena *arena, const FnnCodes *codes, const fnn_real *vector);
 
+/*
+ * By how much a row's products with a vector of a length may differ between
+ * two kernels.  False as above.
+ */
+extern bool fnn_products_differ(const FnnCodes *codes, double length, double *difference);
+
 #endif							/* FNN_SCAN_H */
