@@ -27,6 +27,15 @@
 
 static const double weights[] = {0, 0.25, 0.5, 1, 2, 4};
 
+#define WEIGHTS ((int) (sizeof(weights) / sizeof(weights[0])))
+
+/*
+ * The largest weight that comes this near to the best is taken: an encoder's
+ * order of two items that often follow together is a matter of chance, and
+ * what was counted is not.
+ */
+#define NEAR_BEST 0.99
+
 FmoeTransitions
 fmoe_blend_row(const FmoeModel *model, int32_t last)
 {
@@ -60,23 +69,24 @@ fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *da
 	int32_t    *rank = fnn_alloc(arena, sizeof(int32_t) * cases->count);
 	FmoeModel  *tried = fnn_alloc(arena, sizeof(FmoeModel));
 	FmoeProtocol protocol = {.exclude_seen = true};
-	double		best = -1;
+	double		metric[WEIGHTS];
+	double		best = 0;
 	double		chosen = UNTRIED;
-	size_t		i;
+	int			i;
 
 	*tried = *model;
-	for (i = 0; cases->count > 0 && i < sizeof(weights) / sizeof(weights[0]); i++)
+	for (i = 0; cases->count > 0 && i < WEIGHTS; i++)
 	{
-		double		metric;
-
 		tried->config.blend = weights[i];
 		fmoe_rank_cases(tried, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, rank, NULL);
-		metric = fmoe_mean_metric(fnn_ndcg, CUTOFF, rank, cases->count);
-		if (metric > best)
-		{
-			best = metric;
+		metric[i] = fmoe_mean_metric(fnn_ndcg, CUTOFF, rank, cases->count);
+		if (metric[i] > best)
+			best = metric[i];
+	}
+	for (i = 0; cases->count > 0 && i < WEIGHTS; i++)
+	{
+		if (metric[i] >= NEAR_BEST * best)
 			chosen = weights[i];
-		}
 	}
 	fnn_arena_reset(arena, mark);
 	return chosen;

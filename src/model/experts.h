@@ -82,7 +82,7 @@ extern void fmoe_blend_add(const FmoeModel *model, const FmoeBatch *batch, int32
 extern FmoeTransitions fmoe_blend_row(const FmoeModel *model, int32_t last);
 /* What entry k of such a row is raised by. */
 extern double fmoe_blend_bonus(const FmoeModel *model, const FmoeTransitions *row, int64_t k);
-/* The weight with the best validation NDCG@10 of a model whose main expert is an encoder. */
+/* The weight that validation speaks for, of a model whose main expert is an encoder. */
 extern double fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data);
 
 /* A count expert's array number index, of n values. */
