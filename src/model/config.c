@@ -60,7 +60,7 @@ const FmoeOption fmoe_train_options[] = {
 	{"holdout", FMOE_OPTION_ENUM, AT(holdout), 0, 0, holdout_names, "validation",
 	"events kept back from users with at least three: none, the last one (validation), the last two (test)"},
 	{"blend", FMOE_OPTION_REAL, AT(blend), -1, 100, NULL, "-1",
-	"weight of counted transitions beside the model's own score; -1: the best of several on validation"},
+	"weight of counted transitions beside the model's own score; -1: tried out on validation"},
 	{"warm_start", FMOE_OPTION_BOOL, AT(warm_start), 0, 0, NULL, "false",
 	"begin with the live version's weights"},
 	{"deploy", FMOE_OPTION_BOOL, AT(deploy), 0, 0, NULL, "true",
