@@ -6,6 +6,7 @@
  * their inputs' gradients.  Loops over elements are kernels; what surrounds
  * them cuts the rows into blocks and polls between.
  */
+#include "product.h"
 #include "tape_private.h"
 
 #define BLOCK_REALS 1000000		/* elements a kernel is given between two polls */
@@ -128,6 +129,33 @@ linear_backward(FnnTape *tape, FnnNode *node)
 				 weight->value, x->cols, 1, x->grad, x->cols);
 }
 
+/* Rows of an unrecorded linear map between two polls, and elements of a weight that stays in the cache meanwhile. */
+#define POLL_ROWS 2048
+#define SMALL_WEIGHT 65536
+
+/*
+ * y[n, out] = x weightᵀ of an unrecorded map with a small weight.  Turning that
+ * once and multiplying without packing is quicker than BLAS; and a row of y has
+ * the same bits whatever rows are beside it, so that a history's state does not
+ * depend on the batch that it is in.
+ */
+static void
+multiply_unrecorded(FnnTape *tape, const FnnTensor *x, const FnnTensor *weight, fnn_real *y)
+{
+	FnnMark		mark = fnn_arena_mark(tape->arena);
+	int64_t		out = weight->rows;
+	fnn_real   *turned = fnn_alloc_reals(tape->arena, x->cols, out);
+
+	fnn_transpose(out, x->cols, 1, weight->value, x->cols, out, turned, out);
+	for (int64_t r = 0; r < x->rows; r += POLL_ROWS)
+	{
+		fnn_poll(tape->host);
+		fnn_product_best() (least(POLL_ROWS, x->rows - r), out, x->cols, x->value + r * x->cols, x->cols, 1,
+							turned, out, false, y + r * out, out);
+	}
+	fnn_arena_reset(tape->arena, mark);
+}
+
 FnnTensor *
 fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias, FnnActivation activation)
 {
@@ -144,8 +172,11 @@ fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias, FnnA
 	if (tape->record && (x->sparse != NULL || weight->sparse != NULL || (bias != NULL && bias->sparse != NULL)))
 		fnn_fail(tape->host, FNN_INVALID, "a linear map cannot have a sparse gradient");
 	y = fnn_result(tape, n, out, fnn_has_grad(x) || fnn_has_grad(weight) || (bias != NULL && fnn_has_grad(bias)));
-	fnn_gemm(tape->host, false, true, n, out, x->cols, 1, x->value, x->cols,
-			 weight->value, x->cols, 0, y->value, out);
+	if (!tape->record && out % FNN_LANES == 0 && out * x->cols <= SMALL_WEIGHT)
+		multiply_unrecorded(tape, x, weight, y->value);
+	else
+		fnn_gemm(tape->host, false, true, n, out, x->cols, 1, x->value, x->cols,
+				 weight->value, x->cols, 0, y->value, out);
 	if (activation == FNN_GELU && y->grad != NULL)
 		before = fnn_alloc_reals(tape->arena, n, out);
 	if (bias != NULL || activation != FNN_IDENTITY)
