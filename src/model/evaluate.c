@@ -10,8 +10,6 @@
 
 #include <math.h>
 
-#define BLOCK_CASES_MAX 256
-
 /* Everything one block needs, allocated once. */
 typedef struct Ranker
 {
@@ -38,8 +36,8 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 	ranker->cases_max = FMOE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
 	if (ranker->cases_max < 1)
 		ranker->cases_max = 1;
-	if (ranker->cases_max > BLOCK_CASES_MAX)
-		ranker->cases_max = BLOCK_CASES_MAX;
+	if (ranker->cases_max > FMOE_BLOCK_CASES_MAX)
+		ranker->cases_max = FMOE_BLOCK_CASES_MAX;
 	if (ranker->cases_max > n_cases)
 		ranker->cases_max = n_cases;
 	ranker->scores = fnn_alloc_reals(arena, ranker->cases_max, n_items);

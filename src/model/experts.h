@@ -22,6 +22,7 @@ extern const FmoeExpertClass fmoe_markov_class;
 /* What the evaluator gives an expert at a time: at most so many bytes of scores, and tokens (one history more). */
 #define FMOE_BLOCK_SCORE_BYTES (16 << 20)
 #define FMOE_BLOCK_TOKENS_MAX 16384
+#define FMOE_BLOCK_CASES_MAX 256
 
 /* Standard deviation of freshly drawn matrices and item vectors. */
 #define FMOE_INIT_SCALE 0.02

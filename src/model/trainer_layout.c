@@ -230,13 +230,13 @@ step_bytes(const FmoeTrainer *trainer)
 	return bytes + (reals + loss) * sizeof(fnn_real);
 }
 
-/* A block of validation cases: inference keeps values only. */
+/* A block of at most so many cases being ranked: inference keeps values only. */
 static double
-validation_bytes(const FmoeTrainer *trainer)
+ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeConfig *config = &trainer->config;
-	double		cases = least(plan->n_cases, FMOE_VALIDATION_BLOCK);
+	double		cases = least(plan->n_cases, cases_max);
 	double		longest = least(plan->longest + 1, config->max_length);
 	double		tokens = least(cases * longest, FMOE_BLOCK_TOKENS_MAX + longest);
 	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, false);
@@ -246,14 +246,22 @@ validation_bytes(const FmoeTrainer *trainer)
 	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double));
 }
 
-/* The finished model: values, and the count experts with what sorting transitions takes. */
+/*
+ * The finished model: values, and the count experts with what sorting
+ * transitions takes; then the model that weights of the blend are tried on.
+ */
 static double
 model_bytes(const FmoeTrainer *trainer)
 {
 	double		events = trainer->data->n_events;
 	double		items = trainer->data->n_items;
 
-	return trainer->plan.params.size * (double) sizeof(fnn_real) +
+	double		trial = 0;
+
+	if (trainer->config.blend < 0)
+		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
+			ranking_bytes(trainer, FMOE_BLOCK_CASES_MAX);
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		events * (2 * sizeof(int32_t) + sizeof(float)) +
 		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
 }
@@ -268,8 +276,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 		(plan->cases_limit < data->n_users ? data->n_users : 0);
 	double		most = step_bytes(trainer);
 
-	if (most < validation_bytes(trainer))
-		most = validation_bytes(trainer);
+	if (most < ranking_bytes(trainer, FMOE_VALIDATION_BLOCK))
+		most = ranking_bytes(trainer, FMOE_VALIDATION_BLOCK);
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
 	fnn_arena_reset(arena, mark);

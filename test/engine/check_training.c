@@ -541,10 +541,10 @@ check_small(const char *what, int64_t n_users, int32_t n_items, int64_t shortest
 /* ---------------------------------------------------------------- memory */
 
 static void
-check_memory(const char *name, FmoeLoss loss, double dropout)
+check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users)
 {
-	/* one batch of sequences of one length: the longest batch is the usual one */
-	FmoeDataset *data = make_walks(64, 500, 42, 42, 8);
+	/* sequences of one length: the longest batch is the usual one; more cases than training ranks at once */
+	FmoeDataset *data = make_walks(users, 500, 42, 42, 8);
 	FmoeConfig	config = training_config(name);
 	FnnArena   *arena;
 	FmoeTrainer *trainer;
@@ -552,9 +552,10 @@ check_memory(const char *name, FmoeLoss loss, double dropout)
 	double		estimate;
 	double		peak;
 
-	check_begin("memory of %s, %s, dropout %g is estimated within 20 percent", name,
-				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout);
+	check_begin("memory of %s, %s, dropout %g, %d users is estimated within 20 percent", name,
+				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout, (int) users);
 	config.loss = loss;
+	config.blend = -1;
 	config.dropout = dropout;
 	config.max_length = 40;
 	config.batch_size = 64;
@@ -566,6 +567,7 @@ check_memory(const char *name, FmoeLoss loss, double dropout)
 	trainer = fmoe_trainer_attach(arena, &config, data, fnn_alloc(check_arena(), shared));
 	fmoe_trainer_start(trainer);
 	fmoe_trainer_epoch(trainer, &alone);
+	fmoe_trainer_model(trainer, fnn_alloc(check_arena(), sizeof(FmoeModel)));
 	peak = (double) fnn_arena_peak(arena);
 	CHECK(estimate >= peak * 0.98 && estimate <= peak * 1.2, "%.0f bytes estimated, %.0f used", estimate, peak);
 	fnn_arena_destroy(arena);
@@ -847,8 +849,9 @@ check_training(void)
 	check_small("users of two events", 20, 10, 2, 2);
 	check_small("two items", 9, 2, 1, 5);
 	check_small("fewer sequences than shards", 2, 10, 4, 4);
-	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1);
-	check_memory("sasrec", FMOE_LOSS_GBCE, 0);
-	check_memory("gru4rec", FMOE_LOSS_SOFTMAX, 0.1);
-	check_memory("gru4rec", FMOE_LOSS_GBCE, 0);
+	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 64);
+	check_memory("sasrec", FMOE_LOSS_GBCE, 0, 64);
+	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 400);
+	check_memory("gru4rec", FMOE_LOSS_SOFTMAX, 0.1, 64);
+	check_memory("gru4rec", FMOE_LOSS_GBCE, 0, 64);
 }
