@@ -336,6 +336,7 @@ static const Function functions[] = {
 	{"safetensors", check_safetensors},
 	{"experts", check_experts},
 	{"training", check_training},
+	{"scan", check_scan},
 };
 
 static bool

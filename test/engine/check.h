@@ -52,5 +52,6 @@ extern void check_ranking(void);
 extern void check_safetensors(void);
 extern void check_experts(void);
 extern void check_training(void);
+extern void check_scan(void);
 
 #endif							/* FMOE_CHECK_H */
