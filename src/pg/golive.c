@@ -7,8 +7,9 @@
  * through one evaluator.  The main expert must not stand below the better
  * count expert, which answers anyway when there is nothing else, nor below
  * what users get today.  Given enough events to tell, its lead over counting
- * must also exceed its standard error over users: early stopping chose the
- * epoch by these events, so a lead within the noise is often a loss on others.
+ * must also be larger than chance explains (one-sided, 5 %): early stopping
+ * chose the epoch by these events, so a lead within the noise is often a loss
+ * on others.
  *
  * The live version is asked only when the comparison is fair: a version that
  * was trained on the very events it would be asked for cannot be beaten.  With
@@ -28,6 +29,7 @@
 
 #define CUT_OFF 10
 #define CASES_TO_TELL 500
+#define ERRORS_TO_LEAD 1.645	/* standard errors: the 95 % quantile of the normal distribution */
 
 static const char *const slot_names[FMOE_SLOTS] = {"main", "popularity", "markov"};
 
@@ -145,8 +147,8 @@ fmoe_verdict_objection(const FmoeVerdict *verdict)
 		return NULL;
 	if (main < counted)
 		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main, counter, counted);
-	if (verdict->cases >= CASES_TO_TELL && main - counted < verdict->error[better])
-		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: within a standard error of %.4f.",
+	if (verdict->cases >= CASES_TO_TELL && main - counted < ERRORS_TO_LEAD * verdict->error[better])
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: a lead that chance explains, its standard error being %.4f.",
 						main, counter, counted, verdict->error[better]);
 	if (verdict->live_version != 0 && main < verdict->live.ndcg)
 		return psprintf("Its validation NDCG@10 is %.4f, that of version %d, which is live, %.4f on the same events.",
