@@ -250,6 +250,23 @@ CREATE FUNCTION fmoe_recommend_next(history anyarray, k integer DEFAULT 10, doma
 COMMENT ON FUNCTION fmoe_recommend_next(anyarray, integer, text, boolean, "any", "any")
 	IS 'the k best items after a history that is in no table, oldest first';
 
+CREATE FUNCTION fmoe_recommend_all_as(user_type anyelement, item_type anycompatible, domain text DEFAULT NULL,
+		k integer DEFAULT 10, exclude_seen boolean DEFAULT true)
+	RETURNS TABLE (user_id anyelement, rank integer, item_id anycompatible, score real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100000;
+
+COMMENT ON FUNCTION fmoe_recommend_all_as(anyelement, anycompatible, text, integer, boolean)
+	IS 'the k best items for every user, ids in the types of the first two arguments';
+
+-- domains bring a form for text, with their own id types: it comes before this one
+CREATE FUNCTION fmoe_recommend_all(domain name, k integer DEFAULT 10, exclude_seen boolean DEFAULT true)
+	RETURNS TABLE (user_id text, rank integer, item_id text, score real)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100000
+	AS $$SELECT * FROM @extschema@.fmoe_recommend_all_as(NULL::pg_catalog.text, NULL::pg_catalog.text, $1::pg_catalog.text, $2, $3)$$;
+
+COMMENT ON FUNCTION fmoe_recommend_all(name, integer, boolean)
+	IS 'the k best items for every user, ids as text; creating a domain adds a form for its own id types';
+
 CREATE FUNCTION fmoe_score(user_id "any", items anyarray, domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real)
 	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;

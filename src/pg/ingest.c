@@ -1,9 +1,9 @@
 /*
  * ingest.c
  *	  Reading interactions: a whole table for training, one user's rows for
- *	  a recommendation.
+ *	  a recommendation, all users' one after the other for everybody's.
  *
- * Both are read as the caller.  The whole table comes through a cursor in no
+ * All are read as the caller.  The whole table comes through a cursor in no
  * order: users and items are numbered as they appear, and sorted as numbers at
  * the end, which is much cheaper than having the server sort wide rows.  The
  * result depends on the set of rows only.
@@ -25,6 +25,7 @@
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -33,6 +34,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "pg.h"
 #include "private.h"
@@ -414,6 +416,110 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	return interactions;
 }
 
+/* ---------------------------------------------------------------- user by user */
+
+/* Rows go from the executor straight to who takes them. */
+typedef struct UsersReceiver
+{
+	DestReceiver receiver;
+	const FmoeDomain *domain;
+	MemoryContext context;		/* of user */
+	FmgrInfo	equal;
+	Oid			collation;
+	int16		user_length;
+	bool		user_byval;
+	bool		item_varlena;
+	bool		any;			/* user is set */
+	Datum		user;			/* of the row before */
+	FmoeTakeUserEvent take;
+	void	   *argument;
+} UsersReceiver;
+
+static void
+receiver_start(DestReceiver *self, int operation, TupleDesc shape)
+{
+}
+
+static void
+receiver_end(DestReceiver *self)
+{
+}
+
+static void
+receiver_init(DestReceiver *receiver, bool (*row) (TupleTableSlot *slot, DestReceiver *self))
+{
+	receiver->receiveSlot = row;
+	receiver->rStartup = receiver_start;
+	receiver->rShutdown = receiver_end;
+	receiver->rDestroy = receiver_end;
+	/* with DestNone a SELECT would not count as one */
+	receiver->mydest = DestTuplestore;
+}
+
+static bool
+users_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	UsersReceiver *users = (UsersReceiver *) self;
+	bool		first;
+	double		time;
+	int			i;
+
+	slot_getallattrs(slot);
+	for (i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+		if (slot->tts_isnull[i])
+			return true;
+	time = fmoe_seconds(users->domain->time_type, slot->tts_values[2]);
+	if (!isfinite(time))
+		return true;
+	first = !users->any ||
+		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
+	if (first)
+	{
+		MemoryContext old;
+
+		MemoryContextReset(users->context);
+		old = MemoryContextSwitchTo(users->context);
+		users->user = users->user_length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(slot->tts_values[0]))
+			: datumCopy(slot->tts_values[0], users->user_byval, users->user_length);
+		users->any = true;
+		MemoryContextSwitchTo(old);
+	}
+	users->take(users->argument, users->user, first, users->item_varlena
+				? PointerGetDatum(PG_DETOAST_DATUM(slot->tts_values[1])) : slot->tts_values[1], time);
+	return true;
+}
+
+void
+fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument)
+{
+	TypeCacheEntry *type = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_LT_OPR);
+	UsersReceiver users = {
+		.domain = domain,
+		.context = AllocSetContextCreate(CurrentMemoryContext, "fmoe user", ALLOCSET_SMALL_SIZES),
+		.equal = type->eq_opr_finfo,
+		.user_length = type->typlen,
+		.user_byval = type->typbyval,
+		.item_varlena = get_typlen(domain->item_type) == -1,
+		.take = take,
+		.argument = argument
+	};
+	SPIExecuteOptions options = {.read_only = true, .dest = &users.receiver};
+	/* ids of a type that has no order have one as text */
+	char	   *sql = psprintf("%s ORDER BY %s%s", table_query(domain), quote_identifier(domain->user_column),
+							   OidIsValid(type->lt_opr) ? "" : "::pg_catalog.text");
+	int			result;
+
+	receiver_init(&users.receiver, users_row);
+	(void) fmoe_column_type(domain->interactions, domain->user_column, &users.collation);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	result = SPI_execute_extended(sql, &options);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read the histories: %s", SPI_result_code_string(result));
+	SPI_finish();
+	MemoryContextDelete(users.context);
+}
+
 /* ---------------------------------------------------------------- one user */
 
 typedef struct HistoryPlan
@@ -527,7 +633,6 @@ history_plan(const FmoeDomain *domain)
 	return plan;
 }
 
-/* Rows go from the executor straight to who takes them. */
 typedef struct HistoryReceiver
 {
 	DestReceiver receiver;
@@ -537,16 +642,6 @@ typedef struct HistoryReceiver
 	FmoeTakeEvent take;
 	void	   *argument;
 } HistoryReceiver;
-
-static void
-history_start(DestReceiver *self, int operation, TupleDesc shape)
-{
-}
-
-static void
-history_end(DestReceiver *self)
-{
-}
 
 static bool
 history_row(TupleTableSlot *slot, DestReceiver *self)
@@ -570,14 +665,6 @@ fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEv
 {
 	ParamListInfo parameters = makeParamList(1);
 	HistoryReceiver history = {
-		.receiver = {
-			.receiveSlot = history_row,
-			.rStartup = history_start,
-			.rShutdown = history_end,
-			.rDestroy = history_end,
-			/* with DestNone a SELECT would not count as one */
-			.mydest = DestTuplestore
-		},
 		.domain = domain,
 		.item_varlena = get_typlen(domain->item_type) == -1,
 		.as_of = as_of,
@@ -591,6 +678,7 @@ fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEv
 	};
 	int			result;
 
+	receiver_init(&history.receiver, history_row);
 	parameters->params[0].value = user;
 	parameters->params[0].isnull = false;
 	parameters->params[0].pflags = PARAM_FLAG_CONST;

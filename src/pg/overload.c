@@ -1,6 +1,6 @@
 /*
  * overload.c
- *	  The generated forms of fmoe_recommend.
+ *	  The generated forms of fmoe_recommend and fmoe_recommend_all.
  *
  * The shipped fmoe_recommend("any", …) must say at CREATE FUNCTION time what
  * type its item ids have, so it gives text.  Each domain therefore asks for
@@ -20,6 +20,10 @@
  * form of its own, such a type would be ambiguous among the forms of others.
  * varchar and char count as text, to which they are cast implicitly.  So the
  * set is a function of the domains alone, whatever the order they came in.
+ *
+ * fmoe_recommend_all(domain text, …) has no argument that tells one domain's
+ * types from another's, so there is one form: with the users' type if all
+ * domains agree on that, else text, and the same of items.
  *
  * The forms are no members of the extension, so that pg_dump keeps them, but
  * depend on it, so that DROP EXTENSION takes them along.
@@ -41,6 +45,7 @@
 #include "private.h"
 
 #define FORM_COMMENT "the k best items for a user, item ids in their own type; kept by fmoe_create_domain"
+#define ALL_COMMENT "the k best items for every user, ids in their own types; kept by fmoe_create_domain"
 
 /* Users of a type get items of a type. */
 typedef struct Form
@@ -67,6 +72,19 @@ static FmoeStatement existing_forms = {
 	" AND l.lanname OPERATOR(pg_catalog.=) 'sql'"
 	" AND p.prosrc OPERATOR(pg_catalog.~~) 'SELECT * FROM %.fmoe_recommend_as(NULL::%'"
 	" ORDER BY p.oid",
+	1, {OIDOID}
+};
+
+/* The shipped form takes a name. */
+static FmoeStatement existing_all_form = {
+	"SELECT p.oid, p.prosrc, EXISTS (SELECT FROM pg_catalog.pg_depend d"
+	"  WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass"
+	"  AND d.refobjid OPERATOR(pg_catalog.=) p.oid)"
+	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
+	" WHERE p.pronamespace OPERATOR(pg_catalog.=) $1 AND p.proname OPERATOR(pg_catalog.=) 'fmoe_recommend_all'"
+	" AND l.lanname OPERATOR(pg_catalog.=) 'sql'"
+	" AND p.proargtypes[0] OPERATOR(pg_catalog.=) 'pg_catalog.text'::pg_catalog.regtype"
+	" AND p.prosrc OPERATOR(pg_catalog.~~) 'SELECT * FROM %.fmoe_recommend_all_as(NULL::%'",
 	1, {OIDOID}
 };
 
@@ -117,9 +135,16 @@ claim_all(List *forms, Oid user_type, Oid item_type)
 	return forms;
 }
 
-/* Between fmoe_own_begin and fmoe_own_end. */
+/* Of two domains' ids. */
+static Oid
+common_type(Oid a, Oid b)
+{
+	return !OidIsValid(a) || a == b ? b : TEXTOID;
+}
+
+/* Between fmoe_own_begin and fmoe_own_end.  all: the types of the form for every user; invalid: there is none. */
 static List *
-wanted_forms(void)
+wanted_forms(Form *all)
 {
 	List	   *forms = NIL;
 	ListCell   *cell;
@@ -133,9 +158,12 @@ wanted_forms(void)
 		Oid			item_type = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 
 		/* the types of an orphaned domain may be gone too */
-		if (SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(user_type)) &&
-			SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(item_type)))
-			forms = claim_all(forms, user_type, item_type);
+		if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(user_type)) ||
+			!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(item_type)))
+			continue;
+		forms = claim_all(forms, user_type, item_type);
+		all->user_type = common_type(all->user_type, user_type);
+		all->item_type = common_type(all->item_type, item_type);
 	}
 	foreach(cell, forms)
 	{
@@ -247,6 +275,55 @@ fmoe_lock_overloads(void)
 					   ShareUpdateExclusiveLock);
 }
 
+static char *
+all_body(const char *schema, const Form *all)
+{
+	return psprintf("SELECT * FROM %s.fmoe_recommend_all_as(NULL::%s, NULL::%s, $1, $2, $3)",
+					schema, type_name(all->user_type), type_name(all->item_type));
+}
+
+static void
+create_all_form(const char *schema, const Form *all)
+{
+	char	   *function = psprintf("%s.fmoe_recommend_all(text, integer, boolean)", schema);
+
+	run(psprintf("CREATE FUNCTION %s.fmoe_recommend_all(domain text DEFAULT NULL, k integer DEFAULT 10,"
+				 " exclude_seen boolean DEFAULT true)"
+				 " RETURNS TABLE (user_id %s, rank integer, item_id %s, score real)"
+				 " LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100000 AS %s",
+				 schema, type_name(all->user_type), type_name(all->item_type),
+				 quote_literal_cstr(all_body(schema, all))));
+	run(psprintf("ALTER FUNCTION %s DEPENDS ON EXTENSION fmoe", function));
+	run(psprintf("COMMENT ON FUNCTION %s IS " "'" ALL_COMMENT "'", function));
+}
+
+/* Its types cannot be changed, so one that other objects use stays as it is. */
+static void
+maintain_all_form(Oid schema_id, const char *schema, const Form *all)
+{
+	Datum		argument = ObjectIdGetDatum(schema_id);
+	bool		wanted = OidIsValid(all->user_type);
+	bool		isnull;
+	Oid			function;
+	bool		used;
+
+	fmoe_own_execute(&existing_all_form, &argument, NULL, false, 0);
+	if (SPI_processed > 0)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	shape = SPI_tuptable->tupdesc;
+
+		if (wanted && strcmp(SPI_getvalue(row, shape, 2), all_body(schema, all)) == 0)
+			return;
+		function = DatumGetObjectId(SPI_getbinval(row, shape, 1, &isnull));
+		used = DatumGetBool(SPI_getbinval(row, shape, 3, &isnull));
+		drop_form(function, used);
+		wanted = wanted && !used;
+	}
+	if (wanted)
+		create_all_form(schema, all);
+}
+
 void
 fmoe_maintain_overloads(void)
 {
@@ -254,6 +331,7 @@ fmoe_maintain_overloads(void)
 	char	   *schema = pstrdup(quote_identifier(get_namespace_name(schema_id)));
 	Datum		argument = ObjectIdGetDatum(schema_id);
 	SPITupleTable *rows;
+	Form		all = {0};
 	List	   *forms;
 	ListCell   *cell;
 	FmoeOwn		own;
@@ -261,7 +339,7 @@ fmoe_maintain_overloads(void)
 	uint64		i;
 
 	fmoe_own_begin(&own);
-	forms = wanted_forms();
+	forms = wanted_forms(&all);
 	fmoe_own_execute(&existing_forms, &argument, NULL, false, 0);
 	rows = SPI_tuptable;
 	count = SPI_processed;
@@ -283,5 +361,6 @@ fmoe_maintain_overloads(void)
 		if (!OidIsValid(form->function))
 			create_form(schema, form);
 	}
+	maintain_all_form(schema_id, schema, &all);
 	fmoe_own_end(&own);
 }

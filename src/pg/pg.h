@@ -189,6 +189,12 @@ extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVo
  */
 typedef void (*FmoeTakeEvent) (void *argument, Datum item, double time);
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument);
+/*
+ * Gives every event that counts to take, user by user, a user's in no order; user
+ * and item are good during the call.  first: the event before was another user's.
+ */
+typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, Datum item, double time);
+extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
 /* Seconds since 1970 of a value of a time column's type. */
 extern double fmoe_seconds(Oid type, Datum value);
 

@@ -311,19 +311,13 @@ as_of_seconds(FunctionCallInfo fcinfo, int argument)
 	return fmoe_seconds(TIMESTAMPTZOID, TimestampTzGetDatum(moment));
 }
 
-typedef struct Event
-{
-	double		time;
-	int32		item;
-} Event;
-
 /* Events of items that the vocabulary knows. */
 typedef struct Events
 {
 	const FmoeVocabulary *vocabulary;
 	int64		count;
 	int64		capacity;
-	Event	   *event;
+	FmoeEvent  *event;
 } Events;
 
 static void
@@ -337,22 +331,27 @@ take_event(void *argument, Datum item, double time)
 	if (events->count == events->capacity)
 	{
 		events->capacity *= 2;
-		events->event = repalloc_huge(events->event, sizeof(Event) * events->capacity);
+		events->event = repalloc_huge(events->event, sizeof(FmoeEvent) * events->capacity);
 	}
 	events->event[events->count].time = time;
 	events->event[events->count++].item = index;
 }
 
-/* Oldest first, events of one moment by item. */
 static int
 compare_events(const void *a, const void *b)
 {
-	const Event *x = a;
-	const Event *y = b;
+	const FmoeEvent *x = a;
+	const FmoeEvent *y = b;
 
 	if (x->time != y->time)
 		return x->time < y->time ? -1 : 1;
 	return x->item < y->item ? -1 : x->item > y->item;
+}
+
+void
+fmoe_sort_events(int64 count, FmoeEvent *events)
+{
+	qsort(events, count, sizeof(FmoeEvent), compare_events);
 }
 
 FmoeItems *
@@ -366,10 +365,10 @@ fmoe_serving_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_arg
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	Events		events = {.vocabulary = serving->loaded->vocabulary, .capacity = 64};
 
-	events.event = palloc(sizeof(Event) * events.capacity);
+	events.event = palloc(sizeof(FmoeEvent) * events.capacity);
 	if (as_of != -INFINITY)
 		fmoe_read_history(domain, user, as_of, take_event, &events);
-	qsort(events.event, events.count, sizeof(Event), compare_events);
+	fmoe_sort_events(events.count, events.event);
 
 	items->count = events.count;
 	items->item = palloc_extended(Max(events.count, 1) * sizeof(int32), MCXT_ALLOC_HUGE);

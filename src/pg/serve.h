@@ -19,6 +19,15 @@ typedef struct FmoeItems
 	double	   *time;			/* [count] seconds, or NULL */
 } FmoeItems;
 
+/* An event as it is read, and the order that a history has: oldest first, those of one moment by item. */
+typedef struct FmoeEvent
+{
+	double		time;
+	int32		item;
+} FmoeEvent;
+
+extern void fmoe_sort_events(int64 count, FmoeEvent *events);
+
 /* What a call may answer with. */
 typedef struct FmoeFilter
 {
