@@ -492,7 +492,7 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 void
 fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument)
 {
-	TypeCacheEntry *type = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_LT_OPR);
+	TypeCacheEntry *type = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR_FINFO);
 	UsersReceiver users = {
 		.domain = domain,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "fmoe user", ALLOCSET_SMALL_SIZES),
@@ -504,9 +504,7 @@ fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument
 		.argument = argument
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &users.receiver};
-	/* ids of a type that has no order have one as text */
-	char	   *sql = psprintf("%s ORDER BY %s%s", table_query(domain), quote_identifier(domain->user_column),
-							   OidIsValid(type->lt_opr) ? "" : "::pg_catalog.text");
+	char	   *sql = psprintf("%s ORDER BY %s", table_query(domain), quote_identifier(domain->user_column));
 	int			result;
 
 	receiver_init(&users.receiver, users_row);

@@ -225,14 +225,14 @@ create_form(const char *schema, const Form *form)
 }
 
 static void
-drop_form(Oid function, bool used)
+drop_form(Oid function, bool used, const char *reason)
 {
 	char	   *name = format_procedure_qualified(function);
 
 	if (used)
 		ereport(WARNING,
 				(errmsg("function %s stays because other objects use it", name),
-				 errdetail("No domain asks for it any more.")));
+				 errdetail("%s", reason)));
 	else
 		run(psprintf("DROP FUNCTION %s", name));
 }
@@ -317,7 +317,7 @@ maintain_all_form(Oid schema_id, const char *schema, const Form *all)
 			return;
 		function = DatumGetObjectId(SPI_getbinval(row, shape, 1, &isnull));
 		used = DatumGetBool(SPI_getbinval(row, shape, 3, &isnull));
-		drop_form(function, used);
+		drop_form(function, used, "Its types are not the ones that the domains have in common any more.");
 		wanted = wanted && !used;
 	}
 	if (wanted)
@@ -352,7 +352,7 @@ fmoe_maintain_overloads(void)
 		bool		used = DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &isnull));
 
 		if (!matches(forms, schema, function, user_type, body))
-			drop_form(function, used);
+			drop_form(function, used, "No domain asks for it any more.");
 	}
 	foreach(cell, forms)
 	{

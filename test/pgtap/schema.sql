@@ -49,6 +49,8 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_import', 3, 'f', 'v', 'u'),
 	('public', 'fmoe_prewarm', 2, 'f', 'v', 'r'),
 	('public', 'fmoe_recommend', 7, 'f', 's', 'r'),
+	('public', 'fmoe_recommend_all', 3, 'f', 's', 'r'),
+	('public', 'fmoe_recommend_all_as', 5, 'f', 's', 'r'),
 	('public', 'fmoe_recommend_as', 8, 'f', 's', 'r'),
 	('public', 'fmoe_recommend_next', 6, 'f', 's', 'r'),
 	('public', 'fmoe_rollback', 1, 'f', 'v', 'u'),
