@@ -449,8 +449,11 @@ new_model(double blend, FmoeDataset *data)
 	}
 	for (int u = 0; u <= USERS; u++)
 		offset[u] = u * 25;
-	*data = (FmoeDataset) {.n_users = USERS, .n_events = USERS * 25, .n_items = MODEL_ITEMS,
-	.offset = offset, .item = item, .time = time};
+	*data = (FmoeDataset)
+	{
+		.n_users = USERS, .n_events = USERS * 25, .n_items = MODEL_ITEMS,
+			.offset = offset, .item = item, .time = time
+	};
 	fmoe_count_experts(model, arena, &config, data);
 	main->class = fmoe_expert_class("sasrec");
 	main->config = config;
