@@ -18,7 +18,7 @@ set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 program=${0##*/}
 work=
-job=
+declare -A groups=()			# process groups that are ours, to be ended with us
 user=
 cluster_setting_file=
 apt_updated=
@@ -60,18 +60,20 @@ stop_servers()
 
 clean_up()
 {
-	local status=$?
+	local status=$? group
 
 	trap '' INT TERM HUP
 	set +e
-	if [[ -n $job ]]; then
-		kill -TERM -- "-$job" 2>/dev/null
+	for group in "${!groups[@]}"; do
+		kill -TERM -- "-$group" 2>/dev/null
+	done
+	for group in "${!groups[@]}"; do
 		for _ in {1..50}; do
-			kill -0 -- "-$job" 2>/dev/null || break
+			kill -0 -- "-$group" 2>/dev/null || break
 			sleep 0.1
 		done
-		kill -KILL -- "-$job" 2>/dev/null
-	fi
+		kill -KILL -- "-$group" 2>/dev/null
+	done
 	[[ -n $cluster_setting_file ]] && rm -f "$cluster_setting_file"
 	if [[ -n $work && -d $work ]]; then
 		stop_servers
@@ -275,18 +277,30 @@ with_user()
 	fi
 }
 
-# run COMMAND...: with_user, as a process group that clean_up can end
-run()
+# start COMMAND...: in the background, as a process group that clean_up can end; its id is in $started
+start()
+{
+	set -m
+	"$@" </dev/null &
+	started=$!
+	set +m
+	groups[$started]=yes
+}
+
+finish()
 {
 	local status=0
 
-	set -m
-	with_user "$@" </dev/null &
-	job=$!
-	set +m
-	wait "$job" || status=$?
-	job=
+	wait "$1" || status=$?
+	unset "groups[$1]"
 	return "$status"
+}
+
+# run COMMAND...: with_user, and waits
+run()
+{
+	start with_user "$@"
+	finish "$started"
 }
 
 # ---------------------------------------------------------------- building
