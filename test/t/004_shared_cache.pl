@@ -334,7 +334,8 @@ is($node->safe_psql('postgres', everyone('shop')), $sixth, 'but it is not what a
 set_limit('1GB');
 
 # Another database counts its versions from one, too.
-$node->safe_psql('postgres', 'CREATE DATABASE other');
+# whatever the locale of the tests, collations of ICU need an encoding they know
+$node->safe_psql('postgres', q(CREATE DATABASE other TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'));
 $node->safe_psql('other', <<'SQL');
 CREATE EXTENSION fmoe;
 CREATE TABLE events AS SELECT n % 100 + 1 AS customer, 'item ' || (n * n) % 60 AS product, n AS at FROM generate_series(1, 1000) n;
