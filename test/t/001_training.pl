@@ -51,7 +51,7 @@ sub answer
 	my ($session) = @_;
 
 	$session->{run}->pump
-	  until $session->{out} =~ /^end-of-answer$/m && $session->{err} =~ /^end-of-answer$/m;
+	  until $session->{out} =~ /^end-of-answer\n/m && $session->{err} =~ /^end-of-answer\n/m;
 	s/^end-of-answer\n//m foreach $session->{out}, $session->{err};
 	chomp $session->{out};
 	return $session->{out};

@@ -36,7 +36,7 @@ sub ask
 
 	$session->{out} = '';
 	$session->{in} .= "$sql;\n\\echo end-of-answer\n";
-	$session->{psql}->pump until $session->{out} =~ /^end-of-answer$/m;
+	$session->{psql}->pump until $session->{out} =~ /^end-of-answer\n/m;
 	$session->{out} =~ s/^end-of-answer\n//m;
 	chomp $session->{out};
 	diag($session->{err}) if $session->{err} =~ /ERROR/;
