@@ -139,6 +139,9 @@ typedef struct FnnTensor
 	fnn_real   *value;			/* [rows, cols] */
 	fnn_real   *grad;			/* [rows, cols]; NULL: none, or sparse */
 	FnnSparse  *sparse;			/* gradient by touched rows; NULL: none, or dense */
+	/* of fnn_columns only: */
+	int64_t		stride;			/* reals from one row of value and grad to the next; 0: cols */
+	int64_t		column;			/* where its columns begin in a row of sparse */
 } FnnTensor;
 
 /* The gradient of one row of a table, dense or sparse; the tensor must have one. */
@@ -293,6 +296,53 @@ extern FnnTensor *fnn_gru(FnnTape *tape, FnnTensor *x, FnnTensor *w_in, FnnTenso
 						  FnnTensor *b_in, FnnTensor *b_hidden, const FnnSequences *sequences);
 
 /*
+ * Columns first .. first + cols - 1 of a table, over the table's own memory and
+ * gradient.  fnn_embed, fnn_neighbours and the softmax and gBCE losses take one
+ * as their table; other operations fail with FNN_INVALID.
+ */
+extern FnnTensor *fnn_columns(FnnTape *tape, FnnTensor *table, int64_t first, int64_t cols);
+/* x, without a gradient: what is computed from it does not reach x. */
+extern FnnTensor *fnn_detach(FnnTape *tape, FnnTensor *x);
+/* y[n, sum of cols] = part[0] | part[1] | …, parts of n rows each. */
+extern FnnTensor *fnn_concat(FnnTape *tape, int n_parts, FnnTensor *const *parts);
+/*
+ * y[n, sum of cols] = weight[:, 0] part[0] | weight[:, 1] part[1] | …; weight has
+ * n rows and at least n_parts columns, of which the others are not looked at.
+ */
+extern FnnTensor *fnn_gate(FnnTape *tape, int n_parts, FnnTensor *const *parts, FnnTensor *weight);
+/* y[tokens, d]: the mean of each token's row and those before it in its sequence. */
+extern FnnTensor *fnn_running_mean(FnnTape *tape, FnnTensor *x, const FnnSequences *sequences);
+/* y[1, d]: the mean of all rows; 0 where there are none. */
+extern FnnTensor *fnn_mean(FnnTape *tape, FnnTensor *x);
+/*
+ * y[n, d] = softmax of each row over its columns with allowed[d] (NULL: all; at
+ * least one is), 0 in the others; top > 0: over the top largest of those, of
+ * equal ones the first.  No gradient reaches what became 0.
+ */
+extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, int top);
+/*
+ * W + scale B A, low-rank adaptation (Hu et al. 2022): W [out, in], A [rank, in],
+ * B [out, rank].  With B = 0 the result has W's bits.
+ */
+extern FnnTensor *fnn_adapt(FnnTape *tape, FnnTensor *w, FnnTensor *a, FnnTensor *b, double scale);
+
+/* What may follow each item, and how much that weighs: rows of a sparse matrix [items, items]. */
+typedef struct FnnGraph
+{
+	const int64_t *offset;		/* [items + 1] */
+	const int32_t *to;			/* [edges] ascending in each row */
+	const float *weight;		/* [edges] */
+} FnnGraph;
+
+/*
+ * y[n, d] = sum over j of graph[id[i], j] * dropout(table)[j]: one layer of
+ * graph convolution, for the rows that are asked for.  The dropout is of the
+ * table's elements, the same wherever in the batch a row is needed.
+ */
+extern FnnTensor *fnn_neighbours(FnnTape *tape, FnnTensor *table, const FnnGraph *graph, const int32_t *id, int64_t n,
+								 double dropout);
+
+/*
  * Losses add weight * sum to tape->loss.  They end the tape, so when recording
  * they put the gradients into their inputs at once and record nothing.
  */
@@ -304,6 +354,40 @@ extern FnnTensor *fnn_gru(FnnTape *tape, FnnTensor *x, FnnTensor *w_in, FnnTenso
  */
 extern void fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 							 const int32_t *target, double weight);
+/* Numbers to be added to a row's logits: n items, ascending. */
+typedef struct FnnTerms
+{
+	int64_t		n;
+	const int32_t *item;		/* [n] */
+	const float *value;			/* [n] */
+} FnnTerms;
+
+/* What else a softmax loss can do; all of it may be left 0. */
+typedef struct FnnSoftmaxExtra
+{
+	double	   *row_loss;		/* [n] comes to hold each row's cross-entropy, NaN where target is -1 */
+	const FnnTerms *terms;		/* [n] row i's logits are raised by terms[i] … */
+	FnnTensor  *term_weight;	/* … times element [i, term_column] of this, which gets its gradient */
+	int64_t		term_column;
+} FnnSoftmaxExtra;
+
+extern void fnn_softmax_loss_with(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
+								  const int32_t *target, double weight, const FnnSoftmaxExtra *extra);
+/*
+ * sum over rows and columns of q log(q / p), with 0 log 0 = 0: p [n, d] a
+ * softmax, q[n, d] what it should be.  Rows whose first q is NaN do not count;
+ * where q > 0, p is taken as at least 1e-12.
+ */
+extern void fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, double weight);
+/* sum of x * x */
+extern void fnn_square_loss(FnnTape *tape, FnnTensor *x, double weight);
+/*
+ * NT-Xent (Chen et al. 2020): rows of a and b [n, d] are two views of n things.
+ * Each of the 2 n rows has the other view as its answer among all rows but
+ * itself, by cosine / temperature; the sum of the 2 n cross-entropies.  A row of
+ * no length has cosine 0 to all.  n = 1 gives 0.
+ */
+extern void fnn_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, double temperature, double weight);
 /*
  * gBCE (Petrov & Macdonald 2023): binary cross-entropy over the positive and
  * shared uniform negatives, the positive's log-probability multiplied by beta.
