@@ -438,6 +438,8 @@ fnn_attention(FnnTape *tape, FnnTensor *query, FnnTensor *key_value,
 	FnnTensor  *out;
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, query);
+	fnn_refuse_view(tape, key_value);
 	a->d = query->cols;
 	if (heads < 1 || a->d % heads != 0 || key_value->cols != 2 * a->d ||
 		sequences->offset[sequences->count] != key_value->rows ||

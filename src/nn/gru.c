@@ -256,6 +256,11 @@ fnn_gru(FnnTape *tape, FnnTensor *x, FnnTensor *w_in, FnnTensor *w_hidden,
 	FnnNode    *node;
 	FnnMark		mark;
 
+	fnn_refuse_view(tape, x);
+	fnn_refuse_view(tape, w_in);
+	fnn_refuse_view(tape, w_hidden);
+	fnn_refuse_view(tape, b_in);
+	fnn_refuse_view(tape, b_hidden);
 	gru->product = fnn_product_best();
 	gru->tokens = x->rows;
 	gru->inputs = x->cols;

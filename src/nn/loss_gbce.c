@@ -78,7 +78,7 @@ gather(FnnArena *arena, const FnnTensor *table, const int32_t *id, int64_t count
 	negatives->id = id;
 	negatives->value = fnn_alloc_reals(arena, count, negatives->padded);
 	for (int64_t j = 0; j < count; j++)
-		fnn_widen(1, d, table->value + id[j] * d, d, negatives->padded, negatives->value + j * negatives->padded);
+		fnn_widen(1, d, table->value + id[j] * fnn_stride(table), d, negatives->padded, negatives->value + j * negatives->padded);
 	if (with_grad)
 		negatives->grad = fnn_zalloc(arena, (size_t) (count * negatives->padded) * sizeof(fnn_real));
 	negatives->across = fnn_alloc_reals(arena, d, lanes);
@@ -136,7 +136,7 @@ run_positive(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, int64_t row, in
 {
 	int64_t		d = table->cols;
 	const fnn_real *h = hidden->value + row * d;
-	const fnn_real *e = table->value + answer * d;
+	const fnn_real *e = table->value + answer * fnn_stride(table);
 	double		s = 0;
 	double		push;			/* -d loss / d s */
 
@@ -167,6 +167,7 @@ fnn_gbce_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const int32_t 
 	Negatives  *negatives;
 	double		loss = 0;
 
+	fnn_refuse_view(tape, hidden);
 	if (hidden->cols != table->cols)
 		fnn_fail(tape->host, FNN_INVALID, "gbce loss of %lld columns against a table of %lld",
 				 (long long) hidden->cols, (long long) table->cols);

@@ -44,6 +44,7 @@ typedef struct Block
 	int64_t		items;			/* rows of the table */
 	int64_t		width;			/* d */
 	int64_t		padded;			/* d in whole vectors */
+	int64_t		stride;			/* of the table */
 	int64_t		capacity;		/* most rows of a block */
 	int64_t		rows;			/* that count in this block */
 	int64_t		lanes;			/* rows in whole vectors */
@@ -84,19 +85,20 @@ dot(int64_t n, const fnn_real *x, const fnn_real *y)
 static const fnn_real *
 table_block(const Block *block, const FnnTensor *table, int64_t first, int64_t n, int64_t *ld)
 {
-	const fnn_real *in = table->value + first * block->width;
+	const fnn_real *in = table->value + first * block->stride;
 
-	*ld = block->padded;
+	*ld = block->stride;
 	if (block->padded == block->width)
 		return in;
-	fnn_widen(n, block->width, in, block->width, block->padded, block->wide);
+	*ld = block->padded;
+	fnn_widen(n, block->width, in, block->stride, block->padded, block->wide);
 	return block->wide;
 }
 
 static void
 logits(const Block *block, const FnnTensor *table, int64_t first, int64_t n, fnn_real *tile)
 {
-	block->product(n, block->lanes, block->width, table->value + first * block->width, block->width, 1,
+	block->product(n, block->lanes, block->width, table->value + first * block->stride, block->stride, 1,
 				   block->across, block->lanes, false, tile, block->lanes);
 }
 
@@ -193,7 +195,7 @@ add_table_gradient(const FnnHost *host, Block *block, FnnTensor *table, int64_t 
 	{
 		block->product(n, block->padded, block->rows, tile, block->lanes, 1,
 					   block->scaled, block->padded, true,
-					   table->grad + first * block->width, block->width);
+					   table->grad + first * block->stride, block->stride);
 		return;
 	}
 	block->product(n, block->padded, block->rows, tile, block->lanes, 1,
@@ -258,7 +260,7 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 	{
 		const fnn_real *h = hidden->value + block->row[r] * d;
 		int64_t		answer = target[block->row[r]];
-		const fnn_real *e = table->value + answer * d;
+		const fnn_real *e = table->value + answer * block->stride;
 
 		loss += block->lse[r] - dot(d, h, e);
 		if (hidden_grad)
@@ -275,9 +277,11 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 }
 
 static Block *
-make_block(FnnArena *arena, int64_t rows, int64_t items, int64_t width, bool keep)
+make_block(FnnArena *arena, int64_t rows, const FnnTensor *table, bool keep)
 {
 	Block	   *block = fnn_zalloc(arena, sizeof(Block));
+	int64_t		items = table->rows;
+	int64_t		width = table->cols;
 	int64_t		blocks = (items + ITEMS - 1) / ITEMS;
 	int64_t		lanes;
 
@@ -290,6 +294,7 @@ make_block(FnnArena *arena, int64_t rows, int64_t items, int64_t width, bool kee
 	block->items = items;
 	block->width = width;
 	block->padded = fnn_lanes(width);
+	block->stride = fnn_stride(table);
 	block->kept = keep && lanes * items <= TILES_MAX;
 	block->across = fnn_alloc_reals(arena, width, lanes);
 	block->scaled = fnn_alloc_reals(arena, rows, block->padded);
@@ -314,6 +319,7 @@ fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 	Block	   *block;
 	double		loss = 0;
 
+	fnn_refuse_view(tape, hidden);
 	if (hidden->cols != table->cols)
 		fnn_fail(tape->host, FNN_INVALID, "softmax loss of %lld columns against a table of %lld",
 				 (long long) hidden->cols, (long long) table->cols);
@@ -327,7 +333,7 @@ fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 	}
 	if (n > 0)
 	{
-		block = make_block(tape->arena, n, table->rows, table->cols, tape->record && fnn_has_grad(table));
+		block = make_block(tape->arena, n, table, tape->record && fnn_has_grad(table));
 		for (int64_t first = 0; first < n; first += block->capacity)
 		{
 			block->rows = n - first < block->capacity ? n - first : block->capacity;

@@ -166,6 +166,9 @@ fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias, FnnA
 	FnnTensor  *y;
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, x);
+	fnn_refuse_view(tape, weight);
+	fnn_refuse_view(tape, bias);
 	if (weight->cols != x->cols || (bias != NULL && (bias->rows != 1 || bias->cols != out)))
 		fnn_fail(tape->host, FNN_INVALID, "a weight of %lld x %lld does not fit an input of %lld columns and its bias",
 				 (long long) out, (long long) weight->cols, (long long) x->cols);
@@ -210,14 +213,17 @@ check_rows(FnnTape *tape, const FnnTensor *table, const int32_t *row, int64_t fi
 					 (long long) table->rows, (int) row[i]);
 }
 
-/* y[n, d] = scale * table[id[i]] + position_table[position[i]]; position_table may be NULL. */
+/*
+ * y[n, d] = scale * table[id[i]] + position_table[position[i]]; position_table
+ * may be NULL, rows of table are stride apart.
+ */
 static FNN_CLONES void
-embed_rows(int64_t n, int64_t d, const fnn_real *table, const int32_t *id, fnn_real scale,
+embed_rows(int64_t n, int64_t d, const fnn_real *table, int64_t stride, const int32_t *id, fnn_real scale,
 		   const fnn_real *position_table, const int32_t *position, fnn_real *y)
 {
 	for (int64_t i = 0; i < n; i++, y += d)
 	{
-		const fnn_real *row = table + id[i] * d;
+		const fnn_real *row = table + id[i] * stride;
 
 		if (position_table != NULL)
 		{
@@ -291,6 +297,7 @@ fnn_embed(FnnTape *tape, FnnTensor *table, const int32_t *id, int64_t n, double 
 	FnnTensor  *y;
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, position_table);
 	if (position_table != NULL && position_table->cols != d)
 		fnn_fail(tape->host, FNN_INVALID, "a position table of %lld columns does not fit a table of %lld",
 				 (long long) position_table->cols, (long long) d);
@@ -303,7 +310,7 @@ fnn_embed(FnnTape *tape, FnnTensor *table, const int32_t *id, int64_t n, double 
 		check_rows(tape, table, id, i, rows);
 		if (position_table != NULL)
 			check_rows(tape, position_table, position, i, rows);
-		embed_rows(rows, d, table->value, id + i, (fnn_real) scale,
+		embed_rows(rows, d, table->value, fnn_stride(table), id + i, (fnn_real) scale,
 				   position_table != NULL ? position_table->value : NULL,
 				   position_table != NULL ? position + i : NULL, y->value + i * d);
 	}
@@ -336,6 +343,7 @@ fnn_rows(FnnTape *tape, FnnTensor *x, const int32_t *row, int64_t n)
 	int64_t		step = block_rows(x->cols);
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, x);
 	for (int64_t i = 0; i < n; i++)
 	{
 		if (i % step == 0)
@@ -469,6 +477,9 @@ fnn_layer_norm(FnnTape *tape, FnnTensor *x, FnnTensor *gain, FnnTensor *bias, do
 	FnnTensor  *y;
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, x);
+	fnn_refuse_view(tape, gain);
+	fnn_refuse_view(tape, bias);
 	if (gain->rows != 1 || bias->rows != 1 || gain->cols != x->cols || bias->cols != x->cols)
 		fnn_fail(tape->host, FNN_INVALID, "gain and bias of a layer norm over %lld columns have %lld and %lld",
 				 (long long) x->cols, (long long) gain->cols, (long long) bias->cols);
@@ -548,6 +559,7 @@ fnn_dropout(FnnTape *tape, FnnTensor *x, double p)
 	FnnTensor  *y;
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, x);
 	if (dropout.threshold == 0)
 		return x;
 	y = fnn_result(tape, x->rows, x->cols, fnn_has_grad(x));
@@ -568,6 +580,8 @@ fnn_add_dropout(FnnTape *tape, FnnTensor *a, FnnTensor *b, double p)
 	FnnTensor  *y;
 	FnnNode    *node;
 
+	fnn_refuse_view(tape, a);
+	fnn_refuse_view(tape, b);
 	if (a->rows != b->rows || a->cols != b->cols)
 		fnn_fail(tape->host, FNN_INVALID, "a matrix of %lld x %lld cannot be added to one of %lld x %lld",
 				 (long long) b->rows, (long long) b->cols, (long long) a->rows, (long long) a->cols);

@@ -67,9 +67,9 @@ fnn_grad_row(const FnnHost *host, FnnTensor *tensor, int64_t row)
 		fnn_fail(host, FNN_INVALID, "a table of %lld rows has no row %lld",
 				 (long long) tensor->rows, (long long) row);
 	if (sparse == NULL)
-		return tensor->grad + row * tensor->cols;
+		return tensor->grad + row * (tensor->stride == 0 ? tensor->cols : tensor->stride);
 	if (sparse->place[row] >= 0)
-		return sparse->grad + sparse->place[row] * sparse->cols;
+		return sparse->grad + sparse->place[row] * sparse->cols + tensor->column;
 	if (sparse->count >= sparse->capacity)
 		fnn_fail(host, FNN_INVALID, "more than %lld rows of a table are touched in one step",
 				 (long long) sparse->capacity);
@@ -77,7 +77,7 @@ fnn_grad_row(const FnnHost *host, FnnTensor *tensor, int64_t row)
 	memset(grad, 0, (size_t) sparse->cols * sizeof(fnn_real));
 	sparse->touched[sparse->count] = (int32_t) row;
 	sparse->place[row] = (int32_t) sparse->count++;
-	return grad;
+	return grad + tensor->column;
 }
 
 /* ---------------------------------------------------------------- parameter blocks */
@@ -181,6 +181,8 @@ fnn_params_bind(const FnnParams *params, FnnTensor *tensors, fnn_real *values,
 		tensor->value = values + param->offset;
 		tensor->grad = NULL;
 		tensor->sparse = NULL;
+		tensor->stride = 0;
+		tensor->column = 0;
 		if (grads == NULL || param->frozen)
 			continue;
 		if (sparse != NULL && sparse[i] != NULL)

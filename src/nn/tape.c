@@ -27,6 +27,8 @@ fnn_constant(FnnTape *tape, int64_t rows, int64_t cols, fnn_real *value)
 	tensor->value = value;
 	tensor->grad = NULL;
 	tensor->sparse = NULL;
+	tensor->stride = 0;
+	tensor->column = 0;
 	return tensor;
 }
 
@@ -41,6 +43,31 @@ fnn_tensor(FnnTape *tape, int64_t rows, int64_t cols, bool with_grad)
 		memset(tensor->grad, 0, (size_t) (rows * cols) * sizeof(fnn_real));
 	}
 	return tensor;
+}
+
+FnnTensor *
+fnn_columns(FnnTape *tape, FnnTensor *table, int64_t first, int64_t cols)
+{
+	FnnTensor  *view;
+
+	if (first < 0 || cols < 1 || first > table->cols - cols)
+		fnn_fail(tape->host, FNN_INVALID, "a table of %lld columns has no %lld columns from column %lld on",
+				 (long long) table->cols, (long long) cols, (long long) first);
+	view = fnn_constant(tape, table->rows, cols, table->value + first);
+	if (tape->record && table->grad != NULL)
+		view->grad = table->grad + first;
+	if (tape->record)
+		view->sparse = table->sparse;
+	view->stride = fnn_stride(table);
+	view->column = table->column + first;
+	return view;
+}
+
+FnnTensor *
+fnn_detach(FnnTape *tape, FnnTensor *x)
+{
+	fnn_refuse_view(tape, x);
+	return fnn_constant(tape, x->rows, x->cols, x->value);
 }
 
 FnnTensor *

@@ -1,7 +1,7 @@
 /*
  * tape_private.h
  *	  What the files of nn that implement operations share: the recorded node,
- *	  results, dropout masks.
+ *	  results, views, dropout masks.
  *
  * An operation computes its result with fnn_result(), and when fnn_record()
  * returns a node, keeps there what its backward needs:
@@ -55,6 +55,21 @@ struct FnnNode
 extern FnnTensor *fnn_result(FnnTape *tape, int64_t rows, int64_t cols, bool any_grad);
 /* The node of the operation that made out, zeroed but for what is given; NULL: not to be recorded. */
 extern FnnNode *fnn_record(FnnTape *tape, FnnBackward backward, FnnTensor *out);
+
+/* Reals from one row of a tensor's values, and of its dense gradient, to the next. */
+static inline int64_t
+fnn_stride(const FnnTensor *tensor)
+{
+	return tensor->stride == 0 ? tensor->cols : tensor->stride;
+}
+
+/* For operations that read their input, which may be NULL, as one dense matrix: a view of columns fails. */
+static inline void
+fnn_refuse_view(const FnnTape *tape, const FnnTensor *tensor)
+{
+	if (tensor != NULL && tensor->stride != 0)
+		fnn_fail(tape->host, FNN_INVALID, "a view of a table's columns can only be a table");
+}
 
 /*
  * The mask of one dropout operation.  Element i is dropped or kept by a pure

@@ -331,6 +331,7 @@ static const Function functions[] = {
 	{"basic_operations", check_basic_operations},
 	{"sequence_operations", check_sequence_operations},
 	{"losses", check_losses},
+	{"mixture_operations", check_mixture_operations},
 	{"optimiser", check_optimiser},
 	{"ranking", check_ranking},
 	{"safetensors", check_safetensors},

@@ -47,6 +47,7 @@ extern void check_arena_and_random(void);
 extern void check_basic_operations(void);
 extern void check_sequence_operations(void);
 extern void check_losses(void);
+extern void check_mixture_operations(void);
 extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
