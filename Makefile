@@ -54,7 +54,8 @@ endef
 $(eval $(call engine_program,float,$(NUMERIC_CFLAGS)))
 $(eval $(call engine_program,double,$(NUMERIC_CFLAGS) -DFNN_DOUBLE -DFNN_GEMM_PIECE=100000))
 # without clones: neither ASan nor valgrind gets along with ifuncs, and valgrind knows no AVX-512
-CHECKED_CFLAGS = -O1 -fopenmp-simd -fno-omit-frame-pointer -DFNN_NO_CLONES -DFNN_GEMM_PIECE=100000
+CHECKED_CFLAGS = -O1 -fopenmp-simd -fno-omit-frame-pointer -DFNN_NO_CLONES -DFNN_GEMM_PIECE=100000 \
+	-DFNN_SOFTMAX_TILES=20000
 $(eval $(call engine_program,asan,$(CHECKED_CFLAGS) -fsanitize=address$(comma)undefined -fno-sanitize-recover=all))
 $(eval $(call engine_program,valgrind,$(CHECKED_CFLAGS)))
 

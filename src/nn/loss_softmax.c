@@ -27,6 +27,11 @@
  * Kept tiles are bounded by TILES_MAX.  A larger table is walked with half as
  * many rows at once; where even those would not fit, the second walk makes the
  * tiles again, for 8 n v d operations in all.
+ *
+ * Sparse terms are added to a tile between the product and the maximum, so
+ * that all else takes the raised logits for what they are.  The gradient of a
+ * row's term weight, the mean of its terms' values under the row's
+ * probabilities minus the target's value, is summed up as acc is.
  */
 #include <math.h>
 
@@ -35,7 +40,12 @@
 
 #define ROWS		128
 #define ITEMS		128
+/* -DFNN_SOFTMAX_TILES: for tests of large tables that must be quick. */
+#ifdef FNN_SOFTMAX_TILES
+#define TILES_MAX	FNN_SOFTMAX_TILES
+#else
 #define TILES_MAX	(8 * 1024 * 1024)	/* reals */
+#endif
 
 /* Working memory of one block of rows; rows padded to lanes. */
 typedef struct Block
@@ -60,6 +70,13 @@ typedef struct Block
 	double	   *total;			/* [lanes] */
 	double	   *lse;			/* [rows] log-sum-exp */
 	fnn_real   *wide;			/* [ITEMS, padded] a block of the table or of its gradient */
+	/* of terms; NULL: there are none */
+	const FnnTerms *terms;		/* by row of hidden */
+	const FnnTensor *term_weight;
+	int64_t		term_column;
+	int64_t    *term_begin;		/* [rows] of each row's terms, the first in a tile … */
+	int64_t    *term_end;		/* … and the first behind it */
+	double	   *term_sum;		/* [rows] of value * exp(logit - max) */
 } Block;
 
 static FNN_CLONES void
@@ -102,6 +119,74 @@ logits(const Block *block, const FnnTensor *table, int64_t first, int64_t n, fnn
 				   block->across, block->lanes, false, tile, block->lanes);
 }
 
+/* ---------------------------------------------------------------- terms */
+
+static double
+term_factor(const Block *block, int64_t row)
+{
+	return (double) block->term_weight->value[row * block->term_weight->cols + block->term_column];
+}
+
+/* A walk of the table begins: of no row has a term been passed. */
+static void
+begin_terms(Block *block)
+{
+	for (int64_t r = 0; r < block->rows; r++)
+		block->term_end[r] = 0;
+}
+
+/* Adds the terms of items first .. first + n - 1, which come after those of the last call, to a tile of logits. */
+static void
+add_terms(Block *block, int64_t first, int64_t n, fnn_real *tile)
+{
+	for (int64_t r = 0; r < block->rows; r++)
+	{
+		const FnnTerms *terms = &block->terms[block->row[r]];
+		double		factor = term_factor(block, block->row[r]);
+		int64_t		k = block->term_end[r];
+
+		block->term_begin[r] = k;
+		for (; k < terms->n && terms->item[k] < first + n; k++)
+			tile[(terms->item[k] - first) * block->lanes + r] += (fnn_real) (factor * (double) terms->value[k]);
+		block->term_end[r] = k;
+	}
+}
+
+/* Sums what add_terms went through, of a tile that has become exp(logit - max). */
+static void
+sum_terms(Block *block, int64_t first, const fnn_real *tile)
+{
+	for (int64_t r = 0; r < block->rows; r++)
+	{
+		const FnnTerms *terms = &block->terms[block->row[r]];
+
+		for (int64_t k = block->term_begin[r]; k < block->term_end[r]; k++)
+			block->term_sum[r] += (double) terms->value[k] *
+				(double) tile[(terms->item[k] - first) * block->lanes + r];
+	}
+}
+
+/* The value of a row's term for an item, 0 if it has none. */
+static double
+term_value(const FnnTerms *terms, int64_t item)
+{
+	int64_t		low = 0;
+	int64_t		high = terms->n;
+
+	while (low < high)
+	{
+		int64_t		middle = low + (high - low) / 2;
+
+		if (terms->item[middle] < item)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < terms->n && terms->item[low] == item ? (double) terms->value[low] : 0;
+}
+
+/* ---------------------------------------------------------------- walks */
+
 /* The largest logits rose from previous to max: what was summed so far shrinks. */
 static void
 rescale(Block *block, const fnn_real *previous, const fnn_real *max, bool with_acc)
@@ -114,6 +199,8 @@ rescale(Block *block, const fnn_real *previous, const fnn_real *max, bool with_a
 			continue;
 		factor = exp((double) previous[r] - (double) max[r]);
 		block->total[r] *= factor;
+		if (block->terms != NULL)
+			block->term_sum[r] *= factor;
 		if (with_acc)
 			for (int64_t c = 0; c < block->padded; c++)
 				block->acc[r * block->padded + c] *= (fnn_real) factor;
@@ -133,6 +220,11 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 	}
 	if (with_acc)
 		memset(block->acc, 0, (size_t) (block->rows * block->padded) * sizeof(fnn_real));
+	if (block->terms != NULL)
+	{
+		begin_terms(block);
+		memset(block->term_sum, 0, (size_t) block->rows * sizeof(double));
+	}
 
 	for (int64_t first = 0; first < block->items; first += ITEMS)
 	{
@@ -141,6 +233,8 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 
 		fnn_poll(host);
 		logits(block, table, first, n, tile);
+		if (block->terms != NULL)
+			add_terms(block, first, n, tile);
 		if (block->kept && first > 0)
 			memcpy(max + lanes, max, (size_t) lanes * sizeof(fnn_real));
 		if (block->kept && first > 0)
@@ -150,6 +244,8 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 		if (memcmp(block->factor, max, (size_t) lanes * sizeof(fnn_real)) != 0)
 			rescale(block, block->factor, max, with_acc);
 		fnn_columns_exp(n, lanes, tile, max, block->sum);
+		if (block->terms != NULL)
+			sum_terms(block, first, tile);
 		for (int64_t r = 0; r < lanes; r++)
 			block->total[r] += block->sum[r];
 		if (with_acc)
@@ -215,6 +311,8 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 		for (int64_t r = 0; r < lanes; r++)
 			block->factor[r] = r < block->rows ? (fnn_real) block->lse[r] : 0;
 		max = block->factor;
+		if (block->terms != NULL)
+			begin_terms(block);
 	}
 	for (int64_t first = 0; first < block->items; first += ITEMS)
 	{
@@ -225,6 +323,8 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 		if (!block->kept)
 		{
 			logits(block, table, first, n, tile);
+			if (block->terms != NULL)
+				add_terms(block, first, n, tile);
 			fnn_columns_exp(n, lanes, tile, max, block->sum);
 		}
 		else if (first > 0)
@@ -236,10 +336,23 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 	}
 }
 
+/* What terms change in the loss of row r, where they have raised the target; adds their weight's gradient. */
+static double
+finish_terms(Block *block, int64_t r, int64_t answer, double weight, FnnTensor *term_weight, bool record)
+{
+	int64_t		row = block->row[r];
+	double		value = term_value(&block->terms[row], answer);
+
+	if (record && term_weight->grad != NULL)
+		term_weight->grad[row * term_weight->cols + block->term_column] +=
+			(fnn_real) (weight * (block->term_sum[r] / block->total[r] - value));
+	return -term_factor(block, row) * value;
+}
+
 /* One block of rows: returns their loss, adds the gradients that are wanted. */
 static double
 run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table,
-		  const int32_t *target, double weight, bool record)
+		  const int32_t *target, double weight, const FnnSoftmaxExtra *extra, bool record)
 {
 	bool		hidden_grad = record && hidden->grad != NULL;
 	bool		table_grad = record && fnn_has_grad(table);
@@ -262,7 +375,13 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 		int64_t		answer = target[block->row[r]];
 		const fnn_real *e = table->value + answer * block->stride;
 
-		loss += block->lse[r] - dot(d, h, e);
+		double		row_loss = block->lse[r] - dot(d, h, e);
+
+		if (block->terms != NULL)
+			row_loss += finish_terms(block, r, answer, weight, extra->term_weight, record);
+		if (extra->row_loss != NULL)
+			extra->row_loss[block->row[r]] = row_loss;
+		loss += row_loss;
 		if (hidden_grad)
 		{
 			fnn_real   *grad = hidden->grad + block->row[r] * d;
@@ -309,9 +428,57 @@ make_block(FnnArena *arena, int64_t rows, const FnnTensor *table, bool keep)
 	return block;
 }
 
+static void
+make_terms(FnnArena *arena, Block *block, const FnnSoftmaxExtra *extra)
+{
+	size_t		rows = (size_t) block->capacity;
+
+	block->terms = extra->terms;
+	block->term_weight = extra->term_weight;
+	block->term_column = extra->term_column;
+	block->term_begin = fnn_alloc(arena, rows * sizeof(int64_t));
+	block->term_end = fnn_alloc(arena, rows * sizeof(int64_t));
+	block->term_sum = fnn_alloc(arena, rows * sizeof(double));
+}
+
+/* The terms of the n rows that count are of items of the table, in ascending order. */
+static void
+check_terms(FnnTape *tape, const FnnTensor *hidden, const FnnTensor *table, const FnnSoftmaxExtra *extra,
+			int64_t n, const int32_t *row)
+{
+	const FnnTensor *weight = extra->term_weight;
+
+	if (weight == NULL || weight->rows != hidden->rows || extra->term_column < 0 || extra->term_column >= weight->cols)
+		fnn_fail(tape->host, FNN_INVALID, "terms of a softmax loss of %lld rows have no weight in column %lld",
+				 (long long) hidden->rows, (long long) extra->term_column);
+	fnn_refuse_view(tape, weight);
+	if (tape->record && weight->sparse != NULL)
+		fnn_fail(tape->host, FNN_INVALID, "the weight of terms cannot have a sparse gradient");
+	for (int64_t i = 0; i < n; i++)
+	{
+		const FnnTerms *terms = &extra->terms[row[i]];
+		int64_t		last = -1;
+
+		fnn_poll(tape->host);
+		for (int64_t k = 0; k < terms->n; last = terms->item[k++])
+			if (terms->item[k] <= last || terms->item[k] >= table->rows)
+				fnn_fail(tape->host, FNN_INVALID, "softmax loss with a term for item %d after %lld in a table of %lld rows",
+						 terms->item[k], (long long) last, (long long) table->rows);
+	}
+}
+
 void
 fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 				 const int32_t *target, double weight)
+{
+	static const FnnSoftmaxExtra none = {0};
+
+	fnn_softmax_loss_with(tape, hidden, table, target, weight, &none);
+}
+
+void
+fnn_softmax_loss_with(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
+					  const int32_t *target, double weight, const FnnSoftmaxExtra *extra)
 {
 	FnnMark		mark = fnn_arena_mark(tape->arena);
 	int32_t    *row = fnn_alloc(tape->arena, (size_t) hidden->rows * sizeof(int32_t));
@@ -330,15 +497,21 @@ fnn_softmax_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 					 target[i], (long long) table->rows);
 		if (target[i] >= 0)
 			row[n++] = (int32_t) i;
+		else if (extra->row_loss != NULL)
+			extra->row_loss[i] = NAN;
 	}
+	if (extra->terms != NULL)
+		check_terms(tape, hidden, table, extra, n, row);
 	if (n > 0)
 	{
 		block = make_block(tape->arena, n, table, tape->record && fnn_has_grad(table));
+		if (extra->terms != NULL)
+			make_terms(tape->arena, block, extra);
 		for (int64_t first = 0; first < n; first += block->capacity)
 		{
 			block->rows = n - first < block->capacity ? n - first : block->capacity;
 			block->row = row + first;
-			loss += run_block(tape->host, block, hidden, table, target, weight, tape->record);
+			loss += run_block(tape->host, block, hidden, table, target, weight, extra, tape->record);
 		}
 	}
 	tape->loss += weight * loss;

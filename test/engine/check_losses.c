@@ -322,7 +322,11 @@ check_slopes(void)
 static void
 check_large_tables(void)
 {
+#ifdef FNN_SOFTMAX_TILES
+	const int64_t sizes[][2] = {{4, 2000}, {130, 250}};
+#else
 	const int64_t sizes[][2] = {{4, 600000}, {130, 70000}};
+#endif
 
 	for (int s = 0; s < 2; s++)
 	{

@@ -672,6 +672,185 @@ check_small_losses(void)
 	check_end();
 }
 
+/* ---------------------------------------------------------------- softmax loss with terms */
+
+typedef struct Raised
+{
+	const int32_t *target;
+	const FnnTerms *terms;
+	double	   *row_loss;
+	double		weight;
+} Raised;
+
+#define TERM_COLUMN 1
+
+/* inputs: hidden, table, weight of the terms */
+static void
+run_raised(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	const Raised *raised = context;
+	const FnnSoftmaxExtra extra = {raised->row_loss, raised->terms, inputs[2], TERM_COLUMN};
+
+	fnn_softmax_loss_with(tape, inputs[0], inputs[1], raised->target, raised->weight, &extra);
+}
+
+/* The same of columns 1 .. of a wider table. */
+static void
+run_raised_view(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	FnnTensor  *viewed[] = {inputs[0], fnn_columns(tape, inputs[1], 1, inputs[0]->cols), inputs[2]};
+
+	run_raised(tape, viewed, context);
+}
+
+/* Of n rows: no terms, few, some, one for every item, in turn. */
+static FnnTerms *
+random_terms(int64_t n, int64_t items)
+{
+	FnnTerms   *terms = fnn_zalloc(check_arena(), ((size_t) n + 1) * sizeof(FnnTerms));
+
+	for (int64_t r = 0; r < n; r++)
+	{
+		double		share = r % 4 == 3 ? 1 : 0.15 * (double) (r % 4);
+		int32_t    *item = fnn_alloc(check_arena(), (size_t) items * sizeof(int32_t));
+		float	   *value = fnn_alloc(check_arena(), (size_t) items * sizeof(float));
+
+		for (int64_t i = 0; i < items; i++)
+			if (fnn_random_uniform(8, r, i) < share)
+			{
+				item[terms[r].n] = (int32_t) i;
+				value[terms[r].n++] = (float) fnn_random_normal(9, r, 2 * i);
+			}
+		terms[r].item = item;
+		terms[r].value = value;
+	}
+	return terms;
+}
+
+/* By dense logits: one row's loss, with its gradients added to d[0 .. 2]. */
+static double
+naive_raised_row(FnnTensor *const *inputs, const Raised *raised, int64_t row, double *const *d)
+{
+	const FnnTensor *hidden = inputs[0];
+	const FnnTensor *table = inputs[1];
+	const FnnTerms *terms = &raised->terms[row];
+	int64_t		at = row * inputs[2]->cols + TERM_COLUMN;
+	int64_t		width = hidden->cols;
+	double	   *score = fnn_zalloc(check_arena(), (size_t) table->rows * sizeof(double));
+	double	   *value = fnn_zalloc(check_arena(), (size_t) table->rows * sizeof(double));
+	double		max = -INFINITY;
+	double		sum = 0;
+
+	for (int64_t k = 0; k < terms->n; k++)
+		value[terms->item[k]] = terms->value[k];
+	for (int64_t i = 0; i < table->rows; i++)
+	{
+		score[i] = (double) inputs[2]->value[at] * value[i];
+		for (int64_t c = 0; c < width; c++)
+			score[i] += (double) hidden->value[row * width + c] * (double) table->value[i * width + c];
+		max = fmax(max, score[i]);
+	}
+	for (int64_t i = 0; i < table->rows; i++)
+		sum += exp(score[i] - max);
+	for (int64_t i = 0; i < table->rows; i++)
+	{
+		double		slope = raised->weight * (exp(score[i] - max) / sum - (i == raised->target[row]));
+
+		for (int64_t c = 0; c < width; c++)
+		{
+			d[0][row * width + c] += slope * (double) table->value[i * width + c];
+			d[1][i * width + c] += slope * (double) hidden->value[row * width + c];
+		}
+		d[2][at] += slope * value[i];
+	}
+	return max + log(sum) - score[raised->target[row]];
+}
+
+/* Loss, rows' losses and gradients, with gradients wanted of those in the set of bits. */
+static void
+check_raised_values(FnnTensor *const *all, const Raised *raised, int wanted)
+{
+	FnnMark		mark = fnn_arena_mark(check_arena());
+	FnnTensor	copies[3];
+	FnnTensor  *const inputs[] = {&copies[0], &copies[1], &copies[2]};
+	double	   *d[3];
+	double		loss = 0;
+	double		got;
+
+	for (int i = 0; i < 3; i++)
+	{
+		copies[i] = *all[i];
+		if ((wanted & 1 << i) == 0)
+			copies[i].grad = NULL;
+		d[i] = fnn_zalloc(check_arena(), (size_t) (all[i]->rows * all[i]->cols) * sizeof(double));
+	}
+	got = loss_of(inputs, run_raised, (void *) raised, true);
+	for (int64_t r = 0; r < inputs[0]->rows; r++)
+	{
+		double		row_loss;
+
+		if (raised->target[r] < 0)
+		{
+			CHECK(isnan(raised->row_loss[r]), "row %d, which does not count, has a loss", (int) r);
+			continue;
+		}
+		row_loss = naive_raised_row(inputs, raised, r, d);
+		CHECK(check_close(raised->row_loss[r], row_loss, EXACT), "row %d has loss %.9g instead of %.9g", (int) r,
+			  raised->row_loss[r], row_loss);
+		loss += raised->weight * row_loss;
+	}
+	CHECK(check_close(got, loss, EXACT), "loss %.9g instead of %.9g", got, loss);
+	for (int i = 0; i < 3; i++)
+		for (int64_t e = 0; e < all[i]->rows * all[i]->cols; e++)
+		{
+			double		gradient = all[i]->grad[e];
+
+			CHECK(check_close(gradient, (wanted & 1 << i) != 0 ? d[i][e] : 0, EXACT),
+				  "gradient %.9g instead of %.9g of input %d element %d", gradient, d[i][e], i, (int) e);
+			all[i]->grad[e] = 0;
+		}
+	fnn_arena_reset(check_arena(), mark);
+}
+
+static void
+check_raised(void)
+{
+	/* rows, items, width; the last two: tiles of half a block of rows, and of none, can be kept */
+	static const int64_t shapes[][3] = {
+		{1, 1, 1}, {5, 7, 3}, {9, 140, 16}, {140, 300, 5},
+#ifdef FNN_SOFTMAX_TILES
+		{130, 250, 2}, {4, 2000, 2}
+#else
+		{130, 70000, 2}, {4, 600000, 2}
+#endif
+	};
+
+	for (int s = 0; s < 6; s++)
+	{
+		FnnMark		mark = fnn_arena_mark(check_arena());
+		int64_t		n = shapes[s][0];
+		int64_t		items = shapes[s][1];
+		Raised		raised = {numbers(5, n, items, n > 1), random_terms(n, items),
+		fnn_alloc(check_arena(), (size_t) n * sizeof(double)), 0.8};
+		FnnTensor  *inputs[] = {check_tensor(1, n, shapes[s][2]), check_tensor(2, items, shapes[s][2]),
+		check_tensor(3, n, 3)};
+
+		check_begin("softmax loss with terms: %d rows, %d items, width %d", (int) n, (int) items, (int) shapes[s][2]);
+		for (int wanted = s < 4 ? 0 : 5; wanted < 8; wanted += s < 4 ? 1 : 2)
+			check_raised_values(inputs, &raised, wanted);
+		if (s < 3)
+			check_operation(3, inputs, run_raised, &raised);
+		inputs[1] = check_tensor(2, items, shapes[s][2] + 2);
+		if (s < 3)
+			check_operation(3, inputs, run_raised_view, &raised);
+		inputs[1] = sparse_copy(inputs[1]);
+		if (s == 1)
+			check_operation(3, inputs, run_raised_view, &raised);
+		check_end();
+		fnn_arena_reset(check_arena(), mark);
+	}
+}
+
 /* ---------------------------------------------------------------- arguments */
 
 static void
@@ -722,9 +901,40 @@ misuse(void *context)
 	}
 }
 
+/* Terms, on 4 rows and 5 items, that are not right for the row that has them. */
+static void
+misuse_terms(void *context)
+{
+	static const int32_t target[] = {0, -1, 1, 2};
+	static const int32_t items[][2] = {{3, 5}, {2, 2}, {-1, 2}, {0, 1}, {0, 1}, {0, 1}, {0, 1}};
+	static const float value[] = {1, 1};
+	const int	which = *(const int *) context;
+	FnnTerms	terms[4] = {{0}};
+	FnnSoftmaxExtra extra = {NULL, terms, check_tensor(1, 4, 2), which == 4 ? 2 : 0};
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
+	/* the second row does not count: nobody looks at its terms */
+	terms[1].n = 1;
+	terms[2].n = 2;
+	terms[2].item = items[which];
+	terms[2].value = value;
+	if (which == 3)
+		extra.term_weight = NULL;
+	if (which == 5)
+		extra.term_weight = check_tensor(1, 3, 2);
+	if (which == 6)
+		extra.term_weight = sparse_copy(extra.term_weight);
+	fnn_softmax_loss_with(&tape, check_tensor(2, 4, 3), check_tensor(3, 5, 3), target, 1, &extra);
+}
+
 static void
 check_arguments(void)
 {
+	static const char *const term_messages[] = {
+		"item 5", "item 2 after 2", "item -1", "no weight", "no weight in column 2", "no weight", "sparse gradient"
+	};
+
 	static const char *const messages[] = {
 		"no parts", "part of 5 rows", "do not fit 1 parts", "do not fit 2 parts", "sequences of 3 tokens",
 		"none to choose", "none to choose", "cannot be adapted", "sparse gradient", "sparse gradient"
@@ -733,6 +943,8 @@ check_arguments(void)
 	check_begin("what does not fit a mixture is refused");
 	for (int which = 0; which < (int) (sizeof(messages) / sizeof(messages[0])); which++)
 		check_fails(FNN_INVALID, messages[which], misuse, &which);
+	for (int which = 0; which < (int) (sizeof(term_messages) / sizeof(term_messages[0])); which++)
+		check_fails(FNN_INVALID, term_messages[which], misuse_terms, &which);
 	check_end();
 }
 
@@ -748,5 +960,6 @@ check_mixture_operations(void)
 	check_softmax();
 	check_adapt();
 	check_small_losses();
+	check_raised();
 	check_arguments();
 }
