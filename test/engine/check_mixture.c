@@ -98,6 +98,32 @@ numbers(uint64_t seed, int64_t n, int64_t bound, bool some_missing)
 	return number;
 }
 
+/* Items followed by none, few or many others. */
+static FnnGraph *
+random_graph(int64_t items)
+{
+	FnnGraph   *graph = fnn_alloc(check_arena(), sizeof(FnnGraph));
+	int64_t    *offset = fnn_zalloc(check_arena(), (size_t) (items + 1) * sizeof(int64_t));
+	int32_t    *to = fnn_alloc(check_arena(), (size_t) (items * items) * sizeof(int32_t));
+	float	   *weight = fnn_alloc(check_arena(), (size_t) (items * items) * sizeof(float));
+	int64_t		edges = 0;
+
+	for (int64_t i = 0; i < items; i++)
+	{
+		for (int64_t j = 0; j < items; j++)
+			if (fnn_random_uniform(11, i, j) < 0.3 * (double) (i % 4))
+			{
+				to[edges] = (int32_t) j;
+				weight[edges++] = (float) fnn_random_normal(12, i, 2 * j);
+			}
+		offset[i + 1] = edges;
+	}
+	graph->offset = offset;
+	graph->to = to;
+	graph->weight = weight;
+	return graph;
+}
+
 /* ---------------------------------------------------------------- views of columns */
 
 typedef struct View
@@ -108,6 +134,7 @@ typedef struct View
 	const int32_t *target;		/* [n] */
 	const int32_t *id;			/* [n] */
 	const int32_t *negative;	/* [5] */
+	const FnnGraph *graph;		/* over the items */
 	bool		copied;			/* inputs[1] is the columns themselves */
 } View;
 
@@ -123,6 +150,7 @@ run_view(FnnTape *tape, FnnTensor *const *inputs, void *context)
 	fnn_softmax_loss(tape, inputs[0], table, v->target, 0.7);
 	fnn_gbce_loss(tape, inputs[0], table, v->target, v->negative, 5, 0.3, 0.4);
 	check_loss(tape, fnn_embed(tape, table, v->id, v->n, 1.5, NULL, NULL));
+	check_loss(tape, fnn_neighbours(tape, table, v->graph, v->id, v->n, 0));
 }
 
 /* The columns on their own give the same bits, and no other column gets a gradient. */
@@ -169,7 +197,7 @@ check_views(void)
 		int64_t		n = shapes[s][0];
 		int64_t		items = shapes[s][1];
 		View		v = {shapes[s][3], shapes[s][4], n, numbers(5, n, items, true), numbers(6, n, items, false),
-		numbers(7, 5, items, false), false};
+		numbers(7, 5, items, false), random_graph(items), false};
 		FnnTensor  *inputs[] = {check_tensor(1, n, v.cols), check_tensor(2, items, shapes[s][2])};
 
 		check_begin("columns %d to %d of a table of %d x %d", (int) v.first, (int) (v.first + v.cols - 1),
@@ -569,6 +597,86 @@ check_softmax(void)
 		}
 }
 
+/* ---------------------------------------------------------------- item graph */
+
+typedef struct Walk
+{
+	const FnnGraph *graph;
+	const int32_t *id;			/* [n] */
+	int64_t		n;
+	double		dropout;
+} Walk;
+
+static void
+run_neighbours(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	const Walk *walk = context;
+
+	check_loss(tape, fnn_neighbours(tape, inputs[0], walk->graph, walk->id, walk->n, walk->dropout));
+}
+
+static void
+check_neighbour_values(FnnTensor *table, const Walk *walk)
+{
+	int64_t		d = table->cols;
+	fnn_real   *dropped = fnn_alloc_reals(check_arena(), table->rows, d);
+	FnnDropout	draw;
+	FnnTensor  *y;
+	FnnTensor  *alone;
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), true, 12345, 67);
+	draw = fnn_dropout_draw(&tape, walk->dropout);
+	fnn_dropout_mask(&draw, 0, table->rows * d, dropped);
+	for (int64_t i = 0; i < table->rows * d; i++)
+		dropped[i] *= table->value[i];
+	fnn_tape_begin(&tape, check_arena(), true, 12345, 67);
+	y = fnn_neighbours(&tape, table, walk->graph, walk->id, walk->n, walk->dropout);
+	for (int64_t i = 0; i < walk->n; i++)
+		for (int64_t c = 0; c < d; c++)
+		{
+			double		sum = 0;
+
+			for (int64_t e = walk->graph->offset[walk->id[i]]; e < walk->graph->offset[walk->id[i] + 1]; e++)
+				sum += (double) walk->graph->weight[e] * (double) dropped[walk->graph->to[e] * d + c];
+			CHECK(check_close(y->value[i * d + c], sum, EXACT), "row %d column %d: %g instead of %g", (int) i, (int) c,
+				  (double) y->value[i * d + c], sum);
+		}
+	fnn_tape_begin(&tape, check_arena(), true, 12345, 67);
+	alone = fnn_neighbours(&tape, table, walk->graph, walk->id + walk->n - 1, 1, walk->dropout);
+	CHECK(same(d, alone->value, y->value + (walk->n - 1) * d), "a row has other bits when it is asked for alone");
+}
+
+static void
+check_neighbours(void)
+{
+	/* items, width, rows asked for */
+	static const int64_t shapes[][3] = {{1, 1, 1}, {4, 3, 9}, {12, 16, 30}, {9, 21, 40}};
+	static const double dropouts[] = {0, 0.4};
+
+	for (int s = 0; s < 8; s++)
+	{
+		const int64_t *shape = shapes[s / 2];
+		FnnTensor  *table = check_tensor(1, shape[0], shape[1]);
+		FnnTensor  *sparse = sparse_copy(table);
+		Walk		walk = {random_graph(shape[0]), numbers(3, shape[2], shape[0], false), shape[2], dropouts[s % 2]};
+		Walk		nothing = {walk.graph, walk.id, 0, 0.1};
+
+		check_begin("neighbours of %d rows in %d items, width %d, dropout %g", (int) shape[2], (int) shape[0],
+					(int) shape[1], walk.dropout);
+		check_neighbour_values(table, &walk);
+		check_gradients(1, &table, run_neighbours, &walk);
+		check_gradients(1, &sparse, run_neighbours, &walk);
+		check_gradients(1, &table, run_neighbours, &nothing);
+		if (walk.dropout == 0)
+			check_operation(1, &table, run_neighbours, &walk);
+		table->grad = NULL;
+		CHECK(loss_of(&table, run_neighbours, &walk, true) == loss_of(&sparse, run_neighbours, &walk, true),
+			  "a frozen table gives another loss");
+		check_end();
+	}
+}
+
 /* ---------------------------------------------------------------- adapters */
 
 /* inputs: w, a, b */
@@ -670,6 +778,90 @@ check_small_losses(void)
 	CHECK(check_close(tape.loss, 2 * (1 + 0.25 + 0.0625 + 0.0625), EXACT), "squares %g", tape.loss);
 	check_operation(1, &x, run_square, NULL);
 	check_end();
+}
+
+static void
+run_contrast(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	fnn_contrast_loss(tape, inputs[0], inputs[1], *(const double *) context, 0.7);
+}
+
+/* Row i of both views together. */
+static const fnn_real *
+view_row(FnnTensor *const *views, int64_t i)
+{
+	int64_t		n = views[0]->rows;
+
+	return i < n ? views[0]->value + i * views[0]->cols : views[1]->value + (i - n) * views[0]->cols;
+}
+
+static double
+cosine(FnnTensor *const *views, int64_t i, int64_t j)
+{
+	const fnn_real *x = view_row(views, i);
+	const fnn_real *y = view_row(views, j);
+	double		sum[3] = {0};
+
+	for (int64_t c = 0; c < views[0]->cols; c++)
+	{
+		sum[0] += (double) x[c] * (double) y[c];
+		sum[1] += (double) x[c] * (double) x[c];
+		sum[2] += (double) y[c] * (double) y[c];
+	}
+	return sum[1] == 0 || sum[2] == 0 ? 0 : sum[0] / sqrt(sum[1] * sum[2]);
+}
+
+static double
+naive_contrast(FnnTensor *const *views, double temperature)
+{
+	int64_t		n = views[0]->rows;
+	double		loss = 0;
+
+	for (int64_t i = 0; i < 2 * n; i++)
+	{
+		double		wanted = cosine(views, i, (i + n) % (2 * n)) / temperature;
+		double		sum = 0;
+
+		for (int64_t j = 0; j < 2 * n; j++)
+			if (j != i)
+				sum += exp(cosine(views, i, j) / temperature - wanted);
+		loss += log(sum);
+	}
+	return loss;
+}
+
+static void
+check_contrast(void)
+{
+	static const int64_t shapes[][2] = {{1, 1}, {1, 5}, {2, 3}, {7, 16}, {50, 3}};
+	static const double temperatures[] = {1, 0.1};
+
+	for (int s = 0; s < 10; s++)
+	{
+		int64_t		n = shapes[s / 2][0];
+		int64_t		d = shapes[s / 2][1];
+		double		temperature = temperatures[s % 2];
+		FnnTensor  *views[] = {check_tensor(1, n, d), check_tensor(2, n, d)};
+		double		loss;
+
+		check_begin("contrast of %d things, width %d, temperature %g", (int) n, (int) d, temperature);
+		loss = loss_of(views, run_contrast, &temperature, false);
+		CHECK(check_close(loss, 0.7 * naive_contrast(views, temperature), 10 * EXACT), "loss %.9g", loss);
+		CHECK(n > 1 || loss == 0, "the loss of one thing is %g", loss);
+		if (n < 50 || s % 2 == 0)
+			check_operation(2, views, run_contrast, &temperature);
+		/* the loss does not know lengths, and a row without one has no gradient */
+		for (int64_t c = 0; c < d; c++)
+		{
+			views[0]->value[c] *= 2;
+			views[1]->value[(n - 1) * d + c] = 0;
+		}
+		loss = loss_of(views, run_contrast, &temperature, true);
+		CHECK(check_close(loss, 0.7 * naive_contrast(views, temperature), 10 * EXACT), "loss %.9g", loss);
+		for (int64_t c = 0; c < d; c++)
+			CHECK(views[1]->grad[(n - 1) * d + c] == 0, "a row of no length has a gradient");
+		check_end();
+	}
 }
 
 /* ---------------------------------------------------------------- softmax loss with terms */
@@ -858,6 +1050,7 @@ misuse(void *context)
 {
 	static const int32_t offset[] = {0, 3};
 	static const bool none[] = {false, false, false};
+	static const int32_t outside = 5;
 	const int	which = *(const int *) context;
 	const FnnSequences sequences = {1, offset};
 	FnnTensor  *x = check_tensor(1, 4, 3);
@@ -898,6 +1091,21 @@ misuse(void *context)
 		case 9:
 			fnn_adapt(&tape, x, check_tensor(3, 2, 3), sparse_copy(check_tensor(3, 4, 2)), 1);
 			break;
+		case 10:
+			fnn_contrast_loss(&tape, x, parts[1], 1, 1);
+			break;
+		case 11:
+			fnn_contrast_loss(&tape, x, x, 0, 1);
+			break;
+		case 12:
+			fnn_neighbours(&tape, x, random_graph(4), offset + 1, 1, 1);
+			break;
+		case 13:
+			fnn_neighbours(&tape, parts[1], random_graph(5), &outside, 1, 0);
+			break;
+		case 14:
+			fnn_neighbours(&tape, x, random_graph(9), offset + 1, 1, 0);
+			break;
 	}
 }
 
@@ -937,7 +1145,8 @@ check_arguments(void)
 
 	static const char *const messages[] = {
 		"no parts", "part of 5 rows", "do not fit 1 parts", "do not fit 2 parts", "sequences of 3 tokens",
-		"none to choose", "none to choose", "cannot be adapted", "sparse gradient", "sparse gradient"
+		"none to choose", "none to choose", "cannot be adapted", "sparse gradient", "sparse gradient",
+		"view of 4 x 3", "temperature of 0", "dropout probability", "has no row 5", "which a table of 4 rows has not"
 	};
 
 	check_begin("what does not fit a mixture is refused");
@@ -958,8 +1167,10 @@ check_mixture_operations(void)
 	check_running_mean();
 	check_mean();
 	check_softmax();
+	check_neighbours();
 	check_adapt();
 	check_small_losses();
+	check_contrast();
 	check_raised();
 	check_arguments();
 }
