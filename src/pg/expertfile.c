@@ -11,10 +11,12 @@
  *	  config		  every option it was trained with, as a JSON object
  *	  items, events, users, last_event, holdout
  *					  facts of the training data; last_event in seconds since
- *					  1970, left out when there is none
+ *					  1970, only when full: it is the time of somebody's event
  *	  sharing		  encoder: parameters that know no item, nothing else
  *					  full: everything, item ids and counts included
  *	  item_type		  of the ids, only when full
+ *	  precision		  of an encoder's arrays (precision.c), unless float32
+ *	  privacy		  what was done to an encoder, as a JSON object
  *	  checksum		  of the arrays, 16 hexadecimal digits
  *	  created		  when the version was made; not in files of fmoe_fit, whose
  *					  bytes depend on data, options and seed alone
@@ -42,6 +44,8 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+#include "lend.h"
 
 #define FILE_FORMAT "fmoe-expert"
 #define METADATA_MAX 16
@@ -151,9 +155,8 @@ fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arra
 	return kept;
 }
 
-/* The arrays are exactly the class's encoder. */
-static void
-check_encoder(const FmoeExpertFile *file)
+void
+fmoe_expert_check_encoder(const FmoeExpertFile *file)
 {
 	FnnParams  *params = declared_params(&file->facts.config, file->facts.items);
 	int			expected = 0;
@@ -353,12 +356,16 @@ fmoe_expert_write(FmoeExpertFile *file)
 	say(&out, "items", psprintf("%d", facts->items));
 	say(&out, "events", psprintf(INT64_FORMAT, facts->events));
 	say(&out, "users", psprintf(INT64_FORMAT, facts->users));
-	if (isfinite(facts->last_event))
+	if (facts->complete && isfinite(facts->last_event))
 		say(&out, "last_event", psprintf("%.17g", facts->last_event));
 	say(&out, "holdout", facts->holdout);
 	say(&out, "sharing", facts->complete ? "full" : "encoder");
 	if (facts->complete)
 		say(&out, "item_type", file->item_type);
+	if (file->precision != NULL && strcmp(file->precision, fmoe_precision_names[FMOE_FLOAT32]) != 0)
+		say(&out, "precision", file->precision);
+	if (file->privacy != NULL)
+		say(&out, "privacy", JsonbToCString(NULL, &file->privacy->root, VARSIZE(file->privacy)));
 	say(&out, "checksum", psprintf("%016llx", (unsigned long long) facts->checksum));
 	if (file->created != NULL)
 		say(&out, "created", file->created);
@@ -489,6 +496,26 @@ read_facts(const FnnFile *in, FmoeVersion *facts)
 	}
 }
 
+/* How an encoder was changed before it was written, and the way back to F32. */
+static void
+read_release(const FnnFile *in, FmoeExpertFile *file)
+{
+	const char *problem;
+	int			precision = FMOE_FLOAT32;
+
+	if (fnn_file_metadata(in, "precision") != NULL)
+		precision = asked_choice(in, "precision", fmoe_precision_names, FMOE_INT8 + 1);
+	file->precision = fmoe_precision_names[precision];
+	if (fnn_file_metadata(in, "privacy") != NULL)
+	{
+		file->privacy = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(asked(in, "privacy"))));
+		if (!JB_ROOT_IS_OBJECT(file->privacy))
+			bad_file("Its metadata \"privacy\" is not a JSON object.");
+	}
+	if (!fmoe_release_restore(file, &problem))
+		bad_file("%s", problem);
+}
+
 static void
 check_checksum(const FnnFile *in, FmoeVersion *facts)
 {
@@ -519,7 +546,10 @@ fmoe_expert_read(const void *bytes, size_t size)
 	file->n_arrays = in->n_arrays;
 	file->arrays = in->array;
 	if (!file->facts.complete)
-		check_encoder(file);
+	{
+		read_release(in, file);
+		fmoe_expert_check_encoder(file);
+	}
 	else
 	{
 		file->item_type = asked(in, "item_type");

@@ -12,10 +12,12 @@
 
 typedef struct FmoeExpertFile
 {
-	/* of it: model, complete, holdout, config, events, users, items, last_event, checksum */
+	/* of it: model, complete, holdout, config, events, users, items, last_event (complete ones only), checksum */
 	FmoeVersion facts;
 	const char *item_type;		/* fmoe_id_type_name(); NULL unless complete */
 	const char *created;		/* NULL: not said */
+	const char *precision;		/* of an encoder's arrays in the file; NULL: float32 */
+	Jsonb	   *privacy;		/* what was done to an encoder for privacy; NULL: nothing */
 	int			n_arrays;
 	FnnArray   *arrays;			/* [n_arrays], the vocabulary's text in the database's encoding */
 } FmoeExpertFile;
@@ -24,7 +26,8 @@ typedef struct FmoeExpertFile
 extern bytea *fmoe_expert_write(FmoeExpertFile *file);
 /*
  * Reads bytes from anywhere: everything that can be checked without knowing
- * the domain is.  Arrays may point into bytes, which must stay.
+ * the domain is.  Arrays may point into bytes, which must stay.  An encoder's
+ * are F32, whatever the file's precision is; precision is then set.
  */
 extern FmoeExpertFile *fmoe_expert_read(const void *bytes, size_t size);
 /*
@@ -35,6 +38,8 @@ extern FmoeExpertFile *fmoe_expert_read(const void *bytes, size_t size);
 extern FmoeVocabulary *fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation,
 										FmoeModel *model);
 
+/* Error unless the arrays are exactly the encoder that its class declares. */
+extern void fmoe_expert_check_encoder(const FmoeExpertFile *file);
 /*
  * Keeps of arrays[n] those that the sharing policy 'encoder' lets out and
  * returns their number; 0 for experts that only count.

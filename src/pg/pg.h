@@ -30,6 +30,7 @@ extern int	fmoe_cache_size_kb; /* fmoe.cache_size */
 extern int	fmoe_shared_cache_size_kb;	/* fmoe.shared_cache_size */
 extern int	fmoe_training_workers;	/* fmoe.training_workers */
 extern int	fmoe_scan_setting;	/* fmoe.scan: an FmoeScan */
+extern char *fmoe_party_setting;	/* fmoe.party; empty: the database's name */
 
 /* ---------------------------------------------------------------- host (host.c) */
 

@@ -15,6 +15,7 @@ int			fmoe_cache_size_kb = 512 * 1024;
 int			fmoe_shared_cache_size_kb = 1024 * 1024;
 int			fmoe_training_workers = 1;
 int			fmoe_scan_setting = FMOE_SCAN_AUTO;
+char	   *fmoe_party_setting = NULL;
 
 static const struct config_enum_entry scans[] = {
 	{"auto", FMOE_SCAN_AUTO, false},
@@ -22,6 +23,27 @@ static const struct config_enum_entry scans[] = {
 	{"int8", FMOE_SCAN_INT8, false},
 	{NULL, 0, false}
 };
+
+/* "party.domain" names a lent expert, so a party has no dot. */
+static bool
+check_party(char **party, void **extra, GucSource source)
+{
+	const unsigned char *p;
+
+	if (strlen(*party) >= NAMEDATALEN)
+	{
+		GUC_check_errdetail("The name of a party has at most %d bytes.", NAMEDATALEN - 1);
+		return false;
+	}
+	for (p = (const unsigned char *) *party; *p != '\0'; p++)
+	{
+		if (*p != '.' && *p >= ' ' && *p != 0x7f)
+			continue;
+		GUC_check_errdetail("The name of a party has no \".\" and no control characters.");
+		return false;
+	}
+	return true;
+}
 
 void
 fmoe_define_settings(void)
@@ -65,6 +87,13 @@ fmoe_define_settings(void)
 							 " catalogue is large.  The answers are the same.",
 							 &fmoe_scan_setting, FMOE_SCAN_AUTO, scans,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+
+	/* decides what fmoe.shared_expert shows, so not for any user to set */
+	DefineCustomStringVariable("fmoe.party",
+							   "Name of this database among those it exchanges experts with.",
+							   "Empty: the name of the database.",
+							   &fmoe_party_setting, "",
+							   PGC_SUSET, 0, check_party, NULL, NULL);
 
 	MarkGUCPrefixReserved("fmoe");
 }

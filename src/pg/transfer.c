@@ -2,12 +2,14 @@
  * transfer.c
  *	  fmoe_export and fmoe_import: versions out of and into the database.
  *
- * What leaves is decided by the domain's sharing policy alone:
+ * What leaves is decided by the domain's sharing policy:
  *
  *	  none		nothing
  *	  encoder	the parameters that their class declares FNN_ENCODER; never the
  *				item table, the count experts or the item ids
  *	  full		the whole version
+ *
+ * Encoders, and only they, may be changed on the way (precision.c).
  *
  * An imported file becomes a version like any other, but is not made live.
  * One with an encoder only is not complete: it waits there to be lent.
@@ -20,7 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "expertfile.h"
+#include "lend.h"
 
 PG_FUNCTION_INFO_V1(fmoe_export);
 PG_FUNCTION_INFO_V1(fmoe_import);
@@ -57,8 +59,8 @@ look_up(FmoeStatement *statement, Datum *values)
 
 /* ---------------------------------------------------------------- export */
 
-static FmoeVersion *
-version_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
+FmoeVersion *
+fmoe_version_to_share(FunctionCallInfo fcinfo, const FmoeDomain *domain, const char *what)
 {
 	int			number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
 	FmoeVersion *version;
@@ -72,10 +74,52 @@ version_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no live version to export", domain->name),
+				 errmsg("domain \"%s\" has no live version to %s", domain->name, what),
 				 errhint("Name a version, or train one with CALL fmoe_train(%s).",
 						 quote_literal_cstr(domain->name))));
 	return version;
+}
+
+void
+fmoe_check_sharing(const FmoeDomain *domain)
+{
+	if (strcmp(domain->sharing, "none") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the sharing policy of domain \"%s\" lets nothing out", domain->name),
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') lets out encoders, "
+						 "sharing => 'full' whole versions.", quote_literal_cstr(domain->name))));
+}
+
+FmoeExpertFile *
+fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const FmoeRelease *release, bool complete)
+{
+	FmoeExpertFile *file = palloc0(sizeof(FmoeExpertFile));
+	Datum		expert_id = Int64GetDatum(version->expert_id);
+	size_t		bytes;
+
+	/* read into memory once, written once; what changes weights needs a copy of them */
+	fmoe_check_memory((fmoe_release_is_exact(release) ? 2 : 3) * (size_t) version->bytes,
+					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
+	file->facts = *version;
+	file->facts.complete = complete;
+	file->n_arrays = fmoe_load_arrays(version->expert_id, CurrentMemoryContext, &file->arrays, &bytes);
+	file->created = look_up(&version_created, &expert_id);
+	if (complete)
+	{
+		file->item_type = fmoe_id_type_name(domain->item_type);
+		return file;
+	}
+	file->n_arrays = fmoe_keep_encoder(&version->config, version->items, file->n_arrays, file->arrays);
+	if (file->n_arrays == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
+				 errdetail("Its model \"%s\" consists of counts over items.", version->model),
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') lets whole versions out, by fmoe_export().",
+						 quote_literal_cstr(domain->name))));
+	fmoe_release_apply(release, file);
+	return file;
 }
 
 Datum
@@ -86,44 +130,26 @@ fmoe_export(PG_FUNCTION_ARGS)
 	MemoryContext context = AllocSetContextCreate(caller, "fmoe export", ALLOCSET_DEFAULT_SIZES);
 	FmoeVersion *version;
 	FmoeExpertFile *file;
-	bool		full = strcmp(domain->sharing, "full") == 0;
-	Datum		expert_id;
-	size_t		bytes;
+	FmoeRelease release;
+	bool		complete;
 	bytea	   *result;
 
-	if (strcmp(domain->sharing, "none") == 0)
+	fmoe_release_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &release);
+	fmoe_check_sharing(domain);
+	version = fmoe_version_to_share(fcinfo, domain, "export");
+	complete = version->complete && strcmp(domain->sharing, "full") == 0;
+	if (complete && !fmoe_release_is_exact(&release))
 		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the sharing policy of domain \"%s\" lets nothing out", domain->name),
-				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') lets out encoders, "
-						 "sharing => 'full' whole versions.", quote_literal_cstr(domain->name))));
-	version = version_argument(fcinfo, domain);
-	/* read into memory once, written once */
-	fmoe_check_memory(2 * (size_t) version->bytes,
-					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of domain \"%s\" is exported whole, which is always exact",
+						version->version, domain->name),
+				 errhint("fmoe_lend() lends its encoder with these options; "
+						 "SELECT fmoe_alter_domain(%s, sharing => 'encoder') makes fmoe_export() take them.",
+						 quote_literal_cstr(domain->name))));
 
 	MemoryContextSwitchTo(context);
-	file = palloc0(sizeof(FmoeExpertFile));
-	file->facts = *version;
-	file->facts.complete = full && version->complete;
-	file->n_arrays = fmoe_load_arrays(version->expert_id, context, &file->arrays, &bytes);
-	if (file->facts.complete)
-		file->item_type = fmoe_id_type_name(domain->item_type);
-	else
-	{
-		file->n_arrays = fmoe_keep_encoder(&version->config, version->items, file->n_arrays, file->arrays);
-		if (file->n_arrays == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
-					 errdetail("Its model \"%s\" consists of counts over items.", version->model),
-					 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') lets whole versions out.",
-							 quote_literal_cstr(domain->name))));
-	}
-	expert_id = Int64GetDatum(version->expert_id);
-	file->created = look_up(&version_created, &expert_id);
+	file = fmoe_version_file(domain, version, &release, complete);
 	MemoryContextSwitchTo(caller);
-
 	result = fmoe_expert_write(file);
 	MemoryContextDelete(context);
 	PG_RETURN_BYTEA_P(result);
@@ -157,6 +183,11 @@ name_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 				 errdetail("It is version %s.", taken),
 				 errhint("Choose another name, or drop it with SELECT fmoe_drop_version(%s, %s).",
 						 quote_literal_cstr(domain->name), taken)));
+	if (fmoe_is_lent_name(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("\"%s\" is the name of a lent expert", name),
+				 errhint("Choose another name.")));
 	return name;
 }
 
