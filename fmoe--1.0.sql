@@ -461,6 +461,47 @@ CREATE FUNCTION fmoe_apply(model bytea, history anyarray, k integer DEFAULT 10)
 
 COMMENT ON FUNCTION fmoe_apply(bytea, anyarray, integer) IS 'the k best items after a history, by a model of fmoe_fit';
 
+CREATE FUNCTION fmoe_fedavg_transition(internal, bytea) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL SAFE;
+
+CREATE FUNCTION fmoe_fedavg_transition(internal, bytea, bigint) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL SAFE;
+
+CREATE FUNCTION fmoe_fedavg_combine(internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL SAFE;
+
+CREATE FUNCTION fmoe_fedavg_serialize(internal) RETURNS bytea
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION fmoe_fedavg_deserialize(bytea, internal) RETURNS internal
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION fmoe_fedavg_final(internal) RETURNS bytea
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL SAFE;
+
+COMMENT ON FUNCTION fmoe_fedavg_transition(internal, bytea) IS 'internal: state transition of fmoe_fedavg';
+COMMENT ON FUNCTION fmoe_fedavg_transition(internal, bytea, bigint) IS 'internal: state transition of fmoe_fedavg';
+COMMENT ON FUNCTION fmoe_fedavg_combine(internal, internal) IS 'internal: combines states of fmoe_fedavg';
+COMMENT ON FUNCTION fmoe_fedavg_serialize(internal) IS 'internal: serializes a state of fmoe_fedavg';
+COMMENT ON FUNCTION fmoe_fedavg_deserialize(bytea, internal) IS 'internal: deserializes a state of fmoe_fedavg';
+COMMENT ON FUNCTION fmoe_fedavg_final(internal) IS 'internal: divides the sums of fmoe_fedavg';
+
+CREATE AGGREGATE fmoe_fedavg(bytea) (
+	SFUNC = fmoe_fedavg_transition, STYPE = internal, FINALFUNC = fmoe_fedavg_final,
+	COMBINEFUNC = fmoe_fedavg_combine, SERIALFUNC = fmoe_fedavg_serialize, DESERIALFUNC = fmoe_fedavg_deserialize,
+	PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE fmoe_fedavg(bytea) IS 'mean of the encoders of expert files, weighted by their events';
+
+CREATE AGGREGATE fmoe_fedavg(bytea, bigint) (
+	SFUNC = fmoe_fedavg_transition, STYPE = internal, FINALFUNC = fmoe_fedavg_final,
+	COMBINEFUNC = fmoe_fedavg_combine, SERIALFUNC = fmoe_fedavg_serialize, DESERIALFUNC = fmoe_fedavg_deserialize,
+	PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE fmoe_fedavg(bytea, bigint) IS 'mean of the encoders of expert files, weighted by numbers of examples';
+
 -- views
 
 CREATE VIEW fmoe.versions WITH (security_barrier) AS

@@ -19,7 +19,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "pg.h"
+#include "lend.h"
 #include "private.h"
 
 /* A row of fmoe.domain as it will be. */
@@ -662,6 +662,10 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&update_domain, values, nulls, false, 0);
 	fmoe_own_end(&own);
+	if (strcmp(r.base.sharing, "none") == 0)
+		fmoe_lent_domain_changed(domain->name, NULL);
+	else if (strcmp(r.base.name, domain->name) != 0)
+		fmoe_lent_domain_changed(domain->name, r.base.name);
 	fmoe_maintain_overloads();
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
@@ -689,6 +693,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&delete_domain, &value, NULL, false, 0);
 	fmoe_own_end(&own);
+	fmoe_lent_domain_changed(domain->name, NULL);
 	fmoe_forget(domain->id, 0);
 	fmoe_maintain_overloads();
 	fmoe_fresh_end();

@@ -166,6 +166,32 @@ fmoe_withdraw(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(withdrawn);
 }
 
+static FmoeStatement rename_lent = {
+	"UPDATE fmoe.lent SET domain = $3 WHERE party OPERATOR(pg_catalog.=) $1 AND domain OPERATOR(pg_catalog.=) $2",
+	3, {TEXTOID, TEXTOID, TEXTOID}
+};
+
+void
+fmoe_lent_domain_changed(const char *name, const char *new_name)
+{
+	Datum		values[3] = {CStringGetTextDatum(fmoe_party_name()), CStringGetTextDatum(name)};
+	FmoeOwn		own;
+	int			withdrawn;
+
+	if (new_name == NULL)
+	{
+		withdrawn = fmoe_lent_delete(&delete_withdrawn, values, "  n");
+		if (withdrawn > 0)
+			ereport(NOTICE,
+					(errmsg("%d lent experts of domain \"%s\" are withdrawn", withdrawn, name)));
+		return;
+	}
+	values[2] = CStringGetTextDatum(new_name);
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&rename_lent, values, NULL, false, 0);
+	fmoe_own_end(&own);
+}
+
 static void
 check_may_forget(const char *party)
 {

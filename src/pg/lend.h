@@ -11,7 +11,7 @@
 
 #include "expertfile.h"
 
-/* ---------------------------------------------------------------- for trainers (lent.c, lend.c, peer.c) */
+/* ---------------------------------------------------------------- for trainers (lent.c, lend.c, sync.c) */
 
 /* An encoder that a domain could borrow. */
 typedef struct FmoeLent
@@ -124,6 +124,8 @@ extern void fmoe_lent_check_head(const FmoeLentHead *head);
 extern FmoeExpertFile *fmoe_lent_check(const FmoeLentHead *head, const void *bytes);
 /* Head and parts; false: it is there already. */
 extern bool fmoe_lent_store(const FmoeLentHead *head, const void *bytes);
+/* A domain was renamed, or with new_name NULL lends no more. */
+extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 /* Deletes heads by a statement that ends in "RETURNING lent_id", and their parts; returns how many. */
 #define FMOE_LENT_DELETE(heads) \
 	"WITH gone AS (DELETE FROM fmoe.lent AS l WHERE " heads " RETURNING l.lent_id)," \
@@ -136,5 +138,30 @@ extern char *fmoe_import_of_name(const char *name);
 extern bool fmoe_may_sync_party(const char *party);
 /* Whether somebody lends an expert of this name. */
 extern bool fmoe_is_lent_name(const char *name);
+
+/* ---------------------------------------------------------------- peers (peer.c) */
+
+/* A row of fmoe.peer. */
+typedef struct FmoePeer
+{
+	int64		id;
+	char	   *name;
+	Oid			expert_table;	/* may not be there any more */
+	Oid			part_table;
+	char	   *creator;
+	char	   *party;			/* NULL: not known yet */
+} FmoePeer;
+
+/* FmoePeers in the current context; name NULL: all. */
+extern List *fmoe_read_peers(const char *name);
+extern FmoePeer *fmoe_find_peer(const char *name);
+/* Whether its foreign tables are there, and then, whether the caller may read them. */
+extern bool fmoe_has_tables(const FmoePeer *peer);
+extern bool fmoe_may_read_peer(const FmoePeer *peer);
+extern void fmoe_check_may_sync(const FmoePeer *peer);
+/* "fmoe"."table" */
+extern char *fmoe_qualified_table(Oid table);
+/* DROP EXTENSION is to take the table along. */
+extern void fmoe_depend_on_extension(Oid table);
 
 #endif							/* FMOE_LEND_H */
