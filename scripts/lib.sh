@@ -343,6 +343,7 @@ provide_server()
 
 # ---------------------------------------------------------------- the cluster
 
+# start_cluster [SETTING...]: as in postgresql.conf
 start_cluster()
 {
 	say "starting a throwaway cluster in $work"
@@ -354,6 +355,7 @@ start_cluster()
 		fsync = off
 		max_wal_size = 4GB
 		shared_buffers = 256MB
+		$(printf '%s\n' "$@")
 	CONF
 	run pg_ctl -D "$work/data" -w -t 60 -l "$work/server.log" start >/dev/null ||
 		{ cat "$work/server.log" >&2; die "PostgreSQL did not start"; }

@@ -13,8 +13,11 @@
  * transition's share alone.  Items that never followed keep their score, so
  * only one sparse row is touched a history.  How much, is tried out on the
  * events kept back for validation; 0 leaves the encoder alone.
+ *
+ * A mixture with count experts raises the same row by what its gate gives to
+ * transitions instead (mixture_learn.c has the terms).
  */
-#include "experts.h"
+#include "mixture.h"
 
 #include <math.h>
 
@@ -36,28 +39,38 @@ static const double weights[] = {0, 0.25, 0.5, 1, 2, 4};
  */
 #define NEAR_BEST 0.99
 
-FmoeTransitions
-fmoe_blend_row(const FmoeModel *model, int32_t last)
+FmoeRaised
+fmoe_raised(const FmoeModel *model, int32_t last, const fnn_real *hidden)
 {
-	if (model->config.blend <= 0)
-		return (FmoeTransitions) {0};
-	return fmoe_transitions(&model->expert[FMOE_MARKOV], last);
-}
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeRaised	raised = {.blend = model->config.blend > 0 ? model->config.blend : 0};
 
-void
-fmoe_blend_add(const FmoeModel *model, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
-{
-	FmoeTransitions row = fmoe_blend_row(model, batch->item[batch->last[sequence]]);
-	int64_t		k;
-
-	for (k = 0; k < row.n; k++)
-		score[row.to[k]] += (fnn_real) fmoe_blend_bonus(model, &row, k);
+	if (fmoe_gated_count(&main->config) > 0 && main->config.count_experts)
+	{
+		raised.table = &main->tensor[0];
+		raised.share = fmoe_item_width(&main->config) - FMOE_COUNT_COLUMNS;
+		/* there the state holds what the mixture weighs transitions by */
+		raised.gate = hidden[raised.share + 1];
+	}
+	if (raised.blend > 0)
+		raised.row = fmoe_transitions(&model->expert[FMOE_MARKOV], last);
+	else if (raised.gate > 0)
+		raised.row = fmoe_transitions(main->markov, last);
+	return raised;
 }
 
 double
-fmoe_blend_bonus(const FmoeModel *model, const FmoeTransitions *row, int64_t k)
+fmoe_raised_by(const FmoeRaised *raised, int64_t k)
 {
-	return model->config.blend * log1p(row->count[k] * CERTAIN / (row->sum + CERTAIN));
+	const FmoeTransitions *row = &raised->row;
+	double		by = 0;
+
+	if (raised->blend > 0)
+		by = raised->blend * log1p(row->count[k] * CERTAIN / (row->sum + CERTAIN));
+	if (raised->gate > 0)
+		by += raised->gate * fmoe_count_term(row->count[k],
+											 raised->table->value[row->to[k] * raised->table->cols + raised->share]);
+	return by;
 }
 
 double
@@ -69,13 +82,16 @@ fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *da
 	int32_t    *rank = fnn_alloc(arena, sizeof(int32_t) * cases->count);
 	FmoeModel  *tried = fnn_alloc(arena, sizeof(FmoeModel));
 	FmoeProtocol protocol = {.exclude_seen = true};
+	/* a mixture with count experts has its own weight for them */
+	bool		gated = fmoe_gated_count(&model->config) > 0 && model->config.count_experts;
+	int			weights_tried = gated ? 1 : WEIGHTS;
 	double		metric[WEIGHTS];
 	double		best = 0;
-	double		chosen = UNTRIED;
+	double		chosen = gated ? 0 : UNTRIED;
 	int			i;
 
 	*tried = *model;
-	for (i = 0; cases->count > 0 && i < WEIGHTS; i++)
+	for (i = 0; cases->count > 0 && i < weights_tried; i++)
 	{
 		tried->config.blend = weights[i];
 		fmoe_rank_cases(tried, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, rank, NULL);
@@ -83,7 +99,7 @@ fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *da
 		if (metric[i] > best)
 			best = metric[i];
 	}
-	for (i = 0; cases->count > 0 && i < WEIGHTS; i++)
+	for (i = 0; cases->count > 0 && i < weights_tried; i++)
 	{
 		if (metric[i] >= NEAR_BEST * best)
 			chosen = weights[i];

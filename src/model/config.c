@@ -12,6 +12,8 @@
 #define SOFTMAX_ITEMS_MAX 30000
 
 static const char *const loss_names[] = {"softmax", "gbce", "auto", NULL};
+static const char *const gate_names[] = {"user", "batch", "equal", NULL};
+static const char *const head_names[] = {"tied", "own", NULL};
 static const char *const holdout_names[] = {"none", "validation", "test", NULL};
 
 #define AT(field) offsetof(FmoeConfig, field)
@@ -63,6 +65,38 @@ const FmoeOption fmoe_train_options[] = {
 	"weight of counted transitions beside the model's own score; -1: tried out on validation"},
 	{"warm_start", FMOE_OPTION_BOOL, AT(warm_start), 0, 0, NULL, "false",
 	"begin with the live version's weights"},
+	{"start_encoder", FMOE_OPTION_NAME, AT(start_encoder), 0, 0, NULL, "",
+	"begin with the encoder of this lent expert, and train it"},
+	{"encoder", FMOE_OPTION_ENUM, AT(encoder), 0, 0, fmoe_encoder_names, "sasrec",
+	"kind of the own expert", "fmoe"},
+	{"experts", FMOE_OPTION_LENT, AT(experts), 0, 0, NULL, NULL,
+	"names of the lent experts to use, at most 7; all that there are when not given", "fmoe"},
+	{"head", FMOE_OPTION_ENUM, AT(head), 0, 0, head_names, "tied",
+	"items are scored by the vectors they are read by (tied), or have others for that (own)", "fmoe"},
+	{"item_graph", FMOE_OPTION_BOOL, AT(item_graph), 0, 0, NULL, "false",
+	"smooth item vectors over the graph of what followed what", "fmoe"},
+	{"lora_rank", FMOE_OPTION_INT, AT(lora_rank), 0, 64, NULL, "0",
+	"rank of the adapters of lent encoders; 0: lent encoders stay as they are", "fmoe"},
+	{"lora_alpha", FMOE_OPTION_REAL, AT(lora_alpha), 0, 1024, NULL, "8",
+	"adapters count lora_alpha / lora_rank", "fmoe"},
+	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "user",
+	"weights of the experts for each history (user), one for all (batch), or all the same (equal)", "fmoe"},
+	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
+	"hidden layers of the gate", "fmoe"},
+	{"gate_top", FMOE_OPTION_INT, AT(gate_top), 0, FMOE_GATED_MAX, NULL, "0",
+	"only so many experts get a weight; 0: all", "fmoe"},
+	{"gate_loss", FMOE_OPTION_REAL, AT(gate_loss), 0, 100, NULL, "0",
+	"how much the gate learns from each expert's own loss; with the loss softmax", "fmoe"},
+	{"count_experts", FMOE_OPTION_BOOL, AT(count_experts), 0, 0, NULL, "false",
+	"popularity and counted transitions are gated too; with the loss softmax", "fmoe"},
+	{"kl", FMOE_OPTION_REAL, AT(kl), 0, 100, NULL, "0",
+	"weight of the KL term on hidden states, reached over 10000 steps", "fmoe"},
+	{"contrast", FMOE_OPTION_REAL, AT(contrast), 0, 100, NULL, "0",
+	"weight of the contrastive loss between a history and its permutation", "fmoe"},
+	{"rounds", FMOE_OPTION_INT, AT(rounds), 0, 10000, NULL, "0",
+	"at most so many exchanges with peers while training; 0: none", "fmoe"},
+	{"local_epochs", FMOE_OPTION_INT, AT(local_epochs), 1, 1000, NULL, "3",
+	"epochs of a round", "fmoe"},
 	{"deploy", FMOE_OPTION_BOOL, AT(deploy), 0, 0, NULL, "true",
 	"go live when not worse than what is live and than counting"},
 	{NULL}
@@ -76,4 +110,10 @@ fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items)
 	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
 		fnn_fail(host, FNN_INVALID, "option \"heads\" (%d) does not divide option \"width\" (%d)",
 				 config->heads, config->width);
+	if (fmoe_gated_count(config) > 0 && config->loss != FMOE_LOSS_SOFTMAX && config->gate_loss > 0)
+		fnn_fail(host, FNN_INVALID, "option \"gate_loss\" needs the loss softmax");
+	if (fmoe_gated_count(config) > 0 && config->loss != FMOE_LOSS_SOFTMAX && config->count_experts)
+		fnn_fail(host, FNN_INVALID, "option \"count_experts\" needs the loss softmax");
+	if (fmoe_gated_count(config) > 0 && config->loss != FMOE_LOSS_SOFTMAX && config->item_graph)
+		fnn_fail(host, FNN_INVALID, "option \"item_graph\" needs the loss softmax");
 }

@@ -11,6 +11,7 @@ extern const FmoeExpertClass fmoe_sasrec_class;
 extern const FmoeExpertClass fmoe_gru4rec_class;
 extern const FmoeExpertClass fmoe_popularity_class;
 extern const FmoeExpertClass fmoe_markov_class;
+extern const FmoeExpertClass fmoe_mixture_class;
 
 /* dtype of parameters in this build */
 #ifdef FNN_DOUBLE
@@ -38,7 +39,8 @@ typedef enum FmoeStream
 	FMOE_STREAM_DROPOUT,		/* of a step's shard */
 	FMOE_STREAM_NEGATIVES,		/* of a step's shard */
 	FMOE_STREAM_CASES,			/* users of an evaluation */
-	FMOE_STREAM_CANDIDATES		/* of one case */
+	FMOE_STREAM_CANDIDATES,		/* of one case */
+	FMOE_STREAM_PERMUTATION		/* of a step's shard */
 } FmoeStream;
 
 static inline uint64_t
@@ -66,6 +68,8 @@ fmoe_parameter(const FmoeExpert *expert, int index)
 /* Class, configuration, layout; the tensors are bound by the caller. */
 extern void fmoe_expert_setup(FmoeExpert *expert, const FnnHost *host, const FmoeExpertClass *class,
 							  const FmoeConfig *config, int32_t n_items);
+/* Lets a mixture read the model's count experts, which must outlive it. */
+extern void fmoe_expert_use_counts(FmoeExpert *expert, const FmoeModel *model);
 /* What followed an item in training: to[n] ascending, how often, and the counts' sum. */
 typedef struct FmoeTransitions
 {
@@ -77,15 +81,35 @@ typedef struct FmoeTransitions
 
 extern FmoeTransitions fmoe_transitions(const FmoeExpert *markov, int32_t item);
 
-/* Raises the items that followed the sequence's last one, as model->config.blend says (blend.c). */
-extern void fmoe_blend_add(const FmoeModel *model, const FmoeBatch *batch, int32_t sequence, fnn_real *score);
-/* The items that are raised after last: empty unless blend is positive. */
-extern FmoeTransitions fmoe_blend_row(const FmoeModel *model, int32_t last);
-/* What entry k of such a row is raised by. */
-extern double fmoe_blend_bonus(const FmoeModel *model, const FmoeTransitions *row, int64_t k);
+/*
+ * The items whose scores are raised after a history's last item, because they
+ * followed it in training (blend.c): row entry k's by fmoe_raised_by().
+ */
+typedef struct FmoeRaised
+{
+	FmoeTransitions row;		/* empty: none are */
+	double		blend;			/* as config.blend says */
+	double		gate;			/* the weight that a mixture gives to counted transitions … */
+	const FnnTensor *table;		/* … and the item table, which knows items' shares: */
+	int64_t		share;			/* their logarithms, in this column */
+} FmoeRaised;
+
+/* hidden[item width]: the history's state */
+extern FmoeRaised fmoe_raised(const FmoeModel *model, int32_t last, const fnn_real *hidden);
+extern double fmoe_raised_by(const FmoeRaised *raised, int64_t k);
 /* The weight that validation speaks for, of a model whose main expert is an encoder. */
 extern double fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data);
 
+/* What a transition that was seen count times adds to its item's logit, above the logarithm of the item's share. */
+extern double fmoe_count_term(double count, double log_share);
+/* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
+extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
+/* The loss of hidden [n_tokens, …] against a table's rows; extra may be NULL, and counts for softmax only. */
+extern void fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal *goal,
+						  const FnnSoftmaxExtra *extra);
+
+/* An expert's arrays by name; fills out[at most max], returns their number. */
+extern int	fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max);
 /* A count expert's array number index, of n values. */
 extern void fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data);
 

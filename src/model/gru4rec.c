@@ -48,14 +48,11 @@ declare(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_
 }
 
 static FnnTensor *
-encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
+run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch, bool last_only)
 {
 	const FmoeConfig *config = &expert->config;
-	FnnTensor  *x;
 	int			layer;
 
-	x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->item, batch->n_tokens, sqrt(config->width), NULL, NULL);
-	x = fnn_dropout(tape, x, config->dropout);
 	for (layer = 0; layer < config->layers; layer++)
 	{
 		int			first = LAYERS + layer * LAYER_SLICES;
@@ -68,6 +65,22 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool las
 	if (last_only)
 		x = fnn_rows(tape, x, batch->last, batch->sequences.count);
 	return x;
+}
+
+static FnnTensor *
+encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
+{
+	const FmoeConfig *config = &expert->config;
+	FnnTensor  *x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->item, batch->n_tokens, sqrt(config->width),
+							  NULL, NULL);
+
+	return run(expert, tape, fnn_dropout(tape, x, config->dropout), batch, last_only);
+}
+
+static int
+slices(const FmoeConfig *config)
+{
+	return LAYERS + config->layers * LAYER_SLICES;
 }
 
 static int64_t
@@ -88,5 +101,7 @@ const FmoeExpertClass fmoe_gru4rec_class = {
 	.summary = "gated recurrent units over the history",
 	.declare = declare,
 	.encode = encode,
+	.run = run,
+	.slices = slices,
 	.token_reals = token_reals
 };

@@ -66,6 +66,13 @@ bind_expert(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArra
 	}
 }
 
+void
+fmoe_expert_use_counts(FmoeExpert *expert, const FmoeModel *model)
+{
+	expert->popularity = &model->expert[FMOE_POPULARITY];
+	expert->markov = &model->expert[FMOE_MARKOV];
+}
+
 static void
 bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
 		   int n_arrays, const FnnArray *arrays, bool check)
@@ -84,6 +91,7 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 		fmoe_expert_setup(&model->expert[slot], host, class[slot], config, n_items);
 		bind_expert(&model->expert[slot], host, n_arrays, arrays, check);
 	}
+	fmoe_expert_use_counts(&model->expert[FMOE_MAIN], model);
 }
 
 void
@@ -100,8 +108,8 @@ fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 	bind_model(model, host, config, n_items, n_arrays, arrays, false);
 }
 
-static int
-expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
+int
+fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 {
 	int			n = 0;
 	int			i;
@@ -136,15 +144,15 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 	int			slot;
 
 	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
-		n += expert_arrays(&model->expert[slot], out + n, max - n);
+		n += fmoe_expert_arrays(&model->expert[slot], out + n, max - n);
 	if (!fmoe_counts(model->expert[FMOE_MAIN].class))
-		n += expert_arrays(&model->expert[FMOE_MAIN], out + n, max - n);
+		n += fmoe_expert_arrays(&model->expert[FMOE_MAIN], out + n, max - n);
 	return n;
 }
 
 /* The batch without its empty sequences; of[i] is which sequence the i-th one was. */
-static FmoeBatch
-without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
+FmoeBatch
+fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	int32_t		count = batch->sequences.count;
@@ -184,9 +192,9 @@ fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn
 {
 	const FmoeExpert *expert = &model->expert[FMOE_MAIN];
 	FnnMark		mark = fnn_arena_mark(arena);
-	int64_t		width = expert->config.width;
+	int64_t		width = expert->tensor[0].cols;
 	int32_t    *of = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->sequences.count, sizeof(int32_t)));
-	FmoeBatch	full = without_empty(arena, batch, of);
+	FmoeBatch	full = fmoe_without_empty(arena, batch, of);
 	int32_t		i;
 
 	memset(hidden, 0, sizeof(fnn_real) * batch->sequences.count * width);
@@ -200,15 +208,25 @@ fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn
 	fnn_arena_reset(arena, mark);
 }
 
+static void
+raise_row(const FmoeModel *model, int32_t last, const fnn_real *hidden, fnn_real *score)
+{
+	FmoeRaised	raised = fmoe_raised(model, last, hidden);
+
+	for (int64_t k = 0; k < raised.row.n; k++)
+		score[raised.row.to[k]] += (fnn_real) fmoe_raised_by(&raised, k);
+}
+
 /* scores [sequences.count, n_items]; rows of empty sequences are left alone. */
 static void
-score_by_encoder(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *scores)
+score_by_encoder(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *scores)
 {
+	const FmoeExpert *expert = &model->expert[FMOE_MAIN];
 	const FnnHost *host = fnn_arena_host(arena);
 	int64_t		n_items = expert->n_items;
-	int64_t		width = expert->config.width;
+	int64_t		width = expert->tensor[0].cols;
 	int32_t    *of = fnn_alloc(arena, fnn_mul_size(host, batch->sequences.count, sizeof(int32_t)));
-	FmoeBatch	full = without_empty(arena, batch, of);
+	FmoeBatch	full = fmoe_without_empty(arena, batch, of);
 	FnnTensor  *hidden;
 	int32_t		i;
 
@@ -223,6 +241,7 @@ score_by_encoder(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *bat
 	{
 		if (of[i] != i)
 			memcpy(scores + of[i] * n_items, scores + i * n_items, sizeof(fnn_real) * n_items);
+		raise_row(model, batch->item[full.last[i]], hidden->value + i * width, scores + of[i] * n_items);
 	}
 }
 
@@ -237,15 +256,13 @@ fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const F
 	int32_t		i;
 
 	if (!counts)
-		score_by_encoder(expert, arena, batch, scores);
+		score_by_encoder(model, arena, batch, scores);
 	for (i = 0; i < batch->sequences.count; i++)
 	{
 		if (batch->last[i] < 0)
 			popularity->class->score(popularity, batch, i, scores + i * n_items);
 		else if (counts)
 			expert->class->score(expert, batch, i, scores + i * n_items);
-		else if (model->config.blend > 0)
-			fmoe_blend_add(model, batch, i, scores + i * n_items);
 		fnn_poll(fnn_arena_host(arena));
 	}
 	fnn_arena_reset(arena, mark);

@@ -34,6 +34,40 @@ typedef enum FmoeHoldout
 	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
 } FmoeHoldout;
 
+/* Who weighs the experts of a mixture. */
+typedef enum FmoeGating
+{
+	FMOE_GATE_USER,				/* a weight for every history: its own mean state decides */
+	FMOE_GATE_BATCH,			/* one for all that are trained together, then one for all */
+	FMOE_GATE_EQUAL				/* nobody: the same for each expert */
+} FmoeGating;
+
+typedef enum FmoeHead
+{
+	FMOE_HEAD_TIED,				/* items are scored by the vectors they are read by */
+	FMOE_HEAD_OWN				/* by a table of their own */
+} FmoeHead;
+
+#define FMOE_EXPERT_NAME_MAX 144	/* "party.domain", NUL included */
+#define FMOE_LENT_MAX 7
+#define FMOE_GATED_MAX (1 + FMOE_LENT_MAX + 2)	/* the own one, lent ones, popularity and markov */
+
+/* A lent encoder: what it is called and how it is built. */
+typedef struct FmoeLentEncoder
+{
+	char		name[FMOE_EXPERT_NAME_MAX];
+	int			model;			/* row of fmoe_expert_classes; negative: only the name is known yet */
+	int			width;
+	int			layers;
+	int			heads;
+} FmoeLentEncoder;
+
+typedef struct FmoeLentList
+{
+	int			count;			/* negative: all that there are */
+	FmoeLentEncoder lent[FMOE_LENT_MAX];
+} FmoeLentList;
+
 /* Everything CALL fmoe_train takes; fmoe_train_options[] says names, ranges and defaults. */
 typedef struct FmoeConfig
 {
@@ -60,6 +94,23 @@ typedef struct FmoeConfig
 	int			holdout;		/* FmoeHoldout */
 	double		blend;			/* weight of transitions in the main score; negative: chosen on validation */
 	bool		warm_start;		/* from the live version's weights where names and shapes agree */
+	char		start_encoder[FMOE_EXPERT_NAME_MAX];	/* the encoder begins with this lent one's weights; empty: none */
+	/* of model fmoe */
+	int			encoder;		/* class of the own expert: index of fmoe_encoder_names */
+	FmoeLentList experts;
+	int			head;			/* FmoeHead */
+	bool		item_graph;		/* item vectors are smoothed over what followed what */
+	int			lora_rank;		/* of the adapters of lent encoders; 0: none */
+	double		lora_alpha;
+	int			gate;			/* FmoeGating */
+	int			gate_layers;	/* hidden layers of the gate */
+	int			gate_top;		/* experts that get a weight; 0: all */
+	double		gate_loss;		/* weight of the gate's own loss */
+	bool		count_experts;	/* popularity and transitions are gated as well */
+	double		kl;				/* weight of the KL term, reached over the first 10000 steps */
+	double		contrast;		/* weight of the contrastive loss */
+	int			rounds;			/* exchanges with peers, at most */
+	int			local_epochs;	/* between two of them */
 	bool		deploy;			/* go live when not worse */
 } FmoeConfig;
 
@@ -73,6 +124,8 @@ typedef enum FmoeOptionType
 	FMOE_OPTION_BOOL,			/* bool */
 	FMOE_OPTION_ENUM,			/* int: index into choices */
 	FMOE_OPTION_TEXT,			/* const char * */
+	FMOE_OPTION_NAME,			/* char[FMOE_EXPERT_NAME_MAX]; empty for none */
+	FMOE_OPTION_LENT,			/* FmoeLentList: names, or (as versions keep it) objects */
 	FMOE_OPTION_INT_LIST		/* FmoeIntList: an int or an array of ints, each min .. max */
 } FmoeOptionType;
 
@@ -95,6 +148,7 @@ typedef struct FmoeOption
 	const char *const *choices; /* of an ENUM, NULL-terminated */
 	const char *value;			/* default, as text; an ENUM's by name; NULL: left as the caller set it */
 	const char *help;
+	const char *model;			/* the only model that it is for; NULL: any */
 } FmoeOption;
 
 extern const FmoeOption fmoe_train_options[];	/* fills FmoeConfig; ends with name NULL */
@@ -161,6 +215,20 @@ extern FmoeBatch *fmoe_batch(FnnArena *arena, const int32_t *item, const double 
 
 typedef struct FmoeExpert FmoeExpert;
 
+/* What the positions of a recorded batch are to be continued with, and what that counts. */
+typedef struct FmoeGoal
+{
+	const int32_t *target;		/* [n_tokens] */
+	double		weight;			/* of a position: 1 / those of the whole step */
+	double		sequence_weight;	/* of a sequence: 1 / those of the whole step */
+	int64_t		step;			/* from 1 */
+	uint64_t	seed;
+	uint64_t	stream;			/* for random numbers: of this step's shard */
+	int32_t		n_negatives;	/* of gbce; 0: softmax over all items */
+	const int32_t *negative;
+	double		beta;
+} FmoeGoal;
+
 typedef struct FmoeExpertClass
 {
 	const char *name;
@@ -170,6 +238,17 @@ typedef struct FmoeExpertClass
 	void		(*declare) (FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items);
 	/* [n_tokens, width], or [sequences.count, width] of the last tokens when last_only */
 	FnnTensor  *(*encode) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only);
+	/* what encode does with its input vectors x [n_tokens, width]; NULL: this is no encoder that can be lent */
+	FnnTensor  *(*run) (const FmoeExpert *expert, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch, bool last_only);
+	/* parameters declared for the configuration, the item table included; with run */
+	int			(*slices) (const FmoeConfig *config);
+	bool		positions;		/* the second one is the table of positions; with run */
+	/* encode and losses on the tape; NULL: the loss of the scores alone */
+	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, const FmoeGoal *goal);
+	/* leader, before the first epoch: parameters that follow from the data; NULL: there are none */
+	void		(*start) (FmoeExpert *expert, const FnnHost *host);
+	/* leader, before validation: parameters that are computed, not learned; NULL: there are none */
+	void		(*settle) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 	/* reals on the arena for each token of a recorded encode and its backward, or of an unrecorded one of last tokens */
 	int64_t		(*token_reals) (const FmoeConfig *config, bool recorded);
 
@@ -193,12 +272,30 @@ struct FmoeExpert
 	FnnParams	params;			/* gradient experts: layout … */
 	FnnTensor	tensor[FNN_PARAMS_MAX]; /* … and where each slice is */
 	FnnArray	array[FMOE_ARRAYS_MAX]; /* count experts, in the order of array_names */
+	const FmoeExpert *popularity;	/* a mixture's count experts, where it uses them */
+	const FmoeExpert *markov;
+	uint32_t	without;		/* set of gated experts that a mixture does without */
 };
 
 /* In the order of the option "model"; NULL-terminated. */
 extern const FmoeExpertClass *const fmoe_expert_classes[];
 extern const char *const fmoe_expert_names[];	/* the same names, NULL-terminated: choices of the option */
 extern const FmoeExpertClass *fmoe_expert_class(const char *name);	/* NULL: none */
+
+/* Rows of fmoe_expert_classes whose encoders can be lent, by name; NULL-terminated: choices of the option "encoder". */
+extern const char *const fmoe_encoder_names[];
+
+/* The configuration that an expert's own encoder has by itself: of a mixture, its own expert's. */
+extern FmoeConfig fmoe_encoder_config(const FmoeConfig *config);
+/* Length of item vectors: of a mixture, of all its experts' together. */
+extern int64_t fmoe_item_width(const FmoeConfig *config);
+
+/*
+ * Experts that a mixture weighs: the own one, then those lent, then (option
+ * count_experts) popularity and markov.  0 for other models.
+ */
+extern int	fmoe_gated_count(const FmoeConfig *config);
+extern const char *fmoe_gated_name(const FmoeConfig *config, int expert);
 
 static inline bool
 fmoe_counts(const FmoeExpertClass *class)
@@ -249,6 +346,12 @@ extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *ar
 					   const FmoeBatch *batch, fnn_real *scores);
 /* hidden[sequences.count, width] of the main expert's last tokens; gradient experts only. */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
+
+/*
+ * gate[sequences.count, fmoe_gated_count]: the weights of a mixture's experts
+ * after each history; 0 after an empty one.
+ */
+extern void fmoe_gates(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *gate);
 
 /* ---------------------------------------------------------------- the best items */
 
@@ -365,8 +468,13 @@ typedef enum FmoeTrainBlock
 } FmoeTrainBlock;
 
 extern void *fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes);
-/* Copies values whose name and shape agree into the run (warm start). */
+/*
+ * Copies values whose name and shape agree into the run (warm start, lent
+ * encoders); of tables of positions the rows that both have.  Returns how many.
+ */
 extern int	fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays);
+/* The current values as arrays by name, in place; fills out[at most max], returns their number. */
+extern int	fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max);
 /* The model with the best values (the last, without validation) and fresh count experts, on the arena. */
 extern void fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model);
 

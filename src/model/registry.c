@@ -11,10 +11,14 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_gru4rec_class,
 	&fmoe_popularity_class,
 	&fmoe_markov_class,
+	&fmoe_mixture_class,
 	NULL
 };
 
-const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", NULL};
+const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", NULL};
+
+/* the same rows of both lists are the same classes */
+const char *const fmoe_encoder_names[] = {"sasrec", "gru4rec", NULL};
 
 const FmoeExpertClass *
 fmoe_expert_class(const char *name)
@@ -32,7 +36,7 @@ fmoe_expert_class(const char *name)
 FnnParam *
 fmoe_declare_items(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items)
 {
-	FnnParam   *param = fnn_params_add(params, host, "item.weight", n_items, config->width,
+	FnnParam   *param = fnn_params_add(params, host, "item.weight", n_items, fmoe_item_width(config),
 									   FNN_INIT_NORMAL, FMOE_INIT_SCALE);
 
 	param->share = FNN_LOCAL;

@@ -138,19 +138,31 @@ run_block(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, int b
 }
 
 static FnnTensor *
-encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
+run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch, bool last_only)
 {
 	const FmoeConfig *config = &expert->config;
 	int			final = BLOCKS + config->layers * BLOCK_SLICES;
-	FnnTensor  *x;
 	int			block;
 
-	x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->item, batch->n_tokens, sqrt(config->width),
-				  fmoe_parameter(expert, POSITION), batch->position);
-	x = fnn_dropout(tape, x, config->dropout);
 	for (block = 0; block < config->layers; block++)
 		x = run_block(expert, tape, batch, block, x, last_only && block == config->layers - 1);
 	return fnn_layer_norm(tape, x, fmoe_parameter(expert, final), fmoe_parameter(expert, final + 1), NORM_EPSILON);
+}
+
+static FnnTensor *
+encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
+{
+	const FmoeConfig *config = &expert->config;
+	FnnTensor  *x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->item, batch->n_tokens, sqrt(config->width),
+							  fmoe_parameter(expert, POSITION), batch->position);
+
+	return run(expert, tape, fnn_dropout(tape, x, config->dropout), batch, last_only);
+}
+
+static int
+slices(const FmoeConfig *config)
+{
+	return BLOCKS + config->layers * BLOCK_SLICES + 2;
 }
 
 static int64_t
@@ -174,5 +186,8 @@ const FmoeExpertClass fmoe_sasrec_class = {
 	.summary = "causal self-attention over the history",
 	.declare = declare,
 	.encode = encode,
+	.run = run,
+	.slices = slices,
+	.positions = true,
 	.token_reals = token_reals
 };

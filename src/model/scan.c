@@ -190,12 +190,13 @@ offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 	}
 }
 
-/* Offers the items of a row of transitions, raised as blend says, but for those in the set or the list passed. */
+/* Offers the items that are raised, but for those in the set or the list passed. */
 static void
-offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeTransitions *row,
+offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeRaised *raised,
 			 const uint64_t *set, const FnnRows *list, FnnTopk *topk)
 {
 	const FnnTensor *table = item_table(model);
+	const FmoeTransitions *row = &raised->row;
 	fnn_real	score[PIECE];
 
 	for (int64_t first = 0; first < row->n; first += PIECE)
@@ -209,7 +210,7 @@ offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeTransitio
 
 			if ((set != NULL && in_set(set, item)) || (list != NULL && place_in(list->count, list->row, item) >= 0))
 				continue;
-			score[i] += (fnn_real) fmoe_blend_bonus(model, row, first + i);
+			score[i] += (fnn_real) fmoe_raised_by(raised, first + i);
 			fnn_topk_offer(topk, item, 1, &score[i]);
 		}
 	}
@@ -233,17 +234,17 @@ static void
 best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, int32_t last, FmoeScan scan,
 			  const FmoeEligible *eligible, FnnTopk *topk)
 {
-	FmoeTransitions row = fmoe_blend_row(model, last);
+	FmoeRaised	raised = fmoe_raised(model, last, hidden);
 	const FnnTensor *table = item_table(model);
 	const uint64_t *passed = eligible->passed;
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
 
 	if (eligible->candidate != NULL)
 		passed = other_items(arena, model->n_items, eligible);
-	if (row.n > 0)
+	if (raised.row.n > 0)
 	{
-		offer_raised(model, hidden, &row, passed, NULL, topk);
-		passed = passed_and_raised(arena, model->n_items, passed, &row);
+		offer_raised(model, hidden, &raised, passed, NULL, topk);
+		passed = passed_and_raised(arena, model->n_items, passed, &raised.row);
 	}
 	if (eligible->candidate != NULL && eligible->n_candidates < model->n_items / FEW_CANDIDATES)
 	{
@@ -285,18 +286,18 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	fnn_arena_reset(arena, mark);
 }
 
-/* Raises those of the items that followed the last one, as blend says. */
+/* Raises those of the items that followed the last one. */
 static void
-raise_items(const FmoeModel *model, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
+raise_items(const FmoeModel *model, const fnn_real *hidden, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
 {
-	FmoeTransitions row = fmoe_blend_row(model, last);
+	FmoeRaised	raised = fmoe_raised(model, last, hidden);
 
-	for (int64_t i = 0; row.n > 0 && i < n; i++)
+	for (int64_t i = 0; raised.row.n > 0 && i < n; i++)
 	{
-		int64_t		k = place_in(row.n, row.to, item[i]);
+		int64_t		k = place_in(raised.row.n, raised.row.to, item[i]);
 
 		if (k >= 0)
-			score[i] += (fnn_real) fmoe_blend_bonus(model, &row, k);
+			score[i] += (fnn_real) fmoe_raised_by(&raised, k);
 	}
 }
 
@@ -317,7 +318,7 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 			fnn_products(n - first < POLL_PIECES * PIECE ? n - first : POLL_PIECES * PIECE, table->cols,
 						 table->value, item + first, hidden, score + first);
 		}
-		raise_items(model, batch->item[batch->last[0]], n, item, score);
+		raise_items(model, hidden, batch->item[batch->last[0]], n, item, score);
 	}
 	else
 	{
@@ -361,13 +362,13 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	encode_finite(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
-		FmoeTransitions row = fmoe_blend_row(model, batch->item[batch->last[i]]);
+		FmoeRaised	raised = fmoe_raised(model, batch->item[batch->last[i]], hidden + i * table->cols);
 
 		all_passed[i] = passed[i];
-		if (row.n == 0)
+		if (raised.row.n == 0)
 			continue;
-		offer_raised(model, hidden + i * table->cols, &row, NULL, &passed[i], &topk[i]);
-		all_passed[i] = with_raised(arena, &passed[i], &row);
+		offer_raised(model, hidden + i * table->cols, &raised, NULL, &passed[i], &topk[i]);
+		all_passed[i] = with_raised(arena, &passed[i], &raised.row);
 	}
 	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all_passed, topk);
 	fnn_arena_reset(arena, mark);

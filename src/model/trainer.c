@@ -32,7 +32,10 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	fmoe_trainer_plan(trainer);
 	fmoe_trainer_carve(trainer, shared);
 
+	if (fmoe_needs_counts(config))
+		fmoe_count_experts(&trainer->model, arena, config, data);
 	fmoe_expert_setup(&trainer->expert, trainer->host, fmoe_expert_classes[config->model], config, data->n_items);
+	fmoe_expert_use_counts(&trainer->expert, &trainer->model);
 	*main = trainer->expert;
 	fnn_params_bind(&main->params, main->tensor, trainer->values, NULL, NULL);
 	trainer->model.config = *config;
@@ -53,12 +56,23 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	return trainer;
 }
 
+/* Parameters that follow from the data. */
+static void
+start_computed(FmoeTrainer *trainer)
+{
+	FmoeExpert *main = &trainer->model.expert[FMOE_MAIN];
+
+	if (main->class->start != NULL)
+		main->class->start(main, trainer->host);
+}
+
 void
 fmoe_trainer_start(FmoeTrainer *trainer)
 {
 	size_t		bytes = trainer->plan.params.size * sizeof(fnn_real);
 
 	fnn_params_init(&trainer->plan.params, trainer->host, (uint64_t) trainer->config.seed, trainer->values);
+	start_computed(trainer);
 	fnn_poll(trainer->host);
 	memset(trainer->moment1, 0, bytes);
 	memset(trainer->moment2, 0, bytes);
@@ -155,6 +169,9 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 			team->progress(team->context, b + 1, batches, loss / positions);
 	}
 
+	if (team->rank == 0 && trainer->expert.class->settle != NULL)
+		trainer->expert.class->settle(&trainer->model.expert[FMOE_MAIN], trainer->arena, trainer->data);
+	fmoe_barrier(team);
 	validate(trainer, team);
 	fmoe_barrier(team);
 	if (team->rank == 0)
@@ -186,6 +203,22 @@ fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
 	return NULL;
 }
 
+/* Tables of positions: what one of another length has of them is of use. */
+static bool
+is_position(const FnnParam *param)
+{
+	static const char suffix[] = "position.weight";
+	size_t		length = strlen(param->name);
+
+	return length >= sizeof(suffix) - 1 && strcmp(param->name + length - (sizeof(suffix) - 1), suffix) == 0;
+}
+
+int
+fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max)
+{
+	return fmoe_expert_arrays(&trainer->model.expert[FMOE_MAIN], out, max);
+}
+
 int
 fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 {
@@ -197,16 +230,19 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 	{
 		int			index = fnn_params_find(params, arrays[i].name);
 		const FnnParam *param;
+		int64_t		rows;
 
 		if (index < 0)
 			continue;
 		param = &params->list[index];
-		if (arrays[i].dtype != FMOE_REAL_DTYPE || arrays[i].ndim != 2 ||
-			arrays[i].shape[0] != param->rows || arrays[i].shape[1] != param->cols)
+		rows = arrays[i].shape[0] < param->rows ? arrays[i].shape[0] : param->rows;
+		if (arrays[i].dtype != FMOE_REAL_DTYPE || arrays[i].ndim != 2 || arrays[i].shape[1] != param->cols ||
+			(arrays[i].shape[0] != param->rows && !is_position(param)))
 			continue;
-		memcpy(trainer->values + param->offset, arrays[i].data, sizeof(fnn_real) * param->rows * param->cols);
+		memcpy(trainer->values + param->offset, arrays[i].data, sizeof(fnn_real) * rows * param->cols);
 		adopted++;
 	}
+	start_computed(trainer);
 	return adopted;
 }
 
@@ -221,6 +257,7 @@ fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
 		   params->size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
 	*main = trainer->model.expert[FMOE_MAIN];
+	fmoe_expert_use_counts(main, model);
 	fnn_params_bind(params, main->tensor, values, NULL, NULL);
 	if (trainer->config.blend < 0)
 		model->config.blend = fmoe_blend_choose(model, trainer->arena, trainer->data);

@@ -54,7 +54,7 @@ struct FmoeTrainer
 	/* private: the sparse slots' heads, over shared memory; the last one is the sum */
 	FnnSparse	sparse[FMOE_SHARDS + 1];
 	FmoeExpert	expert;			/* bound to the slot of the shard being computed */
-	FmoeModel	model;			/* bound to the current values; only the main expert */
+	FmoeModel	model;			/* bound to the current values; the count experts only if the main one uses them */
 	FmoeCases  *cases;
 	int64_t    *user;			/* [n_sequences] who has a transition */
 	int64_t    *order;			/* [n_sequences] of this epoch, indexes of user */
@@ -76,6 +76,13 @@ fmoe_barrier(const FmoeTeam *team)
 {
 	if (team->size > 1)
 		team->barrier(team->context);
+}
+
+/* Whether the main expert reads what the count experts counted. */
+static inline bool
+fmoe_needs_counts(const FmoeConfig *config)
+{
+	return fmoe_gated_count(config) > 0 && (config->item_graph || config->count_experts);
 }
 
 /* Events of a user's training sequence that are inputs: all but the last, the most recent max_length. */

@@ -157,11 +157,11 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	for (s = 0; plan->sparse && s <= FMOE_SHARDS; s++)
 	{
 		int64_t		capacity = sparse_capacity(plan, n_items, s == FMOE_SHARDS);
-		size_t		bytes = fnn_sparse_bytes(host, n_items, trainer->config.width, capacity);
+		size_t		bytes = fnn_sparse_bytes(host, n_items, plan->params.list[0].cols, capacity);
 
 		trainer->sparse_memory[s] = take(host, shared, &used, bytes, 1);
 		if (shared != NULL)
-			fnn_sparse_init(&trainer->sparse[s], trainer->sparse_memory[s], n_items, trainer->config.width, capacity);
+			fnn_sparse_init(&trainer->sparse[s], trainer->sparse_memory[s], n_items, plan->params.list[0].cols, capacity);
 	}
 	return used;
 }
@@ -198,11 +198,15 @@ least(double a, double b)
 	return a < b ? a : b;
 }
 
-/* What does not grow with the tokens: one layer's weights transposed. */
+/* What does not grow with the tokens: one layer's weights transposed; a mixture's members and their adapted matrices. */
 static double
 layer_reals(const FmoeConfig *config)
 {
-	return 4.0 * config->width * config->width;
+	double		width = fmoe_item_width(config);
+	double		members = fmoe_gated_count(config);
+
+	return 4.0 * width * width + members * sizeof(FmoeExpert) / sizeof(fnn_real) +
+		(config->lora_rank > 0 ? members * 24 * width * width : 0);
 }
 
 /* Forward, loss and backward of the largest shard. */
@@ -212,7 +216,7 @@ step_bytes(const FmoeTrainer *trainer)
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeConfig *config = &trainer->config;
 	double		tokens = plan->shard_tokens;
-	double		width = config->width;
+	double		width = fmoe_item_width(config);
 	/* item, position, target, row of the loss, time */
 	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double));
 	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) + layer_reals(config);
@@ -241,7 +245,7 @@ ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 	double		tokens = least(cases * longest, FMOE_BLOCK_TOKENS_MAX + longest);
 	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, false);
 
-	reals += layer_reals(config) + 4 * cases * config->width;
+	reals += layer_reals(config) + 4 * cases * fmoe_item_width(config);
 	reals += least(cases * trainer->data->n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
 	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double));
 }
@@ -261,6 +265,8 @@ model_bytes(const FmoeTrainer *trainer)
 	if (trainer->config.blend < 0)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_BLOCK_CASES_MAX);
+	if (fmoe_needs_counts(&trainer->config))
+		trial += events * (2 * sizeof(int32_t) + sizeof(float)) + items * (3 * sizeof(int64_t) + 2 * sizeof(float));
 	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		events * (2 * sizeof(int32_t) + sizeof(float)) +
 		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));

@@ -138,28 +138,49 @@ batch_targets(FnnArena *arena, const FmoeDataset *data, const FmoeBatch *batch, 
 	return target;
 }
 
-/* Puts the loss of hidden [n, width] against the targets, and its gradients, on the tape. */
+void
+fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal *goal, const FnnSoftmaxExtra *extra)
+{
+	if (goal->n_negatives > 0)
+		fnn_gbce_loss(tape, hidden, table, goal->target, goal->negative, goal->n_negatives, goal->beta,
+					  goal->weight / (goal->n_negatives + 1));
+	else if (extra != NULL)
+		fnn_softmax_loss_with(tape, hidden, table, goal->target, goal->weight, extra);
+	else
+		fnn_softmax_loss(tape, hidden, table, goal->target, goal->weight);
+}
+
+/* Puts the losses of a packed shard, and their gradients, on the tape. */
 static void
-add_loss(FmoeTrainer *trainer, FnnTape *tape, FnnTensor *hidden, const int32_t *target,
-		 const FmoeTrainBatch *batch, uint64_t stream)
+add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const int32_t *target,
+		   const FmoeTrainBatch *batch, uint64_t stream)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
-	uint64_t	seed = (uint64_t) trainer->config.seed;
-	FnnTensor  *table = fmoe_parameter(&trainer->expert, 0);
-	int32_t    *negative;
-	int32_t		j;
+	const FmoeExpert *expert = &trainer->expert;
+	FmoeGoal	goal = {
+		.target = target,
+		.weight = 1.0 / batch->positions,
+		.sequence_weight = 1.0 / batch->count,
+		.step = batch->step,
+		.seed = (uint64_t) trainer->config.seed,
+		.stream = stream,
+		.beta = plan->beta
+	};
 
-	if (trainer->config.loss == FMOE_LOSS_SOFTMAX)
+	if (trainer->config.loss == FMOE_LOSS_GBCE)
 	{
-		fnn_softmax_loss(tape, hidden, table, target, 1.0 / batch->positions);
-		return;
+		int32_t    *negative = fnn_alloc(tape->arena, sizeof(int32_t) * plan->negatives);
+
+		for (int32_t j = 0; j < plan->negatives; j++)
+			negative[j] = (int32_t) fnn_random_below(goal.seed, fmoe_stream(FMOE_STREAM_NEGATIVES, stream), j,
+													 trainer->data->n_items);
+		goal.negative = negative;
+		goal.n_negatives = plan->negatives;
 	}
-	negative = fnn_alloc(tape->arena, sizeof(int32_t) * plan->negatives);
-	for (j = 0; j < plan->negatives; j++)
-		negative[j] = (int32_t) fnn_random_below(seed, fmoe_stream(FMOE_STREAM_NEGATIVES, stream), j,
-												 trainer->data->n_items);
-	fnn_gbce_loss(tape, hidden, table, target, negative, plan->negatives, plan->beta,
-				  1.0 / batch->positions / (plan->negatives + 1));
+	if (expert->class->learn != NULL)
+		expert->class->learn(expert, tape, packed, &goal);
+	else
+		fmoe_add_loss(tape, expert->class->encode(expert, tape, packed, false), fmoe_parameter(expert, 0), &goal, NULL);
 }
 
 static void
@@ -176,7 +197,6 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
 	FmoeBatch  *packed;
 	FnnTape		tape;
-	FnnTensor  *hidden;
 	int64_t		i;
 
 	for (i = 0; i < n; i++)
@@ -197,8 +217,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		hidden = expert->class->encode(expert, &tape, packed, false);
-		add_loss(trainer, &tape, hidden, batch_targets(arena, data, packed, end), batch, stream);
+		add_losses(trainer, &tape, packed, batch_targets(arena, data, packed, end), batch, stream);
 		fnn_tape_backward(&tape);
 	}
 	trainer->shard_loss[s] = tape.loss;

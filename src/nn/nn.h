@@ -181,7 +181,7 @@ typedef struct FnnParam
 	bool		decay;			/* weight decay applies */
 } FnnParam;
 
-#define FNN_PARAMS_MAX 256
+#define FNN_PARAMS_MAX 512
 
 /*
  * The layout of a parameter block.  Values, gradients and both Adam moments

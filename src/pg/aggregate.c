@@ -84,7 +84,7 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 static void
 parse_options(FmoeFitState *state)
 {
-	static const char *const not_ours[] = {"workers", "warm_start", "deploy"};
+	static const char *const not_ours[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs", "deploy"};
 	FmoeConfig *config = &state->config;
 	FmoeOption *ours;
 	Jsonb	   *options = state->options;

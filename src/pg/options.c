@@ -16,6 +16,7 @@
 #include "utils/numeric.h"
 
 #include "pg.h"
+#include "private.h"
 
 static void *
 field(void *target, const FmoeOption *option)
@@ -68,14 +69,18 @@ allowed(const FmoeOption *option)
 			appendStringInfo(&text, "one of: %s", joined(option->choices));
 			break;
 		case FMOE_OPTION_TEXT:
+		case FMOE_OPTION_NAME:
 			appendStringInfoString(&text, "a string");
+			break;
+		case FMOE_OPTION_LENT:
+			appendStringInfo(&text, "an array of at most %d names", FMOE_LENT_MAX);
 			break;
 		case FMOE_OPTION_INT_LIST:
 			appendStringInfo(&text, "an integer from %s to %s, or an array of 1 to %d of them",
 							 number_text(option->min), number_text(option->max), FMOE_INT_LIST_MAX);
 			break;
 	}
-	if (option->value != NULL)
+	if (option->value != NULL && option->value[0] != '\0')
 		appendStringInfo(&text, "; the default is %s", option->value);
 	appendStringInfoChar(&text, '.');
 	return text.data;
@@ -247,6 +252,12 @@ set_option(const FmoeOption *option, const JsonbValue *value, void *target)
 				reject_kind(option, "a string", value);
 			*(const char **) place = pnstrdup(value->val.string.val, value->val.string.len);
 			break;
+		case FMOE_OPTION_NAME:
+			fmoe_parse_name(option->name, value, place);
+			break;
+		case FMOE_OPTION_LENT:
+			fmoe_parse_lent(value, place);
+			break;
 		case FMOE_OPTION_INT_LIST:
 			to_list(option, value, place);
 			break;
@@ -299,6 +310,14 @@ set_default(const FmoeOption *option, void *target)
 		case FMOE_OPTION_TEXT:
 			*(const char **) place = option->value;
 			break;
+		case FMOE_OPTION_NAME:
+			memset(place, 0, FMOE_EXPERT_NAME_MAX);
+			strlcpy(place, option->value, FMOE_EXPERT_NAME_MAX);
+			break;
+		case FMOE_OPTION_LENT:
+			memset(place, 0, sizeof(FmoeLentList));
+			((FmoeLentList *) place)->count = -1;
+			break;
 		case FMOE_OPTION_INT_LIST:
 			set_default_list(option, place);
 			break;
@@ -342,7 +361,7 @@ fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target)
 	JsonbValue	value;
 
 	for (option = options; option->name != NULL; option++)
-		if (option->value != NULL)
+		if (option->value != NULL || option->type == FMOE_OPTION_LENT)
 			set_default(option, target);
 
 	if (object == NULL)
@@ -419,6 +438,12 @@ push_option(JsonbParseState **state, const FmoeOption *option, const void *place
 		case FMOE_OPTION_TEXT:
 			push_string(state, WJB_VALUE, *(const char *const *) place);
 			break;
+		case FMOE_OPTION_NAME:
+			push_string(state, WJB_VALUE, place);
+			break;
+		case FMOE_OPTION_LENT:
+			fmoe_push_lent(state, place);
+			break;
 		case FMOE_OPTION_INT_LIST:
 			pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 			for (i = 0; i < ((const FmoeIntList *) place)->count; i++)
@@ -429,7 +454,7 @@ push_option(JsonbParseState **state, const FmoeOption *option, const void *place
 	}
 }
 
-/* A value that stands for "not given": an enum's FMOE_AUTO, a NULL string, a number that is not finite. */
+/* A value that stands for "not given": an enum's FMOE_AUTO, a NULL string, no name, all experts, a number that is not finite. */
 static bool
 is_unset(const FmoeOption *option, const void *place)
 {
@@ -437,6 +462,10 @@ is_unset(const FmoeOption *option, const void *place)
 		return *(const int *) place == FMOE_AUTO;
 	if (option->type == FMOE_OPTION_TEXT)
 		return *(const char *const *) place == NULL;
+	if (option->type == FMOE_OPTION_NAME)
+		return *(const char *) place == '\0';
+	if (option->type == FMOE_OPTION_LENT)
+		return ((const FmoeLentList *) place)->count < 0;
 	if (option->type == FMOE_OPTION_REAL)
 		return !isfinite(*(const double *) place);
 	return false;

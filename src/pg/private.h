@@ -67,6 +67,13 @@ extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 /* Whether fmoe_seconds() takes values of a type. */
 extern bool fmoe_is_time_type(Oid type);
 
+/* options_lent.c */
+
+/* Into name[FMOE_EXPERT_NAME_MAX]. */
+extern void fmoe_parse_name(const char *option, const JsonbValue *value, char *name);
+extern void fmoe_parse_lent(const JsonbValue *value, FmoeLentList *list);
+extern void fmoe_push_lent(JsonbParseState **state, const FmoeLentList *list);
+
 /* ids.c */
 
 /* smallint, integer and bigint are one kind of id. */

@@ -336,6 +336,7 @@ static const Function functions[] = {
 	{"ranking", check_ranking},
 	{"safetensors", check_safetensors},
 	{"experts", check_experts},
+	{"mixtures", check_mixtures},
 	{"training", check_training},
 	{"scan", check_scan},
 };

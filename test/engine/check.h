@@ -52,6 +52,7 @@ extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
 extern void check_experts(void);
+extern void check_mixtures(void);
 extern void check_training(void);
 extern void check_scan(void);
 

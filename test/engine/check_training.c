@@ -73,6 +73,13 @@ training_config(const char *model)
 
 	while (strcmp(fmoe_expert_names[config.model], model) != 0)
 		config.model++;
+	if (strcmp(model, "fmoe") == 0)
+	{
+		/* nobody has lent anything: a frozen encoder as it is drawn */
+		config.experts.count = 1;
+		config.experts.lent[0] = (FmoeLentEncoder) {.name = "north.shop", .model = 1, .width = 8, .layers = 1, .heads = 1};
+		config.gate_layers = 1;
+	}
 	return config;
 }
 
@@ -471,7 +478,11 @@ check_adopt(void)
 	adopted = fmoe_trainer_block(next, FMOE_BLOCK_VALUES, &bytes);
 	CHECK(memcmp(adopted, fmoe_trainer_block(trainer, FMOE_BLOCK_BEST, &bytes), bytes) == 0, "values");
 	config.max_length = 13;
-	CHECK(fmoe_trainer_adopt(start_run(&config, data), n, array) == 1 + 14 + 2, "but not a longer position table");
+	next = start_run(&config, data);
+	CHECK(fmoe_trainer_adopt(next, n, array) == 2 + 14 + 2, "a longer position table");
+	adopted = fmoe_trainer_block(next, FMOE_BLOCK_VALUES, &bytes);
+	CHECK(memcmp(adopted + data->n_items * 16, (const fnn_real *) fmoe_trainer_block(trainer, FMOE_BLOCK_BEST, &bytes) +
+				 data->n_items * 16, sizeof(fnn_real) * 12 * 16) == 0, "gets the rows there are");
 	check_end();
 }
 
@@ -793,7 +804,7 @@ check_options(void)
 		double		value = option->value != NULL ? atof(option->value) : 0;
 		int			i;
 
-		CHECK(option->value != NULL && option->help != NULL, "\"%s\" has default and help", option->name);
+		CHECK((option->value != NULL || option->type == FMOE_OPTION_LENT) && option->help != NULL, "\"%s\" has default and help", option->name);
 		if (option->type == FMOE_OPTION_ENUM)
 		{
 			for (i = 0; option->choices[i] != NULL && strcmp(option->choices[i], option->value) != 0; i++)
@@ -829,6 +840,7 @@ check_training(void)
 	check_learning("sasrec", FMOE_LOSS_SOFTMAX, 0.5);
 	check_learning("sasrec", FMOE_LOSS_GBCE, 0.33);
 	check_learning("gru4rec", FMOE_LOSS_SOFTMAX, 0.5);
+	check_learning("fmoe", FMOE_LOSS_SOFTMAX, 0.5);
 	check_early_stopping();
 	check_blend();
 	check_progress();
@@ -836,6 +848,8 @@ check_training(void)
 	check_teams("sasrec", FMOE_LOSS_GBCE, 0);
 	check_teams("gru4rec", FMOE_LOSS_GBCE, 0.5);
 	check_teams("gru4rec", FMOE_LOSS_SOFTMAX, 0.5);
+	check_teams("fmoe", FMOE_LOSS_SOFTMAX, 0);
+	check_teams("fmoe", FMOE_LOSS_GBCE, 0);
 	check_resume(FMOE_LOSS_SOFTMAX);
 	check_resume(FMOE_LOSS_GBCE);
 	check_seeds();
@@ -854,4 +868,6 @@ check_training(void)
 	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 400);
 	check_memory("gru4rec", FMOE_LOSS_SOFTMAX, 0.1, 64);
 	check_memory("gru4rec", FMOE_LOSS_GBCE, 0, 64);
+	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64);
+	check_memory("fmoe", FMOE_LOSS_GBCE, 0, 64);
 }

@@ -1,0 +1,76 @@
+/*
+ * mixture.h
+ *	  Inside of model fmoe: shared by the mixture's files.
+ *
+ * mixture.c knows what a mixture consists of and where its parameters are,
+ * mixture_forward.c computes states, gate and scores, mixture_learn.c the losses.
+ */
+#ifndef FMOE_MIXTURE_H
+#define FMOE_MIXTURE_H
+
+#include "experts.h"
+
+/* Members have encoders: the own one is member 0, the lent ones follow. */
+#define FMOE_MEMBERS_MAX (1 + FMOE_LENT_MAX)
+
+/*
+ * Columns of the item table behind those of the members, with count_experts:
+ * column 0 and 1 hold the logarithm of each item's share of the events, the
+ * first for popularity, the second for transitions; the others are 0 and make
+ * a whole vector.  Nothing trains them.
+ */
+#define FMOE_COUNT_COLUMNS 16
+
+/* Where the parameters are: indexes of slices, -1 where there is none, and columns of the item table. */
+typedef struct FmoeMixtureLayout
+{
+	int			members;
+	int			gated;			/* members, and two with count_experts */
+	int			input;			/* table the items are read by: 0, or another with head own */
+	int			first[FMOE_MEMBERS_MAX];	/* slice 1 of the member's class: its slice 0 is the item table */
+	int			slices[FMOE_MEMBERS_MAX];	/* of the member's class, slice 0 not counted */
+	int			norm[FMOE_MEMBERS_MAX]; /* gain, bias */
+	int			adapter[FMOE_MEMBERS_MAX];	/* A, B */
+	int			gate;			/* of each layer weight, bias, gain, gain's bias; the last only the first two */
+	int			mean;			/* what gate batch reads when it serves */
+	int64_t		column[FMOE_MEMBERS_MAX + 1];	/* the last one: the count columns */
+	FmoeConfig	config[FMOE_MEMBERS_MAX];	/* of each member's class */
+} FmoeMixtureLayout;
+
+/* Whether slice s of an encoder's class holds positions, which belong to whose items they are, … */
+static inline bool
+fmoe_is_position(const FmoeExpertClass *class, int s)
+{
+	return class->positions && s == 1;
+}
+
+/* … or is a matrix that an adapter may be added to. */
+static inline bool
+fmoe_is_adapted(const FmoeExpertClass *class, int s, const FnnParam *param)
+{
+	return param->decay && !fmoe_is_position(class, s);
+}
+
+extern void fmoe_mixture_layout(const FmoeConfig *config, FmoeMixtureLayout *layout);
+
+/* What a forward pass over a batch comes to. */
+typedef struct FmoeMixed
+{
+	int			members;
+	int64_t		rows;			/* tokens, or sequences when only the last tokens were asked for */
+	FnnTensor  *state[FMOE_MEMBERS_MAX];	/* [rows, width of the member] */
+	FnnTensor  *gate;			/* [rows, gated] */
+	FnnTensor  *hidden;			/* [rows, columns of the item table] */
+} FmoeMixed;
+
+extern void fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
+					 const FmoeBatch *batch, bool last_only, FmoeMixed *mixed);
+/* States [n_tokens, …] or [sequences.count, …] of the members alone. */
+extern void fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
+							const FmoeBatch *batch, bool last_only, FnnTensor **state);
+extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only);
+extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, const FmoeGoal *goal);
+extern void fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host);
+extern void fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
+
+#endif							/* FMOE_MIXTURE_H */

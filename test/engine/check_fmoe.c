@@ -1,0 +1,428 @@
+/*
+ * check_fmoe.c
+ *	  Mixtures of experts: who learns from what, and that shutting the gate for
+ *	  all but one leaves that one.
+ */
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define N_ITEMS 9
+
+static int
+class_number(const char *name)
+{
+	int			i = 0;
+
+	while (strcmp(fmoe_expert_classes[i]->name, name) != 0)
+		i++;
+	return i;
+}
+
+/* An own sasrec of width 4, lent a gru4rec of width 6 and a sasrec of width 2. */
+static FmoeConfig
+mixture_config(void)
+{
+	FmoeConfig	config = {.model = class_number("fmoe"), .width = 4, .layers = 1, .heads = 2, .max_length = 6,
+		.loss = FMOE_LOSS_SOFTMAX, .negatives = 4, .calibration = 0.75, .seed = 7, .encoder = class_number("sasrec"),
+		.lora_alpha = 3, .gate_layers = 2};
+
+	config.experts.count = 2;
+	config.experts.lent[0] = (FmoeLentEncoder) {.name = "north.shop", .model = class_number("gru4rec"), .width = 6, .layers = 1, .heads = 1};
+	config.experts.lent[1] = (FmoeLentEncoder) {.name = "south.shop", .model = class_number("sasrec"), .width = 2, .layers = 2, .heads = 1};
+	return config;
+}
+
+/* Histories, and what follows each of their events. */
+static const int32_t item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 8};
+static const int32_t target[] = {4, 1, 0, 6, 3, 5, 1, 2, 0, 8, 2};
+static const int64_t begin[] = {0, 4, 5, 9};
+static const int64_t end[] = {4, 5, 9, 11};
+
+static FmoeBatch *
+histories(int64_t n)
+{
+	return fmoe_batch(check_arena(), item, NULL, n, begin, end, 6);
+}
+
+/* A model over drawn values, its count experts from the histories; noise moves what is drawn as 0 or 1. */
+static FmoeModel *
+make_mixture(const FmoeConfig *config, double noise, bool with_grad)
+{
+	static const int64_t offset[] = {0, 4, 5, 9, 11};
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .item = item};
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	fnn_real   *values;
+	fnn_real   *grads = NULL;
+
+	fmoe_count_experts(model, check_arena(), config, &data);
+	expert->class = fmoe_expert_classes[config->model];
+	expert->config = *config;
+	expert->n_items = N_ITEMS;
+	expert->popularity = &model->expert[FMOE_POPULARITY];
+	expert->markov = &model->expert[FMOE_MARKOV];
+	expert->class->declare(&expert->params, check_host(), config, N_ITEMS);
+	values = fnn_alloc_reals(check_arena(), 1, (int64_t) expert->params.size);
+	fnn_params_init(&expert->params, check_host(), 7, values);
+	for (size_t i = 0; i < expert->params.size; i++)
+		values[i] += (fnn_real) (noise * fnn_random_normal(99, 0, i));
+	if (with_grad)
+		grads = fnn_zalloc(check_arena(), expert->params.size * sizeof(fnn_real));
+	fnn_params_bind(&expert->params, expert->tensor, values, grads, NULL);
+	if (expert->class->start != NULL)
+		expert->class->start(expert, check_host());
+	return model;
+}
+
+static FmoeGoal
+make_goal(const FmoeBatch *batch)
+{
+	return (FmoeGoal) {.target = target, .weight = 1.0 / batch->n_tokens, .sequence_weight = 1.0 / batch->sequences.count,
+		.step = 20000, .seed = 7, .stream = 3};
+}
+
+/* ---------------------------------------------------------------- gradients */
+
+typedef struct Problem
+{
+	const FmoeExpert *expert;
+	const FmoeBatch *batch;
+} Problem;
+
+static void
+run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	const Problem *problem = context;
+	FmoeGoal	goal = make_goal(problem->batch);
+
+	problem->expert->class->learn(problem->expert, tape, problem->batch, &goal);
+}
+
+/*
+ * Differences see through a gate's constants, derivatives must not: so the
+ * members are checked where nobody learns to gate, and the gate by itself.
+ */
+static void
+check_mixture_gradients(const char *what, const FmoeConfig *config, bool gate_alone)
+{
+	FmoeModel  *model = make_mixture(config, 0.3, true);
+	FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	Problem		problem = {.expert = expert, .batch = histories(4)};
+	FnnTensor  *inputs[FNN_PARAMS_MAX];
+	int			n = 0;
+
+	check_begin("gradients of a mixture, %s", what);
+	for (int i = 0; i < expert->params.count; i++)
+	{
+		const FnnParam *param = &expert->params.list[i];
+		bool		gate = strncmp(param->name, "gate.", 5) == 0;
+
+		CHECK(param->frozen == (expert->tensor[i].grad == NULL), "gradient of \"%s\"", param->name);
+		if (!param->frozen && gate == gate_alone)
+			inputs[n++] = &expert->tensor[i];
+	}
+	CHECK(n > 5, "%d parameters", n);
+	check_gradients(n, inputs, run_problem, &problem);
+	check_end();
+}
+
+static void
+check_all_gradients(void)
+{
+	FmoeConfig	config = mixture_config();
+
+	config.dropout = 0.2;
+	check_mixture_gradients("the gate", &config, true);
+	config.gate_loss = 0.7;
+	config.gate_layers = 1;
+	check_mixture_gradients("the gate with its own loss", &config, true);
+	config.count_experts = true;
+	check_mixture_gradients("the gate over count experts", &config, true);
+	config.gate_top = 2;
+	check_mixture_gradients("the gate over the best two", &config, true);
+	config.gate = FMOE_GATE_BATCH;
+	config.gate_top = 0;
+	check_mixture_gradients("one gate for all", &config, true);
+
+	config = mixture_config();
+	config.gate = FMOE_GATE_EQUAL;
+	config.dropout = 0.2;
+	check_mixture_gradients("members", &config, false);
+	config.lora_rank = 2;
+	config.kl = 0.5;
+	check_mixture_gradients("members with adapters and the KL term", &config, false);
+	config.head = FMOE_HEAD_OWN;
+	config.item_graph = true;
+	check_mixture_gradients("members with the item graph and heads of their own", &config, false);
+	config.contrast = 0.4;
+	config.lora_rank = 0;
+	check_mixture_gradients("members with the contrastive loss", &config, false);
+}
+
+/* The mixture's own loss moves the gate and nothing else. */
+static void
+check_stop_gradients(void)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *gated;
+	FmoeModel  *equal;
+	FmoeExpert *a;
+	FmoeExpert *b;
+	double		largest = 0;
+
+	check_begin("the mixture's loss leaves every parameter but the gate's alone");
+	config.lora_rank = 2;
+	config.head = FMOE_HEAD_OWN;
+	gated = make_mixture(&config, 0, true);
+	config.gate = FMOE_GATE_EQUAL;
+	equal = make_mixture(&config, 0, true);
+	a = &gated->expert[FMOE_MAIN];
+	b = &equal->expert[FMOE_MAIN];
+	for (int k = 0; k < 2; k++)
+	{
+		FmoeExpert *expert = k == 0 ? a : b;
+		Problem		problem = {.expert = expert, .batch = histories(4)};
+		FnnTape		tape;
+
+		fnn_tape_begin(&tape, check_arena(), true, 1, 1);
+		run_problem(&tape, NULL, &problem);
+		fnn_tape_backward(&tape);
+	}
+	for (int i = 0; i < b->params.count; i++)
+	{
+		size_t		bytes = sizeof(fnn_real) * a->tensor[i].rows * a->tensor[i].cols;
+
+		CHECK(strcmp(a->params.list[i].name, b->params.list[i].name) == 0, "slice %d", i);
+		if (a->tensor[i].grad != NULL)
+			CHECK(memcmp(a->tensor[i].grad, b->tensor[i].grad, bytes) == 0, "gradient of \"%s\"", a->params.list[i].name);
+	}
+	for (int i = b->params.count; i < a->params.count; i++)
+		for (int64_t k = 0; k < a->tensor[i].rows * a->tensor[i].cols; k++)
+			largest = fmax(largest, fabs((double) a->tensor[i].grad[k]));
+	CHECK(a->params.count > b->params.count && largest > 1e-6, "the gate has a gradient: %g", largest);
+	check_end();
+}
+
+/* ---------------------------------------------------------------- identities */
+
+static fnn_real *
+scores_of(const FmoeModel *model, const FmoeBatch *batch)
+{
+	fnn_real   *scores = fnn_alloc_reals(check_arena(), batch->sequences.count, N_ITEMS);
+
+	fmoe_score(model, FMOE_MAIN, check_arena(), batch, scores);
+	return scores;
+}
+
+/* [n_tokens, item width] */
+static const fnn_real *
+states_of(const FmoeModel *model, const FmoeBatch *batch)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
+	return main->class->encode(main, &tape, batch, false)->value;
+}
+
+static void
+set_slice(FmoeExpert *expert, const char *name, const FnnTensor *from, int64_t column)
+{
+	int			index = fnn_params_find(&expert->params, name);
+	FnnTensor  *to = &expert->tensor[index];
+
+	CHECK(index >= 0, "no \"%s\"", name);
+	for (int64_t r = 0; r < to->rows; r++)
+		for (int64_t c = 0; c < to->cols; c++)
+			to->value[r * to->cols + c] = from->value[r * from->cols + column + c];
+}
+
+/* The gate open for one member gives that expert's scores; for the own one, those it has as a model by itself. */
+static void
+check_one_expert(void)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *mixture = make_mixture(&config, 0.3, false);
+	FmoeExpert *main = &mixture->expert[FMOE_MAIN];
+	FmoeConfig	own = fmoe_encoder_config(&config);
+	FmoeModel  *single = make_mixture(&own, 0, false);
+	FmoeBatch  *batch = histories(4);
+	fnn_real   *expected;
+	fnn_real   *got;
+
+	check_begin("a gate that is open for one expert gives that expert");
+	CHECK(strcmp(fmoe_expert_classes[own.model]->name, "sasrec") == 0, "the own expert's class");
+	for (int i = 0; i < single->expert[FMOE_MAIN].params.count; i++)
+	{
+		const char *name = single->expert[FMOE_MAIN].params.list[i].name;
+
+		set_slice(&single->expert[FMOE_MAIN], name, &main->tensor[fnn_params_find(&main->params, name)], 0);
+	}
+	main->without = ~1u;
+	got = scores_of(mixture, batch);
+	expected = scores_of(single, batch);
+	for (int i = 0; i < 4 * N_ITEMS; i++)
+		CHECK(check_close(got[i], expected[i], 1e-6), "score %d is %.9g, alone %.9g", i, (double) got[i], (double) expected[i]);
+	/* sums of products have another order in a wider table; the states are the same to the bit */
+	for (int t = 0; t < batch->n_tokens; t++)
+		CHECK(memcmp(states_of(mixture, batch) + t * 12, states_of(single, batch) + t * 4, 4 * sizeof(fnn_real)) == 0,
+			  "state after token %d", t);
+
+	for (int member = 1; member < 3; member++)
+	{
+		FnnTensor  *hidden;
+		FnnTape		tape;
+
+		main->without = ~(1u << member);
+		got = scores_of(mixture, batch);
+		fnn_tape_begin(&tape, check_arena(), false, 0, 0);
+		hidden = main->class->encode(main, &tape, batch, true);
+		for (int s = 0; s < 4; s++)
+			for (int64_t c = 0; c < hidden->cols; c++)
+				if (member == 1 ? c < 4 || c >= 10 : c < 10)
+					CHECK(hidden->value[s * hidden->cols + c] == 0, "column %d of member %d", (int) c, member);
+		CHECK(fabs((double) got[0] - (double) got[1]) > 1e-6, "scores differ between items");
+	}
+	check_end();
+}
+
+static void
+check_adapters(void)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *bare = make_mixture(&config, 0, false);
+	FmoeModel  *adapted;
+	FmoeBatch  *batch = histories(4);
+	FmoeExpert *expert;
+	fnn_real   *expected = scores_of(bare, batch);
+	fnn_real   *got;
+	int			b;
+
+	check_begin("adapters whose B is 0 change nothing, and others do");
+	config.lora_rank = 3;
+	adapted = make_mixture(&config, 0, false);
+	expert = &adapted->expert[FMOE_MAIN];
+	for (int i = 0; i < bare->expert[FMOE_MAIN].params.count; i++)
+		set_slice(expert, bare->expert[FMOE_MAIN].params.list[i].name, &bare->expert[FMOE_MAIN].tensor[i], 0);
+	got = scores_of(adapted, batch);
+	CHECK(memcmp(got, expected, sizeof(fnn_real) * 4 * N_ITEMS) == 0, "the same bits");
+	b = fnn_params_find(&expert->params, "expert.1.adapter.b");
+	CHECK(b >= 0, "there is a B");
+	for (int64_t i = 0; i < expert->tensor[b].rows * expert->tensor[b].cols; i++)
+		expert->tensor[b].value[i] = (fnn_real) 0.5;
+	got = scores_of(adapted, batch);
+	CHECK(memcmp(got, expected, sizeof(fnn_real) * 4 * N_ITEMS) != 0, "other bits");
+	check_end();
+}
+
+/* Nobody's answer depends on who else asks. */
+static void
+check_independence(FmoeGating gate)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *model;
+	fnn_real   *together;
+	fnn_real	weight[4 * 5];
+	fnn_real	alone[5];
+	FmoeBatch  *batch = histories(4);
+	int			gated;
+
+	check_begin("with gate %d an answer does not depend on the batch", (int) gate);
+	config.gate = gate;
+	config.count_experts = true;
+	config.item_graph = true;
+	model = make_mixture(&config, 0.3, false);
+	gated = fmoe_gated_count(&config);
+	CHECK(gated == 5, "%d experts", gated);
+	CHECK(strcmp(fmoe_gated_name(&config, 0), "own") == 0 && strcmp(fmoe_gated_name(&config, 2), "south.shop") == 0 &&
+		  strcmp(fmoe_gated_name(&config, 4), "markov") == 0, "their names");
+	together = scores_of(model, batch);
+	fmoe_gates(model, check_arena(), batch, weight);
+	for (int s = 0; s < 4; s++)
+	{
+		FmoeBatch  *single = fmoe_batch(check_arena(), item, NULL, 1, begin + s, end + s, 6);
+		fnn_real   *scores = scores_of(model, single);
+		double		sum = 0;
+
+		fmoe_gates(model, check_arena(), single, alone);
+		for (int i = 0; i < gated; i++)
+		{
+			CHECK(check_close(alone[i], weight[s * gated + i], 1e-6), "weight %d of history %d", i, s);
+			sum += weight[s * gated + i];
+		}
+		CHECK(check_close(sum, 1, 1e-5), "weights of history %d sum to %g", s, sum);
+		for (int i = 0; i < N_ITEMS; i++)
+			CHECK(check_close(scores[i], together[s * N_ITEMS + i], 1e-5), "score %d of history %d", i, s);
+	}
+	check_end();
+}
+
+/* The softmax of markov's scores is the smoothed share of the row, that of popularity's the share of events. */
+static void
+check_count_experts(void)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *model;
+	static const int64_t first = 0;
+	static const int64_t second = 1;
+	FmoeBatch  *batch = fmoe_batch(check_arena(), item, NULL, 1, &first, &second, 6);
+	const int32_t last = 1;
+	double		share[N_ITEMS];
+	double		all = 0;
+
+	check_begin("gated count experts score what was counted");
+	config.count_experts = true;
+	model = make_mixture(&config, 0.3, false);
+	for (int v = 0; v < N_ITEMS; v++)
+	{
+		share[v] = 0.5;
+		for (int k = 0; k < 11; k++)
+			share[v] += item[k] == v;
+		all += share[v];
+	}
+	for (int expert = 3; expert < 5; expert++)
+	{
+		fnn_real   *score;
+		double		sum = 0;
+
+		model->expert[FMOE_MAIN].without = ~(1u << expert);
+		score = scores_of(model, batch);
+		for (int v = 0; v < N_ITEMS; v++)
+			sum += exp((double) score[v]);
+		for (int v = 0; v < N_ITEMS; v++)
+		{
+			double		count = 0;
+			double		out = 0;
+			double		expected = share[v] / all;
+
+			/* but for the last events of users */
+			for (int k = 0; k + 1 < 11; k++)
+				if (k != 3 && k != 4 && k != 8 && item[k] == last)
+				{
+					out++;
+					count += item[k + 1] == v;
+				}
+			if (expert == 4)
+				expected = (count + 20 * expected) / (out + 20);
+			CHECK(check_close(exp((double) score[v]) / sum, expected, 1e-4), "expert %d, item %d: %g for %g", expert, v,
+				  exp((double) score[v]) / sum, expected);
+		}
+	}
+	check_end();
+}
+
+void
+check_mixtures(void)
+{
+	check_all_gradients();
+	check_stop_gradients();
+	check_one_expert();
+	check_adapters();
+	check_independence(FMOE_GATE_USER);
+	check_independence(FMOE_GATE_BATCH);
+	check_independence(FMOE_GATE_EQUAL);
+	check_count_experts();
+}
