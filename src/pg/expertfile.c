@@ -339,6 +339,12 @@ fmoe_expert_write(FmoeExpertFile *file)
 	bytea	   *result;
 
 	MemoryContextSwitchTo(context);
+	/* of a mixture its own expert's encoder leaves, which is an expert like any other */
+	if (!facts->complete)
+	{
+		facts->config = fmoe_encoder_config(&facts->config);
+		facts->model = fmoe_expert_classes[facts->config.model]->name;
+	}
 	config = fmoe_options_jsonb(fmoe_train_options, &facts->config);
 
 	out.n_arrays = file->n_arrays;

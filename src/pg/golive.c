@@ -11,6 +11,10 @@
  * chose the epoch by these events, so a lead within the noise is often a loss
  * on others.
  *
+ * A mixture must not stand below its own expert alone either, the same weights
+ * with the gate shut for everybody else: what others lend may help or not be
+ * used, but does not harm.
+ *
  * The live version is asked only when the comparison is fair: a version that
  * was trained on the very events it would be asked for cannot be beaten.  With
  * the same holdout, or a stricter one, today's validation event of a user is
@@ -51,6 +55,7 @@ fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 	const FmoeDataset *data = &interactions->data;
 	size_t		bytes = (size_t) data->n_users * (2 * sizeof(int64) + 2 * sizeof(int32));
 
+	bytes += sizeof(FmoeModel);
 	if (live != NULL)
 		bytes += live->bytes + fmoe_jury_bytes(data->n_events, data->n_users, data->n_users);
 	return bytes;
@@ -84,6 +89,17 @@ paired_error(const int32 *a, const int32 *b, int64 n)
 		squares += difference * difference;
 	}
 	return n < 2 ? 0 : sqrt((squares - sum * sum / n) / (n - 1) / n);
+}
+
+/* The mixture's own expert, without the others. */
+static FmoeStanding
+stand_own(const FmoeJury *jury, const FmoeModel *model, FnnArena *arena, int32 *rank)
+{
+	FmoeModel  *own = palloc(sizeof(FmoeModel));
+
+	*own = *model;
+	own->expert[FMOE_MAIN].without = ~(uint32) 1;
+	return stand(jury, own, FMOE_MAIN, arena, rank);
 }
 
 /* The live version's main expert, on the same cases through its own vocabulary. */
@@ -124,6 +140,11 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 		verdict->standing[slot] = stand(jury, model, slot, arena, rank);
 		verdict->error[slot] = paired_error(main_rank, rank, cases->count);
 	}
+	if (fmoe_gated_count(&model->config) > 1)
+	{
+		verdict->mixed = true;
+		verdict->own = stand_own(jury, model, arena, rank);
+	}
 	if (cases->count > 0 && comparable(live, model))
 	{
 		verdict->live_version = live->version;
@@ -150,6 +171,8 @@ fmoe_verdict_objection(const FmoeVerdict *verdict)
 	if (verdict->cases >= CASES_TO_TELL && main - counted < ERRORS_TO_LEAD * verdict->error[better])
 		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: a lead that chance explains, its standard error being %.4f.",
 						main, counter, counted, verdict->error[better]);
+	if (verdict->mixed && main < verdict->own.ndcg)
+		return psprintf("Its validation NDCG@10 is %.4f, that of its own expert alone %.4f.", main, verdict->own.ndcg);
 	if (verdict->live_version != 0 && main < verdict->live.ndcg)
 		return psprintf("Its validation NDCG@10 is %.4f, that of version %d, which is live, %.4f on the same events.",
 						main, verdict->live_version, verdict->live.ndcg);
@@ -180,7 +203,7 @@ put_standing(StringInfo json, const char *key, const FmoeStanding *standing)
 /*
  * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "cases": 943,
  *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "mrr": 0.09}, "popularity": {...},
- *	"markov": {...}}; the metrics are of validation and missing without any.
+ *	"markov": {...}, "own": {...}}; own of mixtures only; the metrics are of validation and missing without any.
  */
 Jsonb *
 fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state)
@@ -194,6 +217,8 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state)
 	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT, verdict->cases);
 	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
 		put_standing(&json, slot_names[slot], &verdict->standing[slot]);
+	if (verdict->mixed && verdict->cases > 0)
+		put_standing(&json, "own", &verdict->own);
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

@@ -46,6 +46,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "borrow.h"
 #include "train.h"
 
 /* Fourth field of our advisory locks: not a value that SQL's own functions use. */
@@ -63,6 +64,7 @@ typedef struct Training
 	Jsonb	   *identity;		/* the options that the weights depend on */
 	FmoeInteractions *interactions;
 	FmoeVersion *live;			/* when training began; NULL: none */
+	FmoeBorrowing *borrowing;
 	FnnArena   *arena;
 	FmoeCrew   *crew;			/* NULL for experts that only count … */
 	FmoeTrainer *trainer;		/* … as is this */
@@ -177,12 +179,33 @@ recheck_domain(const FmoeDomain *domain)
 
 /* ---------------------------------------------------------------- preparing */
 
+/* An option that its model alone would read is a mistake with another. */
+static void
+check_placement(Jsonb *options, const FmoeConfig *config)
+{
+	const char *model = fmoe_expert_classes[config->model]->name;
+	JsonbValue	value;
+
+	for (const FmoeOption *option = fmoe_train_options; option->name != NULL; option++)
+	{
+		if (option->model == NULL || strcmp(option->model, model) == 0 ||
+			getKeyJsonValueFromContainer(&options->root, option->name, strlen(option->name), &value) == NULL ||
+			value.type == jbvNull)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is for model \"%s\" only", option->name, option->model),
+				 errdetail("The model is \"%s\".", model)));
+	}
+}
+
 static void
 parse_options(Training *training, Jsonb *options)
 {
 	FmoeConfig *config = &training->config;
 
 	fmoe_parse_options(options, fmoe_train_options, config);
+	check_placement(options, config);
 	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -196,6 +219,9 @@ settle_options(Training *training)
 {
 	FmoeConfig	same = {0};
 
+	training->borrowing = fmoe_borrow(training->domain, &training->config);
+	if (training->config.rounds > 0)
+		training->config.epochs = Min(training->config.epochs, training->config.rounds * training->config.local_epochs);
 	fmoe_config_resolve(&training->config, fnn_arena_host(training->arena), training->interactions->data.n_items);
 	same = training->config;
 	same.workers = 0;
@@ -417,6 +443,50 @@ start_or_resume(Training *training)
 	}
 	if (training->config.warm_start)
 		start_warm(training);
+	fmoe_borrow_start(training->domain, &training->config, trainer);
+	fmoe_borrow_weights(training->borrowing, trainer);
+}
+
+/* ---------------------------------------------------------------- rounds */
+
+/* What peers have lent since the last round comes in. */
+static void
+begin_round(Training *training, int round)
+{
+	int			newer;
+
+	fmoe_progress_phase("exchanging");
+	fmoe_sync_peers();
+	newer = fmoe_borrow_newer(training->domain, training->borrowing, &training->config, training->trainer);
+	commit(training);
+	fmoe_progress_phase("training");
+	ereport(NOTICE,
+			(errmsg("round %d/%d: %d of %d lent experts are newer", round, training->config.rounds, newer,
+					training->borrowing->count)));
+}
+
+/* The own encoder as it is now goes out, where the domain shares any. */
+static void
+publish_round(Training *training, int round)
+{
+	const FmoeInteractions *interactions = training->interactions;
+	FmoeVersion *facts = palloc0(sizeof(FmoeVersion));
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * FNN_PARAMS_MAX);
+	int			n_arrays;
+
+	if (strcmp(training->domain->sharing, "none") == 0)
+		return;
+	n_arrays = fmoe_trainer_arrays(training->trainer, arrays, FNN_PARAMS_MAX);
+	n_arrays = fmoe_keep_encoder(&training->config, interactions->data.n_items, n_arrays, arrays);
+	facts->domain_id = training->domain->id;
+	facts->config = training->config;
+	facts->model = fmoe_expert_classes[training->config.model]->name;
+	facts->holdout = fmoe_holdout_name(training->config.holdout);
+	facts->events = interactions->data.n_events;
+	facts->users = interactions->data.n_users;
+	facts->items = interactions->data.n_items;
+	facts->last_event = NAN;
+	fmoe_lend_arrays(training->domain, facts, n_arrays, arrays, round);
 }
 
 static void
@@ -460,12 +530,22 @@ run_epochs(Training *training)
 	while (!state->finished)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
+		int			local_epochs = training->config.local_epochs;
+		bool		rounds = training->config.rounds > 0;
 
+		if (rounds && state->epoch % local_epochs == 0)
+			begin_round(training, state->epoch / local_epochs + 1);
 		fmoe_crew_epoch(training->crew, training->trainer, &team);
 		if (state->epoch > 0)
 		{
+			bool		round_ends = rounds && (state->finished || state->epoch % local_epochs == 0);
+
 			check_loss(training);
-			save_epoch(training);
+			if (round_ends)
+				publish_round(training, (state->epoch + local_epochs - 1) / local_epochs);
+			/* a round is committed as a whole */
+			if (!rounds || round_ends)
+				save_epoch(training);
 			report_epoch(training);
 		}
 		MemoryContextSwitchTo(old);

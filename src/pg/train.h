@@ -86,6 +86,8 @@ typedef struct FmoeVerdict
 	int64		cases;			/* of validation; 0: nothing was compared */
 	FmoeStanding standing[FMOE_SLOTS];
 	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
+	bool		mixed;			/* there is an own expert to be better than: */
+	FmoeStanding own;			/* of a mixture that only listens to its own expert */
 	int			live_version;	/* compared with the new one; 0: none */
 	FmoeStanding live;
 } FmoeVerdict;
