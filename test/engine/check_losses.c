@@ -325,7 +325,7 @@ check_large_tables(void)
 #ifdef FNN_SOFTMAX_TILES
 	const int64_t sizes[][2] = {{4, 2000}, {130, 250}};
 #else
-	const int64_t sizes[][2] = {{4, 600000}, {130, 70000}};
+	const int64_t sizes[][2] = {{4, 9600000 / FNN_LANES}, {130, 70000}};
 #endif
 
 	for (int s = 0; s < 2; s++)
