@@ -106,6 +106,10 @@ parse_options(FmoeFitState *state)
 	if (options == NULL)
 		options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	memset(config, 0, sizeof(FmoeConfig));
+	/* what is not ours is in the file all the same, and must be in its range */
+	fmoe_parse_options(NULL, fmoe_train_options, config);
+	config->workers = 0;
+	config->deploy = false;
 	fmoe_parse_options(options, ours, config);
 	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
 		ereport(ERROR,
