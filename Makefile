@@ -57,7 +57,7 @@ $(eval $(call engine_program,double,$(NUMERIC_CFLAGS) -DFNN_DOUBLE -DFNN_GEMM_PI
 CHECKED_CFLAGS = -O1 -fopenmp-simd -fno-omit-frame-pointer -DFNN_NO_CLONES -DFNN_GEMM_PIECE=100000 \
 	-DFNN_SOFTMAX_TILES=20000
 $(eval $(call engine_program,asan,$(CHECKED_CFLAGS) -fsanitize=address$(comma)undefined -fno-sanitize-recover=all))
-$(eval $(call engine_program,valgrind,$(CHECKED_CFLAGS)))
+$(eval $(call engine_program,valgrind,$(CHECKED_CFLAGS) -DCHECK_FEW))
 
 .PHONY: engine-check engine-asan engine-valgrind check-layers indent check
 

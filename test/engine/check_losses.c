@@ -50,7 +50,7 @@ check_products(void)
 	check_begin("products in tiles agree with plain loops, on every instruction set there is");
 	for (int v = 0; fnn_product_variant(v) != NULL; v++)
 		for (size_t i = 0; i < sizeof(ms) / sizeof(ms[0]); i++)
-			for (int64_t vectors = 1; vectors <= 7; vectors++)
+			for (int64_t vectors = 1; vectors <= 7; vectors += CHECK_SIZE(1, 3))
 				for (size_t j = 0; j < sizeof(ks) / sizeof(ks[0]); j++)
 				{
 					FnnMark		mark = fnn_arena_mark(check_arena());
