@@ -53,7 +53,7 @@ static const FmoeOption release_options[] = {
 	"largest Euclidean norm of the whole encoder, which is scaled down to it; 0: no limit"},
 	{"noise", FMOE_OPTION_REAL, AT(noise), 0, 1e6, NULL, "0",
 	"standard deviation of Gaussian noise on every weight, as a multiple of clip; 0: none"},
-	{"delta", FMOE_OPTION_REAL, AT(delta), 1e-300, 0.5, NULL, "1e-06",
+	{"delta", FMOE_OPTION_REAL, AT(delta), 1e-15, 0.5, NULL, "1e-06",
 	"the delta for which epsilon is told"},
 	{"seed", FMOE_OPTION_INT64, AT(seed), -1, 9007199254740992.0, NULL, "-1",
 	"of the noise, for tests: who knows it can take the noise off; -1: the system's randomness"},

@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(68);
+SELECT plan(100);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -121,6 +121,58 @@ SELECT is(current_user::text, 'regress_fmoe_user', 'the caller is the caller aft
 SELECT throws_ok($$SELECT * FROM fmoe_recommend('c1', domain => 'nowhere')$$, '42704', NULL, 'an error in between');
 SELECT is(current_user::text || ' ' || current_setting('search_path'), 'regress_fmoe_user "$user", public', 'leaves nothing changed');
 
+-- who lends and who borrows
+RESET ROLE;
+CREATE ROLE regress_fmoe_borrower;
+CREATE ROLE regress_fmoe_peer;
+CREATE FOREIGN DATA WRAPPER regress_fmoe_wrapper;
+CREATE SERVER regress_fmoe_server FOREIGN DATA WRAPPER regress_fmoe_wrapper;
+GRANT USAGE ON FOREIGN SERVER regress_fmoe_server TO regress_fmoe_peer;
+SET ROLE regress_fmoe_owner;
+CALL fmoe_train('shop', '{"model": "gru4rec", "width": 8, "layers": 1, "epochs": 1, "holdout": "none", "deploy": false}');
+SELECT lives_ok($$SELECT fmoe_lend('shop', 3)$$, 'the owner lends');
+SELECT denied('SELECT * FROM fmoe.shared_expert', 'which is not for anybody to read');
+SET ROLE regress_fmoe_user;
+SELECT denied($$SELECT fmoe_lend('shop', 3)$$, 'a user does not lend');
+SELECT denied($$SELECT fmoe_withdraw('shop')$$, 'does not withdraw');
+SELECT denied('SELECT * FROM fmoe.shared_expert', 'does not read what is lent');
+SELECT denied('SELECT * FROM fmoe.shared_expert_part', 'nor its files');
+SELECT results_eq('SELECT domain, own FROM fmoe.experts', $$VALUES ('shop', true)$$, 'but sees that it is');
+RESET ROLE;
+GRANT USAGE ON SCHEMA fmoe TO regress_fmoe_borrower;
+GRANT SELECT ON fmoe.shared_expert, fmoe.shared_expert_part TO regress_fmoe_borrower;
+SET ROLE regress_fmoe_borrower;
+SELECT results_eq('SELECT domain, version FROM fmoe.shared_expert', $$VALUES ('shop', 3)$$, 'a borrower reads what is lent');
+SELECT results_eq('SELECT part FROM fmoe.shared_expert_part', 'VALUES (0)', 'and its files');
+SELECT denied('SELECT * FROM shop.orders', 'and no interactions');
+SELECT denied('SELECT * FROM fmoe.lent', 'no table about lending');
+SELECT denied('SELECT * FROM fmoe.lent_part', 'nor the other one');
+SELECT denied('SELECT * FROM fmoe.tensor', 'no weights');
+SELECT denied('SELECT * FROM fmoe.expert', 'no versions');
+SELECT denied('SELECT * FROM fmoe.domain', 'no domains');
+SELECT is_empty('SELECT domain FROM fmoe.domains UNION ALL SELECT domain FROM fmoe.versions', 'nor by the views');
+SELECT denied('DELETE FROM fmoe.shared_expert', 'writes nothing');
+SELECT denied($$SELECT fmoe_export('shop', 3)$$, 'exports nothing');
+SELECT denied($$SET fmoe.party = 'other'$$, 'and does not pretend that this is another party');
+SELECT is(in_trap('SELECT * FROM fmoe.shared_expert'), 'no trap', 'a trap in its search_path is not run into');
+SELECT denied($$SELECT fmoe_add_peer('p', 'regress_fmoe_server')$$, 'a peer takes USAGE on its server');
+SELECT denied($$SELECT fmoe_forget('elsewhere')$$, 'to forget takes a peer of that party');
+SET ROLE regress_fmoe_peer;
+SELECT lives_ok($$SELECT fmoe_add_peer('p', 'regress_fmoe_server')$$, 'who has it adds one');
+SELECT results_eq('SELECT name, created_by::text COLLATE "default" FROM fmoe.peers', $$VALUES ('p', 'regress_fmoe_peer')$$, 'and sees it');
+SELECT is(in_trap($$SELECT fmoe_add_peer('q', 'regress_fmoe_server'), fmoe_drop_peer('q')$$), 'no trap', 'traps are not run into');
+SET ROLE regress_fmoe_user;
+SELECT is_empty('SELECT * FROM fmoe.peers', 'others do not');
+SELECT denied($$CALL fmoe_sync('p')$$, 'do not sync it');
+SELECT denied($$SELECT fmoe_drop_peer('p')$$, 'and do not drop it');
+RESET ROLE;
+SELECT results_eq($$SELECT relname::text COLLATE "default", has_table_privilege('regress_fmoe_peer', oid, 'SELECT WITH GRANT OPTION'),
+		has_table_privilege('regress_fmoe_user', oid, 'SELECT') FROM pg_class WHERE relkind = 'f' ORDER BY relname$$,
+	$$SELECT 'peer_' || peer_id || kind, true, false FROM fmoe.peer, unnest('{_expert,_part}'::text[]) kind$$, 'foreign tables are for who added the peer');
+SET ROLE regress_fmoe_owner;
+SELECT results_eq($$SELECT fmoe_withdraw('shop')$$, 'VALUES (1)', 'the owner withdraws');
+SELECT lives_ok($$SELECT fmoe_drop_version('shop', 3)$$, 'and drops');
+
 -- the owner of the table, and roles that own the domain
 SET ROLE regress_fmoe_table_owner;
 SELECT lives_ok($$SELECT fmoe_deploy('shop', 2)$$, 'the owner of the interaction table manages');
@@ -133,7 +185,7 @@ SELECT denied($$SELECT fmoe_rollback('shop')$$, 'who has given it away manages n
 SET ROLE regress_fmoe_member;
 SELECT lives_ok($$SELECT fmoe_rollback('shop')$$, 'members of the owning role manage');
 SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "popularity", "holdout": "none", "deploy": false}')$$, 'and train');
-SELECT results_eq('SELECT created_by::text COLLATE "default" FROM fmoe.versions WHERE version = 3', $$VALUES ('regress_fmoe_member')$$, 'under their own name');
+SELECT results_eq('SELECT created_by::text COLLATE "default" FROM fmoe.versions WHERE version = 4', $$VALUES ('regress_fmoe_member')$$, 'under their own name');
 SELECT denied($$SELECT fmoe_alter_domain('shop', label_column => 'note')$$, 'but name no column that they may not read');
 
 -- row-level security filters what is read for whoever it applies to
@@ -148,7 +200,7 @@ SET ROLE regress_fmoe_table_owner;
 SELECT is_empty($$SELECT FROM fmoe_recommend('c2') WHERE item_id = 1$$, 'which the table owner sees');
 SET ROLE regress_fmoe_member;
 SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "popularity", "holdout": "none", "deploy": false}')$$, 'training reads the rows that the caller may see');
-SELECT results_eq('SELECT items, events FROM fmoe.versions WHERE version = 4', $$VALUES (2, 8::bigint)$$, 'and no others');
+SELECT results_eq('SELECT items, events FROM fmoe.versions WHERE version = 5', $$VALUES (2, 8::bigint)$$, 'and no others');
 
 -- privileges that go
 RESET ROLE;
@@ -171,6 +223,10 @@ SET ROLE regress_fmoe_member;
 SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'without owner it is for superusers only');
 RESET ROLE;
 SELECT lives_ok($$SELECT fmoe_drop_domain('shop')$$, 'who can drop it');
+
+-- foreign tables of peers go with the extension
+DROP EXTENSION fmoe;
+SELECT is_empty($$SELECT FROM pg_class WHERE relkind = 'f'$$, 'foreign tables of peers go with the extension');
 
 SELECT * FROM finish();
 ROLLBACK;

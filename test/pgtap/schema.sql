@@ -27,17 +27,29 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 		proparallel::text FROM member_function$$,
 	$$VALUES
 	('fmoe', '_cache', 0, 'f', 'v', 'r'),
+	('fmoe', '_lent_guard', 0, 'f', 'v', 'u'),
 	('fmoe', '_may_use', 1, 'f', 's', 's'),
+	('fmoe', '_party', 0, 'f', 's', 's'),
 	('fmoe', '_progress', 0, 'f', 'v', 'r'),
+	('public', 'fmoe_add_peer', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_alter_domain', 15, 'f', 'v', 'u'),
 	('public', 'fmoe_apply', 3, 'f', 's', 's'),
 	('public', 'fmoe_create_domain', 12, 'f', 'v', 'u'),
 	('public', 'fmoe_deploy', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_drop_domain', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_drop_version', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_drop_peer', 1, 'f', 'v', 'u'),
 	('public', 'fmoe_embedding', 3, 'f', 's', 'r'),
 	('public', 'fmoe_evaluate', 2, 'f', 's', 'r'),
-	('public', 'fmoe_export', 2, 'f', 's', 'r'),
+	('public', 'fmoe_export', 3, 'f', 'v', 'r'),
+	('public', 'fmoe_fedavg', 1, 'a', 'i', 's'),
+	('public', 'fmoe_fedavg', 2, 'a', 'i', 's'),
+	('public', 'fmoe_fedavg_combine', 2, 'f', 'v', 's'),
+	('public', 'fmoe_fedavg_deserialize', 2, 'f', 'v', 's'),
+	('public', 'fmoe_fedavg_final', 1, 'f', 'v', 's'),
+	('public', 'fmoe_fedavg_serialize', 1, 'f', 'v', 's'),
+	('public', 'fmoe_fedavg_transition', 2, 'f', 'v', 's'),
+	('public', 'fmoe_fedavg_transition', 3, 'f', 'v', 's'),
 	('public', 'fmoe_fit', 3, 'a', 'i', 's'),
 	('public', 'fmoe_fit', 4, 'a', 'i', 's'),
 	('public', 'fmoe_fit_combine', 2, 'f', 'v', 's'),
@@ -46,7 +58,9 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_fit_serialize', 1, 'f', 'v', 's'),
 	('public', 'fmoe_fit_transition', 4, 'f', 'v', 's'),
 	('public', 'fmoe_fit_transition', 5, 'f', 'v', 's'),
+	('public', 'fmoe_forget', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_import', 3, 'f', 'v', 'u'),
+	('public', 'fmoe_lend', 3, 'f', 'v', 'u'),
 	('public', 'fmoe_prewarm', 2, 'f', 'v', 'r'),
 	('public', 'fmoe_recommend', 7, 'f', 's', 'r'),
 	('public', 'fmoe_recommend_all', 3, 'f', 's', 'r'),
@@ -57,8 +71,10 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_score', 4, 'f', 's', 'r'),
 	('public', 'fmoe_similar', 3, 'f', 's', 'r'),
 	('public', 'fmoe_similar', 3, 'f', 's', 'r'),
+	('public', 'fmoe_sync', 6, 'p', 'v', 'u'),
 	('public', 'fmoe_train', 2, 'p', 'v', 'u'),
-	('public', 'fmoe_version', 0, 'f', 's', 's')$$,
+	('public', 'fmoe_version', 0, 'f', 's', 's'),
+	('public', 'fmoe_withdraw', 2, 'f', 'v', 'u')$$,
 	'functions, procedures and aggregates');
 
 SELECT set_eq($$SELECT type, identity FROM member WHERE classid <> 'pg_proc'::regclass$$,
@@ -67,15 +83,23 @@ SELECT set_eq($$SELECT type, identity FROM member WHERE classid <> 'pg_proc'::re
 	('sequence', 'fmoe.deployment_deployment_id_seq'),
 	('sequence', 'fmoe.domain_domain_id_seq'),
 	('sequence', 'fmoe.expert_expert_id_seq'),
+	('sequence', 'fmoe.peer_peer_id_seq'),
 	('table', 'fmoe.checkpoint'),
 	('table', 'fmoe.deployment'),
 	('table', 'fmoe.domain'),
 	('table', 'fmoe.expert'),
+	('table', 'fmoe.lent'),
+	('table', 'fmoe.lent_part'),
+	('table', 'fmoe.peer'),
 	('table', 'fmoe.tensor'),
 	('table', 'fmoe.training'),
 	('view', 'fmoe.cache'),
 	('view', 'fmoe.domains'),
+	('view', 'fmoe.experts'),
+	('view', 'fmoe.peers'),
 	('view', 'fmoe.progress'),
+	('view', 'fmoe.shared_expert'),
+	('view', 'fmoe.shared_expert_part'),
 	('view', 'fmoe.versions')$$,
 	'tables, views and sequences');
 
@@ -102,7 +126,7 @@ SELECT is_empty($$SELECT identity FROM member JOIN pg_class c ON c.oid = objid A
 	'everything is logged, as standbys want');
 SELECT set_eq($$SELECT attrelid::regclass::text, attname::text FROM pg_attribute a JOIN member m ON m.type = 'table' AND m.objid = attrelid
 		WHERE atttypid = 'bytea'::regtype AND attnum > 0 AND attstorage = 'e'$$,
-	$$VALUES ('fmoe.checkpoint', 'data'), ('fmoe.tensor', 'data')$$,
+	$$VALUES ('fmoe.checkpoint', 'data'), ('fmoe.lent_part', 'data'), ('fmoe.tensor', 'data')$$,
 	'weights are stored out of line and uncompressed');
 
 -- privileges
@@ -115,9 +139,9 @@ SELECT is_empty($$SELECT identity FROM member WHERE CASE WHEN type = 'table' THE
 SELECT is_empty($$SELECT identity FROM member WHERE
 		CASE WHEN type = 'sequence' THEN has_sequence_privilege('public', objid, 'USAGE, SELECT, UPDATE') END$$,
 	'nor the sequences');
-SELECT is_empty($$SELECT identity FROM member WHERE CASE WHEN type = 'view' THEN NOT has_table_privilege('public', objid, 'SELECT')
-		OR has_table_privilege('public', objid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END$$,
-	'anybody may read the views, and only read');
+SELECT is_empty($$SELECT identity FROM member WHERE CASE WHEN type = 'view' THEN
+		has_table_privilege('public', objid, 'SELECT') = (identity ~ 'shared_expert') OR has_table_privilege('public', objid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END$$,
+	'anybody may read the views, but for what is lent to others, and only read');
 SELECT is_empty($$SELECT identity FROM member JOIN pg_class c ON c.oid = objid WHERE type = 'view'
 		AND NOT COALESCE('security_barrier=true' = ANY (reloptions), false)$$,
 	'which are security barriers');
