@@ -40,7 +40,8 @@ typedef enum FmoeStream
 	FMOE_STREAM_NEGATIVES,		/* of a step's shard */
 	FMOE_STREAM_CASES,			/* users of an evaluation */
 	FMOE_STREAM_CANDIDATES,		/* of one case */
-	FMOE_STREAM_PERMUTATION		/* of a step's shard */
+	FMOE_STREAM_PERMUTATION,	/* of a step's shard */
+	FMOE_STREAM_RESAMPLE		/* of a bootstrap's resample */
 } FmoeStream;
 
 static inline uint64_t
@@ -102,6 +103,8 @@ extern double fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const F
 
 /* What a transition that was seen count times adds to its item's logit, above the logarithm of the item's share. */
 extern double fmoe_count_term(double count, double log_share);
+/* Where an item is among n ascending ones; -1: it is not. */
+extern int64_t fmoe_place(int64_t n, const int32_t *ascending, int32_t item);
 /* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
 extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
 /* The loss of hidden [n_tokens, …] against a table's rows; extra may be NULL, and counts for softmax only. */

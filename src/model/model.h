@@ -94,7 +94,8 @@ typedef struct FmoeConfig
 	int			holdout;		/* FmoeHoldout */
 	double		blend;			/* weight of transitions in the main score; negative: chosen on validation */
 	bool		warm_start;		/* from the live version's weights where names and shapes agree */
-	char		start_encoder[FMOE_EXPERT_NAME_MAX];	/* the encoder begins with this lent one's weights; empty: none */
+	char		start_encoder[FMOE_EXPERT_NAME_MAX];	/* the encoder begins with this lent one's weights; empty:
+														 * none */
 	/* of model fmoe */
 	int			encoder;		/* class of the own expert: index of fmoe_encoder_names */
 	FmoeLentList experts;
@@ -501,5 +502,42 @@ extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnAren
 /* Mean of a metric (fnn_ndcg …) over the ranks; NaN for none. */
 extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k,
 							   const int32_t *rank, int64_t n);
+
+/* ---------------------------------------------------------------- explaining */
+
+/*
+ * The parts that the main expert's scores are sums of: the experts that a
+ * mixture weighs, or the one encoder, and last what the configuration's blend
+ * adds for counted transitions.
+ */
+#define FMOE_PARTS_MAX (FMOE_GATED_MAX + 1)
+extern int	fmoe_parts_count(const FmoeConfig *config);
+/*
+ * weight[parts] and contribution[n, parts] to the scores of given items for
+ * the one sequence of the batch, which is not empty: to rounding, an item's sum
+ * up to what fmoe_scores_of gives.  Gradient experts only.
+ */
+extern void fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
+							   int64_t n, const int32_t *item, double *weight, double *contribution);
+
+/* How a mixture uses its experts. */
+typedef struct FmoeGateUse
+{
+	int64_t		histories;		/* those that were not empty */
+	double		weight[FMOE_GATED_MAX]; /* sums over them */
+	double		largest[FMOE_GATED_MAX];	/* how often the weight was the largest; those that are equal share one */
+} FmoeGateUse;
+
+/* Adds what the gate gives for the histories of cases from .. to - 1. */
+extern void fmoe_gate_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
+						  int64_t from, int64_t to, FmoeGateUse *use);
+
+/*
+ * Intervals that hold the means of differences with 95 %, by the quantiles of
+ * the means of so many resamples.  difference[n, columns]: a row is a user, and
+ * drawn as a whole; low[columns], high[columns].
+ */
+extern void fmoe_bootstrap(FnnArena *arena, int64_t n, int columns, const double *difference,
+						   int resamples, uint64_t seed, double *low, double *high);
 
 #endif							/* FMOE_MODEL_H */

@@ -71,9 +71,8 @@ put_in_set(uint64_t *set, int32_t item)
 	set[item / 64] |= UINT64_C(1) << item % 64;
 }
 
-/* Where an item is among n ascending ones; -1: it is not. */
-static int64_t
-place_in(int64_t n, const int32_t *ascending, int32_t item)
+int64_t
+fmoe_place(int64_t n, const int32_t *ascending, int32_t item)
 {
 	int64_t		low = 0;
 	int64_t		high = n;
@@ -208,7 +207,7 @@ offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeRaised *r
 		{
 			int32_t		item = row->to[first + i];
 
-			if ((set != NULL && in_set(set, item)) || (list != NULL && place_in(list->count, list->row, item) >= 0))
+			if ((set != NULL && in_set(set, item)) || (list != NULL && fmoe_place(list->count, list->row, item) >= 0))
 				continue;
 			score[i] += (fnn_real) fmoe_raised_by(raised, first + i);
 			fnn_topk_offer(topk, item, 1, &score[i]);
@@ -294,7 +293,7 @@ raise_items(const FmoeModel *model, const fnn_real *hidden, int32_t last, int64_
 
 	for (int64_t i = 0; raised.row.n > 0 && i < n; i++)
 	{
-		int64_t		k = place_in(raised.row.n, raised.row.to, item[i]);
+		int64_t		k = fmoe_place(raised.row.n, raised.row.to, item[i]);
 
 		if (k >= 0)
 			score[i] += (fnn_real) fmoe_raised_by(&raised, k);

@@ -80,8 +80,11 @@ make_mixture(const FmoeConfig *config, double noise, bool with_grad)
 static FmoeGoal
 make_goal(const FmoeBatch *batch)
 {
-	return (FmoeGoal) {.target = target, .weight = 1.0 / batch->n_tokens, .sequence_weight = 1.0 / batch->sequences.count,
-		.step = 20000, .seed = 7, .stream = 3};
+	return (FmoeGoal)
+	{
+		.target = target, .weight = 1.0 / batch->n_tokens, .sequence_weight = 1.0 / batch->sequences.count,
+			.step = 20000, .seed = 7, .stream = 3
+	};
 }
 
 /* ---------------------------------------------------------------- gradients */
