@@ -31,19 +31,19 @@ static FmoeStatement lock_domain = {
 /* What a lending takes the place of: the same version's, and all rounds. */
 static FmoeStatement delete_replaced = {
 	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2"
-	" AND (l.version OPERATOR(pg_catalog.=) $3 OR l.round IS NOT NULL)"),
+					 " AND (l.version OPERATOR(pg_catalog.=) $3 OR l.round IS NOT NULL)"),
 	3, {TEXTOID, TEXTOID, INT4OID}
 };
 
 static FmoeStatement delete_withdrawn = {
 	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2"
-	" AND ($3 IS NULL OR l.version OPERATOR(pg_catalog.=) $3)"),
+					 " AND ($3 IS NULL OR l.version OPERATOR(pg_catalog.=) $3)"),
 	3, {TEXTOID, TEXTOID, INT4OID}
 };
 
 static FmoeStatement delete_forgotten = {
 	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1"
-	" AND ($2 IS NULL OR l.domain OPERATOR(pg_catalog.=) $2)"),
+					 " AND ($2 IS NULL OR l.domain OPERATOR(pg_catalog.=) $2)"),
 	2, {TEXTOID, TEXTOID}
 };
 

@@ -93,7 +93,7 @@ fmoe_read_peers(const char *name)
 		MemoryContext old = MemoryContextSwitchTo(context);
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	shape = SPI_tuptable->tupdesc;
-		FmoePeer	   *peer = palloc0(sizeof(FmoePeer));
+		FmoePeer   *peer = palloc0(sizeof(FmoePeer));
 		bool		isnull;
 
 		peer->id = DatumGetInt64(SPI_getbinval(row, shape, 1, &isnull));
@@ -155,7 +155,7 @@ fmoe_may_sync_party(const char *party)
 
 	foreach(cell, fmoe_read_peers(NULL))
 	{
-		FmoePeer	   *peer = lfirst(cell);
+		FmoePeer   *peer = lfirst(cell);
 
 		if (peer->party != NULL && strcmp(peer->party, party) == 0 && may_sync(peer))
 			return true;
@@ -318,7 +318,7 @@ check_may_drop(const FmoePeer *peer)
 Datum
 fmoe_drop_peer(PG_FUNCTION_ARGS)
 {
-	FmoePeer	   *peer;
+	FmoePeer   *peer;
 	Datum		value;
 	FmoeOwn		own;
 

@@ -351,8 +351,6 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("peer \"%s\" was dropped", peer->name)));
-	fmoe_depend_on_extension(peer->expert_table);
-	fmoe_depend_on_extension(peer->part_table);
 	heads = remote_heads(peer, counts);
 	party = check_party(peer, heads);
 	if (party != NULL)
@@ -440,14 +438,32 @@ try_peer(const FmoePeer *peer, Counts *counts)
 	(void) own_row(&note_error, values, NULL, NULL);
 }
 
+/* What pg_dump does not keep; of all peers, whichever is synced. */
 static void
-sync_all(Counts *total)
+renew_dependencies(void)
 {
 	ListCell   *cell;
 
 	foreach(cell, fmoe_read_peers(NULL))
 	{
-		FmoePeer	   *peer = lfirst(cell);
+		FmoePeer   *peer = lfirst(cell);
+
+		if (!fmoe_has_tables(peer))
+			continue;
+		fmoe_depend_on_extension(peer->expert_table);
+		fmoe_depend_on_extension(peer->part_table);
+	}
+}
+
+static void
+sync_all(Counts *total)
+{
+	ListCell   *cell;
+
+	renew_dependencies();
+	foreach(cell, fmoe_read_peers(NULL))
+	{
+		FmoePeer   *peer = lfirst(cell);
 		Counts		counts = {0};
 
 		if (fmoe_has_tables(peer) && !fmoe_may_read_peer(peer))
@@ -486,7 +502,10 @@ fmoe_sync(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		sync_all(&counts);
 	else
+	{
 		sync_peer(fmoe_find_peer(text_to_cstring(PG_GETARG_TEXT_PP(0))), &counts);
+		renew_dependencies();
+	}
 	values[0] = Int32GetDatum(counts.fetched);
 	values[1] = Int32GetDatum(counts.skipped);
 	values[2] = Int32GetDatum(counts.removed);
