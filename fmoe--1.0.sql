@@ -404,6 +404,13 @@ CREATE FUNCTION fmoe_embedding(id "any", domain text DEFAULT NULL, kind text DEF
 
 COMMENT ON FUNCTION fmoe_embedding("any", text, text) IS 'vector of an item, or of a user''s history (kind ''user'')';
 
+CREATE FUNCTION fmoe_explain(user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL)
+	RETURNS TABLE (rank integer, item_id text, score real, part text, nth integer, name text, weight real, contribution real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
+
+COMMENT ON FUNCTION fmoe_explain("any", integer, text)
+	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
+
 -- evaluation
 
 CREATE FUNCTION fmoe_evaluate(domain text DEFAULT NULL, options jsonb DEFAULT '{}')
@@ -411,6 +418,14 @@ CREATE FUNCTION fmoe_evaluate(domain text DEFAULT NULL, options jsonb DEFAULT '{
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 30;
 
 COMMENT ON FUNCTION fmoe_evaluate(text, jsonb) IS 'ranking metrics of a version beside popularity and first-order Markov';
+
+CREATE FUNCTION fmoe_expert_report(domain text DEFAULT NULL, options jsonb DEFAULT '{}')
+	RETURNS TABLE (expert text, weight double precision, largest double precision, ndcg double precision,
+		without double precision, difference double precision, low double precision, high double precision,
+		verdict text, users bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 5;
+
+COMMENT ON FUNCTION fmoe_expert_report(text, jsonb) IS 'what each expert of a mixture adds to its NDCG@10, and whether it harms';
 
 -- aggregate
 

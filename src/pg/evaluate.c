@@ -167,35 +167,58 @@ find_newest(int64 domain_id)
 	return version;
 }
 
+FmoeVersion *
+fmoe_version_to_judge(const FmoeDomain *domain, int number)
+{
+	FmoeVersion *version = fmoe_find_version(domain, number);
+	int			newest;
+
+	if (version != NULL)
+		return version;
+	newest = find_newest(domain->id);
+	if (newest == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no version to evaluate", domain->name),
+				 errhint("Train one with CALL fmoe_train('%s', '{\"holdout\": \"test\"}').", domain->name)));
+	ereport(NOTICE,
+			(errmsg("no version of domain \"%s\" is live: version %d, the newest, is evaluated",
+					domain->name, newest)));
+	return fmoe_find_version(domain, newest);
+}
+
+void
+fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const char *split, const char *events,
+				 const char *holdout)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("version %d of domain \"%s\" was trained on events it would be judged by",
+					version->version, domain->name),
+			 errdetail("Its holdout is \"%s\"; %s judges by %s.", version->holdout, split, events),
+			 errhint("Train one with CALL fmoe_train('%s', '{\"holdout\": \"%s\"}').", domain->name, holdout)));
+}
+
+void
+fmoe_warn_of_fewer(const FmoeDomain *domain, const FmoeVersion *version, int64 events)
+{
+	if (events < version->events)
+		ereport(WARNING,
+				(errmsg("domain \"%s\" has fewer events than version %d was trained with", domain->name,
+						version->version),
+				 errdetail("Some that it is judged by may have been among those.")));
+}
+
 static void
 choose_version(Evaluation *evaluation)
 {
 	const FmoeDomain *domain = evaluation->domain;
-	FmoeVersion *version = fmoe_find_version(domain, evaluation->options.version);
-	int			newest;
+	int			number = evaluation->options.version;
+	FmoeVersion *version = fmoe_version_to_judge(domain, number);
 
-	evaluation->live = evaluation->options.version == 0 && version != NULL;
-	if (version == NULL)
-	{
-		newest = find_newest(domain->id);
-		if (newest == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("domain \"%s\" has no version to evaluate", domain->name),
-					 errhint("Train one with CALL fmoe_train('%s', '{\"holdout\": \"test\"}').", domain->name)));
-		ereport(NOTICE,
-				(errmsg("no version of domain \"%s\" is live: version %d, the newest, is evaluated",
-						domain->name, newest)));
-		version = fmoe_find_version(domain, newest);
-	}
+	evaluation->live = number == 0 && version->expert_id == fmoe_live_expert(domain->id);
 	if (evaluation->options.split == EVALUATE_LEAVE_ONE_OUT && version->config.holdout != FMOE_HOLDOUT_TEST)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version %d of domain \"%s\" was trained on events it would be judged by",
-						version->version, domain->name),
-				 errdetail("Its holdout is \"%s\"; leave_one_out judges by each user's last event.",
-						   version->holdout),
-				 errhint("Train one with CALL fmoe_train('%s', '{\"holdout\": \"test\"}').", domain->name)));
+		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
 	evaluation->loaded = fmoe_load(domain, version->expert_id);
 }
 
@@ -246,11 +269,7 @@ read_cases(Evaluation *evaluation)
 	size_t		bytes;
 
 	evaluation->interactions = interactions;
-	if (interactions->data.n_events < version->events)
-		ereport(WARNING,
-				(errmsg("domain \"%s\" has fewer events than version %d was trained with", evaluation->domain->name,
-						version->version),
-				 errdetail("Some that it is judged by may have been among those.")));
+	fmoe_warn_of_fewer(evaluation->domain, version, interactions->data.n_events);
 	choose_cases(evaluation);
 	bytes = MemoryContextMemAllocated(CurrentMemoryContext, true) +
 		fmoe_jury_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +

@@ -72,6 +72,14 @@ extern FmoeJury *fmoe_jury(const FmoeInteractions *interactions, const FmoeCases
 extern void fmoe_judge(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
 
+/* What calls that judge have in common (evaluate.c): the version of a number; 0: the live one, else with a NOTICE the newest. */
+extern FmoeVersion *fmoe_version_to_judge(const FmoeDomain *domain, int number);
+/* Error: it was trained on the events, which a training with this holdout would have kept back. */
+extern void fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const char *split,
+							 const char *events, const char *holdout) pg_attribute_noreturn();
+/* Warning when the domain has fewer events than trained the version. */
+extern void fmoe_warn_of_fewer(const FmoeDomain *domain, const FmoeVersion *version, int64 events);
+
 /* ---------------------------------------------------------------- going live (golive.c) */
 
 typedef struct FmoeStanding
