@@ -417,6 +417,187 @@ check_count_experts(void)
 	check_end();
 }
 
+/* ---------------------------------------------------------------- explaining */
+
+/* The parts of every score, over one kind of mixture or encoder, sum up to it. */
+static void
+check_contributions(const char *what, const FmoeConfig *config, double blend)
+{
+	FmoeModel  *model = make_mixture(config, 0.3, false);
+	int			parts = fmoe_parts_count(config);
+	int			gated = fmoe_gated_count(config);
+	int32_t		all[N_ITEMS];
+	fnn_real	score[N_ITEMS];
+	fnn_real	gate[FMOE_GATED_MAX];
+	double		weight[FMOE_PARTS_MAX];
+	double		part[N_ITEMS * FMOE_PARTS_MAX];
+	static const int64_t before[] = {3, 5, 8, 10};	/* the last items of three were followed by others */
+	int			raised = 0;
+
+	check_begin("contributions of %s sum up to the score", what);
+	model->config.blend = blend;
+	for (int v = 0; v < N_ITEMS; v++)
+		all[v] = N_ITEMS - 1 - v;
+	CHECK(parts == (gated > 0 ? gated : 1) + 1, "%d parts", parts);
+	for (int s = 0; s < 4; s++)
+	{
+		FmoeBatch  *batch = fmoe_batch(check_arena(), item, NULL, 1, begin + s, before + s, 6);
+
+		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, N_ITEMS, all, score);
+		fmoe_contributions(model, check_arena(), batch, N_ITEMS, all, weight, part);
+		if (gated > 0)
+			fmoe_gates(model, check_arena(), batch, gate);
+		else
+			gate[0] = 1;
+		for (int p = 0; p + 1 < parts; p++)
+			CHECK(weight[p] == gate[p], "weight %d is %g", p, weight[p]);
+		CHECK(weight[parts - 1] == blend, "blend is %g", weight[parts - 1]);
+		for (int i = 0; i < N_ITEMS; i++)
+		{
+			double		sum = 0;
+
+			for (int p = 0; p < parts; p++)
+				sum += part[i * parts + p];
+			CHECK(check_close(sum, score[i], 1e-5), "history %d, item %d: %g for %g", s, all[i], sum, (double) score[i]);
+			raised += part[i * parts + parts - 1] > 0;
+		}
+	}
+	CHECK((raised > 0) == (blend > 0), "%d scores are raised", raised);
+	check_end();
+}
+
+/* A part is what the expert alone would give, times its weight. */
+static void
+check_parts(void)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *model;
+	FmoeBatch  *batch = histories(1);
+	static const int32_t asked[] = {6, 1};
+	double		weight[FMOE_PARTS_MAX];
+	double		part[2 * FMOE_PARTS_MAX];
+
+	check_begin("a contribution is the expert's own score, weighed");
+	config.count_experts = true;
+	model = make_mixture(&config, 0.3, false);
+	fmoe_contributions(model, check_arena(), batch, 2, asked, weight, part);
+	for (int p = 0; p < 5; p++)
+	{
+		fnn_real	alone[2];
+
+		model->expert[FMOE_MAIN].without = ~(1u << p);
+		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, 2, asked, alone);
+		for (int i = 0; i < 2; i++)
+			CHECK(check_close(part[i * 6 + p], weight[p] * alone[i], 1e-5), "expert %d, item %d: %g for %g", p, asked[i],
+				  part[i * 6 + p], weight[p] * alone[i]);
+	}
+	check_end();
+}
+
+static void
+check_all_contributions(void)
+{
+	FmoeConfig	config = mixture_config();
+	FmoeConfig	own = fmoe_encoder_config(&config);
+
+	check_contributions("an encoder", &own, 0);
+	check_contributions("an encoder with counted transitions", &own, 0.5);
+	check_contributions("a mixture", &config, 0);
+	check_contributions("a mixture with counted transitions", &config, 2);
+	config.count_experts = true;
+	check_contributions("a mixture with count experts", &config, 0);
+	check_contributions("a mixture with count experts and counted transitions", &config, 0.25);
+	config.gate_top = 2;
+	config.gate = FMOE_GATE_BATCH;
+	config.head = FMOE_HEAD_OWN;
+	check_contributions("a mixture of the best two, with heads of their own", &config, 0);
+	config = mixture_config();
+	config.experts.count = 0;
+	check_contributions("a mixture of the own expert alone", &config, 0.5);
+	check_parts();
+}
+
+static void
+check_gate_use(void)
+{
+	static const int64_t offset[] = {0, 4, 5, 9, 11};
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .item = item};
+	int64_t		first[] = {0, 4, 5, 5};
+	int64_t		answer[] = {3, 4, 8, 6};	/* the second history is empty */
+	FmoeCases	cases = {.count = 4, .begin = first, .target = answer};
+	FmoeConfig	config = mixture_config();
+	FmoeModel  *model = make_mixture(&config, 0.3, false);
+	FmoeGateUse use = {0};
+	FmoeGateUse tied = {0};
+	fnn_real	gate[4 * 3];
+	double		weight[3] = {0};
+	double		largest[3] = {0};
+
+	check_begin("how a gate uses its experts");
+	fmoe_gates(model, check_arena(), fmoe_batch(check_arena(), item, NULL, 4, first, answer, 6), gate);
+	for (int c = 0; c < 4; c++)
+	{
+		int			most = 0;
+
+		for (int i = 0; i < 3; i++)
+		{
+			weight[i] += gate[c * 3 + i];
+			most = gate[c * 3 + i] > gate[c * 3 + most] ? i : most;
+		}
+		largest[most] += c != 1;
+	}
+	fmoe_gate_use(model, check_arena(), &data, &cases, 0, 3, &use);
+	fmoe_gate_use(model, check_arena(), &data, &cases, 3, 4, &use);
+	CHECK(use.histories == 3, "%d histories", (int) use.histories);
+	for (int i = 0; i < 3; i++)
+	{
+		CHECK(check_close(use.weight[i], weight[i], 1e-6), "weight of expert %d", i);
+		CHECK(use.largest[i] == largest[i], "expert %d has the largest weight %g times", i, use.largest[i]);
+	}
+	model->expert[FMOE_MAIN].config.gate = FMOE_GATE_EQUAL;
+	fmoe_gate_use(model, check_arena(), &data, &cases, 0, 4, &tied);
+	for (int i = 0; i < 3; i++)
+		CHECK(check_close(tied.largest[i], 1, 1e-6), "equal weights share the first place: %g", tied.largest[i]);
+	check_end();
+}
+
+/* Of many normal values the interval is 1.96 standard errors to each side; of equal ones it has no length. */
+static void
+check_bootstrap(void)
+{
+	enum
+	{
+		N = 2000,
+		RESAMPLES = 2000
+	};
+	double	   *difference = fnn_alloc(check_arena(), 3 * N * sizeof(double));
+	double		low[3];
+	double		high[3];
+	double		again[3];
+	double		mean = 0;
+
+	check_begin("bootstrap intervals");
+	for (int i = 0; i < N; i++)
+	{
+		difference[3 * i] = 0.3 + fnn_random_normal(5, 0, i);
+		difference[3 * i + 1] = 0.25;
+		difference[3 * i + 2] = -difference[3 * i];
+		mean += difference[3 * i] / N;
+	}
+	fmoe_bootstrap(check_arena(), N, 3, difference, RESAMPLES, 42, low, high);
+	CHECK(fabs((mean - low[0]) * sqrt(N) - 1.96) < 0.15, "%g standard errors below", (mean - low[0]) * sqrt(N));
+	CHECK(fabs((high[0] - mean) * sqrt(N) - 1.96) < 0.15, "%g standard errors above", (high[0] - mean) * sqrt(N));
+	CHECK(low[1] == 0.25 && high[1] == 0.25, "equal differences");
+	CHECK(check_close(low[2], -high[0], 1e-12) && check_close(high[2], -low[0], 1e-12), "a column's resamples are the others'");
+	fmoe_bootstrap(check_arena(), N, 3, difference, RESAMPLES, 42, again, high);
+	CHECK(memcmp(low, again, sizeof(low)) == 0, "the same seed gives the same interval");
+	fmoe_bootstrap(check_arena(), N, 3, difference, RESAMPLES, 43, again, high);
+	CHECK(low[0] != again[0], "another seed another one");
+	fmoe_bootstrap(check_arena(), 1, 1, difference, 1, 42, low, high);
+	CHECK(low[0] == difference[0] && high[0] == difference[0], "one user, one resample");
+	check_end();
+}
+
 void
 check_mixtures(void)
 {
@@ -428,4 +609,7 @@ check_mixtures(void)
 	check_independence(FMOE_GATE_BATCH);
 	check_independence(FMOE_GATE_EQUAL);
 	check_count_experts();
+	check_all_contributions();
+	check_gate_use();
+	check_bootstrap();
 }
