@@ -390,6 +390,22 @@ CALL fmoe_sync() \gset
 SET client_min_messages = error;
 SELECT :fetched AS fetched, :removed AS removed;
 SELECT name, party, error FROM fmoe.peers ORDER BY name;
+-- nor does a peer take a name over
+SELECT fmoe_drop_peer('mirror');
+CALL fmoe_sync('second') \gset
+SELECT :fetched AS fetched, :skipped AS skipped;
+UPDATE base SET lent_id = gen_random_uuid();
+SELECT fmoe_drop_peer('second');
+SELECT fmoe_add_peer('second', 'lending_loop'), fmoe_add_peer('mirror', 'lending_loop');
+\set ECHO none
+SELECT format('ALTER FOREIGN TABLE %s OPTIONS (SET schema_name ''lending_test'', SET table_name ''expert'')', expert_table),
+	format('ALTER FOREIGN TABLE %s OPTIONS (SET schema_name ''lending_test'', SET table_name ''part'')', part_table) FROM fmoe.peer \gexec
+\set ECHO all
+CALL fmoe_sync('second');
+SELECT fmoe_forget('south');
+CALL fmoe_sync('mirror') \gset
+UPDATE offers SET head = head || '{"party": "east"}' WHERE what = 'another number of events';
+CALL fmoe_sync('mirror');
 SELECT fmoe_drop_peer('second'), fmoe_drop_peer('second');
 SELECT fmoe_drop_peer('second');
 INSERT INTO base SELECT gen_random_uuid(), 'west', domain, version, round, shared, model, config, events, users, items, precision, privacy, bytes, checksum, created_at, data FROM base;

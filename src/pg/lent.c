@@ -20,6 +20,7 @@
 #include "commands/dbcommands.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -332,7 +333,8 @@ fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls)
 
 /*
  * Before rows that logical replication brings: what is this database's own is
- * not for others to write or delete.
+ * not for others to write or delete.  A restore that sets the replication role
+ * brings own rows, too, and may.
  */
 Datum
 fmoe_lent_guard(PG_FUNCTION_ARGS)
@@ -347,6 +349,8 @@ fmoe_lent_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not called by trigger manager")));
 	update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	if (!IsLogicalWorker())
+		return PointerGetDatum(update ? trigger->tg_newtuple : trigger->tg_trigtuple);
 	rows[0] = trigger->tg_trigtuple;
 	rows[1] = update ? trigger->tg_newtuple : NULL;
 	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "party");

@@ -183,6 +183,16 @@ static FmoeStatement party_of_other = {
 	2, {TEXTOID, INT8OID}
 };
 
+static FmoeStatement has_party = {
+	"SELECT FROM fmoe.lent WHERE party OPERATOR(pg_catalog.=) $1 LIMIT 1",
+	2, {TEXTOID, UUIDARRAYOID}
+};
+
+static FmoeStatement shares_with_party = {
+	"SELECT FROM fmoe.lent WHERE party OPERATOR(pg_catalog.=) $1 AND lent_id OPERATOR(pg_catalog.=) ANY ($2) LIMIT 1",
+	2, {TEXTOID, UUIDARRAYOID}
+};
+
 static FmoeStatement is_here = {
 	"SELECT FROM fmoe.lent WHERE lent_id OPERATOR(pg_catalog.=) $1",
 	1, {UUIDOID}
@@ -229,6 +239,37 @@ own_row(FmoeStatement *statement, Datum *values, const char *nulls, char **text)
 	return found;
 }
 
+/* The lent_ids of heads. */
+static Datum
+ids_of(List *heads)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * (list_length(heads) + 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, heads)
+		ids[n++] = UUIDPGetDatum(&((FmoeLentHead *) lfirst(cell))->id);
+	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+/* A peer keeps its party, and comes into no name that others have filled. */
+static void
+check_known_party(const FmoePeer *peer, const char *party, List *heads)
+{
+	Datum		values[2] = {CStringGetTextDatum(party), ids_of(heads)};
+
+	if (peer->party != NULL && strcmp(peer->party, party) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("peer \"%s\" was party \"%s\" and says now that it is \"%s\"", peer->name, peer->party, party),
+				 errhint("If that is right, drop the peer, forget what it has lent, and add it again.")));
+	if (peer->party == NULL && own_row(&has_party, values, NULL, NULL) && !own_row(&shares_with_party, values, NULL, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("peer \"%s\" says that it is party \"%s\", which has lent other experts already", peer->name, party),
+				 errhint("If it is the same party, SELECT fmoe_forget(%s) first.", quote_literal_cstr(party))));
+}
+
 /* The party that the peer speaks for: one, not ours, and no other peer's. */
 static const char *
 check_party(const FmoePeer *peer, List *heads)
@@ -265,6 +306,7 @@ check_party(const FmoePeer *peer, List *heads)
 				 errmsg("peer \"%s\" says that it is party \"%s\", which is the name of peer \"%s\"",
 						peer->name, party, other),
 				 errhint("Give every database a setting fmoe.party of its own.")));
+	check_known_party(peer, party, heads);
 	return party;
 }
 
@@ -324,15 +366,8 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 static int
 remove_gone(const char *party, List *heads)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * (list_length(heads) + 1));
-	Datum		values[2];
-	int			n = 0;
-	ListCell   *cell;
+	Datum		values[2] = {CStringGetTextDatum(party), ids_of(heads)};
 
-	foreach(cell, heads)
-		ids[n++] = UUIDPGetDatum(&((FmoeLentHead *) lfirst(cell))->id);
-	values[0] = CStringGetTextDatum(party);
-	values[1] = PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 	return fmoe_lent_delete(&delete_gone, values, NULL);
 }
 

@@ -283,6 +283,20 @@ $node{west}->start;
 like($out, qr/^0\|3\|0\|/, 'it is back');
 is($node{south}->safe_psql('postgres', "SELECT pg_catalog.count(*) FROM fmoe.peers WHERE error IS NOT NULL"), '0', 'and the error is gone');
 
+# a file of several parts
+$node{west}->safe_psql('postgres', <<'SQL');
+SET client_min_messages = warning;
+CALL fmoe_train('films', '{"model": "gru4rec", "width": 600, "layers": 1, "epochs": 1, "deploy": false}');
+SELECT fmoe_lend('films', 2);
+SQL
+($out, $err) = sync_peer('south', 'west');
+like($out, qr/^1\|1\|0\|/, 'a large expert is fetched');
+is($node{south}->safe_psql('postgres', "SELECT pg_catalog.string_agg(pg_catalog.md5(data), ' ' ORDER BY part) FROM fmoe.lent_part JOIN fmoe.lent l USING (lent_id)"
+		. " WHERE l.party = 'west' AND version = 2"),
+	$node{west}->safe_psql('postgres', "SELECT pg_catalog.md5(pg_catalog.substr(f, 1, 8388608)) || ' ' || pg_catalog.md5(pg_catalog.substr(f, 8388609))"
+		. " FROM fmoe_export('films', 2) f"), 'in two parts');
+$node{west}->safe_psql('postgres', "SELECT fmoe_withdraw('films', 2)");
+
 # one that claims to be us
 $node{west}->safe_psql('postgres', "ALTER DATABASE postgres SET fmoe.party = 'south'");
 $node{west}->safe_psql('postgres', "SELECT fmoe_lend('films')");
