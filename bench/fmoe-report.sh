@@ -14,7 +14,6 @@ in_order()
 load_log()
 {
 	with_user psql -X -q -v ON_ERROR_STOP=1 -d bench <<-SQL
-		DROP TABLE IF EXISTS line CASCADE;
 		CREATE TABLE line (target text, method text, seed bigint, users bigint, mrr_999 float8, hr_999 float8, ndcg_999 float8,
 			mrr_all float8, hr_all float8, ndcg_all float8, seconds float8, epochs integer, live boolean, rounds integer, gate text);
 	SQL
@@ -24,8 +23,8 @@ load_log()
 			OR seed <> ALL (ARRAY[${seeds// /,}]);
 		CREATE VIEW value AS SELECT target, method, seed, m.* FROM line,
 			LATERAL (VALUES (1, mrr_999), (2, hr_999), (3, ndcg_999), (4, mrr_all), (5, hr_all), (6, ndcg_all)) AS m (n, value);
-		CREATE FUNCTION spread(values float8[]) RETURNS text LANGUAGE sql
-			RETURN (SELECT round(avg(v)::numeric, 4) || COALESCE(' ± ' || round(stddev_samp(v)::numeric, 4), '') FROM unnest(values) AS v);
+		CREATE FUNCTION spread(list float8[]) RETURNS text LANGUAGE sql
+			RETURN (SELECT round(avg(v)::numeric, 4) || COALESCE(' ± ' || round(stddev_samp(v)::numeric, 4), '') FROM unnest(list) AS v);
 		CREATE FUNCTION place(list text[], name text) RETURNS integer LANGUAGE sql RETURN array_position(list, name);
 	SQL
 }
@@ -85,7 +84,7 @@ report_gates()
 			(SELECT string_agg(v || ' ' || n, ', ' ORDER BY n DESC, v) FROM (SELECT v, count(*) AS n FROM unnest(array_agg(p[5])) AS v GROUP BY v) AS c)
 		FROM line, LATERAL (SELECT string_to_array(e, ':') AS p FROM string_to_table(gate, ';') AS e) AS e
 		GROUP BY target, method, p[1]
-		ORDER BY place(ARRAY[$(in_order "${names[*]}")], target), place(ARRAY[$(in_order "$methods")], method), p[1] <> 'own', p[1]"
+		ORDER BY place(ARRAY[$(in_order "${names[*]}")], target), place(ARRAY[$(in_order "$methods")], method), p[1] = 'all but own', p[1] <> 'own', p[1]"
 	printf '\nMixtures that went live, being no worse in validation than counting, their own expert alone and the local model:\n'
 	table_sql -c "SELECT target, method, count(*) FILTER (WHERE live) || ' of ' || count(*) FROM line
 		WHERE method NOT IN ('local', 'fedavg') GROUP BY target, method
