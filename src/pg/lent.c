@@ -426,7 +426,9 @@ read_parts(const FmoeLentHead *head, MemoryContext context)
 		if (data == NULL || VARSIZE_ANY_EXHDR(data) != size)
 			refused(head, "Its part %d is missing or does not have %zu bytes.", part, size);
 		memcpy(bytes + (size_t) part * FMOE_PART_BYTES, VARDATA_ANY(data), size);
-		pfree(data);
+		/* small ones stand in the tuple itself */
+		if ((Pointer) data != DatumGetPointer(value))
+			pfree(data);
 		SPI_freetuptable(SPI_tuptable);
 		CHECK_FOR_INTERRUPTS();
 	}
