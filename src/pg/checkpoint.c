@@ -155,6 +155,7 @@ restore_blocks(const TrainingSeal *seal, FmoeTrainer *trainer)
 		HeapTuple	tuple = SPI_tuptable->vals[row];
 		bool		null;
 		int			part;
+		Datum		value;
 		bytea	   *data;
 		size_t		bytes;
 		size_t		capacity;
@@ -167,13 +168,16 @@ restore_blocks(const TrainingSeal *seal, FmoeTrainer *trainer)
 		into = fmoe_trainer_block(trainer, block, &capacity);
 		if (part < 0 || filled[block] != (size_t) part * FMOE_PART_BYTES)
 			return false;
-		data = DatumGetByteaPP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &null));
+		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &null);
+		data = DatumGetByteaPP(value);
 		bytes = VARSIZE_ANY_EXHDR(data);
 		if (bytes > FMOE_PART_BYTES || bytes > seal->block_bytes[block] - filled[block])
 			return false;
 		memcpy(into + filled[block], VARDATA_ANY(data), bytes);
 		filled[block] += bytes;
-		pfree(data);
+		/* small ones stand in the tuple itself */
+		if ((Pointer) data != DatumGetPointer(value))
+			pfree(data);
 		CHECK_FOR_INTERRUPTS();
 	}
 	for (block = 0; block < FMOE_BLOCKS; block++)
