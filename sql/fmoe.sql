@@ -66,6 +66,15 @@ CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs
 CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "gate_top": 1, "loss": "gbce", "negatives": 8, "deploy": false}');
 SELECT version, model, config ->> 'gate' AS gate, jsonb_array_length(config -> 'experts') AS experts
 	FROM fmoe.versions WHERE domain = 'mix_songs' AND model = 'fmoe' ORDER BY version;
+-- the one with the graph and count experts answers, together and alone
+SELECT fmoe_deploy('mix_songs', 4);
+SELECT bool_and(same) AS same FROM (
+	SELECT array_agg(a.item_id ORDER BY rank) = (SELECT array_agg(item_id ORDER BY score DESC, item_id) FROM fmoe_recommend_as(NULL::integer, user_id, 5, 'mix_songs')) AS same
+	FROM fmoe_recommend_all_as(NULL::integer, NULL::integer, 'mix_songs', 5) a WHERE user_id < 20 GROUP BY user_id) s;
+SELECT count(*) AS five, min(source) AS source FROM fmoe_recommend_next(ARRAY[3, 4, 5], 5, 'mix_songs');
+SET fmoe.scan = exact;
+SELECT count(*) AS five, bool_and(score IS NOT NULL) AS scored FROM fmoe_recommend_next(ARRAY[3, 4, 5], 5, 'mix_songs');
+RESET fmoe.scan;
 
 -- rounds: the encoder goes out after each, and the last one stays
 CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "rounds": 2, "local_epochs": 2, "patience": 100}');
