@@ -41,6 +41,8 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_drop_peer', 1, 'f', 'v', 'u'),
 	('public', 'fmoe_embedding', 3, 'f', 's', 'r'),
 	('public', 'fmoe_evaluate', 2, 'f', 's', 'r'),
+	('public', 'fmoe_expert_report', 2, 'f', 's', 'r'),
+	('public', 'fmoe_explain', 3, 'f', 's', 'r'),
 	('public', 'fmoe_export', 3, 'f', 'v', 'r'),
 	('public', 'fmoe_fedavg', 1, 'a', 'i', 's'),
 	('public', 'fmoe_fedavg', 2, 'a', 'i', 's'),
