@@ -128,6 +128,7 @@ compare_parties()
 	max(viewers) AS viewers,
 	CASE WHEN bool_or(live AND version = 2) THEN 'with lent' WHEN bool_or(live) THEN 'alone' ELSE 'counting' END AS \"what is live\"
 FROM judged GROUP BY database ORDER BY database"
+	printf 'With so few viewers, chance alone moves these numbers by 0.01 to 0.02; bench/fmoe compares over several seeds.\n'
 	say 'what the gate learned: mean weight of an expert, share of viewers for whom it is the largest, what it adds'
 	in_party drama "SELECT expert, round(weight::numeric, 3) AS weight, round(largest::numeric, 3) AS largest,
 	round(ndcg::numeric, 4) AS \"NDCG@10\", round(without::numeric, 4) AS without, verdict
