@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(100);
+SELECT plan(104);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -60,6 +60,8 @@ SELECT results_eq('SELECT count(*)::int FROM fmoe.versions', 'VALUES (2)', 'and 
 SELECT results_eq($$SELECT count(*)::int FROM fmoe_recommend('c1', 2, exclude_seen => false)$$, 'VALUES (2)', 'gets recommendations');
 SELECT results_eq($$SELECT count(*)::int FROM fmoe_recommend_next(ARRAY[1, 2])$$, 'VALUES (2)', 'for a history of its own');
 SELECT results_eq($$SELECT count(*)::int FROM fmoe_score('c1', ARRAY[1, 2])$$, 'VALUES (2)', 'scores');
+SELECT results_eq($$SELECT part, name FROM fmoe_explain('nobody', 1)$$, $$VALUES ('fallback', 'popularity')$$, 'explanations');
+SELECT throws_ok($$SELECT * FROM fmoe_expert_report('shop')$$, '55000', NULL, 'and the report of a mixture, if it is one');
 SELECT denied($$CALL fmoe_train('shop')$$, 'but does not train');
 SELECT denied($$SELECT fmoe_deploy('shop', 2)$$, 'does not deploy');
 SELECT denied($$SELECT fmoe_rollback('shop')$$, 'does not roll back');
@@ -85,6 +87,8 @@ SELECT denied($$SELECT * FROM fmoe_recommend_next(ARRAY[1, 2], domain => 'shop')
 SELECT denied($$SELECT * FROM fmoe_score('c1', ARRAY[1], 'shop')$$, 'no score');
 SELECT denied($$SELECT * FROM fmoe_similar(1, 3, 'shop')$$, 'no similar items');
 SELECT denied($$SELECT * FROM fmoe_evaluate('shop')$$, 'no evaluation');
+SELECT denied($$SELECT * FROM fmoe_explain('c1', domain => 'shop')$$, 'no explanation');
+SELECT denied($$SELECT * FROM fmoe_expert_report('shop')$$, 'no report');
 SELECT denied($$CALL fmoe_train('shop')$$, 'does not train');
 SELECT denied($$SELECT fmoe_export('shop')$$, 'does not export');
 SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'does not drop');
