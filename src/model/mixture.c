@@ -20,6 +20,10 @@
  * scores, in which states and item vectors are constants: an expert is never
  * bent to what the others lack, and a poor one costs nothing but its weight.
  *
+ * The gate learns where the experts have learned, too, and takes who knows the
+ * training events by heart for who knows best.  So its logits are calibrated by
+ * events that are kept back (mixture_calibrate.c).
+ *
  * What is not as in the paper.  Its gate has one weight vector for all
  * histories of a mini-batch, so that an answer would depend on who else asks;
  * here every position has its own, from the states up to it (gate user).  Gate
@@ -154,11 +158,12 @@ fmoe_mixture_layout(const FmoeConfig *config, FmoeMixtureLayout *layout)
 			next += 2;
 		}
 	}
-	layout->gate = layout->mean = -1;
+	layout->gate = layout->calibration = layout->mean = -1;
 	if (config->gate != FMOE_GATE_EQUAL)
 	{
 		layout->gate = next;
-		next += 4 * config->gate_layers + 2;
+		layout->calibration = next + 4 * config->gate_layers + 2;
+		next = layout->calibration + 2;
 	}
 	if (config->gate == FMOE_GATE_BATCH)
 		layout->mean = next;
@@ -196,6 +201,13 @@ declare_adapters(FnnParams *params, const FnnHost *host, const char *prefix, con
 	}
 	local(params, host, prefix, "adapter.a", matrices * rank, width, FNN_INIT_NORMAL, 1 / sqrt(width), false);
 	local(params, host, prefix, "adapter.b", outputs, rank, FNN_INIT_ZERO, 0, false);
+}
+
+/* The last one declared is not learned. */
+static void
+freeze_last(FnnParams *params)
+{
+	params->list[params->count - 1].frozen = true;
 }
 
 static void
@@ -251,10 +263,14 @@ declare_gate(FnnParams *params, const FnnHost *host, const FmoeConfig *config, i
 	/* all weights equal at first */
 	local(params, host, "gate.", "weight", fmoe_gated_count(config), in, FNN_INIT_ZERO, 0, true);
 	local(params, host, "gate.", "bias", 1, fmoe_gated_count(config), FNN_INIT_ZERO, 0, false);
+	local(params, host, "gate.", "calibration.scale", 1, 1, FNN_INIT_ONE, 0, false);
+	freeze_last(params);
+	local(params, host, "gate.", "calibration.bias", 1, fmoe_gated_count(config), FNN_INIT_ZERO, 0, false);
+	freeze_last(params);
 	if (config->gate == FMOE_GATE_BATCH)
 	{
 		local(params, host, "gate.", "mean", 1, inputs, FNN_INIT_ZERO, 0, false);
-		params->list[params->count - 1].frozen = true;
+		freeze_last(params);
 	}
 }
 

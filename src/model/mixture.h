@@ -3,7 +3,8 @@
  *	  Inside of model fmoe: shared by the mixture's files.
  *
  * mixture.c knows what a mixture consists of and where its parameters are,
- * mixture_forward.c computes states, gate and scores, mixture_learn.c the losses.
+ * mixture_forward.c computes states, gate and scores, mixture_learn.c the losses,
+ * mixture_calibrate.c corrects the gate by what is kept back.
  */
 #ifndef FMOE_MIXTURE_H
 #define FMOE_MIXTURE_H
@@ -32,6 +33,7 @@ typedef struct FmoeMixtureLayout
 	int			norm[FMOE_MEMBERS_MAX]; /* gain, bias */
 	int			adapter[FMOE_MEMBERS_MAX];	/* A, B */
 	int			gate;			/* of each layer weight, bias, gain, gain's bias; the last only the first two */
+	int			calibration;	/* of the gate's logits: one factor, and a summand for each expert */
 	int			mean;			/* what gate batch reads when it serves */
 	int64_t		column[FMOE_MEMBERS_MAX + 1];	/* the last one: the count columns */
 	FmoeConfig	config[FMOE_MEMBERS_MAX];	/* of each member's class */
@@ -59,6 +61,7 @@ typedef struct FmoeMixed
 	int			members;
 	int64_t		rows;			/* tokens, or sequences when only the last tokens were asked for */
 	FnnTensor  *state[FMOE_MEMBERS_MAX];	/* [rows, width of the member] */
+	FnnTensor  *logits;			/* [rows, gated] of the gate as it was learned */
 	FnnTensor  *gate;			/* [rows, gated] */
 	FnnTensor  *hidden;			/* [rows, columns of the item table] */
 } FmoeMixed;
@@ -70,6 +73,11 @@ extern void fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *l
 							const FmoeBatch *batch, bool last_only, FnnTensor **state);
 extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only);
 extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, const FmoeGoal *goal);
+/* Fits the gate's calibration to events that are kept back from training. */
+extern void fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena,
+								   const FmoeDataset *data);
+/* Bytes that takes; 0 for what is no mixture. */
+extern double fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items);
 extern void fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host);
 extern void fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 

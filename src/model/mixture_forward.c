@@ -203,23 +203,14 @@ repeated(FnnTape *tape, FnnTensor *row, int64_t n)
 	return fnn_rows(tape, row, fnn_zalloc(tape->arena, sizeof(int32_t) * (size_t) n), n);
 }
 
-/* Weights [rows, gated] from states that are constants: of all tokens, or of last ones where the gate reads none. */
+/* Logits [rows, gated] from states that are constants: of all tokens, or of last ones where the gate reads none. */
 static FnnTensor *
-gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, const FmoeBatch *batch,
-			 int64_t rows, bool last_only, FnnTensor *const *state)
+gate_logits(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, const FmoeBatch *batch,
+			int64_t rows, bool last_only, FnnTensor *const *state)
 {
-	bool		allowed[FMOE_GATED_MAX];
 	FnnTensor  *logits;
 	FnnTensor  *input;
-	bool		any = false;
 
-	for (int i = 0; i < layout->gated; i++)
-	{
-		allowed[i] = (expert->without >> i & 1) == 0;
-		any = any || allowed[i];
-	}
-	if (!any)
-		fnn_fail(tape->host, FNN_INVALID, "a mixture without any expert");
 	switch ((FmoeGating) expert->config.gate)
 	{
 		case FMOE_GATE_EQUAL:
@@ -237,7 +228,42 @@ gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 				input = fnn_rows(tape, input, batch->last, rows);
 			logits = gate_network(expert, layout, tape, input);
 	}
-	return fnn_softmax(tape, logits, allowed, expert->config.gate_top);
+	return logits;
+}
+
+/* What is learned from is the gate as it is; what serves is calibrated. */
+static FnnTensor *
+calibrated(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, FnnTensor *logits)
+{
+	FnnTensor  *out;
+	fnn_real	scale;
+	const fnn_real *bias;
+
+	if (tape->record || layout->calibration < 0)
+		return logits;
+	scale = fmoe_parameter(expert, layout->calibration)->value[0];
+	bias = fmoe_parameter(expert, layout->calibration + 1)->value;
+	out = fnn_tensor(tape, logits->rows, logits->cols, false);
+	for (int64_t r = 0; r < logits->rows; r++)
+		for (int64_t i = 0; i < logits->cols; i++)
+			out->value[r * logits->cols + i] = scale * logits->value[r * logits->cols + i] + bias[i];
+	return out;
+}
+
+static FnnTensor *
+gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, FnnTensor *logits)
+{
+	bool		allowed[FMOE_GATED_MAX];
+	bool		any = false;
+
+	for (int i = 0; i < layout->gated; i++)
+	{
+		allowed[i] = (expert->without >> i & 1) == 0;
+		any = any || allowed[i];
+	}
+	if (!any)
+		fnn_fail(tape->host, FNN_INVALID, "a mixture without any expert");
+	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed, expert->config.gate_top);
 }
 
 /* ---------------------------------------------------------------- the mixture */
@@ -268,9 +294,14 @@ fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tap
 	fmoe_mix_states(expert, layout, tape, batch, last_only && !reads_all, mixed->state);
 	for (int i = 0; i < layout->members; i++)
 		constant[i] = fnn_detach(tape, mixed->state[i]);
-	mixed->gate = gate_weights(expert, layout, tape, batch, mixed->rows, last_only, constant);
+	mixed->logits = gate_logits(expert, layout, tape, batch, mixed->rows, last_only, constant);
+	mixed->gate = gate_weights(expert, layout, tape, mixed->logits);
 	for (int i = 0; i < layout->members; i++)
-		part[i] = last_only && reads_all ? fnn_rows(tape, constant[i], batch->last, mixed->rows) : constant[i];
+	{
+		if (last_only && reads_all)
+			mixed->state[i] = fnn_rows(tape, mixed->state[i], batch->last, mixed->rows);
+		part[i] = last_only && reads_all ? mixed->state[i] : constant[i];
+	}
 	if (layout->gated > layout->members)
 		count_parts(tape, mixed->rows, part + layout->members);
 	mixed->hidden = fnn_gate(tape, layout->gated, part, mixed->gate);

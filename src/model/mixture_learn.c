@@ -64,9 +64,13 @@ fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host)
 
 /* ---------------------------------------------------------------- losses */
 
-/* The transitions out of each token's item, as terms of its logits. */
+/*
+ * The transitions out of each token's item, as terms of its logits.  The one to
+ * the target is not counted: it is what is to be foretold.
+ */
 static const FnnTerms *
-transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeBatch *batch)
+transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeBatch *batch,
+				 const int32_t *target)
 {
 	FnnTerms   *terms = fnn_alloc(arena, sizeof(FnnTerms) * (size_t) batch->n_tokens);
 	const FnnTensor *table = fmoe_parameter(expert, 0);
@@ -78,7 +82,11 @@ transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 		float	   *value = fnn_alloc(arena, sizeof(float) * (size_t) row.n);
 
 		for (int64_t k = 0; k < row.n; k++)
-			value[k] = (float) fmoe_count_term(row.count[k], log_share[row.to[k] * table->cols]);
+		{
+			double		count = row.count[k] - (row.to[k] == target[t] && row.count[k] >= 1 ? 1 : 0);
+
+			value[k] = (float) fmoe_count_term(count, log_share[row.to[k] * table->cols]);
+		}
 		terms[t].n = row.n;
 		terms[t].item = row.to;
 		terms[t].value = value;
@@ -96,10 +104,10 @@ count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const Fm
 
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
-		double		sum = fmoe_transitions(expert->markov, batch->item[t]).sum;
+		double		sum = fmoe_transitions(expert->markov, batch->item[t]).sum - 1;
 
 		popularity[t] = -(double) log_share[target[t] * table->cols];
-		markov[t] = popularity[t] - log(PRIOR / (PRIOR + sum));
+		markov[t] = popularity[t] - log(PRIOR / (PRIOR + (sum > 0 ? sum : 0)));
 		for (int64_t k = 0; k < terms[t].n; k++)
 			if (terms[t].item[k] == target[t])
 				markov[t] -= terms[t].value[k];
@@ -200,7 +208,7 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 	add_member_losses(expert, layout, tape, goal, &mixed, loss);
 	if (layout->gated > layout->members)
 	{
-		extra.terms = transition_terms(expert, layout, tape->arena, batch);
+		extra.terms = transition_terms(expert, layout, tape->arena, batch, goal->target);
 		extra.term_weight = mixed.gate;
 		extra.term_column = layout->members + 1;
 	}
@@ -223,37 +231,27 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 /* ---------------------------------------------------------------- settling */
 
 /* The mean of the states over the histories of the first users, block by block. */
-void
-fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
+static void
+settle_mean(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeDataset *data)
 {
-	const FmoeConfig *config = &expert->config;
-	FmoeMixtureLayout *layout;
 	FnnMark		mark = fnn_arena_mark(arena);
 	int64_t		users = data->n_users < SETTLE_USERS ? data->n_users : SETTLE_USERS;
-	int64_t    *begin;
-	int64_t    *end;
-	double	   *sum;
+	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * (size_t) users);
+	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * (size_t) users);
+	int64_t		cols = layout->column[layout->members];
+	double	   *sum = fnn_zalloc(arena, sizeof(double) * (size_t) cols);
 	int64_t		tokens = 0;
-	int64_t		cols;
 
-	layout = fnn_alloc(arena, sizeof(FmoeMixtureLayout));
-	fmoe_mixture_layout(config, layout);
-	if (layout->mean < 0)
-		return;
-	cols = layout->column[layout->members];
-	sum = fnn_zalloc(arena, sizeof(double) * (size_t) cols);
-	begin = fnn_alloc(arena, sizeof(int64_t) * (size_t) users);
-	end = fnn_alloc(arena, sizeof(int64_t) * (size_t) users);
 	for (int64_t u = 0; u < users; u++)
 	{
 		begin[u] = data->offset[u];
-		end[u] = fmoe_train_end(data, (FmoeHoldout) config->holdout, u);
+		end[u] = fmoe_train_end(data, (FmoeHoldout) expert->config.holdout, u);
 	}
 	for (int64_t u = 0; u < users; u += SETTLE_BLOCK)
 	{
 		FnnMark		block = fnn_arena_mark(arena);
 		int64_t		n = users - u < SETTLE_BLOCK ? users - u : SETTLE_BLOCK;
-		FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, n, begin + u, end + u, config->max_length);
+		FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, n, begin + u, end + u, expert->config.max_length);
 		FnnTensor  *state[FMOE_MEMBERS_MAX];
 		FnnTape		tape;
 
@@ -268,5 +266,19 @@ fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data
 	}
 	for (int64_t c = 0; c < cols && tokens > 0; c++)
 		fmoe_parameter(expert, layout->mean)->value[c] = (fnn_real) (sum[c] / tokens);
+	fnn_arena_reset(arena, mark);
+}
+
+void
+fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeMixtureLayout *layout = fnn_alloc(arena, sizeof(FmoeMixtureLayout));
+
+	fmoe_mixture_layout(&expert->config, layout);
+	if (layout->mean >= 0)
+		settle_mean(expert, layout, arena, data);
+	if (layout->calibration >= 0 && layout->gated > 1)
+		fmoe_mixture_calibrate(expert, layout, arena, data);
 	fnn_arena_reset(arena, mark);
 }

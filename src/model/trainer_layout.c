@@ -2,6 +2,7 @@
  * trainer_layout.c
  *	  What a training run needs, and where it lies in the shared block.
  */
+#include "mixture.h"
 #include "trainer.h"
 
 #include <string.h>
@@ -284,6 +285,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 
 	if (most < ranking_bytes(trainer, FMOE_VALIDATION_BLOCK))
 		most = ranking_bytes(trainer, FMOE_VALIDATION_BLOCK);
+	if (most < fmoe_calibration_bytes(config, plan->n_cases, data->n_items))
+		most = fmoe_calibration_bytes(config, plan->n_cases, data->n_items);
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
 	fnn_arena_reset(arena, mark);

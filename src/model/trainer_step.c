@@ -17,6 +17,9 @@
  *					touched rows, and clears its range of the slots
  *		--- barrier
  *
+ * With a softmax loss of one table the slots of the item table, most of all that
+ * there is, are not cleared: the loss overwrites them.
+ *
  * No sum depends on how many members there are, so neither do the weights.
  */
 #include "trainer.h"
@@ -32,6 +35,17 @@
 #define GROUP_ROWS 65536
 
 /* ---------------------------------------------------------------- a member's parts */
+
+/* Reals at the head of each slot that a shard's loss overwrites, so that nobody needs to clear them: the item table's. */
+static size_t
+overwritten(const FmoeTrainer *trainer)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+
+	if (plan->sparse || trainer->config.loss != FMOE_LOSS_SOFTMAX || trainer->expert.class->learn != NULL)
+		return 0;
+	return (size_t) (plan->params.list[0].rows * plan->params.list[0].cols);
+}
 
 /* This member's reals of the dense block: from .. to - 1, in whole chunks. */
 static void
@@ -61,9 +75,12 @@ group_end(size_t from, size_t to)
 static void
 clear_slots(FmoeTrainer *trainer, size_t from, size_t to)
 {
+	size_t		first = overwritten(trainer);
 	int			s;
 
-	for (s = 0; s < FMOE_SHARDS; s++)
+	if (from < first)
+		from = first;
+	for (s = 0; s < FMOE_SHARDS && from < to; s++)
 		memset(trainer->slot[s] + from, 0, (to - from) * sizeof(fnn_real));
 }
 
@@ -212,6 +229,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 		sparse[0] = &trainer->sparse[s];
 	}
 	fnn_params_bind(&expert->params, expert->tensor, trainer->values, trainer->slot[s], sparse);
+	expert->tensor[0].fresh = overwritten(trainer) > 0;
 
 	packed = fmoe_batch(arena, data->item, data->time, n, begin, end, trainer->config.max_length);
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
@@ -220,6 +238,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 		add_losses(trainer, &tape, packed, batch_targets(arena, data, packed, end), batch, stream);
 		fnn_tape_backward(&tape);
 	}
+	else if (expert->tensor[0].fresh)
+		memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
 	trainer->shard_loss[s] = tape.loss;
 	trainer->sparse_count[s] = trainer->sparse[s].count;
 	fnn_arena_reset(arena, mark);

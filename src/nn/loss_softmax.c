@@ -290,7 +290,7 @@ add_table_gradient(const FnnHost *host, Block *block, FnnTensor *table, int64_t 
 	if (table->grad != NULL && block->padded == block->width)
 	{
 		block->product(n, block->padded, block->rows, tile, block->lanes, 1,
-					   block->scaled, block->padded, true,
+					   block->scaled, block->padded, !table->fresh,
 					   table->grad + first * block->stride, block->stride);
 		return;
 	}
@@ -334,6 +334,7 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 			scale_rows(block, hidden, max, weight);
 		add_table_gradient(host, block, table, first, n, tile);
 	}
+	table->fresh = false;
 }
 
 /* What terms change in the loss of row r, where they have raised the target; adds their weight's gradient. */
@@ -367,6 +368,12 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 			block->across[c * block->lanes + r] = 0;
 
 	first_walk(host, block, table, hidden_grad);
+	/* such rows are added one by one */
+	if (table_grad && table->fresh && block->padded != block->width)
+	{
+		memset(table->grad, 0, (size_t) (table->rows * d) * sizeof(fnn_real));
+		table->fresh = false;
+	}
 	if (table_grad)
 		second_walk(host, block, hidden, table, weight);
 	for (int64_t r = 0; r < block->rows; r++)

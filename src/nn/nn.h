@@ -139,6 +139,11 @@ typedef struct FnnTensor
 	fnn_real   *value;			/* [rows, cols] */
 	fnn_real   *grad;			/* [rows, cols]; NULL: none, or sparse */
 	FnnSparse  *sparse;			/* gradient by touched rows; NULL: none, or dense */
+	/*
+	 * The dense gradient holds nothing yet, not even zeros: the softmax loss of a
+	 * whole table overwrites it and clears this; nothing else may come before.
+	 */
+	bool		fresh;
 	/* of fnn_columns only: */
 	int64_t		stride;			/* reals from one row of value and grad to the next; 0: cols */
 	int64_t		column;			/* where its columns begin in a row of sparse */

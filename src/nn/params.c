@@ -181,6 +181,7 @@ fnn_params_bind(const FnnParams *params, FnnTensor *tensors, fnn_real *values,
 		tensor->value = values + param->offset;
 		tensor->grad = NULL;
 		tensor->sparse = NULL;
+		tensor->fresh = false;
 		tensor->stride = 0;
 		tensor->column = 0;
 		if (grads == NULL || param->frozen)

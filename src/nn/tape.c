@@ -27,6 +27,7 @@ fnn_constant(FnnTape *tape, int64_t rows, int64_t cols, fnn_real *value)
 	tensor->value = value;
 	tensor->grad = NULL;
 	tensor->sparse = NULL;
+	tensor->fresh = false;
 	tensor->stride = 0;
 	tensor->column = 0;
 	return tensor;

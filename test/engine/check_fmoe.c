@@ -203,7 +203,7 @@ check_stop_gradients(void)
 			CHECK(memcmp(a->tensor[i].grad, b->tensor[i].grad, bytes) == 0, "gradient of \"%s\"", a->params.list[i].name);
 	}
 	for (int i = b->params.count; i < a->params.count; i++)
-		for (int64_t k = 0; k < a->tensor[i].rows * a->tensor[i].cols; k++)
+		for (int64_t k = 0; a->tensor[i].grad != NULL && k < a->tensor[i].rows * a->tensor[i].cols; k++)
 			largest = fmax(largest, fabs((double) a->tensor[i].grad[k]));
 	CHECK(a->params.count > b->params.count && largest > 1e-6, "the gate has a gradient: %g", largest);
 	check_end();

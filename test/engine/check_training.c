@@ -117,6 +117,18 @@ test_metric(const FmoeModel *model, FmoeExpertSlot slot, const FmoeDataset *data
 	return fmoe_mean_metric(fnn_ndcg, 10, rank, cases->count);
 }
 
+/* NDCG@10 of the validation events. */
+static double
+validation_metric(const FmoeModel *model, const FmoeDataset *data)
+{
+	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_VALIDATION, model->config.holdout, 0, 0, 0);
+	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	FmoeProtocol protocol = {.exclude_seen = true};
+
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	return fmoe_mean_metric(fnn_ndcg, 10, rank, cases->count);
+}
+
 /* ---------------------------------------------------------------- learning */
 
 static void
@@ -552,6 +564,51 @@ check_small(const char *what, int64_t n_users, int32_t n_items, int64_t shortest
 	check_end();
 }
 
+/* ---------------------------------------------------------------- calibration */
+
+/*
+ * Walks where an item is followed by any other: the transitions that were
+ * counted know every training event and nothing else.
+ */
+static void
+check_calibration(void)
+{
+	FmoeDataset *data = make_walks(CHECK_SIZE(300, 60), 60, 6, 12, 11);
+	FmoeConfig	config = training_config("fmoe");
+	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
+	int32_t    *item = (int32_t *) data->item;
+	FmoeTrainer *trainer;
+	double		calibrated;
+	double		raw;
+	int			scale;
+
+	check_begin("a gate that learned from known events is corrected by events kept back");
+	for (int64_t k = 0; k < data->n_events; k++)
+	{
+		double		u = fnn_random_uniform(11, 9, k);
+
+		item[k] = (int32_t) (u * u * 60);
+	}
+	config.count_experts = true;
+	config.epochs = 4;
+	config.holdout = FMOE_HOLDOUT_VALIDATION;
+	trainer = finish_run(&config, data);
+	fmoe_trainer_model(trainer, model);
+	scale = fnn_params_find(&main->params, "gate.calibration.scale");
+	CHECK(scale > 0 && main->params.list[scale].frozen && main->params.list[scale + 1].frozen, "what is calibrated is not learned");
+	calibrated = validation_metric(model, data);
+	main->tensor[scale].value[0] = 1;
+	for (int64_t i = 0; i < main->tensor[scale + 1].cols; i++)
+	{
+		CHECK(fabs((double) main->tensor[scale + 1].value[i]) > 1e-4, "expert %d has a summand", (int) i);
+		main->tensor[scale + 1].value[i] = 0;
+	}
+	raw = validation_metric(model, data);
+	CHECK(calibrated > raw - 0.01, "NDCG@10 %.4f, before %.4f", calibrated, raw);
+	check_end();
+}
+
 /* ---------------------------------------------------------------- memory */
 
 static void
@@ -857,6 +914,7 @@ check_training(void)
 	check_resume(FMOE_LOSS_GBCE);
 	check_seeds();
 	check_adopt();
+	check_calibration();
 	check_divergence();
 	check_small("one user", 1, 10, 6, 6);
 	check_small("one item", 5, 1, 2, 6);
