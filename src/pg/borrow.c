@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -182,4 +184,27 @@ fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, const Fmoe
 		taken++;
 	}
 	return taken;
+}
+
+void
+fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
+				const FmoeTrainer *trainer, int round)
+{
+	FmoeVersion *facts = palloc0(sizeof(FmoeVersion));
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * FNN_PARAMS_MAX);
+	int			n_arrays;
+
+	if (strcmp(domain->sharing, "none") == 0)
+		return;
+	n_arrays = fmoe_trainer_arrays(trainer, arrays, FNN_PARAMS_MAX);
+	n_arrays = fmoe_keep_encoder(config, interactions->data.n_items, n_arrays, arrays);
+	facts->domain_id = domain->id;
+	facts->config = *config;
+	facts->model = fmoe_expert_classes[config->model]->name;
+	facts->holdout = fmoe_holdout_name(config->holdout);
+	facts->events = interactions->data.n_events;
+	facts->users = interactions->data.n_users;
+	facts->items = interactions->data.n_items;
+	facts->last_event = NAN;
+	fmoe_lend_arrays(domain, facts, n_arrays, arrays, round);
 }

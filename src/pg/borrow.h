@@ -30,4 +30,8 @@ extern void fmoe_borrow_start(const FmoeDomain *domain, const FmoeConfig *config
 extern int	fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, const FmoeConfig *config,
 							  FmoeTrainer *trainer);
 
+/* Lends the trainer's own encoder as it is after a round, unless the domain shares nothing. */
+extern void fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
+							const FmoeTrainer *trainer, int round);
+
 #endif							/* FMOE_BORROW_H */

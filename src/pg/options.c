@@ -388,6 +388,24 @@ fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target)
 	}
 }
 
+void
+fmoe_check_option_models(Jsonb *object, const FmoeOption *options, const char *model)
+{
+	JsonbValue	value;
+
+	for (const FmoeOption *option = options; option->name != NULL; option++)
+	{
+		if (option->model == NULL || strcmp(option->model, model) == 0 ||
+			getKeyJsonValueFromContainer(&object->root, option->name, strlen(option->name), &value) == NULL ||
+			value.type == jbvNull)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is for model \"%s\" only", option->name, option->model),
+				 errdetail("The model is \"%s\".", model)));
+	}
+}
+
 static void
 push_string(JsonbParseState **state, JsonbIteratorToken token, const char *string)
 {

@@ -179,33 +179,13 @@ recheck_domain(const FmoeDomain *domain)
 
 /* ---------------------------------------------------------------- preparing */
 
-/* An option that its model alone would read is a mistake with another. */
-static void
-check_placement(Jsonb *options, const FmoeConfig *config)
-{
-	const char *model = fmoe_expert_classes[config->model]->name;
-	JsonbValue	value;
-
-	for (const FmoeOption *option = fmoe_train_options; option->name != NULL; option++)
-	{
-		if (option->model == NULL || strcmp(option->model, model) == 0 ||
-			getKeyJsonValueFromContainer(&options->root, option->name, strlen(option->name), &value) == NULL ||
-			value.type == jbvNull)
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" is for model \"%s\" only", option->name, option->model),
-				 errdetail("The model is \"%s\".", model)));
-	}
-}
-
 static void
 parse_options(Training *training, Jsonb *options)
 {
 	FmoeConfig *config = &training->config;
 
 	fmoe_parse_options(options, fmoe_train_options, config);
-	check_placement(options, config);
+	fmoe_check_option_models(options, fmoe_train_options, fmoe_expert_classes[config->model]->name);
 	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -465,30 +445,6 @@ begin_round(Training *training, int round)
 					training->borrowing->count)));
 }
 
-/* The own encoder as it is now goes out, where the domain shares any. */
-static void
-publish_round(Training *training, int round)
-{
-	const FmoeInteractions *interactions = training->interactions;
-	FmoeVersion *facts = palloc0(sizeof(FmoeVersion));
-	FnnArray   *arrays = palloc(sizeof(FnnArray) * FNN_PARAMS_MAX);
-	int			n_arrays;
-
-	if (strcmp(training->domain->sharing, "none") == 0)
-		return;
-	n_arrays = fmoe_trainer_arrays(training->trainer, arrays, FNN_PARAMS_MAX);
-	n_arrays = fmoe_keep_encoder(&training->config, interactions->data.n_items, n_arrays, arrays);
-	facts->domain_id = training->domain->id;
-	facts->config = training->config;
-	facts->model = fmoe_expert_classes[training->config.model]->name;
-	facts->holdout = fmoe_holdout_name(training->config.holdout);
-	facts->events = interactions->data.n_events;
-	facts->users = interactions->data.n_users;
-	facts->items = interactions->data.n_items;
-	facts->last_event = NAN;
-	fmoe_lend_arrays(training->domain, facts, n_arrays, arrays, round);
-}
-
 static void
 save_epoch(const Training *training)
 {
@@ -542,7 +498,9 @@ run_epochs(Training *training)
 
 			check_loss(training);
 			if (round_ends)
-				publish_round(training, (state->epoch + local_epochs - 1) / local_epochs);
+				/* the policy may have changed since */
+				fmoe_lend_round(fmoe_domain_open(recheck_domain(training->domain), FMOE_MANAGE), training->interactions, &training->config, training->trainer,
+								(state->epoch + local_epochs - 1) / local_epochs);
 			/* a round is committed as a whole */
 			if (!rounds || round_ends)
 				save_epoch(training);
