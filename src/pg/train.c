@@ -239,7 +239,7 @@ announce(Training *training)
 	char	   *what = psprintf("training domain \"%s\"", training->domain->name);
 
 	/* the count experts: an item's share of popularity, and at most one transition an event */
-	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);
+	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 3 * sizeof(int64);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
 	if (!fmoe_counts(class))
 	{
