@@ -100,6 +100,35 @@ linear_start_back(int64_t rows, int64_t cols, fnn_real *dy, const fnn_real *y, c
 	}
 }
 
+/* Rows of a map with a small weight between two polls, and elements of a weight that stays in the cache meanwhile. */
+#define POLL_ROWS 2048
+#define SMALL_WEIGHT 65536
+
+static bool
+is_small(const FnnTensor *weight)
+{
+	return weight->rows % FNN_LANES == 0 && weight->cols % FNN_LANES == 0 && weight->rows * weight->cols <= SMALL_WEIGHT;
+}
+
+/* dweight += dyᵀ x, dx += dy weight, for a small weight: both operands are read where they lie. */
+static void
+small_backward(FnnTape *tape, FnnTensor *x, FnnTensor *weight, const FnnTensor *y)
+{
+	FnnProduct	product = fnn_product_best();
+
+	for (int64_t r = 0; r < y->rows; r += POLL_ROWS)
+	{
+		int64_t		n = least(POLL_ROWS, y->rows - r);
+		const fnn_real *dy = y->grad + r * y->cols;
+
+		fnn_poll(tape->host);
+		if (weight->grad != NULL)
+			product(y->cols, x->cols, n, dy, 1, y->cols, x->value + r * x->cols, x->cols, true, weight->grad, x->cols);
+		if (x->grad != NULL)
+			product(n, x->cols, y->cols, dy, y->cols, 1, weight->value, x->cols, true, x->grad + r * x->cols, x->cols);
+	}
+}
+
 /* in: x, weight, bias; saved: values before GELU */
 static void
 linear_backward(FnnTape *tape, FnnNode *node)
@@ -121,6 +150,11 @@ linear_backward(FnnTape *tape, FnnNode *node)
 			linear_start_back(least(step, y->rows - r), y->cols, y->grad + at, y->value + at,
 							  before != NULL ? before + at : NULL, node->activation, dbias);
 		}
+	if (is_small(weight))
+	{
+		small_backward(tape, x, weight, y);
+		return;
+	}
 	if (weight->grad != NULL)
 		fnn_gemm(tape->host, true, false, y->cols, x->cols, y->rows, 1, y->grad, y->cols,
 				 x->value, x->cols, 1, weight->grad, x->cols);
@@ -129,18 +163,14 @@ linear_backward(FnnTape *tape, FnnNode *node)
 				 weight->value, x->cols, 1, x->grad, x->cols);
 }
 
-/* Rows of an unrecorded linear map between two polls, and elements of a weight that stays in the cache meanwhile. */
-#define POLL_ROWS 2048
-#define SMALL_WEIGHT 65536
-
 /*
- * y[n, out] = x weightᵀ of an unrecorded map with a small weight.  Turning that
- * once and multiplying without packing is quicker than BLAS; and a row of y has
- * the same bits whatever rows are beside it, so that a history's state does not
- * depend on the batch that it is in.
+ * y[n, out] = x weightᵀ of a map with a small weight.  Turning that once and
+ * multiplying without packing is quicker than BLAS; and a row of y has the same
+ * bits whatever rows are beside it, so that a history's state does not depend on
+ * the batch that it is in.
  */
 static void
-multiply_unrecorded(FnnTape *tape, const FnnTensor *x, const FnnTensor *weight, fnn_real *y)
+multiply_small(FnnTape *tape, const FnnTensor *x, const FnnTensor *weight, fnn_real *y)
 {
 	FnnMark		mark = fnn_arena_mark(tape->arena);
 	int64_t		out = weight->rows;
@@ -175,8 +205,8 @@ fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias, FnnA
 	if (tape->record && (x->sparse != NULL || weight->sparse != NULL || (bias != NULL && bias->sparse != NULL)))
 		fnn_fail(tape->host, FNN_INVALID, "a linear map cannot have a sparse gradient");
 	y = fnn_result(tape, n, out, fnn_has_grad(x) || fnn_has_grad(weight) || (bias != NULL && fnn_has_grad(bias)));
-	if (!tape->record && out % FNN_LANES == 0 && out * x->cols <= SMALL_WEIGHT)
-		multiply_unrecorded(tape, x, weight, y->value);
+	if (out % FNN_LANES == 0 && out * x->cols <= SMALL_WEIGHT)
+		multiply_small(tape, x, weight, y->value);
 	else
 		fnn_gemm(tape->host, false, true, n, out, x->cols, 1, x->value, x->cols,
 				 weight->value, x->cols, 0, y->value, out);
