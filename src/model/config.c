@@ -102,6 +102,13 @@ const FmoeOption fmoe_train_options[] = {
 	{NULL}
 };
 
+static void
+need_softmax(const FmoeConfig *config, const FnnHost *host, const char *option, bool used)
+{
+	if (used && config->loss != FMOE_LOSS_SOFTMAX)
+		fnn_fail(host, FNN_INVALID, "option \"%s\" needs the loss softmax", option);
+}
+
 void
 fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items)
 {
@@ -110,10 +117,11 @@ fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items)
 	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
 		fnn_fail(host, FNN_INVALID, "option \"heads\" (%d) does not divide option \"width\" (%d)",
 				 config->heads, config->width);
-	if (fmoe_gated_count(config) > 0 && config->loss != FMOE_LOSS_SOFTMAX && config->gate_loss > 0)
-		fnn_fail(host, FNN_INVALID, "option \"gate_loss\" needs the loss softmax");
-	if (fmoe_gated_count(config) > 0 && config->loss != FMOE_LOSS_SOFTMAX && config->count_experts)
-		fnn_fail(host, FNN_INVALID, "option \"count_experts\" needs the loss softmax");
-	if (fmoe_gated_count(config) > 0 && config->loss != FMOE_LOSS_SOFTMAX && config->item_graph)
-		fnn_fail(host, FNN_INVALID, "option \"item_graph\" needs the loss softmax");
+	if (fmoe_gated_count(config) == 0)
+		return;
+	need_softmax(config, host, "gate_loss", config->gate_loss > 0);
+	need_softmax(config, host, "count_experts", config->count_experts);
+	need_softmax(config, host, "item_graph", config->item_graph);
+	if (config->gate_loss > 0 && config->gate == FMOE_GATE_EQUAL)
+		fnn_fail(host, FNN_INVALID, "option \"gate_loss\" needs a gate that learns");
 }

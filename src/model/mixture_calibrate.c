@@ -46,16 +46,6 @@ typedef struct Case
 
 /* ---------------------------------------------------------------- candidates */
 
-static fnn_real
-dot(int64_t n, const fnn_real *a, const fnn_real *b)
-{
-	fnn_real	sum = 0;
-
-	for (int64_t i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
 /* Each expert's score of an item after sequence s. */
 static void
 expert_scores(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const FmoeMixed *mixed, int64_t s,
@@ -68,8 +58,10 @@ expert_scores(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const F
 	for (int i = 0; i < layout->members; i++)
 	{
 		int64_t		width = mixed->state[i]->cols;
+		fnn_real	product;
 
-		score[i] = (float) dot(width, mixed->state[i]->value + s * width, vector + layout->column[i]);
+		fnn_products(1, width, vector + layout->column[i], NULL, mixed->state[i]->value + s * width, &product);
+		score[i] = (float) product;
 	}
 	if (layout->gated == layout->members)
 		return;

@@ -15,12 +15,6 @@
 
 #include "borrow.h"
 
-static bool
-is_mixture(const FmoeConfig *config)
-{
-	return strcmp(fmoe_expert_classes[config->model]->name, "fmoe") == 0;
-}
-
 static const FmoeLent *
 find_lent(int n, const FmoeLent *list, const char *name)
 {
@@ -88,12 +82,12 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	FmoeLent   *list;
 	int			n;
 
-	if (!is_mixture(config) && config->start_encoder[0] == '\0')
+	if (fmoe_gated_count(config) == 0 && config->start_encoder[0] == '\0')
 		return borrowing;
 	n = fmoe_lent_list(domain, &list);
 	if (config->start_encoder[0] != '\0')
 		check_start(domain, config, need_lent(domain, n, list, config->start_encoder));
-	if (!is_mixture(config))
+	if (fmoe_gated_count(config) == 0)
 		return borrowing;
 	if (experts->count < 0 && n > FMOE_LENT_MAX)
 		ereport(ERROR,
