@@ -1,0 +1,32 @@
+# interactions.sh - a file of interactions as the table "events", for bench/compare
+# and bench/fmoe.  Sourced after lib.sh.
+#
+# A file has the columns user, item, time; more are ignored, a header line and
+# gzip are recognised, fields are not quoted.  Ids that are all integers become
+# bigint, others text; times are numbers or timestamps.
+
+# The first three columns, without the header
+rows()
+{
+	if [[ $1 == *.gz ]]; then gzip -dc -- "$1"; else cat -- "$1"; fi |
+		awk -F, 'NR == 1 && $3 !~ /^"?-?[0-9]/ { next } { sub(/\r$/, ""); print $1 "," $2 "," $3 }'
+}
+
+# load_events DATABASE FILE
+load_events()
+{
+	local psql=(psql -X -q -v ON_ERROR_STOP=1 -d "$1")
+
+	run "${psql[@]}" -c 'CREATE TABLE events (user_id text NOT NULL, item_id text NOT NULL, at text NOT NULL)'
+	rows "$2" | with_user "${psql[@]}" -c '\copy events FROM pstdin (FORMAT csv)'
+	with_user "${psql[@]}" <<-'SQL'
+		SELECT format('ALTER TABLE events ALTER %I TYPE %s USING %1$I::%2$s', c, t)
+		FROM (SELECT bool_and(user_id ~ '^-?\d{1,18}$') AS users, bool_and(item_id ~ '^-?\d{1,18}$') AS items,
+				bool_and(at ~ '^-?\d+(\.\d*)?([eE][+-]?\d+)?$') AS times FROM events) AS numeric,
+			LATERAL (VALUES ('user_id', CASE WHEN users THEN 'bigint' ELSE 'text' END),
+				('item_id', CASE WHEN items THEN 'bigint' ELSE 'text' END),
+				('at', CASE WHEN times THEN 'double precision' ELSE 'timestamptz' END)) AS columns (c, t) \gexec
+		CREATE INDEX ON events (user_id, at);
+		ANALYZE events;
+	SQL
+}
