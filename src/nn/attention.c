@@ -142,14 +142,7 @@ static FNN_CLONES void
 rows_dot(int64_t n, int64_t width, int64_t ld, const fnn_real *x, const fnn_real *y, fnn_real *out)
 {
 	for (int64_t i = 0; i < n; i++)
-	{
-		fnn_real	sum = 0;
-
-		FNN_SIMD_SUM(sum)
-		for (int64_t c = 0; c < width; c++)
-			sum += x[i * ld + c] * y[i * ld + c];
-		out[i] = sum;
-	}
+		out[i] = fnn_dot(width, x + i * ld, y + i * ld);
 }
 
 static FNN_CLONES void

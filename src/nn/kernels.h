@@ -151,4 +151,16 @@ fnn_sigmoid(fnn_real x)
 	return 1 / (1 + fnn_exp(-x));
 }
 
+/* x . y; in a function marked FNN_CLONES, which it takes its instructions from */
+FNN_INLINE fnn_real
+fnn_dot(int64_t n, const fnn_real *x, const fnn_real *y)
+{
+	fnn_real	sum = 0;
+
+	FNN_SIMD_SUM(sum)
+	for (int64_t i = 0; i < n; i++)
+		sum += x[i] * y[i];
+	return sum;
+}
+
 #endif							/* FNN_KERNELS_H */

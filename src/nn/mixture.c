@@ -61,15 +61,17 @@ weigh_back(int64_t cols, fnn_real weight, const fnn_real *dy, fnn_real *dx)
 		dx[c] += weight * dy[c];
 }
 
-static FNN_CLONES fnn_real
-dot(int64_t n, const fnn_real *x, const fnn_real *y)
+/* dweight[n] += row r of each part . its stretch of dy */
+static FNN_CLONES void
+weights_back(int n, FnnTensor *const *part, int64_t r, const fnn_real *dy, fnn_real *dweight)
 {
-	fnn_real	sum = 0;
+	for (int p = 0; p < n; p++)
+	{
+		int64_t		d = part[p]->cols;
 
-	FNN_SIMD_SUM(sum)
-	for (int64_t i = 0; i < n; i++)
-		sum += x[i] * y[i];
-	return sum;
+		dweight[p] += fnn_dot(d, part[p]->value + r * d, dy);
+		dy += d;
+	}
 }
 
 /* saved: Parts */
@@ -87,6 +89,8 @@ join_backward(FnnTape *tape, FnnNode *node)
 
 		if (r % step == 0)
 			fnn_poll(tape->host);
+		if (weight != NULL && weight->grad != NULL)
+			weights_back(parts->n, parts->part, r, dy, weight->grad + r * weight->cols);
 		for (int p = 0; p < parts->n; p++)
 		{
 			FnnTensor  *part = parts->part[p];
@@ -96,8 +100,6 @@ join_backward(FnnTape *tape, FnnNode *node)
 				weigh_back(d, 1, dy, part->grad + r * d);
 			else if (part->grad != NULL && weight->value[r * weight->cols + p] != 0)
 				weigh_back(d, weight->value[r * weight->cols + p], dy, part->grad + r * d);
-			if (weight != NULL && weight->grad != NULL)
-				weight->grad[r * weight->cols + p] += dot(d, part->value + r * d, dy);
 			dy += d;
 		}
 	}
