@@ -99,6 +99,10 @@ CALL fmoe_train('mix_books', '{"model": "fmoe", "loss": "gbce", "gate_loss": 1}'
 CALL fmoe_train('mix_books', '{"model": "fmoe", "loss": "gbce", "count_experts": true}');
 CALL fmoe_train('mix_books', '{"model": "fmoe", "loss": "gbce", "item_graph": true}');
 CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "equal", "gate_loss": 0.1}');
+\echo :LAST_ERROR_SQLSTATE
+CALL fmoe_train('mix_books', '{"model": "fmoe", "lora_alpha": 4}');
+\echo :LAST_ERROR_SQLSTATE
+CALL fmoe_train('mix_books', '{"model": "fmoe", "rounds": 0, "local_epochs": 2}');
 CALL fmoe_train('mix_books', '{"model": "fmoe", "encoder": "popularity"}');
 
 SELECT fmoe_drop_domain('mix_books'), fmoe_drop_domain('mix_films'), fmoe_drop_domain('mix_songs');

@@ -4,6 +4,9 @@
  */
 #include "experts.h"
 
+#include <stdio.h>
+#include <string.h>
+
 /*
  * Up to this many items the softmax over all of them is both better and, on
  * packed sequences, cheap enough; beyond it the time of a step is all in the
@@ -78,7 +81,7 @@ const FmoeOption fmoe_train_options[] = {
 	{"lora_rank", FMOE_OPTION_INT, AT(lora_rank), 0, 64, NULL, "0",
 	"rank of the adapters of lent encoders; 0: lent encoders stay as they are", "fmoe"},
 	{"lora_alpha", FMOE_OPTION_REAL, AT(lora_alpha), 0, 1024, NULL, "8",
-	"adapters count lora_alpha / lora_rank", "fmoe"},
+	"adapters count lora_alpha / lora_rank", "fmoe", "lora_rank"},
 	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "user",
 	"weights of the experts for each history (user), one for all (batch), or all the same (equal)", "fmoe"},
 	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
@@ -96,32 +99,75 @@ const FmoeOption fmoe_train_options[] = {
 	{"rounds", FMOE_OPTION_INT, AT(rounds), 0, 10000, NULL, "0",
 	"at most so many exchanges with peers while training; 0: none", "fmoe"},
 	{"local_epochs", FMOE_OPTION_INT, AT(local_epochs), 1, 1000, NULL, "3",
-	"epochs of a round", "fmoe"},
+	"epochs of a round", "fmoe", "rounds"},
 	{"deploy", FMOE_OPTION_BOOL, AT(deploy), 0, 0, NULL, "true",
 	"go live when not worse than what is live and than counting"},
 	{NULL}
 };
 
-static void
-need_softmax(const FmoeConfig *config, const FnnHost *host, const char *option, bool used)
+/* ---------------------------------------------------------------- what fits */
+
+static bool
+not_even(const FmoeConfig *config, FmoeMisfit *misfit)
 {
-	if (used && config->loss != FMOE_LOSS_SOFTMAX)
-		fnn_fail(host, FNN_INVALID, "option \"%s\" needs the loss softmax", option);
+	if (fmoe_counts(fmoe_expert_classes[config->model]) || config->width % config->heads == 0)
+		return false;
+	snprintf(misfit->message, sizeof(misfit->message), "option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
+			 config->width, config->heads);
+	snprintf(misfit->detail, sizeof(misfit->detail), "Each attention head works on an equal part of a hidden state.");
+	snprintf(misfit->hint, sizeof(misfit->hint), "The default of \"heads\" is 1.");
+	return true;
+}
+
+static bool
+lacks_softmax(const FmoeConfig *config, const char *option, bool used, FmoeMisfit *misfit)
+{
+	if (!used || config->loss == FMOE_LOSS_SOFTMAX || config->loss == FMOE_LOSS_AUTO)
+		return false;
+	snprintf(misfit->message, sizeof(misfit->message), "option \"%s\" needs the loss softmax", option);
+	snprintf(misfit->detail, sizeof(misfit->detail), "The loss is %s, which auto stands for above %d items.",
+			 loss_names[config->loss], SOFTMAX_ITEMS_MAX);
+	snprintf(misfit->hint, sizeof(misfit->hint), "Set \"loss\" to \"softmax\", or leave \"%s\" out.", option);
+	return true;
+}
+
+static bool
+lacks_gate(const FmoeConfig *config, FmoeMisfit *misfit)
+{
+	if (config->gate_loss <= 0 || config->gate != FMOE_GATE_EQUAL)
+		return false;
+	snprintf(misfit->message, sizeof(misfit->message), "option \"gate_loss\" needs a gate that learns");
+	snprintf(misfit->detail, sizeof(misfit->detail), "With the gate equal the weights are given.");
+	snprintf(misfit->hint, sizeof(misfit->hint), "Set \"gate\" to \"user\" or \"batch\", or leave \"gate_loss\" out.");
+	return true;
+}
+
+bool
+fmoe_config_fits(const FmoeConfig *config, FmoeMisfit *misfit)
+{
+	memset(misfit, 0, sizeof(*misfit));
+	if (not_even(config, misfit))
+		return false;
+	return fmoe_gated_count(config) == 0 ||
+		!(lacks_softmax(config, "gate_loss", config->gate_loss > 0, misfit) ||
+		  lacks_softmax(config, "count_experts", config->count_experts, misfit) ||
+		  lacks_softmax(config, "item_graph", config->item_graph, misfit) ||
+		  lacks_gate(config, misfit));
+}
+
+void
+fmoe_config_settle(FmoeConfig *config, int32_t n_items)
+{
+	if (config->loss == FMOE_LOSS_AUTO)
+		config->loss = n_items <= SOFTMAX_ITEMS_MAX ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
 }
 
 void
 fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items)
 {
-	if (config->loss == FMOE_LOSS_AUTO)
-		config->loss = n_items <= SOFTMAX_ITEMS_MAX ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
-	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
-		fnn_fail(host, FNN_INVALID, "option \"heads\" (%d) does not divide option \"width\" (%d)",
-				 config->heads, config->width);
-	if (fmoe_gated_count(config) == 0)
-		return;
-	need_softmax(config, host, "gate_loss", config->gate_loss > 0);
-	need_softmax(config, host, "count_experts", config->count_experts);
-	need_softmax(config, host, "item_graph", config->item_graph);
-	if (config->gate_loss > 0 && config->gate == FMOE_GATE_EQUAL)
-		fnn_fail(host, FNN_INVALID, "option \"gate_loss\" needs a gate that learns");
+	FmoeMisfit	misfit;
+
+	fmoe_config_settle(config, n_items);
+	if (!fmoe_config_fits(config, &misfit))
+		fnn_fail(host, FNN_INVALID, "%s", misfit.message);
 }

@@ -150,10 +150,24 @@ typedef struct FmoeOption
 	const char *value;			/* default, as text; an ENUM's by name; NULL: left as the caller set it */
 	const char *help;
 	const char *model;			/* the only model that it is for; NULL: any */
+	const char *needs;			/* the INT option that must be above 0 for this one to mean anything; NULL: none */
 } FmoeOption;
 
 extern const FmoeOption fmoe_train_options[];	/* fills FmoeConfig; ends with name NULL */
-/* Settles what depends on the data (loss auto by catalogue size); heads must divide width. */
+
+/* Why options that are each in their range do not fit each other. */
+typedef struct FmoeMisfit
+{
+	char		message[128];	/* no full stop */
+	char		detail[128];
+	char		hint[128];
+} FmoeMisfit;
+
+/* Settles what depends on the data: the loss auto, by the size of the catalogue. */
+extern void fmoe_config_settle(FmoeConfig *config, int32_t n_items);
+/* Whether the options fit each other; what depends on the loss is not judged while that is auto. */
+extern bool fmoe_config_fits(const FmoeConfig *config, FmoeMisfit *misfit);
+/* Both; a misfit is FNN_INVALID. */
 extern void fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items);
 
 /* ---------------------------------------------------------------- data */

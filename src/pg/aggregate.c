@@ -111,11 +111,8 @@ parse_options(FmoeFitState *state)
 	config->workers = 0;
 	config->deploy = false;
 	fmoe_parse_options(options, ours, config);
-	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
-						config->width, config->heads)));
+	fmoe_check_given(options, ours, fmoe_expert_classes[config->model]->name, config);
+	fmoe_check_config(config);
 	pfree(ours);
 }
 

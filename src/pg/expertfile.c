@@ -457,6 +457,7 @@ read_config(const FnnFile *in, FmoeVersion *facts)
 	const char *text = asked(in, "config");
 	Jsonb	   *object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	FmoeConfig *config = &facts->config;
+	FmoeMisfit	misfit;
 	JsonbValue	buffer;
 
 	if (!JB_ROOT_IS_OBJECT(object))
@@ -476,9 +477,9 @@ read_config(const FnnFile *in, FmoeVersion *facts)
 	if (fmoe_expert_class(facts->model) != fmoe_expert_classes[config->model])
 		bad_file("Its model is \"%s\", but its options say \"%s\".", facts->model,
 				 fmoe_expert_names[config->model]);
-	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
-		bad_file("Its option \"heads\" (%d) does not divide its option \"width\" (%d).", config->heads, config->width);
-	fmoe_config_resolve(config, fmoe_host(CurrentMemoryContext), facts->items);
+	fmoe_config_settle(config, facts->items);
+	if (!fmoe_config_fits(config, &misfit))
+		bad_file("Its options do not fit: %s.", misfit.message);
 }
 
 static void

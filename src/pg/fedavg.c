@@ -348,6 +348,7 @@ fmoe_fedavg_deserialize(PG_FUNCTION_ARGS)
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 	StringInfoData in;
 	FmoeConfig	config = {0};
+	FmoeMisfit	misfit;
 	State	   *state;
 	int			holdout;
 
@@ -362,7 +363,7 @@ fmoe_fedavg_deserialize(PG_FUNCTION_ARGS)
 	config.heads = take_option(&in, "heads");
 	config.max_length = take_option(&in, "max_length");
 	holdout = take_int(&in, FMOE_HOLDOUT_NONE, FMOE_HOLDOUT_TEST);
-	if (fmoe_counts(fmoe_expert_classes[config.model]) || config.width % config.heads != 0)
+	if (fmoe_counts(fmoe_expert_classes[config.model]) || !fmoe_config_fits(&config, &misfit))
 		damaged_state();
 	state = state_create(CurrentMemoryContext, &config);
 	state->holdout = holdout;

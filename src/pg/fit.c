@@ -107,7 +107,8 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 				config->model = i;
 		}
 	}
-	fmoe_config_resolve(config, fnn_arena_host(arena), data->n_items);
+	fmoe_config_settle(config, data->n_items);
+	fmoe_check_config(config);
 
 	/* the count experts: an item's share of popularity, and at most one transition an event */
 	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);

@@ -199,11 +199,8 @@ static Jsonb *
 read_config(Jsonb *object, int32 items, FmoeConfig *config)
 {
 	fmoe_parse_options(object, fmoe_train_options, config);
-	if (config->width % config->heads != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"width\" (%d) is not a multiple of option \"heads\" (%d)", config->width, config->heads)));
-	fmoe_config_resolve(config, fmoe_host(CurrentMemoryContext), Max(items, 1));
+	fmoe_config_settle(config, Max(items, 1));
+	fmoe_check_config(config);
 	return fmoe_options_jsonb(fmoe_train_options, config);
 }
 

@@ -388,22 +388,52 @@ fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target)
 	}
 }
 
+static void
+check_needed(const FmoeOption *options, const FmoeOption *option, const void *target)
+{
+	const FmoeOption *needed = find_option(options, option->needs, strlen(option->needs));
+
+	if (*(const int *) ((const char *) target + needed->offset) > 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" needs option \"%s\"", option->name, needed->name),
+			 errdetail("Option \"%s\" is 0.", needed->name),
+			 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
+}
+
 void
-fmoe_check_option_models(Jsonb *object, const FmoeOption *options, const char *model)
+fmoe_check_given(Jsonb *object, const FmoeOption *options, const char *model, const void *target)
 {
 	JsonbValue	value;
 
 	for (const FmoeOption *option = options; option->name != NULL; option++)
 	{
-		if (option->model == NULL || strcmp(option->model, model) == 0 ||
+		if ((option->model == NULL && option->needs == NULL) ||
 			getKeyJsonValueFromContainer(&object->root, option->name, strlen(option->name), &value) == NULL ||
 			value.type == jbvNull)
 			continue;
+		if (option->model != NULL && strcmp(option->model, model) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" is for model \"%s\" only", option->name, option->model),
+					 errdetail("The model is \"%s\".", model)));
+		if (option->needs != NULL)
+			check_needed(options, option, target);
+	}
+}
+
+void
+fmoe_check_config(const FmoeConfig *config)
+{
+	FmoeMisfit	misfit;
+
+	if (!fmoe_config_fits(config, &misfit))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" is for model \"%s\" only", option->name, option->model),
-				 errdetail("The model is \"%s\".", model)));
-	}
+				 errmsg("%s", misfit.message),
+				 errdetail("%s", misfit.detail),
+				 errhint("%s", misfit.hint)));
 }
 
 static void

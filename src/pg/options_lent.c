@@ -50,6 +50,9 @@ fmoe_parse_name(const char *option, const JsonbValue *value, char *name)
 static void
 parse_element(const JsonbValue *value, FmoeLentEncoder *lent)
 {
+	FmoeConfig	config = {0};
+	FmoeMisfit	misfit;
+
 	memset(lent, 0, sizeof(*lent));
 	lent->model = -1;
 	if (value->type == jbvString)
@@ -57,8 +60,13 @@ parse_element(const JsonbValue *value, FmoeLentEncoder *lent)
 	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
 	{
 		fmoe_parse_options(JsonbValueToJsonb(unconstify(JsonbValue *, value)), lent_options, lent);
-		if (lent->model < 0 || lent->width % lent->heads != 0)
-			reject_list("has an element without a model, or with heads that do not divide its width");
+		if (lent->model < 0)
+			reject_list("has an element without a model");
+		config.model = lent->model;
+		config.width = lent->width;
+		config.heads = lent->heads;
+		if (!fmoe_config_fits(&config, &misfit))
+			reject_list(psprintf("has an element that cannot be: %s", misfit.message));
 	}
 	else
 		reject_list("has an element that is not a name");

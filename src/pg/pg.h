@@ -81,8 +81,10 @@ extern Oid	fmoe_extension_schema(void);
  * allowed as HINT.
  */
 extern void fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target);
-/* Error where the parsed object gives an option that only another model reads. */
-extern void fmoe_check_option_models(Jsonb *object, const FmoeOption *options, const char *model);
+/* Error where the parsed object gives an option that only another model reads, or one that without another says nothing. */
+extern void fmoe_check_given(Jsonb *object, const FmoeOption *options, const char *model, const void *target);
+/* Error where a training's options do not fit each other. */
+extern void fmoe_check_config(const FmoeConfig *config);
 /* The other way: every option of target as a jsonb object. */
 extern Jsonb *fmoe_options_jsonb(const FmoeOption *options, const void *target);
 

@@ -185,12 +185,8 @@ parse_options(Training *training, Jsonb *options)
 	FmoeConfig *config = &training->config;
 
 	fmoe_parse_options(options, fmoe_train_options, config);
-	fmoe_check_option_models(options, fmoe_train_options, fmoe_expert_classes[config->model]->name);
-	if (!fmoe_counts(fmoe_expert_classes[config->model]) && config->width % config->heads != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
-						config->width, config->heads)));
+	fmoe_check_given(options, fmoe_train_options, fmoe_expert_classes[config->model]->name, config);
+	fmoe_check_config(config);
 }
 
 /* Settles what depends on the data. */
@@ -202,7 +198,8 @@ settle_options(Training *training)
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
 	if (training->config.rounds > 0)
 		training->config.epochs = Min(training->config.epochs, training->config.rounds * training->config.local_epochs);
-	fmoe_config_resolve(&training->config, fnn_arena_host(training->arena), training->interactions->data.n_items);
+	fmoe_config_settle(&training->config, training->interactions->data.n_items);
+	fmoe_check_config(&training->config);
 	same = training->config;
 	same.workers = 0;
 	same.deploy = true;

@@ -876,6 +876,17 @@ check_options(void)
 	}
 	check_end();
 
+	check_begin("what an option needs is a number");
+	for (option = fmoe_train_options; option->name != NULL; option++)
+	{
+		const FmoeOption *needed = fmoe_train_options;
+
+		while (option->needs != NULL && needed->name != NULL && strcmp(needed->name, option->needs) != 0)
+			needed++;
+		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT), "\"%s\"", option->name);
+	}
+	check_end();
+
 	check_begin("what depends on the data is resolved");
 	config.loss = FMOE_LOSS_AUTO;
 	fmoe_config_resolve(&config, check_host(), 1000);
@@ -884,7 +895,7 @@ check_options(void)
 	fmoe_config_resolve(&config, check_host(), 1000000);
 	CHECK(config.loss == FMOE_LOSS_GBCE, "a large catalogue");
 	config.heads = 3;
-	check_fails(FNN_INVALID, "\"heads\" (3) does not divide option \"width\" (16)", resolve_config, &config);
+	check_fails(FNN_INVALID, "\"width\" (16) is not a multiple of option \"heads\" (3)", resolve_config, &config);
 	check_end();
 }
 
