@@ -117,4 +117,11 @@ extern int	fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max);
 /* A count expert's array number index, of n values. */
 extern void fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data);
 
+/* How many transitions there are to copy, at most: an item's row has no more items than times it was followed. */
+typedef struct FmoeFollowers
+{
+	double		mean;			/* over the tokens that train, of their items' rows */
+	double		all;			/* of all rows */
+} FmoeFollowers;
+
 #endif							/* FMOE_EXPERTS_H */

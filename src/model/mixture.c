@@ -304,8 +304,9 @@ gate_reals(const FmoeConfig *config)
 static int64_t
 token_reals(const FmoeConfig *config, bool recorded)
 {
-	/* states end to end and their mean, which are constants; gated, with a gradient */
-	int64_t		reals = (recorded ? 4 : 3) * fmoe_item_width(config);
+	/* states end to end and their mean, which are constants; gated, with a gradient, where not only last tokens are */
+	int64_t		columns = fmoe_item_width(config);
+	int64_t		reals = 2 * (columns - (config->count_experts ? FMOE_COUNT_COLUMNS : 0)) + (recorded ? 2 * columns : 0);
 	int64_t		states = 0;
 
 	for (int i = 0; i < member_count(config); i++)
@@ -324,6 +325,31 @@ token_reals(const FmoeConfig *config, bool recorded)
 		states *= 2;
 	/* where nothing is recorded the network sees last tokens only */
 	return reals + states + (recorded ? 2 * gate_reals(config) : 0);
+}
+
+double
+fmoe_followers_bytes(const FmoeConfig *config, const FmoeFollowers *followers, double tokens, int32_t n_items,
+					 bool recorded)
+{
+	double		copied = tokens * followers->mean;
+	double		bytes = 0;
+
+	if (!is_mixture(config))
+		return 0;
+	/* terms of the loss, each row's aligned */
+	if (recorded && config->count_experts)
+		bytes += copied * sizeof(float) + tokens * (sizeof(FnnTerms) + FNN_ALIGN / 2);
+	/* edges of the distinct items, what numbers these, and the sums over them beside the input */
+	for (int i = 0; config->item_graph && i < member_count(config); i++)
+	{
+		FmoeConfig	own = member_config(config, i);
+		double		graph = (copied < followers->all ? copied : followers->all) * (sizeof(int32_t) + sizeof(float)) +
+			n_items * (double) sizeof(int32_t) + tokens * (3 * sizeof(int32_t) + sizeof(int64_t)) +
+			tokens * (recorded ? 4 : 2) * own.width * sizeof(fnn_real);
+
+		bytes += recorded && config->contrast > 0 ? 2 * graph : graph;
+	}
+	return bytes;
 }
 
 const FmoeExpertClass fmoe_mixture_class = {

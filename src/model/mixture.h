@@ -77,7 +77,11 @@ extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const Fm
 extern void fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena,
 								   const FmoeDataset *data);
 /* Bytes that takes; 0 for what is no mixture. */
-extern double fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items);
+extern double fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items,
+									 const FmoeFollowers *followers);
+/* Bytes of counted transitions, and what comes of them, for a batch of so many tokens; 0 for what reads none. */
+extern double fmoe_followers_bytes(const FmoeConfig *config, const FmoeFollowers *followers, double tokens,
+								   int32_t n_items, bool recorded);
 extern void fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host);
 extern void fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 

@@ -253,7 +253,7 @@ block_cases(int32_t n_items)
 }
 
 double
-fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items)
+fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items, const FmoeFollowers *followers)
 {
 	double		gated = fmoe_gated_count(config);
 	double		cases;
@@ -266,7 +266,8 @@ fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_item
 	block = cases < block_cases(n_items) ? cases : block_cases(n_items);
 	tokens = block * config->max_length;
 	return cases * (sizeof(Case) + CANDIDATES * (gated + 1) * sizeof(float)) + block * n_items * sizeof(fnn_real) +
-		tokens * (double) fmoe_mixture_class.token_reals(config, false) * sizeof(fnn_real);
+		tokens * (double) fmoe_mixture_class.token_reals(config, false) * sizeof(fnn_real) +
+		fmoe_followers_bytes(config, followers, tokens, n_items, false);
 }
 
 void

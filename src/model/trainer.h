@@ -26,6 +26,7 @@ typedef struct FmoeTrainPlan
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
 	int64_t		n_cases;		/* validation */
 	int64_t		cases_limit;	/* users validated at most */
+	FmoeFollowers followers;	/* of a mixture that reads counted transitions */
 } FmoeTrainPlan;
 
 struct FmoeTrainer

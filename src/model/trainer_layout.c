@@ -71,6 +71,38 @@ plan_sequences(FmoeTrainer *trainer)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
+/* From how often each item is followed. */
+static void
+plan_followers(FmoeTrainer *trainer)
+{
+	const FmoeConfig *config = &trainer->config;
+	const FmoeDataset *data = trainer->data;
+	FmoeFollowers *followers = &trainer->plan.followers;
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+	int64_t    *count = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) data->n_items + 1));
+	double		tokens = 0;
+
+	for (int64_t user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
+
+		for (int64_t event = data->offset[user]; event + 1 < end; event++)
+			count[data->item[event]]++;
+		if ((user & 0xffff) == 0)
+			fnn_poll(trainer->host);
+	}
+	for (int32_t i = 0; i < data->n_items; i++)
+	{
+		double		row = count[i] < data->n_items ? count[i] : data->n_items;
+
+		followers->mean += count[i] * row;
+		followers->all += row;
+		tokens += count[i];
+	}
+	followers->mean /= tokens > 0 ? tokens : 1;
+	fnn_arena_reset(trainer->arena, mark);
+}
+
 void
 fmoe_trainer_plan(FmoeTrainer *trainer)
 {
@@ -87,6 +119,8 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	memset(plan, 0, sizeof(*plan));
 	class->declare(&plan->params, trainer->host, config, data->n_items);
 	plan_sequences(trainer);
+	if (fmoe_needs_counts(config))
+		plan_followers(trainer);
 
 	plan->negatives = config->negatives < data->n_items - 1 ? config->negatives : data->n_items - 1;
 	if (data->n_items > 1)
@@ -219,7 +253,8 @@ step_bytes(const FmoeTrainer *trainer)
 	double		tokens = plan->shard_tokens;
 	double		width = fmoe_item_width(config);
 	/* item, position, target, row of the loss, time */
-	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double));
+	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double)) +
+		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, true);
 	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) + layer_reals(config);
 	double		loss;
 
@@ -248,29 +283,31 @@ ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 
 	reals += layer_reals(config) + 4 * cases * fmoe_item_width(config);
 	reals += least(cases * trainer->data->n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
-	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double));
+	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double)) +
+		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, false);
 }
 
-/*
- * The finished model: values, and the count experts with what sorting
- * transitions takes; then the model that weights of the blend are tried on.
- */
+/* The count experts, with what sorting transitions takes. */
 static double
-model_bytes(const FmoeTrainer *trainer)
+counts_bytes(const FmoeTrainer *trainer)
 {
 	double		events = trainer->data->n_events;
 	double		items = trainer->data->n_items;
 
+	return events * (2 * sizeof(int32_t) + sizeof(float)) +
+		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
+}
+
+/* The finished model; then the model that weights of the blend are tried on. */
+static double
+model_bytes(const FmoeTrainer *trainer)
+{
 	double		trial = 0;
 
 	if (trainer->config.blend < 0)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_BLOCK_CASES_MAX);
-	if (fmoe_needs_counts(&trainer->config))
-		trial += events * (2 * sizeof(int32_t) + sizeof(float)) + items * (3 * sizeof(int64_t) + 2 * sizeof(float));
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
-		events * (2 * sizeof(int32_t) + sizeof(float)) +
-		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + counts_bytes(trainer);
 }
 
 size_t
@@ -285,10 +322,13 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 
 	if (most < ranking_bytes(trainer, FMOE_VALIDATION_BLOCK))
 		most = ranking_bytes(trainer, FMOE_VALIDATION_BLOCK);
-	if (most < fmoe_calibration_bytes(config, plan->n_cases, data->n_items))
-		most = fmoe_calibration_bytes(config, plan->n_cases, data->n_items);
+	if (most < fmoe_calibration_bytes(config, plan->n_cases, data->n_items, &plan->followers))
+		most = fmoe_calibration_bytes(config, plan->n_cases, data->n_items, &plan->followers);
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
+	/* those that the training reads stay all the while */
+	if (fmoe_needs_counts(config))
+		most += counts_bytes(trainer);
 	fnn_arena_reset(arena, mark);
 	return (size_t) least(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }

@@ -612,7 +612,7 @@ check_calibration(void)
 /* ---------------------------------------------------------------- memory */
 
 static void
-check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users)
+check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, bool counted)
 {
 	/* sequences of one length: the longest batch is the usual one; more cases than training ranks at once */
 	FmoeDataset *data = make_walks(users, CHECK_SIZE(500, 200), 42, 42, 8);
@@ -623,8 +623,8 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users)
 	double		estimate;
 	double		peak;
 
-	check_begin("memory of %s, %s, dropout %g, %d users is estimated within 20 percent", name,
-				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout, (int) users);
+	check_begin("memory of %s%s, %s, dropout %g, %d users is estimated within 20 percent", name,
+				counted ? " with counted transitions" : "", loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout, (int) users);
 	config.loss = loss;
 	config.blend = -1;
 	config.dropout = dropout;
@@ -632,6 +632,13 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users)
 	config.batch_size = 64;
 	config.width = CHECK_SIZE(64, 16);
 	config.layers = CHECK_SIZE(2, 1);
+	if (counted)
+	{
+		/* narrow, so that the transitions are a good part of it */
+		config.width = 8;
+		config.layers = 1;
+		config.item_graph = config.count_experts = true;
+	}
 	shared = fmoe_trainer_shared_bytes(check_arena(), &config, data);
 	estimate = (double) fmoe_trainer_private_bytes(check_arena(), &config, data);
 	arena = fnn_arena_create(check_host(), 0);
@@ -935,11 +942,13 @@ check_training(void)
 	check_small("users of two events", 20, 10, 2, 2);
 	check_small("two items", 9, 2, 1, 5);
 	check_small("fewer sequences than shards", 2, 10, 4, 4);
-	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 64);
-	check_memory("sasrec", FMOE_LOSS_GBCE, 0, 64);
-	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 400);
-	check_memory("gru4rec", FMOE_LOSS_SOFTMAX, 0.1, 64);
-	check_memory("gru4rec", FMOE_LOSS_GBCE, 0, 64);
-	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64);
-	check_memory("fmoe", FMOE_LOSS_GBCE, 0, 64);
+	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
+	check_memory("sasrec", FMOE_LOSS_GBCE, 0, 64, false);
+	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 400, false);
+	check_memory("gru4rec", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
+	check_memory("gru4rec", FMOE_LOSS_GBCE, 0, 64, false);
+	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
+	check_memory("fmoe", FMOE_LOSS_GBCE, 0, 64, false);
+	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64, true);
+	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0, 300, true);
 }
