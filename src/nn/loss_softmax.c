@@ -28,6 +28,10 @@
  * many rows at once; where even those would not fit, the second walk makes the
  * tiles again, for 8 n v d operations in all.
  *
+ * Where the CPU has a unit for products of halves (halves.h), the logits are
+ * made twice instead and nothing is kept: the first walk leaves log-sum-exp,
+ * the second takes both gradients from probabilities.
+ *
  * Sparse terms are added to a tile between the product and the maximum, so
  * that all else takes the raised logits for what they are.  The gradient of a
  * row's term weight, the mean of its terms' values under the row's
@@ -35,11 +39,15 @@
  */
 #include <math.h>
 
+#include "halves.h"
 #include "product.h"
 #include "tape_private.h"
 
 #define ROWS		128
 #define ITEMS		128
+/* rows at once by halves, and how few are not worth the preparation of the items */
+#define HALVES_ROWS	256
+#define HALVES_LEAST 16
 /* -DFNN_SOFTMAX_TILES: for tests of large tables that must be quick. */
 #ifdef FNN_SOFTMAX_TILES
 #define TILES_MAX	FNN_SOFTMAX_TILES
@@ -51,6 +59,8 @@
 typedef struct Block
 {
 	FnnProduct	product;
+	const FnnHalvesKernel *kernel;	/* NULL: product is used */
+	FnnHalves  *halves;
 	int64_t		items;			/* rows of the table */
 	int64_t		width;			/* d */
 	int64_t		padded;			/* d in whole vectors */
@@ -90,12 +100,7 @@ add_scaled(int64_t n, fnn_real scale, const fnn_real *x, fnn_real *y)
 static FNN_CLONES double
 dot(int64_t n, const fnn_real *x, const fnn_real *y)
 {
-	fnn_real	sum = 0;
-
-	FNN_SIMD_SUM(sum)
-	for (int64_t i = 0; i < n; i++)
-		sum += x[i] * y[i];
-	return sum;
+	return fnn_dot(n, x, y);
 }
 
 /* Items first .. first + n - 1 of the table with rows of whole vectors; ld: their distance. */
@@ -115,6 +120,12 @@ table_block(const Block *block, const FnnTensor *table, int64_t first, int64_t n
 static void
 logits(const Block *block, const FnnTensor *table, int64_t first, int64_t n, fnn_real *tile)
 {
+	if (block->kernel != NULL)
+	{
+		block->kernel->take_items(block->halves, n, table->value + first * block->stride, block->stride);
+		block->kernel->logits(block->halves, tile);
+		return;
+	}
 	block->product(n, block->lanes, block->width, table->value + first * block->stride, block->stride, 1,
 				   block->across, block->lanes, false, tile, block->lanes);
 }
@@ -306,6 +317,12 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 	int64_t		lanes = block->lanes;
 	const fnn_real *max = block->max;
 
+	/* such rows are added one by one */
+	if (table->fresh && block->padded != block->width)
+	{
+		memset(table->grad, 0, (size_t) (table->rows * block->width) * sizeof(fnn_real));
+		table->fresh = false;
+	}
 	if (!block->kept)
 	{
 		for (int64_t r = 0; r < lanes; r++)
@@ -337,6 +354,44 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 	table->fresh = false;
 }
 
+/* The walk for both gradients, by halves: probabilities need no correction once log-sum-exp is known. */
+static void
+halves_walk(const FnnHost *host, Block *block, FnnTensor *table, bool with_rows, bool with_table)
+{
+	const FnnHalvesKernel *kernel = block->kernel;
+	FnnHalves  *halves = block->halves;
+	int64_t		stride = block->stride;
+
+	for (int64_t r = 0; r < block->lanes; r++)
+		block->factor[r] = r < block->rows ? (fnn_real) block->lse[r] : 0;
+	if (block->terms != NULL)
+		begin_terms(block);
+	for (int64_t first = 0; first < block->items; first += ITEMS)
+	{
+		int64_t		n = block->items - first < ITEMS ? block->items - first : ITEMS;
+
+		fnn_poll(host);
+		logits(block, table, first, n, block->tile);
+		if (block->terms != NULL)
+			add_terms(block, first, n, block->tile);
+		kernel->take_logits(halves, block->tile, block->factor);
+		if (with_rows)
+			kernel->add_rows(halves, table->value + first * stride, stride);
+		if (!with_table)
+			continue;
+		if (table->grad != NULL)
+			kernel->give_items(halves, !table->fresh, table->grad + first * stride, stride);
+		else
+		{
+			kernel->give_items(halves, false, block->wide, block->width);
+			for (int64_t i = 0; i < n; i++)
+				add_scaled(block->width, 1, block->wide + i * block->width, fnn_grad_row(host, table, first + i));
+		}
+	}
+	if (with_table)
+		table->fresh = false;
+}
+
 /* What terms change in the loss of row r, where they have raised the target; adds their weight's gradient. */
 static double
 finish_terms(Block *block, int64_t r, int64_t answer, double weight, FnnTensor *term_weight, bool record)
@@ -350,6 +405,25 @@ finish_terms(Block *block, int64_t r, int64_t answer, double weight, FnnTensor *
 	return -term_factor(block, row) * value;
 }
 
+/* The block's rows of hidden as the products want them. */
+static void
+take_rows(Block *block, const FnnTensor *hidden, double weight)
+{
+	int64_t		d = block->width;
+
+	if (block->kernel != NULL)
+	{
+		block->lanes = block->kernel->take_rows(block->halves, block->rows, block->row, hidden->value, weight);
+		return;
+	}
+	block->lanes = fnn_lanes(block->rows);
+	for (int64_t r = 0; r < block->rows; r++)
+		fnn_transpose(1, d, 1, hidden->value + block->row[r] * d, d, 1, block->across + r, block->lanes);
+	for (int64_t c = 0; c < d; c++)
+		for (int64_t r = block->rows; r < block->lanes; r++)
+			block->across[c * block->lanes + r] = 0;
+}
+
 /* One block of rows: returns their loss, adds the gradients that are wanted. */
 static double
 run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table,
@@ -360,22 +434,14 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 	int64_t		d = block->width;
 	double		loss = 0;
 
-	block->lanes = fnn_lanes(block->rows);
-	for (int64_t r = 0; r < block->rows; r++)
-		fnn_transpose(1, d, 1, hidden->value + block->row[r] * d, d, 1, block->across + r, block->lanes);
-	for (int64_t c = 0; c < d; c++)
-		for (int64_t r = block->rows; r < block->lanes; r++)
-			block->across[c * block->lanes + r] = 0;
-
-	first_walk(host, block, table, hidden_grad);
-	/* such rows are added one by one */
-	if (table_grad && table->fresh && block->padded != block->width)
-	{
-		memset(table->grad, 0, (size_t) (table->rows * d) * sizeof(fnn_real));
-		table->fresh = false;
-	}
-	if (table_grad)
+	take_rows(block, hidden, weight);
+	first_walk(host, block, table, hidden_grad && block->kernel == NULL);
+	if (block->kernel != NULL && (hidden_grad || table_grad))
+		halves_walk(host, block, table, hidden_grad, table_grad);
+	else if (table_grad)
 		second_walk(host, block, hidden, table, weight);
+	if (block->kernel != NULL && hidden_grad)
+		block->kernel->give_rows(block->halves, block->row, hidden->grad);
 	for (int64_t r = 0; r < block->rows; r++)
 	{
 		const fnn_real *h = hidden->value + block->row[r] * d;
@@ -393,7 +459,8 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 		{
 			fnn_real   *grad = hidden->grad + block->row[r] * d;
 
-			add_scaled(d, (fnn_real) (weight / block->total[r]), block->acc + r * block->padded, grad);
+			if (block->kernel == NULL)
+				add_scaled(d, (fnn_real) (weight / block->total[r]), block->acc + r * block->padded, grad);
 			add_scaled(d, (fnn_real) -weight, e, grad);
 		}
 		if (table_grad)
@@ -411,20 +478,32 @@ make_block(FnnArena *arena, int64_t rows, const FnnTensor *table, bool keep)
 	int64_t		blocks = (items + ITEMS - 1) / ITEMS;
 	int64_t		lanes;
 
-	rows = rows < ROWS ? rows : ROWS;
-	if (keep && fnn_lanes(rows) * items > TILES_MAX && ROWS / 2 * items <= TILES_MAX)
-		rows = ROWS / 2;
-	lanes = fnn_lanes(rows);
+	if (rows >= HALVES_LEAST)
+		block->kernel = fnn_halves_kernel();
+	if (block->kernel != NULL)
+	{
+		/* blocks of like sizes */
+		rows = (rows + (rows - 1) / HALVES_ROWS) / ((rows - 1) / HALVES_ROWS + 1);
+		lanes = (rows + FNN_HALVES_LANES - 1) / FNN_HALVES_LANES * FNN_HALVES_LANES;
+		block->halves = block->kernel->make(arena, rows, ITEMS, width);
+	}
+	else
+	{
+		rows = rows < ROWS ? rows : ROWS;
+		if (keep && fnn_lanes(rows) * items > TILES_MAX && ROWS / 2 * items <= TILES_MAX)
+			rows = ROWS / 2;
+		lanes = fnn_lanes(rows);
+		block->kept = keep && lanes * items <= TILES_MAX;
+		block->across = fnn_alloc_reals(arena, width, lanes);
+		block->scaled = fnn_alloc_reals(arena, rows, fnn_lanes(width));
+		block->acc = fnn_alloc_reals(arena, rows, fnn_lanes(width));
+	}
 	block->capacity = rows;
 	block->product = fnn_product_best();
 	block->items = items;
 	block->width = width;
 	block->padded = fnn_lanes(width);
 	block->stride = fnn_stride(table);
-	block->kept = keep && lanes * items <= TILES_MAX;
-	block->across = fnn_alloc_reals(arena, width, lanes);
-	block->scaled = fnn_alloc_reals(arena, rows, block->padded);
-	block->acc = fnn_alloc_reals(arena, rows, block->padded);
 	block->tile = fnn_alloc_reals(arena, block->kept ? items : ITEMS, lanes);
 	block->max = fnn_alloc_reals(arena, block->kept ? blocks : 1, lanes);
 	block->factor = fnn_alloc_reals(arena, 1, lanes);
