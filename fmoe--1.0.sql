@@ -242,7 +242,7 @@ CREATE FUNCTION fmoe._progress(OUT domain_id bigint, OUT pid integer, OUT phase 
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'fmoe_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION fmoe._progress() IS 'trainings now running in this database';
+COMMENT ON FUNCTION fmoe._progress() IS 'trainings now running in this database, of the domains the caller may use';
 
 -- versions
 
@@ -543,10 +543,9 @@ COMMENT ON VIEW fmoe.domains IS 'domains the caller may use; orphaned: the inter
 
 CREATE VIEW fmoe.progress WITH (security_barrier) AS
 	SELECT d.name AS domain, p.pid, p.phase, p.epoch, p.epochs, p.batch, p.batches, p.loss, p.metric, p.eta
-	FROM fmoe._progress() p JOIN fmoe.domain d ON d.domain_id = p.domain_id
-	WHERE fmoe._may_use(d.domain_id);
+	FROM fmoe._progress() p JOIN fmoe.domain d ON d.domain_id = p.domain_id;
 
-COMMENT ON VIEW fmoe.progress IS 'trainings now running in this database';
+COMMENT ON VIEW fmoe.progress IS 'trainings now running in this database, of the domains the caller may use';
 
 CREATE VIEW fmoe.cache WITH (security_barrier) AS
 	SELECT d.name AS domain, e.version, c.place, c.bytes, c.hits, c.loaded_at, c.sessions, c.active

@@ -180,16 +180,22 @@ check_access(const FmoeDomain *domain, FmoeAccess access)
 			 : errdetail("Using a domain needs the privilege SELECT on its interaction columns.")));
 }
 
-PG_FUNCTION_INFO_V1(fmoe_may_use);
-Datum
-fmoe_may_use(PG_FUNCTION_ARGS)
+bool
+fmoe_may_see(int64 domain_id)
 {
 	FmoeDomain *domain;
 	ScanKeyData key;
 
-	ScanKeyInit(&key, DOMAIN_ID, BTEqualStrategyNumber, F_INT8EQ, PG_GETARG_DATUM(0));
+	ScanKeyInit(&key, DOMAIN_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(domain_id));
 	domain = read_domain("domain_pkey", &key);
-	PG_RETURN_BOOL(domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE)));
+	return domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE));
+}
+
+PG_FUNCTION_INFO_V1(fmoe_may_use);
+Datum
+fmoe_may_use(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(fmoe_may_see(PG_GETARG_INT64(0)));
 }
 
 /* ---------------------------------------------------------------- columns */

@@ -62,6 +62,8 @@ extern FmoeDomain *fmoe_domain_lookup(const char *name);
 /* Both work for a domain whose table is gone; relation InvalidOid or dangling. */
 extern bool fmoe_may_select(Oid relation, const FmoeDomain *domain);
 extern bool fmoe_may_manage(const FmoeDomain *domain);
+/* Whether the caller may use or manage the domain of that id; not if there is none. */
+extern bool fmoe_may_see(int64 domain_id);
 /* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
 extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 /* Whether fmoe_seconds() takes values of a type. */

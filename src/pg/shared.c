@@ -279,7 +279,8 @@ fmoe_progress(PG_FUNCTION_ARGS)
 	LWLockRelease(&directory->lock);
 	for (i = 0; i < SLOTS; i++)
 	{
-		if (copy[i].pid != 0 && copy[i].database == MyDatabaseId && BackendPidGetProc(copy[i].pid) != NULL)
+		if (copy[i].pid != 0 && copy[i].database == MyDatabaseId && BackendPidGetProc(copy[i].pid) != NULL &&
+			fmoe_may_see(copy[i].domain_id))
 			put_slot((ReturnSetInfo *) fcinfo->resultinfo, &copy[i]);
 	}
 	return (Datum) 0;

@@ -336,6 +336,8 @@ wait_for($watcher, 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)')
 is(value("SELECT domain, pid = $pid, phase, epoch >= 1, epochs, batch <= batches, loss > 0, metric BETWEEN 0 AND 1, eta > '0'"
 		  . ' FROM fmoe.progress'),
 	'small|t|training|t|10000|t|t|t|t', 'progress shows the epoch');
+value('CREATE ROLE stranger');
+is(value('SET ROLE stranger; SELECT pg_catalog.count(*) FROM fmoe._progress(); RESET ROLE'), '0', 'but not to a stranger');
 is(value("SELECT epochs, loss > 0, metric BETWEEN 0 AND 1, seconds > 0 FROM fmoe.training"),
 	'10000|t|t|t', 'and so does the checkpoint');
 
