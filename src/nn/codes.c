@@ -27,8 +27,8 @@
  * Half of a code.  What a scan costs is the memory it reads, so the codes lie in
  * two planes: the upper half byte of each code and the lower one (code + 128 is
  * 16 * upper + lower).  A scan reads the upper plane, where the lower halves are
- * unknown numbers 0 .. 15, and the lower plane of those tiles only in which some
- * row's bound is not low enough: a few in a hundred.
+ * unknown numbers 0 .. 15, and the lower plane of those tiles only in which the
+ * bounds of many rows are not low enough.
  *
  * Layout of a plane.  A tile is 64 rows.  For each pair of four columns it has
  * 256 bytes: [4][16] rows' words of 4 bytes, a byte's lower half belonging to
@@ -423,8 +423,8 @@ plane_base(int64_t tiles, int64_t pairs, const uint8_t *tile, const int8_t *digi
 /* Four digits' bytes in every word. */
 #define SPREAD_512(p, i) _mm512_set1_epi32(*(const fnn_word *) (digit + 16 * (p) + 4 * (i)))
 #define SPREAD_256(p, i) _mm256_set1_epi32(*(const fnn_word *) (digit + 16 * (p) + 4 * (i)))
-/* Asking for the plane's memory that early gains a sixth over leaving it to the CPU. */
-#define AHEAD 4096
+/* Asking for the plane's memory that early gains a tenth over leaving it to the CPU. */
+#define AHEAD 1024
 
 typedef int32_t fnn_word __attribute__((may_alias));
 

@@ -8,16 +8,22 @@
  *
  * With codes (codes.c) the pass reads an eighth of that memory, and gives every
  * row a bound that its product cannot exceed.
- *	 1. The upper halves of all codes give rough bounds, of which only each
- *		tile's largest is kept, and the k rows with the largest ones.
- *	 2. Those rows' products are computed.  The smallest is at most the k-th
- *		best of all, and hardly less: what cannot reach it need not be looked at.
- *	 3. In the tiles whose largest bound does, both halves give fine bounds, and
- *		the products of the rows that still may be among the best are computed
- *		from the table and offered.
+ *	 1. The upper halves of all codes give rough bounds.  Of each tile the
+ *		largest is kept, and which rows' bounds are not below what the k-th best
+ *		product is known to reach; and the k rows with the largest bounds so far.
+ *	 2. From time to time, and at the end, those k rows' products are computed.
+ *		The smallest is at most the k-th best of all, and at the end hardly
+ *		less: what cannot reach it need not be looked at.
+ *	 3. Of the tiles whose largest bound does reach it, the rows that may be
+ *		among the best are computed from the table and offered: at once where
+ *		they are few, else those that both halves' fine bounds leave.
  * Products come from the kernel of the exact scan, so both scans end with the
  * same rows, the same bits.  How much steps 2 and 3 cost depends on the
  * numbers in the table, but not on their order.
+ *
+ * What a scan costs is the memory it reads.  A core has several streams of
+ * memory under way in the time of one, so both scans read STREAMS places of
+ * their memory in turn: half as much again in the same time.
  */
 #include "kernels.h"
 #include "scan.h"
@@ -32,8 +38,8 @@ typedef int64_t fnn_index;
 typedef int32_t fnn_index;
 #endif
 
-#define ROWS 8					/* whose products are computed together */
-#define AHEAD 4096				/* bytes: asking for them that early gains a fifth over leaving it to the CPU */
+#define ROWS 8					/* whose products are computed together; from as many streams */
+#define AHEAD 1024				/* bytes of a stream: asking for them that early gains a tenth over leaving it to the CPU */
 
 /* ---------------------------------------------------------------- products */
 
@@ -114,6 +120,10 @@ fnn_products(int64_t n, int64_t cols, const fnn_real *table, const int32_t *item
 #define PIECE 1024				/* rows, whole tiles */
 #define POLL_PIECES 64
 #define POLL_TILES 8192
+#define STREAMS 8				/* of tiles */
+#define FEW_ROWS 8				/* of a tile: reading them takes half of what both halves of its codes take */
+#define DUE_ROWS 32				/* whose products are worth a call */
+#define ROW_AHEAD 1024			/* bytes of a row at most that are asked for before its turn */
 
 /* What the steps of a scan share. */
 typedef struct Scan
@@ -132,8 +142,10 @@ typedef struct Scan
 	FnnPlane	plane;
 	FnnBound	bound;
 	double		enough;			/* the k-th best product is not below */
+	float	   *most;			/* [tiles] largest rough bounds */
+	uint64_t   *maybe;			/* [tiles] rows whose rough bounds were enough when they were made */
 	int32_t		pending;		/* rows whose products are due */
-	int32_t		item[ROWS + FNN_CODES_TILE];
+	int32_t		item[DUE_ROWS + FNN_CODES_TILE];
 } Scan;
 
 /* product[n] of rows first .. first + n - 1, whole words of the set; those passed over become NaN. */
@@ -212,11 +224,11 @@ tile_scale(const Scan *scan, int64_t tile)
 }
 
 static void
-tile_sums(const Scan *scan, int half, int64_t tile, int64_t tiles, int32_t *sum)
+tile_sums(const Scan *scan, int half, int64_t tile, int32_t *sum)
 {
 	int64_t		pairs = scan->codes->pairs;
 
-	scan->plane(tiles, pairs, (const uint8_t *) scan->codes + scan->codes->plane[half] + tile * FNN_TILE_BYTES(pairs),
+	scan->plane(1, pairs, (const uint8_t *) scan->codes + scan->codes->plane[half] + tile * FNN_TILE_BYTES(pairs),
 				scan->bound.digit, sum);
 }
 
@@ -230,52 +242,6 @@ tile_rows(const Scan *scan, int64_t tile)
 	return scan->passed != NULL ? set & ~scan->passed[tile] : set;
 }
 
-/* Step 1: most[tiles] and the k rows with the largest rough bounds. */
-static void
-scan_roughly(const Scan *scan, float *most, FnnTopk *rough)
-{
-	const FnnBound *bound = &scan->bound;
-	int64_t		tiles = scan->codes->tiles;
-	int32_t		sum[PIECE];
-	float		value[PIECE];
-	fnn_real	offered[PIECE];
-
-	for (int64_t first = 0; first < tiles; first += PIECE / FNN_CODES_TILE)
-	{
-		int64_t		n = tiles - first < PIECE / FNN_CODES_TILE ? tiles - first : PIECE / FNN_CODES_TILE;
-
-		if (first % (POLL_PIECES * PIECE / FNN_CODES_TILE) == 0)
-			fnn_poll(scan->host);
-		tile_sums(scan, 0, first, n, sum);
-		for (int64_t t = 0; t < n; t++)
-		{
-			float	   *tile = value + t * FNN_CODES_TILE;
-			uint64_t	out = ~tile_rows(scan, first + t);
-
-			most[first + t] = bounds(tile_scale(scan, first + t), sum + t * FNN_CODES_TILE, 0,
-									 bound->rough_step, bound->rough_offset, tile);
-			if (out != 0)
-				most[first + t] = bounds_without(out, tile);
-		}
-		for (int64_t i = 0; i < n * FNN_CODES_TILE; i++)
-			offered[i] = value[i];
-		fnn_topk_offer(rough, (int32_t) (first * FNN_CODES_TILE), n * FNN_CODES_TILE, offered);
-	}
-}
-
-/* Step 2. */
-static void
-set_enough(Scan *scan, const FnnTopk *rough, fnn_real *product)
-{
-	scan->enough = -INFINITY;
-	if (rough->count < scan->topk->k || rough->score[0] == -INFINITY)
-		return;
-	scan->dots(rough->count, scan->cols, scan->table, rough->item, scan->vector, product);
-	scan->enough = product[0];
-	for (int32_t i = 1; i < rough->count; i++)
-		scan->enough = product[i] < scan->enough ? product[i] : scan->enough;
-}
-
 /* What a bound less its base must reach; the rounding here is far below the margin that the base has. */
 static float
 needed(const Scan *scan)
@@ -287,11 +253,99 @@ needed(const Scan *scan)
 	return (float) (enough - scan->bound.base);
 }
 
+/* Which of a tile's bounds are not below need. */
+static FNN_CLONES uint64_t
+reaching(const float *restrict bound, float need)
+{
+	uint32_t	low = 0;
+	uint32_t	high = 0;
+
+	FNN_PRAGMA(omp simd reduction(|:low, high))
+	for (int i = 0; i < FNN_CODES_TILE / 2; i++)
+	{
+		low |= bound[i] >= need ? UINT32_C(1) << i : 0;
+		high |= bound[i + FNN_CODES_TILE / 2] >= need ? UINT32_C(1) << i : 0;
+	}
+	return (uint64_t) high << FNN_CODES_TILE / 2 | low;
+}
+
+/* Step 1, for one tile. */
+static void
+look_roughly(const Scan *scan, int64_t tile, FnnTopk *rough)
+{
+	const FnnBound *bound = &scan->bound;
+	uint64_t	rows = tile_rows(scan, tile);
+	float		need = needed(scan);
+	float		most;
+	int32_t		sum[FNN_CODES_TILE];
+	float		value[FNN_CODES_TILE];
+
+	__builtin_prefetch(tile_scale(scan, tile + 4));
+	__builtin_prefetch(tile_scale(scan, tile + 4) + FNN_CODES_TILE / 2);
+	tile_sums(scan, 0, tile, sum);
+	most = bounds(tile_scale(scan, tile), sum, 0, bound->rough_step, bound->rough_offset, value);
+	if (~rows != 0)
+		most = bounds_without(~rows, value);
+	scan->most[tile] = most;
+	scan->maybe[tile] = most >= need ? reaching(value, need) & rows : 0;
+	if (rough->count < rough->k || most > rough->score[0])
+	{
+		fnn_real	offered[FNN_CODES_TILE];
+
+		for (int i = 0; i < FNN_CODES_TILE; i++)
+			offered[i] = value[i];
+		fnn_topk_offer(rough, (int32_t) (tile * FNN_CODES_TILE), FNN_CODES_TILE, offered);
+	}
+}
+
+/* Step 2; product [k] is scratch. */
+static void
+raise_enough(Scan *scan, const FnnTopk *rough, fnn_real *product)
+{
+	double		least = INFINITY;
+
+	if (rough->count < scan->topk->k || rough->score[0] == -INFINITY)
+		return;
+	scan->dots(rough->count, scan->cols, scan->table, rough->item, scan->vector, product);
+	for (int32_t i = 0; i < rough->count; i++)
+		least = product[i] < least ? product[i] : least;
+	scan->enough = least > scan->enough ? least : scan->enough;
+}
+
+/* Steps 1 and 2. */
+static void
+scan_roughly(Scan *scan, FnnArena *arena)
+{
+	int64_t		tiles = scan->codes->tiles;
+	int64_t		length = (tiles + STREAMS - 1) / STREAMS;
+	int64_t		next = 1;
+	int32_t		k = scan->topk->k;
+	fnn_real   *product = fnn_alloc_reals(arena, 1, k);
+	FnnTopk		rough;
+
+	fnn_topk_init(&rough, k, fnn_alloc(arena, fnn_mul_size(scan->host, k, sizeof(int32_t))),
+				  fnn_alloc_reals(arena, 1, k));
+	scan->enough = -INFINITY;
+	for (int64_t at = 0; at < length; at++)
+	{
+		if (at % (POLL_TILES / STREAMS) == 0)
+			fnn_poll(scan->host);
+		if (at == next)
+		{
+			raise_enough(scan, &rough, product);
+			next *= 4;
+		}
+		for (int64_t tile = at; tile < tiles; tile += length)
+			look_roughly(scan, tile, &rough);
+	}
+	raise_enough(scan, &rough, product);
+}
+
 /* Computes and offers what is due. */
 static void
 settle(Scan *scan)
 {
-	fnn_real	product[ROWS + FNN_CODES_TILE];
+	fnn_real	product[DUE_ROWS + FNN_CODES_TILE];
 
 	scan->dots(scan->pending, scan->cols, scan->table, scan->item, scan->vector, product);
 	for (int32_t i = 0; i < scan->pending; i++)
@@ -299,30 +353,42 @@ settle(Scan *scan)
 	scan->pending = 0;
 }
 
-/* Step 3, for one tile. */
-static void
-look_closer(Scan *scan, int64_t tile)
+/* The rows of a tile whose fine bounds reach need. */
+static uint64_t
+look_closer(const Scan *scan, int64_t tile, float need)
 {
 	const FnnBound *bound = &scan->bound;
 	int32_t		sum[FNN_CODES_TILE];
 	int32_t		lower[FNN_CODES_TILE];
 	float		value[FNN_CODES_TILE];
-	float		need = needed(scan);
 
-	tile_sums(scan, 0, tile, 1, sum);
-	tile_sums(scan, 1, tile, 1, lower);
+	tile_sums(scan, 0, tile, sum);
+	tile_sums(scan, 1, tile, lower);
 	for (int i = 0; i < FNN_CODES_TILE; i++)
 		sum[i] = 16 * sum[i] + lower[i];
-	if (bounds(tile_scale(scan, tile), sum, bound->fine_shift, bound->fine_step, bound->fine_offset, value) < need)
-		return;
-	for (uint64_t set = tile_rows(scan, tile); set != 0; set &= set - 1)
-	{
-		int			i = __builtin_ctzll(set);
+	bounds(tile_scale(scan, tile), sum, bound->fine_shift, bound->fine_step, bound->fine_offset, value);
+	return reaching(value, need);
+}
 
-		if (value[i] >= need)
-			scan->item[scan->pending++] = (int32_t) (tile * FNN_CODES_TILE + i);
+/* Step 3, for one tile. */
+static void
+take_rows(Scan *scan, int64_t tile, float need)
+{
+	uint64_t	set = scan->maybe[tile];
+	size_t		bytes = sizeof(fnn_real) * (size_t) scan->cols;
+
+	if (__builtin_popcountll(set) > FEW_ROWS)
+		set &= look_closer(scan, tile, need);
+	for (; set != 0; set &= set - 1)
+	{
+		int32_t		row = (int32_t) (tile * FNN_CODES_TILE + __builtin_ctzll(set));
+		const char *memory = (const char *) (scan->table + row * scan->cols);
+
+		for (size_t at = 0; at < bytes && at < ROW_AHEAD; at += FNN_ALIGN)
+			__builtin_prefetch(memory + at);
+		scan->item[scan->pending++] = row;
 	}
-	if (scan->pending >= ROWS)
+	if (scan->pending >= DUE_ROWS)
 		settle(scan);
 }
 
@@ -330,20 +396,18 @@ static void
 scan_codes(Scan *scan, FnnArena *arena)
 {
 	int64_t		tiles = scan->codes->tiles;
-	int32_t		k = scan->topk->k;
-	float	   *most = fnn_alloc(arena, fnn_mul_size(scan->host, tiles, sizeof(float)));
-	FnnTopk		rough;
 
-	fnn_topk_init(&rough, k, fnn_alloc(arena, fnn_mul_size(scan->host, k, sizeof(int32_t))),
-				  fnn_alloc_reals(arena, 1, k));
-	scan_roughly(scan, most, &rough);
-	set_enough(scan, &rough, fnn_alloc_reals(arena, 1, k));
+	scan->most = fnn_alloc(arena, fnn_mul_size(scan->host, tiles, sizeof(float)));
+	scan->maybe = fnn_alloc(arena, fnn_mul_size(scan->host, tiles, sizeof(uint64_t)));
+	scan_roughly(scan, arena);
 	for (int64_t tile = 0; tile < tiles; tile++)
 	{
+		float		need = needed(scan);
+
 		if (tile % POLL_TILES == 0)
 			fnn_poll(scan->host);
-		if (most[tile] >= needed(scan) && most[tile] > -INFINITY)
-			look_closer(scan, tile);
+		if (scan->maybe[tile] != 0 && scan->most[tile] >= need)
+			take_rows(scan, tile, need);
 	}
 	settle(scan);
 }

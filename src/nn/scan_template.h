@@ -30,11 +30,11 @@ VARIANT(lanes_sum) (VECTOR v)
 /*
  * ROWS rows at once, so that their sums do not wait for one another.  The
  * columns past the last whole vector are read by a vector that ends with the
- * row, tail holding zeros where they have been counted already.  in_order is a
- * constant where this is inlined.
+ * row, tail holding zeros where they have been counted already.  streams, whether
+ * the rows after these come next, is a constant where this is inlined.
  */
 static inline __attribute__((always_inline)) void
-VARIANT(dots_group) (const bool in_order, int64_t cols, const fnn_real *const *row,
+VARIANT(dots_group) (const bool streams, int64_t cols, const fnn_real *const *row,
 					 const fnn_real *vector, VECTOR tail, fnn_real *product)
 {
 	VECTOR		sum[ROWS];
@@ -50,7 +50,7 @@ VARIANT(dots_group) (const bool in_order, int64_t cols, const fnn_real *const *r
 #pragma GCC unroll 8
 		for (int i = 0; i < ROWS; i++)
 		{
-			if (in_order)
+			if (streams)
 				__builtin_prefetch((const char *) (row[i] + p) + AHEAD);
 			sum[i] += *(const VECTOR *) (row[i] + p) * right;
 		}
@@ -71,6 +71,7 @@ VARIANT(dots) (int64_t n, int64_t cols, const fnn_real *table, const int32_t *it
 			   const fnn_real *vector, fnn_real *product)
 {
 	VECTOR		tail = {0};
+	int64_t		length = item == NULL ? n / ROWS : 0;
 
 	if (cols < WIDTH)
 	{
@@ -79,22 +80,28 @@ VARIANT(dots) (int64_t n, int64_t cols, const fnn_real *table, const int32_t *it
 	}
 	for (int64_t p = cols / WIDTH * WIDTH; p < cols; p++)
 		tail[p - cols + WIDTH] = vector[p];
-	for (int64_t first = 0; first < n; first += ROWS)
+	for (int64_t at = 0; at < length; at++)
 	{
 		const fnn_real *row[ROWS];
-		fnn_real	last[ROWS];
+		fnn_real	sum[ROWS];
+
+		for (int i = 0; i < ROWS; i++)
+			row[i] = table + (i * length + at) * cols;
+		VARIANT(dots_group) (true, cols, row, vector, tail, sum);
+		for (int i = 0; i < ROWS; i++)
+			product[i * length + at] = sum[i];
+	}
+	for (int64_t first = length * ROWS; first < n; first += ROWS)
+	{
+		const fnn_real *row[ROWS];
+		fnn_real	sum[ROWS];
 
 		/* the last row stands in for those past the end */
 		for (int i = 0; i < ROWS; i++)
 			row[i] = row_at(first + i < n ? first + i : n - 1, cols, table, item);
-		if (first + ROWS <= n && item == NULL)
-			VARIANT(dots_group) (true, cols, row, vector, tail, product + first);
-		else
-		{
-			VARIANT(dots_group) (false, cols, row, vector, tail, last);
-			for (int i = 0; i < ROWS && first + i < n; i++)
-				product[first + i] = last[i];
-		}
+		VARIANT(dots_group) (false, cols, row, vector, tail, sum);
+		for (int i = 0; i < ROWS && first + i < n; i++)
+			product[first + i] = sum[i];
 	}
 }
 
