@@ -16,6 +16,8 @@
 #define CODES_ITEMS 2048
 /* Candidates are computed one by one when they are fewer than one in so many items, else by a scan. */
 #define FEW_CANDIDATES 8
+/* Tokens that are encoded together: what is made of them on the way stays in the second cache. */
+#define PART_TOKENS 512
 /* Items whose products are computed between two looks at them. */
 #define PIECE 1024
 #define POLL_PIECES 64
@@ -348,6 +350,51 @@ with_raised(FnnArena *arena, const FnnRows *passed, const FmoeTransitions *row)
 	return (FnnRows) {.count = n, .row = merged};
 }
 
+/* Sequences first .. first + n - 1 of a batch. */
+static FmoeBatch
+part_of(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t n)
+{
+	int32_t		begin = batch->sequences.offset[first];
+	int32_t    *offset = fnn_alloc(arena, sizeof(int32_t) * ((size_t) n + 1));
+	int32_t    *last = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	FmoeBatch	part = *batch;
+
+	for (int32_t i = 0; i <= n; i++)
+		offset[i] = batch->sequences.offset[first + i] - begin;
+	for (int32_t i = 0; i < n; i++)
+		last[i] = batch->last[first + i] - begin;
+	part.sequences.count = n;
+	part.sequences.offset = offset;
+	part.n_tokens = offset[n];
+	part.item += begin;
+	part.position += begin;
+	if (part.time != NULL)
+		part.time += begin;
+	part.last = last;
+	return part;
+}
+
+/* hidden[sequences.count, width]; no sequence is empty. */
+static void
+encode_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
+{
+	const int32_t *offset = batch->sequences.offset;
+	int32_t		count = batch->sequences.count;
+	int32_t		end;
+
+	for (int32_t first = 0; first < count; first = end)
+	{
+		FnnMark		mark = fnn_arena_mark(arena);
+		FmoeBatch	part;
+
+		for (end = first + 1; end < count && offset[end] - offset[first] < PART_TOKENS;)
+			end++;
+		part = part_of(arena, batch, first, end - first);
+		encode_finite(model, arena, &part, hidden + first * item_table(model)->cols);
+		fnn_arena_reset(arena, mark);
+	}
+}
+
 void
 fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FnnRows *passed, FnnTopk *topk)
 {
@@ -358,7 +405,7 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	fnn_real   *hidden = fnn_alloc_reals(arena, count, table->cols);
 	FnnRows    *all_passed = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(FnnRows)));
 
-	encode_finite(model, arena, batch, hidden);
+	encode_by_parts(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
 		FmoeRaised	raised = fmoe_raised(model, batch->item[batch->last[i]], hidden + i * table->cols);
