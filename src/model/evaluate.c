@@ -6,7 +6,7 @@
  * quicker than many for one.  Ties count against the model, so that one which
  * scores all items alike gets nothing out of it.
  */
-#include "experts.h"
+#include "mixture.h"
 
 #include <math.h>
 
@@ -182,6 +182,63 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 	}
 	fnn_arena_reset(arena, mark);
 }
+
+/* ---------------------------------------------------------------- memory */
+
+static double
+least(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+double
+fmoe_layer_reals(const FmoeConfig *config)
+{
+	double		width = fmoe_item_width(config);
+	double		members = fmoe_gated_count(config);
+
+	return 4.0 * width * width + members * sizeof(FmoeExpert) / sizeof(fnn_real) +
+		(config->lora_rank > 0 ? members * 24 * width * width : 0);
+}
+
+double
+fmoe_block_bytes(const FmoeConfig *config, int32_t n_items, double cases, double longest, const FmoeFollowers *followers)
+{
+	double		length = least(longest, config->max_length);
+	double		tokens = least(cases * length, FMOE_BLOCK_TOKENS_MAX + length);
+	double		reals = least(cases * n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
+
+	/* inference keeps values only */
+	if (!fmoe_counts(fmoe_expert_classes[config->model]))
+		reals += tokens * fmoe_expert_classes[config->model]->token_reals(config, false) + fmoe_layer_reals(config) +
+			4 * cases * fmoe_item_width(config);
+	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double)) +
+		fmoe_followers_bytes(config, followers, tokens, n_items, false);
+}
+
+size_t
+fmoe_rank_bytes(const FmoeModel *model, const FmoeCases *cases, const FmoeProtocol *protocol)
+{
+	const FmoeExpert *markov = &model->expert[FMOE_MARKOV];
+	FmoeFollowers followers = {0};
+	double		n_items = model->n_items;
+	double		most = least(cases->count, FMOE_BLOCK_CASES_MAX);
+	double		longest = 0;
+	double		bytes = 0;
+
+	for (int64_t c = 0; c < cases->count; c++)
+		if (cases->target[c] - cases->begin[c] > longest)
+			longest = cases->target[c] - cases->begin[c];
+	if (model->config.item_graph)
+		followers.mean = followers.all = fmoe_transitions_count(markov);
+	if (protocol->negatives > 0)
+		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t));
+	bytes += least(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
+	bytes += fmoe_block_bytes(&model->config, model->n_items, most, longest, &followers);
+	return (size_t) least(bytes, (double) (SIZE_MAX / 2));
+}
+
+/* ---------------------------------------------------------------- means */
 
 double
 fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k, const int32_t *rank, int64_t n)

@@ -82,6 +82,8 @@ typedef struct FmoeTransitions
 } FmoeTransitions;
 
 extern FmoeTransitions fmoe_transitions(const FmoeExpert *markov, int32_t item);
+/* Of all items. */
+extern int64_t fmoe_transitions_count(const FmoeExpert *markov);
 
 /*
  * The items whose scores are raised after a history's last item, because they
@@ -123,5 +125,11 @@ typedef struct FmoeFollowers
 	double		mean;			/* over the tokens that train, of their items' rows */
 	double		all;			/* of all rows */
 } FmoeFollowers;
+
+/* Reals of an encode that do not grow with the tokens: one layer's weights transposed; a mixture's members and their adapted matrices. */
+extern double fmoe_layer_reals(const FmoeConfig *config);
+/* Bytes of the evaluator's block of so many cases, the longest of so many events. */
+extern double fmoe_block_bytes(const FmoeConfig *config, int32_t n_items, double cases, double longest,
+							   const FmoeFollowers *followers);
 
 #endif							/* FMOE_EXPERTS_H */

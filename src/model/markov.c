@@ -183,6 +183,14 @@ fmoe_transitions(const FmoeExpert *markov, int32_t item)
 	return row;
 }
 
+int64_t
+fmoe_transitions_count(const FmoeExpert *markov)
+{
+	const int64_t *offset = markov->array[OFFSET].data;
+
+	return offset[markov->n_items];
+}
+
 static void
 score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
 {

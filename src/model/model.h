@@ -513,6 +513,8 @@ typedef struct FmoeProtocol
 extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
 							int64_t from, int64_t to, int32_t *rank, uint8_t *covered);
+/* Bytes that takes on the arena. */
+extern size_t fmoe_rank_bytes(const FmoeModel *model, const FmoeCases *cases, const FmoeProtocol *protocol);
 /* Mean of a metric (fnn_ndcg …) over the ranks; NaN for none. */
 extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k,
 							   const int32_t *rank, int64_t n);

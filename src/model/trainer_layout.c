@@ -233,17 +233,6 @@ least(double a, double b)
 	return a < b ? a : b;
 }
 
-/* What does not grow with the tokens: one layer's weights transposed; a mixture's members and their adapted matrices. */
-static double
-layer_reals(const FmoeConfig *config)
-{
-	double		width = fmoe_item_width(config);
-	double		members = fmoe_gated_count(config);
-
-	return 4.0 * width * width + members * sizeof(FmoeExpert) / sizeof(fnn_real) +
-		(config->lora_rank > 0 ? members * 24 * width * width : 0);
-}
-
 /* Forward, loss and backward of the largest shard. */
 static double
 step_bytes(const FmoeTrainer *trainer)
@@ -255,7 +244,8 @@ step_bytes(const FmoeTrainer *trainer)
 	/* item, position, target, row of the loss, time */
 	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double)) +
 		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, true);
-	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) + layer_reals(config);
+	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) +
+		fmoe_layer_reals(config);
 	double		loss;
 
 	/* rows of hidden states in several forms; the tiles that the losses work in */
@@ -270,21 +260,14 @@ step_bytes(const FmoeTrainer *trainer)
 	return bytes + (reals + loss) * sizeof(fnn_real);
 }
 
-/* A block of at most so many cases being ranked: inference keeps values only. */
+/* A block of at most so many cases being ranked. */
 static double
 ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
-	const FmoeConfig *config = &trainer->config;
-	double		cases = least(plan->n_cases, cases_max);
-	double		longest = least(plan->longest + 1, config->max_length);
-	double		tokens = least(cases * longest, FMOE_BLOCK_TOKENS_MAX + longest);
-	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, false);
 
-	reals += layer_reals(config) + 4 * cases * fmoe_item_width(config);
-	reals += least(cases * trainer->data->n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
-	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double)) +
-		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, false);
+	return fmoe_block_bytes(&trainer->config, trainer->data->n_items, least(plan->n_cases, cases_max), plan->longest + 1,
+							&plan->followers);
 }
 
 /* The count experts, with what sorting transitions takes. */

@@ -51,9 +51,7 @@ typedef struct EvaluateOptions
 	const char *candidates;
 	int			negatives;		/* 0: all items; what candidates says */
 	FmoeIntList k;
-	int			version;		/* 0: the live one */
-	int64_t		limit_users;	/* 0: all */
-	int64_t		seed;
+	FmoeJudgeOptions judge;
 } EvaluateOptions;
 
 static const char *const split_names[] = {"leave_one_out", "time", NULL};
@@ -69,12 +67,7 @@ static const FmoeOption evaluate_options[] = {
 	"all items, or the number of random ones beside the answer"},
 	{"k", FMOE_OPTION_INT_LIST, AT(k), 1, 10000, NULL, "10",
 	"lengths of the list"},
-	{"version", FMOE_OPTION_INT, AT(version), 0, PG_INT32_MAX, NULL, "0",
-	"version to be judged; 0: the live one, else the newest"},
-	{"limit_users", FMOE_OPTION_INT64, AT(limit_users), 0, 9007199254740992.0, NULL, "0",
-	"at most so many users, chosen at random; 0: all"},
-	{"seed", FMOE_OPTION_INT64, AT(seed), 0, 9007199254740992.0, NULL, "42",
-	"of the choice of users and candidates"},
+	FMOE_JUDGE_OPTIONS,
 	{NULL}
 };
 
@@ -148,6 +141,21 @@ parse_options(FunctionCallInfo fcinfo, EvaluateOptions *options)
 	options->negatives = parse_candidates(options->candidates);
 }
 
+/* Of any length of the list, the longest: only all items are covered. */
+static FmoeProtocol
+protocol_of(const EvaluateOptions *options)
+{
+	FmoeProtocol protocol = {
+		.exclude_seen = options->exclude_seen,
+		.negatives = options->negatives,
+		.seed = options->judge.seed
+	};
+
+	for (int i = 0; options->negatives == 0 && i < options->k.count; i++)
+		protocol.top_k = Max(protocol.top_k, options->k.value[i]);
+	return protocol;
+}
+
 /* ---------------------------------------------------------------- the version */
 
 /* 0: there is none. */
@@ -213,7 +221,7 @@ static void
 choose_version(Evaluation *evaluation)
 {
 	const FmoeDomain *domain = evaluation->domain;
-	int			number = evaluation->options.version;
+	int			number = evaluation->options.judge.version;
 	FmoeVersion *version = fmoe_version_to_judge(domain, number);
 
 	evaluation->live = number == 0 && version->expert_id == fmoe_live_expert(domain->id);
@@ -241,7 +249,7 @@ choose_cases(Evaluation *evaluation)
 						version->version, name)));
 	cases = fmoe_cases(evaluation->arena, &evaluation->interactions->data,
 					   time ? FMOE_SPLIT_TIME : FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST,
-					   version->last_event, options->limit_users, options->seed);
+					   version->last_event, options->judge.limit_users, options->judge.seed);
 	if (cases->count == 0 && time)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -266,6 +274,7 @@ read_cases(Evaluation *evaluation)
 {
 	const FmoeVersion *version = evaluation->loaded->version;
 	FmoeInteractions *interactions = fmoe_read_interactions(evaluation->domain, NULL);
+	FmoeProtocol protocol = protocol_of(&evaluation->options);
 	size_t		bytes;
 
 	evaluation->interactions = interactions;
@@ -273,7 +282,8 @@ read_cases(Evaluation *evaluation)
 	choose_cases(evaluation);
 	bytes = MemoryContextMemAllocated(CurrentMemoryContext, true) +
 		fmoe_jury_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +
-		(size_t) evaluation->cases->count * sizeof(int32) + (size_t) version->items * sizeof(uint8);
+		(size_t) evaluation->cases->count * sizeof(int32) + (size_t) version->items * sizeof(uint8) +
+		fmoe_rank_bytes(&evaluation->loaded->model, evaluation->cases, &protocol);
 	fmoe_check_memory(bytes, psprintf("evaluating version %d of domain \"%s\"", version->version,
 									  evaluation->domain->name));
 	evaluation->jury = fmoe_jury(interactions, evaluation->cases, evaluation->loaded->vocabulary);
@@ -335,11 +345,7 @@ put_expert(Evaluation *evaluation, const char *name, FmoeExpertSlot slot)
 	const EvaluateOptions *options = &evaluation->options;
 	const int32 *rank = evaluation->rank;
 	int64		n = evaluation->cases->count;
-	FmoeProtocol protocol = {
-		.exclude_seen = options->exclude_seen,
-		.negatives = options->negatives,
-		.seed = options->seed
-	};
+	FmoeProtocol protocol = protocol_of(options);
 	int			i;
 
 	for (i = 0; i < options->k.count; i++)

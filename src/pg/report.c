@@ -40,11 +40,9 @@ typedef enum ReportSplit
 
 typedef struct ReportOptions
 {
-	int			version;		/* 0: the live one */
 	int			split;			/* ReportSplit */
 	int			resamples;
-	int64_t		limit_users;	/* 0: all */
-	int64_t		seed;
+	FmoeJudgeOptions judge;
 } ReportOptions;
 
 static const char *const report_split_names[] = {"validation", "leave_one_out", NULL};
@@ -52,16 +50,11 @@ static const char *const report_split_names[] = {"validation", "leave_one_out", 
 #define AT(field) offsetof(ReportOptions, field)
 
 static const FmoeOption report_options[] = {
-	{"version", FMOE_OPTION_INT, AT(version), 0, PG_INT32_MAX, NULL, "0",
-	"mixture to be judged; 0: the live one, else the newest"},
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, report_split_names, "validation",
 	"events to be predicted: those kept back for validation, or each user's last one"},
 	{"resamples", FMOE_OPTION_INT, AT(resamples), 100, 100000, NULL, "1000",
 	"times that users are drawn anew for the interval"},
-	{"limit_users", FMOE_OPTION_INT64, AT(limit_users), 0, 9007199254740992.0, NULL, "0",
-	"at most so many users, chosen at random; 0: all"},
-	{"seed", FMOE_OPTION_INT64, AT(seed), 0, 9007199254740992.0, NULL, "42",
-	"of the choice of users and of the resamples"},
+	FMOE_JUDGE_OPTIONS,
 	{NULL}
 };
 
@@ -93,7 +86,7 @@ static void
 choose_mixture(Report *report)
 {
 	const FmoeDomain *domain = report->domain;
-	FmoeVersion *version = fmoe_version_to_judge(domain, report->options.version);
+	FmoeVersion *version = fmoe_version_to_judge(domain, report->options.judge.version);
 
 	report->gated = fmoe_gated_count(&version->config);
 	if (report->gated == 0)
@@ -117,8 +110,11 @@ report_bytes(const Report *report, const FmoeInteractions *interactions)
 {
 	const FmoeDataset *data = &interactions->data;
 	size_t		n = report->cases->count;
+	FmoeProtocol protocol = {.exclude_seen = true};
 
 	return MemoryContextMemAllocated(CurrentMemoryContext, true) + sizeof(FmoeModel) +
+		fmoe_rank_bytes(&report->loaded->model, report->cases, &protocol) +
+		(size_t) report->compared * report->options.resamples * sizeof(double) +
 		fmoe_jury_bytes(data->n_events, data->n_users, n) +
 		n * (sizeof(int32) + (1 + (size_t) report->compared) * sizeof(double));
 }
@@ -134,7 +130,7 @@ read_cases(Report *report)
 	fmoe_warn_of_fewer(report->domain, version, interactions->data.n_events);
 	report->cases = fmoe_cases(report->arena, &interactions->data,
 							   report->options.split == REPORT_VALIDATION ? FMOE_SPLIT_VALIDATION : FMOE_SPLIT_TEST,
-							   version->config.holdout, 0, report->options.limit_users, report->options.seed);
+							   version->config.holdout, 0, report->options.judge.limit_users, report->options.judge.seed);
 	n = report->cases->count;
 	if (n == 0)
 		ereport(ERROR,
@@ -157,7 +153,7 @@ read_cases(Report *report)
 static double
 judge_without(Report *report, uint32 without)
 {
-	FmoeProtocol protocol = {.exclude_seen = true, .seed = report->options.seed};
+	FmoeProtocol protocol = {.exclude_seen = true, .seed = report->options.judge.seed};
 
 	report->model->expert[FMOE_MAIN].without = without;
 	fmoe_judge(report->jury, report->model, FMOE_MAIN, report->arena, &protocol, report->rank, NULL);
@@ -182,7 +178,7 @@ judge(Report *report)
 	}
 	if (report->compared > 0)
 		fmoe_bootstrap(report->arena, n, report->compared, report->difference, report->options.resamples,
-					   report->options.seed, report->low, report->high);
+					   report->options.judge.seed, report->low, report->high);
 }
 
 /* ---------------------------------------------------------------- the rows */

@@ -72,7 +72,23 @@ extern FmoeJury *fmoe_jury(const FmoeInteractions *interactions, const FmoeCases
 extern void fmoe_judge(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
 
-/* What calls that judge have in common (evaluate.c): the version of a number; 0: the live one, else with a NOTICE the newest. */
+/* What calls that judge have in common: these options, of which a table has the rows … */
+typedef struct FmoeJudgeOptions
+{
+	int			version;		/* 0: the live one */
+	int64_t		limit_users;	/* 0: all */
+	int64_t		seed;
+} FmoeJudgeOptions;
+
+#define FMOE_JUDGE_OPTIONS \
+	{"version", FMOE_OPTION_INT, AT(judge.version), 0, PG_INT32_MAX, NULL, "0", \
+	"version to be judged; 0: the live one, else the newest"}, \
+	{"limit_users", FMOE_OPTION_INT64, AT(judge.limit_users), 0, 9007199254740992.0, NULL, "0", \
+	"at most so many users, chosen at random; 0: all"}, \
+	{"seed", FMOE_OPTION_INT64, AT(judge.seed), 0, 9007199254740992.0, NULL, "42", \
+	"of all that is chosen at random"}
+
+/* … and (evaluate.c) the version of a number; 0: the live one, else with a NOTICE the newest. */
 extern FmoeVersion *fmoe_version_to_judge(const FmoeDomain *domain, int number);
 /* Error: it was trained on the events, which a training with this holdout would have kept back. */
 extern void fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const char *split,
