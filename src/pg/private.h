@@ -64,6 +64,22 @@ extern bool fmoe_may_select(Oid relation, const FmoeDomain *domain);
 extern bool fmoe_may_manage(const FmoeDomain *domain);
 /* Whether the caller may use or manage the domain of that id; not if there is none. */
 extern bool fmoe_may_see(int64 domain_id);
+
+/* A row of fmoe.domain as it will be. */
+typedef struct FmoeRegistration
+{
+	FmoeDomain	base;			/* id, names, interactions, columns, types, owner, sharing */
+	Oid			items;			/* InvalidOid: none */
+	char	   *item_key;
+	ArrayType  *text_columns;
+	ArrayType  *category_columns;
+	char	   *price_column;
+	ArrayType  *vector_columns;
+} FmoeRegistration;
+
+/* Errors where these cannot be a domain's (domain_check.c); the first one sets the types of the ids. */
+extern void fmoe_check_interactions(FmoeDomain *domain);
+extern void fmoe_check_items(const FmoeRegistration *registration);
 /* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
 extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 /* Whether fmoe_seconds() takes values of a type. */
