@@ -318,6 +318,112 @@ check_gradients(int n_inputs, FnnTensor *const *inputs,
 	fnn_arena_reset(check_arena(), mark);
 }
 
+/* ---------------------------------------------------------------- whole operations */
+
+/* A copy that takes its gradient by touched rows. */
+FnnTensor *
+check_sparse_copy(const FnnTensor *dense)
+{
+	FnnTensor  *tensor = fnn_alloc(check_arena(), sizeof(FnnTensor));
+
+	*tensor = *dense;
+	tensor->grad = NULL;
+	tensor->sparse = fnn_alloc(check_arena(), sizeof(FnnSparse));
+	fnn_sparse_init(tensor->sparse,
+					fnn_alloc(check_arena(), fnn_sparse_bytes(check_host(), dense->rows, dense->cols, dense->rows)),
+					dense->rows, dense->cols, dense->rows);
+	return tensor;
+}
+
+/* Loss of a run, and with_backward its gradients. */
+double
+check_loss_of(FnnTensor *const *inputs, CheckRun run, void *context, bool record)
+{
+	FnnMark		mark = fnn_arena_mark(check_arena());
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), record, 12345, 67);
+	run(&tape, inputs, context);
+	CHECK(record || tape.last == NULL, "something was recorded");
+	fnn_tape_backward(&tape);
+	fnn_arena_reset(check_arena(), mark);
+	return tape.loss;
+}
+
+/* By differences, with every input, and each of them frozen in turn; and without recording. */
+void
+check_operation(int n, FnnTensor *const *inputs, CheckRun run, void *context)
+{
+	FnnTensor	copies[CHECK_INPUTS_MAX];
+	FnnTensor  *variant[CHECK_INPUTS_MAX];
+
+	for (int frozen = -1; frozen < n; frozen++)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			copies[i] = *inputs[i];
+			variant[i] = &copies[i];
+		}
+		if (frozen >= 0)
+		{
+			copies[frozen].grad = NULL;
+			copies[frozen].sparse = NULL;
+		}
+		check_gradients(n, variant, run, context);
+	}
+	CHECK(check_loss_of(inputs, run, context, false) == check_loss_of(inputs, run, context, true),
+		  "a run that is not recorded gives another loss");
+	for (int i = 0; i < n; i++)
+		if (inputs[i]->grad != NULL)
+			memset(inputs[i]->grad, 0, (size_t) (inputs[i]->rows * inputs[i]->cols) * sizeof(fnn_real));
+		else if (inputs[i]->sparse != NULL)
+			fnn_sparse_clear(inputs[i]->sparse);
+}
+
+bool
+check_same(int64_t n, const fnn_real *a, const fnn_real *b)
+{
+	return memcmp(a, b, (size_t) n * sizeof(fnn_real)) == 0;
+}
+
+/* n numbers below bound, with repeats; leave -1 in about a tenth of them */
+int32_t *
+check_numbers(uint64_t seed, int64_t n, int64_t bound, bool some_missing)
+{
+	int32_t    *number = fnn_alloc(check_arena(), ((size_t) n + 1) * sizeof(int32_t));
+
+	for (int64_t i = 0; i < n; i++)
+		number[i] = some_missing && fnn_random_uniform(seed, 1, i) < 0.1 ? -1 :
+			(int32_t) fnn_random_below(seed, 0, i, bound);
+	return number;
+}
+
+/* Items followed by none, few or many others. */
+FnnGraph *
+check_random_graph(int64_t items)
+{
+	FnnGraph   *graph = fnn_alloc(check_arena(), sizeof(FnnGraph));
+	int64_t    *offset = fnn_zalloc(check_arena(), (size_t) (items + 1) * sizeof(int64_t));
+	int32_t    *to = fnn_alloc(check_arena(), (size_t) (items * items) * sizeof(int32_t));
+	float	   *weight = fnn_alloc(check_arena(), (size_t) (items * items) * sizeof(float));
+	int64_t		edges = 0;
+
+	for (int64_t i = 0; i < items; i++)
+	{
+		for (int64_t j = 0; j < items; j++)
+			if (fnn_random_uniform(11, i, j) < 0.3 * (double) (i % 4))
+			{
+				to[edges] = (int32_t) j;
+				weight[edges++] = (float) fnn_random_normal(12, i, 2 * j);
+			}
+		offset[i + 1] = edges;
+	}
+	graph->offset = offset;
+	graph->to = to;
+	graph->weight = weight;
+	return graph;
+}
+
 /* ---------------------------------------------------------------- main */
 
 typedef struct Function
@@ -332,12 +438,15 @@ static const Function functions[] = {
 	{"sequence_operations", check_sequence_operations},
 	{"losses", check_losses},
 	{"mixture_operations", check_mixture_operations},
+	{"mixture_losses", check_mixture_losses},
 	{"optimiser", check_optimiser},
 	{"ranking", check_ranking},
 	{"safetensors", check_safetensors},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},
+	{"evaluation", check_evaluation},
+	{"calibration", check_calibration},
 	{"scan", check_scan},
 };
 

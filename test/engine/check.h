@@ -49,18 +49,43 @@ extern FnnTensor *check_tensor(uint64_t seed, int64_t rows, int64_t cols);
 /* Ends a graph for gradient checks: loss += sum over elements of c(r, c) * x(r, c) with fixed random c. */
 extern void check_loss(FnnTape *tape, FnnTensor *x);
 
+typedef void (*CheckRun) (FnnTape *tape, FnnTensor *const *inputs, void *context);
+
+#define CHECK_INPUTS_MAX 6
+/* check_gradients with at most so many inputs as they are and each of them frozen in turn; and what is not recorded has the same loss. */
+extern void check_operation(int n, FnnTensor *const *inputs, CheckRun run, void *context);
+/* Loss of a run; with record gradients are added. */
+extern double check_loss_of(FnnTensor *const *inputs, CheckRun run, void *context, bool record);
+/* A copy of a tensor that takes its gradient by touched rows. */
+extern FnnTensor *check_sparse_copy(const FnnTensor *dense);
+extern bool check_same(int64_t n, const fnn_real *a, const fnn_real *b);
+/* n numbers below bound, with repeats; some_missing: about a tenth of them are -1. */
+extern int32_t *check_numbers(uint64_t seed, int64_t n, int64_t bound, bool some_missing);
+/* Items followed by none, few or many others. */
+extern FnnGraph *check_random_graph(int64_t items);
+
+/* Of check_training.c: users who walk through the items, of shortest .. longest events each; … */
+extern FmoeDataset *check_walks(int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest, uint64_t seed);
+/* … small options of a model; and a training that has begun, or ended. */
+extern FmoeConfig check_config(const char *model);
+extern FmoeTrainer *check_start_run(const FmoeConfig *config, const FmoeDataset *data);
+extern FmoeTrainer *check_finish_run(const FmoeConfig *config, const FmoeDataset *data);
+
 /* Test files' entry points. */
 extern void check_arena_and_random(void);
 extern void check_basic_operations(void);
 extern void check_sequence_operations(void);
 extern void check_losses(void);
 extern void check_mixture_operations(void);
+extern void check_mixture_losses(void);
 extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
 extern void check_experts(void);
 extern void check_mixtures(void);
 extern void check_training(void);
+extern void check_evaluation(void);
+extern void check_calibration(void);
 extern void check_scan(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -1,0 +1,274 @@
+/*
+ * check_evaluation.c
+ *	  What models are judged by: options, holdouts and cases, ranks among all
+ *	  items and among samples, coverage.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+/* ---------------------------------------------------------------- splits and cases */
+
+static void
+check_cases(void)
+{
+	/* users of 5, 3, 2, 1, 0 and 4 events */
+	static const int64_t offset[] = {0, 5, 8, 10, 11, 11, 15};
+	static const int32_t item[] = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
+	static const double time[] = {1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 1, 1, 5, 9};
+	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset, .item = item, .time = time};
+	static const int64_t ends[][6] = {{5, 8, 10, 11, 11, 15}, {4, 7, 10, 11, 11, 14}, {3, 6, 10, 11, 11, 13}};
+	static const int64_t late_target[] = {4, 6, 7, 9, 13, 14};
+	static const int64_t late_begin[] = {0, 5, 5, 8, 11, 11};
+	FmoeCases  *cases;
+	FmoeCases  *again;
+	int			holdout;
+	int64_t		i;
+
+	check_begin("holdouts keep back the last events of users with three or more");
+	for (holdout = 0; holdout < 3; holdout++)
+	{
+		for (i = 0; i < 6; i++)
+			CHECK(fmoe_train_end(&data, holdout, i) == ends[holdout][i], "holdout %d user %d", holdout, (int) i);
+		cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_VALIDATION, holdout, 0, 0, 0);
+		CHECK(cases->count == (holdout == FMOE_HOLDOUT_NONE ? 0 : 3), "%d validation cases", (int) cases->count);
+		for (i = 0; i < cases->count; i++)
+			CHECK(cases->target[i] == ends[holdout][i == 2 ? 5 : i], "validation target %d", (int) i);
+	}
+	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	CHECK(cases->count == 3 && cases->target[0] == 4 && cases->target[1] == 7 && cases->target[2] == 14, "test targets");
+	check_end();
+
+	check_begin("a time split asks for every later event that has a history");
+	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TIME, FMOE_HOLDOUT_TEST, 4, 0, 0);
+	CHECK(cases->count == 6, "%d cases", (int) cases->count);
+	for (i = 0; i < cases->count && i < 6; i++)
+		CHECK(cases->target[i] == late_target[i] && cases->begin[i] == late_begin[i], "case %d", (int) i);
+	check_end();
+
+	check_begin("a limit chooses users by the seed");
+	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 2, 5);
+	again = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 2, 5);
+	CHECK(cases->count == 2 && memcmp(cases->target, again->target, 2 * sizeof(int64_t)) == 0, "the same two");
+	for (i = 0; i < 40; i++)
+	{
+		again = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 2, i);
+		if (memcmp(cases->target, again->target, 2 * sizeof(int64_t)) != 0)
+			break;
+	}
+	CHECK(i < 40, "other seeds choose others");
+	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 4, 5);
+	CHECK(cases->count == 3, "a limit above the users there are");
+	check_end();
+}
+
+/* ---------------------------------------------------------------- evaluator */
+
+/* A model whose popularity expert scores every item alike. */
+static FmoeModel *
+constant_model(int32_t n_items)
+{
+	FmoeConfig	config = check_config("popularity");
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	static const int64_t offset[] = {0};
+	FmoeDataset nothing = {.n_items = n_items, .offset = offset};
+
+	fmoe_count_experts(model, check_arena(), &config, &nothing);
+	return model;
+}
+
+static int64_t
+distinct_before(const FmoeDataset *data, int64_t begin, int64_t target)
+{
+	int64_t		n = 0;
+	int64_t		k;
+	int64_t		l;
+
+	for (k = begin; k < target; k++)
+	{
+		for (l = begin; l < k && data->item[l] != data->item[k]; l++)
+			;
+		n += l == k && data->item[k] != data->item[target];
+	}
+	return n;
+}
+
+static void
+check_constant_scorer(void)
+{
+	FmoeDataset *data = check_walks(40, 25, 3, 30, 6);
+	FmoeModel  *model = constant_model(25);
+	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	FmoeProtocol protocol = {.exclude_seen = false};
+	int64_t		c;
+
+	check_begin("a model that scores all items alike ranks last");
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	for (c = 0; c < cases->count; c++)
+		CHECK(rank[c] == 25, "case %d: rank %d of 25", (int) c, rank[c]);
+	CHECK(fmoe_mean_metric(fnn_ndcg, 10, rank, cases->count) == 0, "NDCG of nothing");
+	protocol.exclude_seen = true;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	for (c = 0; c < cases->count; c++)
+		CHECK(rank[c] == 25 - distinct_before(data, cases->begin[c], cases->target[c]), "case %d without seen items: rank %d",
+			  (int) c, rank[c]);
+	protocol.negatives = 7;
+	protocol.exclude_seen = false;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	for (c = 0; c < cases->count; c++)
+		CHECK(rank[c] == 8, "case %d among 7 negatives: rank %d", (int) c, rank[c]);
+	protocol.negatives = 1000;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	for (c = 0; c < cases->count; c++)
+		CHECK(rank[c] == 25, "case %d among more negatives than items: rank %d", (int) c, rank[c]);
+	CHECK(isnan(fmoe_mean_metric(fnn_hr, 10, rank, 0)), "the mean of no ranks");
+	check_end();
+}
+
+static void
+check_sampled_negatives(void)
+{
+	FmoeDataset *data = check_walks(300, 60, 3, 12, 6);
+	FmoeConfig	config = check_config("markov");
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	FmoeCases  *some = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 100, 1);
+	int32_t    *full = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	int32_t    *again = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	FmoeProtocol protocol = {.exclude_seen = true, .negatives = 20, .seed = 3};
+	double		fraction = 0;
+	int64_t		above = 0;
+	int64_t		c;
+	int64_t		d;
+
+	check_begin("sampled negatives are the same in every run, part and subset, and a fair sample");
+	fmoe_count_experts(model, check_arena(), &config, data);
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 50, cases->count, again, NULL);
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, 50, again, NULL);
+	CHECK(memcmp(rank, again, sizeof(int32_t) * cases->count) == 0, "in parts");
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, some, &protocol, 0, some->count, again, NULL);
+	for (c = 0; c < some->count; c++)
+	{
+		for (d = 0; cases->target[d] != some->target[c]; d++)
+			;
+		CHECK(again[c] == rank[d], "case %d of a subset", (int) c);
+	}
+	protocol.seed = 4;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, again, NULL);
+	CHECK(memcmp(rank, again, sizeof(int32_t) * cases->count) != 0, "another seed");
+
+	/* each of the others is a negative with the same probability: 20 of about 55 */
+	protocol.negatives = 0;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, full, NULL);
+	for (c = 0; c < cases->count; c++)
+	{
+		int64_t		others = 59 - distinct_before(data, cases->begin[c], cases->target[c]);
+
+		CHECK(rank[c] <= full[c] && rank[c] <= 21, "case %d: rank %d among 20 others, %d among all", (int) c, rank[c], full[c]);
+		fraction += (full[c] - 1) * 20.0 / others;
+		above += rank[c] - 1;
+	}
+	CHECK(fabs(above / fraction - 1) < 0.1, "%d negatives above the targets, %.0f expected", (int) above, fraction);
+	check_end();
+}
+
+static void
+check_coverage(void)
+{
+	FmoeDataset *data = check_walks(20, 30, 3, 10, 12);
+	FmoeConfig	config = check_config("popularity");
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	int32_t    *plain = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
+	uint8_t		covered[30] = {0};
+	FmoeProtocol protocol = {.exclude_seen = false, .top_k = 4};
+	int			n = 0;
+	int			i;
+
+	check_begin("covered items are those of some top k");
+	fmoe_count_experts(model, check_arena(), &config, data);
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, covered);
+	for (i = 0; i < 30; i++)
+		n += covered[i];
+	CHECK(n == 4, "popularity recommends the same four to everybody, not %d", n);
+	protocol.exclude_seen = true;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, covered);
+	protocol.top_k = 0;
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, plain, NULL);
+	CHECK(memcmp(rank, plain, sizeof(int32_t) * cases->count) == 0, "coverage does not change ranks");
+	for (i = 0, n = 0; i < 30; i++)
+		n += covered[i];
+	CHECK(n > 4, "others where the four are seen");
+	check_end();
+}
+
+/* ---------------------------------------------------------------- options */
+
+static void
+resolve_config(void *config)
+{
+	fmoe_config_resolve(config, check_host(), 1000);
+}
+
+static void
+check_options(void)
+{
+	FmoeConfig	config = check_config("sasrec");
+	const FmoeOption *option;
+
+	check_begin("every option's default is in its range");
+	for (option = fmoe_train_options; option->name != NULL; option++)
+	{
+		double		value = option->value != NULL ? atof(option->value) : 0;
+		int			i;
+
+		CHECK((option->value != NULL || option->type == FMOE_OPTION_LENT) && option->help != NULL, "\"%s\" has default and help", option->name);
+		if (option->type == FMOE_OPTION_ENUM)
+		{
+			for (i = 0; option->choices[i] != NULL && strcmp(option->choices[i], option->value) != 0; i++)
+				;
+			CHECK(option->choices[i] != NULL, "default of \"%s\" is a choice", option->name);
+		}
+		else if (option->type != FMOE_OPTION_BOOL)
+			CHECK(value >= option->min && value <= option->max, "default of \"%s\" is %g", option->name, value);
+	}
+	check_end();
+
+	check_begin("what an option needs is a number");
+	for (option = fmoe_train_options; option->name != NULL; option++)
+	{
+		const FmoeOption *needed = fmoe_train_options;
+
+		while (option->needs != NULL && needed->name != NULL && strcmp(needed->name, option->needs) != 0)
+			needed++;
+		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT), "\"%s\"", option->name);
+	}
+	check_end();
+
+	check_begin("what depends on the data is resolved");
+	config.loss = FMOE_LOSS_AUTO;
+	fmoe_config_resolve(&config, check_host(), 1000);
+	CHECK(config.loss == FMOE_LOSS_SOFTMAX, "a small catalogue");
+	config.loss = FMOE_LOSS_AUTO;
+	fmoe_config_resolve(&config, check_host(), 1000000);
+	CHECK(config.loss == FMOE_LOSS_GBCE, "a large catalogue");
+	config.heads = 3;
+	check_fails(FNN_INVALID, "\"width\" (16) is not a multiple of option \"heads\" (3)", resolve_config, &config);
+	check_end();
+}
+
+void
+check_evaluation(void)
+{
+	check_options();
+	check_cases();
+	check_constant_scorer();
+	check_sampled_negatives();
+	check_coverage();
+}
