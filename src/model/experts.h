@@ -126,7 +126,7 @@ typedef struct FmoeFollowers
 	double		all;			/* of all rows */
 } FmoeFollowers;
 
-/* Reals of an encode that do not grow with the tokens: one layer's weights transposed; a mixture's members and their adapted matrices. */
+/* Reals of an encode that do not grow with the tokens: a layer's weights transposed; a mixture's members, their adapted matrices. */
 extern double fmoe_layer_reals(const FmoeConfig *config);
 /* Bytes of the evaluator's block of so many cases, the longest of so many events. */
 extern double fmoe_block_bytes(const FmoeConfig *config, int32_t n_items, double cases, double longest,

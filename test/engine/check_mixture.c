@@ -196,7 +196,7 @@ check_running_mean(void)
 		plan.sequences.count = 1;
 		plan.sequences.offset = alone;
 		CHECK(check_same(13 * d, y->value + 4 * d,
-				   fnn_running_mean(&tape, fnn_constant(&tape, 13, d, x->value + 4 * d), &plan.sequences)->value),
+						 fnn_running_mean(&tape, fnn_constant(&tape, 13, d, x->value + 4 * d), &plan.sequences)->value),
 			  "a sequence has other means on its own");
 		check_end();
 	}
