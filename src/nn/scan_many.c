@@ -55,6 +55,18 @@ is_passed(const FnnRows *passed, int32_t row)
 	return low < passed->count && passed->row[low] == row;
 }
 
+/* No NaN is the largest. */
+static FNN_CLONES fnn_real
+largest(int64_t n, const fnn_real *product)
+{
+	fnn_real	most = (fnn_real) -INFINITY;
+
+	FNN_PRAGMA(omp simd reduction(max:most))
+	for (int64_t i = 0; i < n; i++)
+		most = product[i] > most ? product[i] : most;
+	return most;
+}
+
 /* hit[]: which of n products are not below need; returns their number. */
 static FNN_CLONES int64_t
 reaching(int64_t n, const fnn_real *product, fnn_real need, int32_t *hit)
@@ -90,6 +102,8 @@ take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const 
 	/* the difference's own rounding is far below the margin that rounding has */
 	if (topk->count == topk->k)
 		need = (fnn_real) (topk->score[0] - scan->rounding[vector]);
+	if (largest(n, product) < need)
+		return;
 	hits = reaching(n, product, need, row);
 	for (int64_t i = 0; i < hits; i++)
 	{
