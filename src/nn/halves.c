@@ -338,16 +338,53 @@ upper_half(__m512 x)
 							_mm512_set1_epi32((int) 0xffff0000));
 }
 
-/* Of items 0 and 1 (lanes apart), 32 rows: exp(tile - shift). */
-static inline void
-exponentials(const fnn_real *tile, int64_t lanes, const fnn_real *shift, fnn_real *out)
+/*
+ * e^x as fnn_exp has it, with what AVX-512 has for powers of two; below -87
+ * e^-87, which is nothing beside a largest logit's 1 and never denormal.
+ */
+static inline __m512
+exponential(__m512 x)
 {
-	FNN_SIMD
-	for (int i = 0; i < PAIRED; i++)
-		out[i] = fnn_exp(tile[i] - shift[i]);
-	FNN_SIMD
-	for (int i = 0; i < PAIRED; i++)
-		out[PAIRED + i] = fnn_exp(tile[lanes + i] - shift[i]);
+	__m512		n;
+	__m512		r;
+	__m512		p;
+
+	/* the second operand is what comes of a NaN */
+	x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);
+	n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+	r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
+	p = _mm512_set1_ps(1.9875691500e-4f);
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
+	p = _mm512_fmadd_ps(_mm512_mul_ps(p, r), r, r);
+	return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+}
+
+static void
+sum_logits(const FnnHalves *halves, int64_t n, const fnn_real *tile, const fnn_real *shift, fnn_real *sum)
+{
+	int64_t		lanes = halves->lanes;
+
+	for (int64_t r = 0; r < lanes; r += PAIRED)
+	{
+		__m512		shifts[2] = {_mm512_loadu_ps(shift + r), _mm512_loadu_ps(shift + r + SIDE)};
+		__m512		sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+
+		for (int64_t i = 0; i < n; i++)
+#pragma GCC unroll 2
+			for (int v = 0; v < 2; v++)
+			{
+				__m512		logit = _mm512_loadu_ps(tile + i * lanes + r + v * SIDE);
+
+				sums[v] = _mm512_add_ps(sums[v], exponential(_mm512_sub_ps(logit, shifts[v])));
+			}
+		_mm512_storeu_ps(sum + r, sums[0]);
+		_mm512_storeu_ps(sum + r + SIDE, sums[1]);
+	}
 }
 
 static void
@@ -362,18 +399,18 @@ take_logits(FnnHalves *halves, const fnn_real *tile, const fnn_real *shift)
 		{
 			int64_t		item = (r / SIDE * (padded / PAIRED) + i / PAIRED) * WORDS + i % PAIRED / 2 * SIDE;
 			int64_t		row = (i / SIDE * (lanes / PAIRED) + r / PAIRED) * WORDS + i % SIDE * SIDE;
-			fnn_real	p[2 * PAIRED];
 			__m512i		high[4];
 			__m512i		low[4];
 
-			exponentials(tile + i * lanes + r, lanes, shift + r, p);
 #pragma GCC unroll 4
 			for (int v = 0; v < 4; v++)
 			{
-				__m512		x = _mm512_loadu_ps(p + v * SIDE);
+				__m512		logit = _mm512_loadu_ps(tile + (i + v / 2) * lanes + r + v % 2 * SIDE);
+				__m512		x = exponential(_mm512_sub_ps(logit, _mm512_loadu_ps(shift + r + v % 2 * SIDE)));
 
+				/* the lower half is cut off where the upper one is rounded: its sign is random, so nothing is biased */
 				high[v] = upper_half(x);
-				low[v] = upper_half(_mm512_sub_ps(x, _mm512_castsi512_ps(high[v])));
+				low[v] = _mm512_castps_si512(_mm512_sub_ps(x, _mm512_castsi512_ps(high[v])));
 			}
 			_mm512_store_si512(halves->given_items.high + item, join(high[0], high[2]));
 			_mm512_store_si512(halves->given_items.low + item, join(low[0], low[2]));
@@ -491,7 +528,8 @@ const FnnHalvesKernel *
 fnn_halves_kernel(void)
 {
 #ifdef FNN_AMX
-	static const FnnHalvesKernel kernel = {make, take_rows, take_items, logits, take_logits, add_rows, give_rows, give_items};
+	static const FnnHalvesKernel kernel = {make, take_rows, take_items, logits, sum_logits, take_logits,
+	add_rows, give_rows, give_items};
 
 	if (usable())
 		return &kernel;

@@ -254,7 +254,10 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 		fnn_columns_max(n, lanes, tile, max);
 		if (memcmp(block->factor, max, (size_t) lanes * sizeof(fnn_real)) != 0)
 			rescale(block, block->factor, max, with_acc);
-		fnn_columns_exp(n, lanes, tile, max, block->sum);
+		if (block->kernel != NULL && block->terms == NULL)
+			block->kernel->sum_logits(block->halves, n, tile, max, block->sum);
+		else
+			fnn_columns_exp(n, lanes, tile, max, block->sum);
 		if (block->terms != NULL)
 			sum_terms(block, first, tile);
 		for (int64_t r = 0; r < lanes; r++)
