@@ -12,7 +12,7 @@
  *	  gradient of rows, turned:
  *		[columns, rows]				items		2 p, 2 p + 1		items_turned	given_items
  *	  gradient of items
- *		[items, columns]			rows		r, r + 16			given_rows	rows
+ *		[items, columns]			rows		r, r + 16			given_rows	rows_scaled
  *
  * given_items and given_rows are the same probabilities in two orders; both
  * come from the registers in which exp has left them.
@@ -47,8 +47,8 @@ struct FnnHalves
 {
 	int64_t		width;			/* d */
 	int64_t		columns;		/* d in whole tiles, by two */
-	int64_t		rows;			/* that were taken */
 	fnn_real	weight;			/* of the loss */
+	int64_t		rows;			/* that were taken */
 	int64_t		lanes;			/* those in whole tiles, by two */
 	int64_t		n;				/* items of this block */
 	int64_t		padded;			/* those in whole tiles, by two */
@@ -80,11 +80,10 @@ configure(void)
 		uint8_t		reserved[14];
 		uint16_t	bytes[16];
 		uint8_t		rows[16];
-	}			config __attribute__((aligned(64))) =
-	{
-		.palette = 1
-		};
+	}			config __attribute__((aligned(64)));
 
+	memset(&config, 0, sizeof(config));
+	config.palette = 1;
 	for (int i = 0; i < 8; i++)
 	{
 		config.bytes[i] = SIDE * 4;
