@@ -39,7 +39,7 @@ typedef int32_t fnn_index;
 #endif
 
 #define ROWS 8					/* whose products are computed together; from as many streams */
-#define AHEAD 1024				/* bytes of a stream: asking for them that early gains a tenth over leaving it to the CPU */
+#define AHEAD 1024				/* bytes of a stream: asking for them that early gains a tenth */
 
 /* ---------------------------------------------------------------- products */
 

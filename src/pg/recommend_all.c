@@ -27,8 +27,8 @@
 PG_FUNCTION_INFO_V1(fmoe_recommend_all_as);
 
 /* A batch ends with the user that fills it. */
-#define BATCH_USERS 1024
-#define BATCH_TOKENS 65536		/* that the encoder sees */
+#define BATCH_USERS 512
+#define BATCH_TOKENS 32768		/* that the encoder sees */
 #define FIRST_EVENTS 4096
 
 typedef struct Everybody

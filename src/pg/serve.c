@@ -38,6 +38,71 @@
 #define DEFAULT_K 10
 #define POLL_EVERY 4096			/* ids converted between two polls */
 
+/* ---------------------------------------------------------------- scratch memory */
+
+/*
+ * Statements come and go, and getting memory from the system and touching it
+ * for the first time would cost each of them a twentieth of its time.  So the
+ * scratch memory of a call site that ends waits for the next one's.
+ */
+#define SPARE_BYTES (4 * 1024 * 1024)
+
+typedef struct Scratch
+{
+	MemoryContext context;
+	FnnArena   *arena;
+	FnnMark		start;
+	int			limit_kb;
+} Scratch;
+
+static Scratch *spare = NULL;
+
+static void
+put_back(void *argument)
+{
+	Scratch    *scratch = argument;
+
+	if (spare != NULL || MemoryContextMemAllocated(scratch->context, true) > SPARE_BYTES)
+	{
+		MemoryContextDelete(scratch->context);
+		return;
+	}
+	fnn_arena_reset(scratch->arena, scratch->start);
+	spare = scratch;
+}
+
+/* Scratch memory until the context ends. */
+static FnnArena *
+take_scratch(MemoryContext context)
+{
+	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	Scratch    *scratch = spare;
+
+	spare = NULL;
+	if (scratch != NULL && scratch->limit_kb != fmoe_max_memory_kb)
+	{
+		MemoryContextDelete(scratch->context);
+		scratch = NULL;
+	}
+	if (scratch == NULL)
+	{
+		MemoryContext own = AllocSetContextCreate(context, "fmoe scratch", ALLOCSET_SMALL_SIZES);
+
+		scratch = MemoryContextAllocZero(own, sizeof(Scratch));
+		scratch->context = own;
+		scratch->limit_kb = fmoe_max_memory_kb;
+		scratch->arena = fmoe_arena(own, fmoe_max_memory_kb);
+		scratch->start = fnn_arena_mark(scratch->arena);
+		MemoryContextSetParent(own, TopMemoryContext);
+	}
+	callback->func = put_back;
+	callback->arg = scratch;
+	MemoryContextRegisterResetCallback(context, callback);
+	return scratch->arena;
+}
+
+/* ---------------------------------------------------------------- call sites */
+
 FmoeServing *
 fmoe_serving(FunctionCallInfo fcinfo)
 {
@@ -60,7 +125,7 @@ fmoe_serving(FunctionCallInfo fcinfo)
 	serving->context = context;
 	serving->call = AllocSetContextCreate(context, "fmoe serving call", ALLOCSET_DEFAULT_SIZES);
 	serving->resolved = AllocSetContextCreate(context, "fmoe serving domain", ALLOCSET_SMALL_SIZES);
-	serving->arena = fmoe_arena(context, fmoe_max_memory_kb);
+	serving->arena = take_scratch(context);
 	serving->start = fnn_arena_mark(serving->arena);
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = serving;
