@@ -90,7 +90,7 @@ fmoe_trainer_state(FmoeTrainer *trainer)
 	return trainer->state;
 }
 
-/* Ranks this member's blocks of the validation cases. */
+/* Ranks the blocks of validation cases that this member takes. */
 static void
 validate(FmoeTrainer *trainer, const FmoeTeam *team)
 {
@@ -98,7 +98,7 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 	int64_t		n = trainer->cases->count;
 	int64_t		from;
 
-	for (from = (int64_t) team->rank * FMOE_VALIDATION_BLOCK; from < n; from += (int64_t) team->size * FMOE_VALIDATION_BLOCK)
+	while ((from = fmoe_claim(trainer) * FMOE_VALIDATION_BLOCK) < n)
 	{
 		int64_t		to = n - from < FMOE_VALIDATION_BLOCK ? n : from + FMOE_VALIDATION_BLOCK;
 

@@ -51,6 +51,7 @@ struct FmoeTrainer
 	void	   *sparse_memory[FMOE_SHARDS + 1];
 	int32_t    *last_step;		/* [n_items] of the sparse item table */
 	int32_t    *rank;			/* [n_cases] */
+	int64_t    *claimed;		/* [1] parts of the work before a barrier that members have taken */
 
 	/* private: the sparse slots' heads, over shared memory; the last one is the sum */
 	FnnSparse	sparse[FMOE_SHARDS + 1];
@@ -77,6 +78,24 @@ fmoe_barrier(const FmoeTeam *team)
 {
 	if (team->size > 1)
 		team->barrier(team->context);
+}
+
+/*
+ * The next part of the work before a barrier, from 0: whoever is free takes it,
+ * so that a slow core holds up nobody longer than one part.  Behind the
+ * barrier the leader begins anew.
+ */
+static inline int64_t
+fmoe_claim(FmoeTrainer *trainer)
+{
+	return __atomic_fetch_add(trainer->claimed, 1, __ATOMIC_RELAXED);
+}
+
+static inline void
+fmoe_claim_anew(FmoeTrainer *trainer, const FmoeTeam *team)
+{
+	if (team->rank == 0)
+		__atomic_store_n(trainer->claimed, 0, __ATOMIC_RELAXED);
 }
 
 /* Whether the main expert reads what the count experts counted. */

@@ -181,6 +181,7 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
 	trainer->sparse_count = take(host, shared, &used, FMOE_SHARDS + 1, sizeof(int64_t));
 	trainer->rank = take(host, shared, &used, plan->n_cases, sizeof(int32_t));
+	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->last_step = take(host, shared, &used, plan->sparse ? n_items : 0, sizeof(int32_t));
 	for (s = 0; s < FMOE_SHARDS; s++)
 	{

@@ -5,9 +5,9 @@
  * The batch is the same for everybody: it follows from seed, epoch and number.
  * It is cut into FMOE_SHARDS groups of sequences.
  *
- *		compute		member r runs forward and backward of the shards s with
- *					s % size = r, each into gradient slot s, each with random
- *					streams named by (step, s)
+ *		compute		members take one shard s after another and run it forward and
+ *					backward, into gradient slot s, with random streams named by
+ *					(step, s)
  *		--- barrier
  *		reduce		each member sums the slots over its range of the parameter
  *					block, in slot order; the leader sums the sparse slots of
@@ -91,6 +91,7 @@ fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team)
 	size_t		to;
 	int			s;
 
+	fmoe_claim_anew(trainer, team);
 	own_range(trainer, team, &from, &to);
 	while (from < to)
 	{
@@ -105,6 +106,7 @@ fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team)
 		FnnSparse  *sparse = &trainer->sparse[s];
 
 		fnn_sparse_init(sparse, trainer->sparse_memory[s], sparse->rows, sparse->cols, sparse->capacity);
+		trainer->sparse_count[s] = 0;
 		fnn_poll(trainer->host);
 	}
 }
@@ -225,6 +227,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	}
 	if (trainer->plan.sparse)
 	{
+		/* the heads are private, and somebody else may have had the slot in the last step */
+		trainer->sparse[s].count = trainer->sparse_count[s];
 		fnn_sparse_clear(&trainer->sparse[s]);
 		sparse[0] = &trainer->sparse[s];
 	}
@@ -367,9 +371,10 @@ fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *
 	double		loss = 0;
 	int			s;
 
-	for (s = team->rank; s < FMOE_SHARDS; s += team->size)
+	while ((s = (int) fmoe_claim(trainer)) < FMOE_SHARDS)
 		compute_shard(trainer, batch, s);
 	fmoe_barrier(team);
+	fmoe_claim_anew(trainer, team);
 
 	for (s = 0; s < FMOE_SHARDS; s++)
 		loss += trainer->shard_loss[s];
