@@ -15,9 +15,8 @@
 #define VALIDATION_SCORES_MAX INT64_C(1000000000)
 #define VALIDATION_CASES_MIN 2000
 
-/* What the losses of nn work in: rows at a time, and the most reals of tiles that are kept. */
+/* Rows that the sampled loss of nn works on at a time. */
 #define LOSS_ROWS 128.0
-#define LOSS_TILES_MAX (4.0 * 1024 * 1024)
 
 int64_t
 fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
@@ -251,11 +250,7 @@ step_bytes(const FmoeTrainer *trainer)
 
 	/* rows of hidden states in several forms; the tiles that the losses work in */
 	if (config->loss == FMOE_LOSS_SOFTMAX)
-	{
-		double		tiles = LOSS_ROWS * (double) trainer->data->n_items;
-
-		loss = LOSS_ROWS * (4 * width + LOSS_ROWS) + (tiles <= LOSS_TILES_MAX ? tiles : 0);
-	}
+		loss = fnn_softmax_loss_reals(plan->shard_tokens, trainer->data->n_items, (int64_t) width);
 	else
 		loss = LOSS_ROWS * (3 * width + LOSS_ROWS) + 2 * width * plan->negatives;
 	return bytes + (reals + loss) * sizeof(fnn_real);

@@ -485,6 +485,17 @@ make_halves(FnnArena *arena, int64_t numbers)
 	return halves;
 }
 
+/* Halves of a matrix take as much as the matrix. */
+static double
+reals(int64_t rows, int64_t items, int64_t width)
+{
+	double		columns = (double) ((width + PAIRED - 1) / PAIRED * PAIRED);
+	double		lanes = (double) ((rows + PAIRED - 1) / PAIRED * PAIRED);
+	double		padded = (double) ((items + PAIRED - 1) / PAIRED * PAIRED);
+
+	return 4 * lanes * columns + 3 * padded * columns + 2 * padded * lanes + 2 * columns;
+}
+
 static FnnHalves *
 make(FnnArena *arena, int64_t rows, int64_t items, int64_t width)
 {
@@ -527,7 +538,7 @@ const FnnHalvesKernel *
 fnn_halves_kernel(void)
 {
 #ifdef FNN_AMX
-	static const FnnHalvesKernel kernel = {make, take_rows, take_items, logits, sum_logits, take_logits,
+	static const FnnHalvesKernel kernel = {make, reals, take_rows, take_items, logits, sum_logits, take_logits,
 	add_rows, give_rows, give_items};
 
 	if (usable())

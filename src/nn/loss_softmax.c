@@ -472,6 +472,48 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 	return loss;
 }
 
+/* Which products are used, for so many rows at once, and whether the tiles of all items are kept. */
+static void
+shape_block(Block *block, int64_t rows, int64_t items, int64_t width, bool keep)
+{
+	block->items = items;
+	block->width = width;
+	block->padded = fnn_lanes(width);
+	block->kernel = rows >= HALVES_LEAST ? fnn_halves_kernel() : NULL;
+	if (block->kernel != NULL)
+	{
+		/* blocks of like sizes */
+		rows = (rows + (rows - 1) / HALVES_ROWS) / ((rows - 1) / HALVES_ROWS + 1);
+		block->lanes = (rows + FNN_HALVES_LANES - 1) / FNN_HALVES_LANES * FNN_HALVES_LANES;
+		block->kept = false;
+	}
+	else
+	{
+		rows = rows < ROWS ? rows : ROWS;
+		if (keep && fnn_lanes(rows) * items > TILES_MAX && ROWS / 2 * items <= TILES_MAX)
+			rows = ROWS / 2;
+		block->lanes = fnn_lanes(rows);
+		block->kept = keep && block->lanes * items <= TILES_MAX;
+	}
+	block->capacity = rows;
+}
+
+double
+fnn_softmax_loss_reals(int64_t rows, int64_t items, int64_t width)
+{
+	Block		block = {0};
+	double		reals;
+
+	if (rows <= 0)
+		return 0;
+	shape_block(&block, rows, items, width, true);
+	reals = (double) block.lanes * (block.kept ? (double) items * (1 + 1.0 / ITEMS) : ITEMS + 1) +
+		(double) (ITEMS * block.padded) + 8.0 * (double) block.lanes;
+	if (block.kernel != NULL)
+		return reals + block.kernel->reals(block.capacity, ITEMS, width);
+	return reals + 3.0 * (double) (block.capacity * block.padded);
+}
+
 static Block *
 make_block(FnnArena *arena, int64_t rows, const FnnTensor *table, bool keep)
 {
@@ -481,31 +523,18 @@ make_block(FnnArena *arena, int64_t rows, const FnnTensor *table, bool keep)
 	int64_t		blocks = (items + ITEMS - 1) / ITEMS;
 	int64_t		lanes;
 
-	if (rows >= HALVES_LEAST)
-		block->kernel = fnn_halves_kernel();
+	shape_block(block, rows, items, width, keep);
+	lanes = block->lanes;
+	rows = block->capacity;
 	if (block->kernel != NULL)
-	{
-		/* blocks of like sizes */
-		rows = (rows + (rows - 1) / HALVES_ROWS) / ((rows - 1) / HALVES_ROWS + 1);
-		lanes = (rows + FNN_HALVES_LANES - 1) / FNN_HALVES_LANES * FNN_HALVES_LANES;
 		block->halves = block->kernel->make(arena, rows, ITEMS, width);
-	}
 	else
 	{
-		rows = rows < ROWS ? rows : ROWS;
-		if (keep && fnn_lanes(rows) * items > TILES_MAX && ROWS / 2 * items <= TILES_MAX)
-			rows = ROWS / 2;
-		lanes = fnn_lanes(rows);
-		block->kept = keep && lanes * items <= TILES_MAX;
 		block->across = fnn_alloc_reals(arena, width, lanes);
-		block->scaled = fnn_alloc_reals(arena, rows, fnn_lanes(width));
-		block->acc = fnn_alloc_reals(arena, rows, fnn_lanes(width));
+		block->scaled = fnn_alloc_reals(arena, rows, block->padded);
+		block->acc = fnn_alloc_reals(arena, rows, block->padded);
 	}
-	block->capacity = rows;
 	block->product = fnn_product_best();
-	block->items = items;
-	block->width = width;
-	block->padded = fnn_lanes(width);
 	block->stride = fnn_stride(table);
 	block->tile = fnn_alloc_reals(arena, block->kept ? items : ITEMS, lanes);
 	block->max = fnn_alloc_reals(arena, block->kept ? blocks : 1, lanes);

@@ -378,6 +378,8 @@ typedef struct FnnSoftmaxExtra
 
 extern void fnn_softmax_loss_with(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 								  const int32_t *target, double weight, const FnnSoftmaxExtra *extra);
+/* Reals that a softmax loss of rows rows over items items takes while it runs, terms not counted. */
+extern double fnn_softmax_loss_reals(int64_t rows, int64_t items, int64_t width);
 /*
  * sum over rows and columns of q log(q / p), with 0 log 0 = 0: p [n, d] a
  * softmax, q[n, d] what it should be.  Rows whose first q is NaN do not count;

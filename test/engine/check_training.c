@@ -594,14 +594,17 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, boo
 	fmoe_trainer_epoch(trainer, &alone);
 	fmoe_trainer_model(trainer, model);
 	peak = (double) fnn_arena_peak(arena);
-	CHECK(estimate >= peak * 0.98 && estimate <= peak * 1.2, "%.0f bytes estimated, %.0f used", estimate, peak);
+	/* where sizes are few they are small, and most of them is rounding */
+	CHECK(estimate >= peak * CHECK_SIZE(0.98, 0.9) && estimate <= peak * CHECK_SIZE(1.2, 1.3),
+		  "%.0f bytes estimated, %.0f used", estimate, peak);
 
 	estimate = (double) fmoe_rank_bytes(model, cases, &protocol);
 	ranking = fnn_arena_create(check_host(), 0);
 	fmoe_rank_cases(model, FMOE_MAIN, ranking, data, cases, &protocol, 0, cases->count,
 					fnn_alloc(check_arena(), sizeof(int32_t) * cases->count), NULL);
 	peak = (double) fnn_arena_peak(ranking);
-	CHECK(estimate >= peak * 0.98 && estimate <= peak * 1.3, "%.0f bytes estimated for ranking, %.0f used", estimate, peak);
+	CHECK(estimate >= peak * CHECK_SIZE(0.98, 0.9) && estimate <= peak * 1.3,
+		  "%.0f bytes estimated for ranking, %.0f used", estimate, peak);
 	fnn_arena_destroy(ranking);
 	fnn_arena_destroy(arena);
 	check_end();
