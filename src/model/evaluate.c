@@ -185,12 +185,6 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 
 /* ---------------------------------------------------------------- memory */
 
-static double
-least(double a, double b)
-{
-	return a < b ? a : b;
-}
-
 double
 fmoe_layer_reals(const FmoeConfig *config)
 {
@@ -204,9 +198,9 @@ fmoe_layer_reals(const FmoeConfig *config)
 double
 fmoe_block_bytes(const FmoeConfig *config, int32_t n_items, double cases, double longest, const FmoeFollowers *followers)
 {
-	double		length = least(longest, config->max_length);
-	double		tokens = least(cases * length, FMOE_BLOCK_TOKENS_MAX + length);
-	double		reals = least(cases * n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
+	double		length = fmin(longest, config->max_length);
+	double		tokens = fmin(cases * length, FMOE_BLOCK_TOKENS_MAX + length);
+	double		reals = fmin(cases * n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
 
 	/* inference keeps values only */
 	if (!fmoe_counts(fmoe_expert_classes[config->model]))
@@ -222,7 +216,7 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeCases *cases, const FmoeProtoc
 	const FmoeExpert *markov = &model->expert[FMOE_MARKOV];
 	FmoeFollowers followers = {0};
 	double		n_items = model->n_items;
-	double		most = least(cases->count, FMOE_BLOCK_CASES_MAX);
+	double		most = fmin(cases->count, FMOE_BLOCK_CASES_MAX);
 	double		longest = 0;
 	double		bytes = 0;
 
@@ -233,9 +227,9 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeCases *cases, const FmoeProtoc
 		followers.mean = followers.all = fmoe_transitions_count(markov);
 	if (protocol->negatives > 0)
 		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t));
-	bytes += least(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
+	bytes += fmin(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
 	bytes += fmoe_block_bytes(&model->config, model->n_items, most, longest, &followers);
-	return (size_t) least(bytes, (double) (SIZE_MAX / 2));
+	return (size_t) fmin(bytes, (double) (SIZE_MAX / 2));
 }
 
 /* ---------------------------------------------------------------- means */

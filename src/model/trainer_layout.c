@@ -5,6 +5,7 @@
 #include "mixture.h"
 #include "trainer.h"
 
+#include <math.h>
 #include <string.h>
 
 /*
@@ -227,12 +228,6 @@ fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeD
 
 /* ---------------------------------------------------------------- private memory */
 
-static double
-least(double a, double b)
-{
-	return a < b ? a : b;
-}
-
 /* Forward, loss and backward of the largest shard. */
 static double
 step_bytes(const FmoeTrainer *trainer)
@@ -262,7 +257,7 @@ ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	return fmoe_block_bytes(&trainer->config, trainer->data->n_items, least(plan->n_cases, cases_max), plan->longest + 1,
+	return fmoe_block_bytes(&trainer->config, trainer->data->n_items, fmin(plan->n_cases, cases_max), plan->longest + 1,
 							&plan->followers);
 }
 
@@ -309,5 +304,5 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	if (fmoe_needs_counts(config))
 		most += counts_bytes(trainer);
 	fnn_arena_reset(arena, mark);
-	return (size_t) least(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
+	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }

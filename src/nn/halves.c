@@ -150,6 +150,7 @@ multiply(int64_t m, int64_t n, int64_t k, const Halves *left, const Halves *righ
 {
 	int64_t		steps = k / PAIRED;
 
+	configure();
 	for (int64_t j = 0; j < n; j += 2 * SIDE)
 		for (int64_t i = 0; i < m; i += 2 * SIDE)
 		{
@@ -159,6 +160,7 @@ multiply(int64_t m, int64_t n, int64_t k, const Halves *left, const Halves *righ
 			multiply_block(steps, left->high + l, left->low + l, right->high + r, right->low + r,
 						   accumulate, c + i * ldc + j, ldc);
 		}
+	_tile_release();
 }
 
 /* ---------------------------------------------------------------- halves */
@@ -317,10 +319,8 @@ take_items(FnnHalves *halves, int64_t n, const fnn_real *table, int64_t ld)
 static void
 logits(FnnHalves *halves, fnn_real *tile)
 {
-	configure();
 	multiply(halves->padded, halves->lanes, halves->columns, &halves->items, &halves->rows_across,
 			 false, tile, halves->lanes);
-	_tile_release();
 }
 
 /* Words of pairs: of vectors x and y of 16 halves that stand in the upper 16 bits. */
@@ -441,10 +441,8 @@ add_rows(FnnHalves *halves, const fnn_real *table, int64_t ld)
 			turn(words[0], halves->items_turned.high + at);
 			turn(words[1], halves->items_turned.low + at);
 		}
-	configure();
 	multiply(columns, halves->lanes, padded, &halves->items_turned, &halves->given_items,
 			 true, halves->sum, halves->lanes);
-	_tile_release();
 }
 
 static void
@@ -453,10 +451,8 @@ give_items(FnnHalves *halves, bool accumulate, fnn_real *grad, int64_t ld)
 	bool		whole = halves->padded == halves->n && halves->columns == halves->width;
 	fnn_real   *out = whole ? grad : halves->edge;
 
-	configure();
 	multiply(halves->padded, halves->columns, halves->lanes, &halves->given_rows, &halves->rows_scaled,
 			 whole && accumulate, out, whole ? ld : halves->columns);
-	_tile_release();
 	if (whole)
 		return;
 	for (int64_t i = 0; i < halves->n; i++)

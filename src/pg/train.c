@@ -496,7 +496,8 @@ run_epochs(Training *training)
 			check_loss(training);
 			if (round_ends)
 				/* the policy may have changed since */
-				fmoe_lend_round(fmoe_domain_open(recheck_domain(training->domain), FMOE_MANAGE), training->interactions, &training->config, training->trainer,
+				fmoe_lend_round(fmoe_domain_open(recheck_domain(training->domain), FMOE_MANAGE),
+								training->interactions, &training->config, training->trainer,
 								(state->epoch + local_epochs - 1) / local_epochs);
 			/* a round is committed as a whole */
 			if (!rounds || round_ends)
