@@ -4,11 +4,12 @@ DATA = fmoe--1.0.sql
 MODULE_big = fmoe
 comma := ,
 
-NN_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/nn/*.c)))
-MODEL_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/model/*.c)))
-PG_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c)))
+# A room's sources, at the depths that there are.
+sources_of = $(sort $(wildcard src/$(1)/*.c src/$(1)/*/*.c))
+NN_OBJS = $(patsubst %.c,%.o,$(call sources_of,nn))
+MODEL_OBJS = $(patsubst %.c,%.o,$(call sources_of,model))
+PG_OBJS = $(patsubst %.c,%.o,$(call sources_of,pg))
 OBJS = $(NN_OBJS) $(MODEL_OBJS) $(PG_OBJS)
-ALL_HEADERS = $(wildcard src/*/*.h test/engine/*.h)
 
 TESTS = $(sort $(wildcard sql/*.sql))
 REGRESS = $(patsubst sql/%.sql,%,$(TESTS))
@@ -21,10 +22,14 @@ TAP_TESTS = 1
 NUMERIC_CFLAGS = -O3 -fopenmp-simd -fno-trapping-math -fno-math-errno
 STRICT_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type
 
-PG_CFLAGS += $(STRICT_CFLAGS) $(EXTRA_CFLAGS)
+# Each object says which headers it was made from.
+DEPENDENCY_CFLAGS = -MMD -MP
+
+PG_CPPFLAGS += -Isrc
+PG_CFLAGS += $(STRICT_CFLAGS) $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
 SHLIB_LINK += -lopenblas -lm -Wl,-Bsymbolic
 
-EXTRA_CLEAN = build
+EXTRA_CLEAN = build $(OBJS:.o=.d)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -34,21 +39,23 @@ include $(PGXS)
 override with_llvm = no
 
 $(NN_OBJS) $(MODEL_OBJS): CFLAGS += $(NUMERIC_CFLAGS)
-$(OBJS): $(ALL_HEADERS)
+-include $(OBJS:.o=.d)
 
 # ---------------------------------------------------------------- engine tests, no server
 
-ENGINE_SOURCES = $(sort $(wildcard src/nn/*.c src/model/*.c test/engine/*.c))
-ENGINE_CFLAGS = -std=gnu11 -g -Wall -Wpointer-arith -Wdeclaration-after-statement $(STRICT_CFLAGS) -Wmissing-prototypes $(EXTRA_CFLAGS)
+ENGINE_SOURCES = $(call sources_of,nn) $(call sources_of,model) $(sort $(wildcard test/engine/*.c))
+ENGINE_CFLAGS = -std=gnu11 -g -Wall -Wpointer-arith -Wdeclaration-after-statement $(STRICT_CFLAGS) -Wmissing-prototypes \
+	-Isrc $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
 ENGINE_LIBS = -lopenblas -lm
 
 # $(1) name, $(2) flags, $(3) linker flags
 define engine_program
-build/$(1)/%.o: %.c $$(ALL_HEADERS)
+build/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
 	$$(CC) $$(ENGINE_CFLAGS) $(2) -c -o $$@ $$<
 build/$(1)/check: $$(patsubst %.c,build/$(1)/%.o,$$(ENGINE_SOURCES))
 	$$(CC) $(2) -o $$@ $$^ $$(ENGINE_LIBS) $(3)
+-include $$(patsubst %.c,build/$(1)/%.d,$$(ENGINE_SOURCES))
 endef
 
 $(eval $(call engine_program,float,$(NUMERIC_CFLAGS)))
