@@ -7,8 +7,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
-#include "pg.h"
-#include "private.h"
+#include "pg/base/base.h"
 
 PG_MODULE_MAGIC;
 

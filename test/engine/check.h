@@ -10,7 +10,7 @@
 #ifndef FMOE_CHECK_H
 #define FMOE_CHECK_H
 
-#include "../../src/model/model.h"
+#include "model/model.h"
 
 /* -DCHECK_FEW: under valgrind, which takes fifty times as long, sizes that still reach every path. */
 #ifdef CHECK_FEW

@@ -12,7 +12,7 @@
 #endif
 
 #include "check.h"
-#include "../../src/nn/tape_private.h"
+#include "nn/base/tape_private.h"
 
 /* ---------------------------------------------------------------- arena */
 

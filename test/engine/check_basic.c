@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "../../src/nn/tape_private.h"
+#include "nn/base/tape_private.h"
 
 #ifdef FNN_DOUBLE
 #define EXACT 1e-12

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "../../src/nn/product.h"
-#include "../../src/nn/tape_private.h"
+#include "nn/product/product.h"
+#include "nn/base/tape_private.h"
 
 #ifdef FNN_DOUBLE
 #define EXACT 1e-11

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/nn/scan.h"
+#include "nn/search/codes.h"
 #include "check.h"
 
 /* ---------------------------------------------------------------- tables */

@@ -1,0 +1,81 @@
+/*
+ * data.h
+ *	  Events as training and evaluation see them: datasets, cases, packed batches.
+ */
+#ifndef FMOE_MODEL_DATA_DATA_H
+#define FMOE_MODEL_DATA_DATA_H
+
+#include "nn/nn.h"
+
+/* ---------------------------------------------------------------- configuration */
+
+typedef enum FmoeHoldout
+{
+	FMOE_HOLDOUT_NONE,			/* every event trains */
+	FMOE_HOLDOUT_VALIDATION,	/* a user's last event is kept back for validation */
+	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
+} FmoeHoldout;
+
+/* ---------------------------------------------------------------- data */
+
+/*
+ * All events of a domain, users end to end, each user's in time order (ties by
+ * item index, which is the order of the item ids).
+ */
+typedef struct FmoeDataset
+{
+	int64_t		n_users;
+	int64_t		n_events;
+	int32_t		n_items;
+	const int64_t *offset;		/* [n_users + 1] into the event arrays */
+	const int32_t *item;		/* [n_events] 0 .. n_items - 1 */
+	const double *time;			/* [n_events] seconds since 1970 */
+} FmoeDataset;
+
+/* Events of user u that train under a holdout: offset[u] .. the result - 1. */
+extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
+
+/* Histories to be continued: case c is events begin[c] .. target[c] - 1, its answer event target[c]. */
+typedef struct FmoeCases
+{
+	int64_t		count;
+	int64_t    *begin;
+	int64_t    *target;
+} FmoeCases;
+
+typedef enum FmoeSplit
+{
+	FMOE_SPLIT_VALIDATION,		/* the held-back event of early stopping, under the holdout */
+	FMOE_SPLIT_TEST,			/* a user's last event; users with at least 3 events */
+	FMOE_SPLIT_TIME				/* every event after a time that has a history before it */
+} FmoeSplit;
+
+/* after: seconds, of FMOE_SPLIT_TIME; limit: at most that many users, chosen by seed; 0: all */
+extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, FmoeSplit split,
+							 FmoeHoldout holdout, double after, int64_t limit, uint64_t seed);
+
+/* A packed batch of histories: what every expert reads. */
+typedef struct FmoeBatch
+{
+	FnnSequences sequences;
+	int64_t		n_tokens;
+	const int32_t *item;		/* [n_tokens] */
+	const int32_t *position;	/* [n_tokens] 0, 1, … inside each sequence */
+	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
+	const double *time;			/* [n_tokens], or NULL */
+} FmoeBatch;
+
+/*
+ * Packs n histories (each events begin[i] .. end[i] - 1 of item and time), of
+ * each the last max_length events.  An empty history is an empty sequence.
+ */
+extern FmoeBatch *fmoe_batch(FnnArena *arena, const int32_t *item, const double *time, int64_t n,
+							 const int64_t *begin, const int64_t *end, int max_length);
+
+/* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
+extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
+
+/* Sequences first .. first + n - 1 of a batch. */
+extern FmoeBatch fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t n);
+
+#endif							/* FMOE_MODEL_DATA_DATA_H */

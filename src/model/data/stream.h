@@ -1,0 +1,33 @@
+/*
+ * stream.h
+ *	  Which random stream each draw of the models takes.
+ */
+#ifndef FMOE_MODEL_DATA_STREAM_H
+#define FMOE_MODEL_DATA_STREAM_H
+
+#include "nn/nn.h"
+
+/*
+ * Every random draw of the room has its own stream: the purpose in the upper
+ * bits, what it is for (an epoch, a step and shard, an event) below.
+ */
+typedef enum FmoeStream
+{
+	FMOE_STREAM_PARAMS,			/* fnn_params_init numbers these by slice */
+	FMOE_STREAM_ORDER,			/* of an epoch's sequences */
+	FMOE_STREAM_DROPOUT,		/* of a step's shard */
+	FMOE_STREAM_NEGATIVES,		/* of a step's shard */
+	FMOE_STREAM_CASES,			/* users of an evaluation */
+	FMOE_STREAM_CANDIDATES,		/* of one case */
+	FMOE_STREAM_PERMUTATION,	/* of a step's shard */
+	FMOE_STREAM_RESAMPLE,		/* of a bootstrap's resample */
+	FMOE_STREAM_CALIBRATION		/* of one case */
+} FmoeStream;
+
+static inline uint64_t
+fmoe_stream(FmoeStream purpose, uint64_t number)
+{
+	return ((uint64_t) purpose << 56) + number;
+}
+
+#endif							/* FMOE_MODEL_DATA_STREAM_H */

@@ -1,0 +1,253 @@
+/*
+ * markov.c
+ *	  What followed the last item most often: first-order transitions.
+ *
+ * The counts are a sparse matrix by rows: row i, which holds what followed
+ * item i, is entries offset[i] .. offset[i + 1] - 1 of item and count, by
+ * ascending item.  An item's score after i is
+ *
+ *		(count(i, j) + popularity(j) / 2) / row sum
+ *
+ * with popularity scaled below 1, so that it orders equal counts (above all
+ * the items that never followed i) and never overrules a larger count.
+ */
+#include "model/expert/expert.h"
+#include "model/expert/markov.h"
+
+#include <math.h>
+
+static const char *const array_names[] = {"markov.offset", "markov.item", "markov.count", "markov.popularity", NULL};
+static const FnnDtype array_dtypes[] = {FNN_I64, FNN_I32, FNN_F32, FNN_F32};
+
+enum
+{
+	OFFSET,
+	ITEM,
+	COUNT,
+	POPULARITY
+};
+
+#define POLL_EVERY 0xffff		/* users or entries between polls */
+
+/*
+ * Item by item, the number of transitions into it (into true) or out of it,
+ * added up so that start[i] is where item i's bucket begins; start[n_items + 1].
+ */
+static void
+bucket_starts(const FnnHost *host, const FmoeDataset *data, FmoeHoldout holdout, bool into, int64_t *start)
+{
+	int64_t		user;
+	int32_t		i;
+
+	for (i = 0; i <= data->n_items; i++)
+		start[i] = 0;
+	for (user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+		int64_t		event;
+
+		for (event = data->offset[user]; event + 1 < end; event++)
+			start[data->item[event + into] + 1]++;
+		if ((user & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+	for (i = 0; i < data->n_items; i++)
+		start[i + 1] += start[i];
+}
+
+/*
+ * All transitions ordered by (from, to): a stable distribution by the item
+ * that follows, then one by the item that is followed.  to[] receives the
+ * second items, offset[n_items + 1] the bounds of the first ones.
+ */
+static void
+sort_transitions(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t *offset, int32_t *to)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	FnnMark		mark = fnn_arena_mark(arena);
+	int64_t    *place = fnn_alloc(arena, fnn_mul_size(host, data->n_items + 1, sizeof(int64_t)));
+	int64_t    *bound = fnn_alloc(arena, fnn_mul_size(host, data->n_items + 1, sizeof(int64_t)));
+	int32_t    *from;
+	int64_t		user;
+	int64_t		k;
+	int32_t		i;
+
+	bucket_starts(host, data, holdout, true, bound);
+	from = fnn_alloc(arena, fnn_mul_size(host, bound[data->n_items], sizeof(int32_t)));
+	for (i = 0; i < data->n_items; i++)
+		place[i] = bound[i];
+	for (user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+		int64_t		event;
+
+		for (event = data->offset[user]; event + 1 < end; event++)
+			from[place[data->item[event + 1]]++] = data->item[event];
+		if ((user & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+
+	bucket_starts(host, data, holdout, false, offset);
+	for (i = 0; i < data->n_items; i++)
+		place[i] = offset[i];
+	for (i = 0; i < data->n_items; i++)
+	{
+		for (k = bound[i]; k < bound[i + 1]; k++)
+			to[place[from[k]]++] = i;
+		if ((i & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* Equal neighbours of each row become one entry with their number, in place. */
+static void
+merge_equal(int32_t n_items, int64_t *offset, int32_t *to, float *count)
+{
+	int64_t		entries = 0;
+	int64_t		read = 0;
+	int32_t		i;
+
+	for (i = 0; i < n_items; i++)
+	{
+		int64_t		row = entries;
+
+		for (; read < offset[i + 1]; read++)
+		{
+			if (entries > row && to[entries - 1] == to[read])
+				count[entries - 1]++;
+			else
+			{
+				to[entries] = to[read];
+				count[entries++] = 1;
+			}
+		}
+		offset[i] = row;
+	}
+	offset[n_items] = entries;
+}
+
+/* Events of each item, scaled into [0, 1). */
+static float *
+scaled_popularity(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
+{
+	float	   *popularity = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), data->n_items, sizeof(float)));
+	float		most = 0;
+	int64_t		user;
+	int32_t		i;
+
+	for (user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+		int64_t		event;
+
+		for (event = data->offset[user]; event < end; event++)
+			popularity[data->item[event]]++;
+	}
+	for (i = 0; i < data->n_items; i++)
+	{
+		if (popularity[i] > most)
+			most = popularity[i];
+	}
+	for (i = 0; i < data->n_items; i++)
+		popularity[i] /= most + 1;
+	return popularity;
+}
+
+static void
+count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	int32_t		n_items = data->n_items;
+	int64_t    *offset = fnn_alloc(arena, fnn_mul_size(host, n_items + 1, sizeof(int64_t)));
+	float	   *popularity = scaled_popularity(arena, data, holdout);
+	int32_t    *to = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(int32_t)));
+	float	   *number = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(float)));
+
+	sort_transitions(arena, data, holdout, offset, to);
+	merge_equal(n_items, offset, to, number);
+	fmoe_set_array(expert, OFFSET, FNN_I64, n_items + 1, offset);
+	fmoe_set_array(expert, ITEM, FNN_I32, offset[n_items], to);
+	fmoe_set_array(expert, COUNT, FNN_F32, offset[n_items], number);
+	fmoe_set_array(expert, POPULARITY, FNN_F32, n_items, popularity);
+}
+
+FmoeTransitions
+fmoe_transitions(const FmoeExpert *markov, int32_t item)
+{
+	const int64_t *offset = markov->array[OFFSET].data;
+	FmoeTransitions row = {.n = offset[item + 1] - offset[item]};
+	int64_t		k;
+
+	row.to = (const int32_t *) markov->array[ITEM].data + offset[item];
+	row.count = (const float *) markov->array[COUNT].data + offset[item];
+	for (k = 0; k < row.n; k++)
+		row.sum += row.count[k];
+	return row;
+}
+
+int64_t
+fmoe_transitions_count(const FmoeExpert *markov)
+{
+	const int64_t *offset = markov->array[OFFSET].data;
+
+	return offset[markov->n_items];
+}
+
+static void
+score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
+{
+	FmoeTransitions row = fmoe_transitions(expert, batch->item[batch->last[sequence]]);
+	const float *popularity = expert->array[POPULARITY].data;
+	double		sum = row.n > 0 ? row.sum : 1;
+	int64_t		k;
+	int32_t		i;
+
+	for (i = 0; i < expert->n_items; i++)
+		score[i] = (fnn_real) (popularity[i] / 2 / sum);
+	for (k = 0; k < row.n; k++)
+		score[row.to[k]] = (fnn_real) ((row.count[k] + popularity[row.to[k]] / 2) / sum);
+}
+
+static void
+check(const FmoeExpert *expert, const FnnHost *host)
+{
+	const int64_t *offset = expert->array[OFFSET].data;
+	const int32_t *to = expert->array[ITEM].data;
+	int64_t		entries = expert->array[ITEM].shape[0];
+	int64_t		k;
+	int32_t		i;
+
+	if (expert->array[OFFSET].shape[0] != (int64_t) expert->n_items + 1 ||
+		expert->array[COUNT].shape[0] != entries ||
+		expert->array[POPULARITY].shape[0] != expert->n_items)
+		fnn_fail(host, FNN_FORMAT, "arrays of expert \"markov\" do not fit each other or %d items", expert->n_items);
+	if (offset[0] != 0 || offset[expert->n_items] != entries)
+		fnn_fail(host, FNN_FORMAT, "array \"markov.offset\" does not span the transitions");
+	for (i = 0; i < expert->n_items; i++)
+	{
+		if (offset[i] > offset[i + 1])
+			fnn_fail(host, FNN_FORMAT, "array \"markov.offset\" is not ascending");
+	}
+	for (k = 0; k < entries; k++)
+	{
+		if (to[k] < 0 || to[k] >= expert->n_items)
+			fnn_fail(host, FNN_FORMAT, "array \"markov.item\" holds an item out of range");
+	}
+}
+
+const FmoeExpertClass fmoe_markov_class = {
+	.name = "markov",
+	.summary = "what most often followed the last item",
+	.count = count,
+	.score = score,
+	.array_names = array_names,
+	.array_dtypes = array_dtypes,
+	.check = check
+};
+
+double
+fmoe_count_term(double count, double log_share)
+{
+	return log1p(count / FMOE_TRANSITIONS_PRIOR * exp(-log_share));
+}

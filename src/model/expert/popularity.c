@@ -1,0 +1,89 @@
+/*
+ * popularity.c
+ *	  How often each item was chosen, older events counting less.
+ */
+#include "model/expert/expert.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SECONDS_A_DAY 86400.0
+
+static const char *const array_names[] = {"popularity.weight", NULL};
+
+/* Time of the newest event that trains; -inf without any. */
+static double
+newest_event(const FnnHost *host, const FmoeDataset *data, FmoeHoldout holdout)
+{
+	double		newest = -INFINITY;
+	int64_t		user;
+
+	for (user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+
+		if (end > data->offset[user] && data->time[end - 1] > newest)
+			newest = data->time[end - 1];
+		if ((user & 0xffff) == 0)
+			fnn_poll(host);
+	}
+	return newest;
+}
+
+static void
+count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	float	   *weight = fnn_alloc(arena, fnn_mul_size(host, data->n_items, sizeof(float)));
+	double		half_life = expert->config.half_life_days * SECONDS_A_DAY;
+	FnnMark		mark = fnn_arena_mark(arena);
+	double	   *sum = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(double)));
+	double		newest = half_life > 0 ? newest_event(host, data, holdout) : 0;
+	int64_t		user;
+	int32_t		i;
+
+	for (user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+		int64_t		event;
+
+		for (event = data->offset[user]; event < end; event++)
+			sum[data->item[event]] += half_life > 0 ? exp2((data->time[event] - newest) / half_life) : 1;
+		if ((user & 0xfff) == 0)
+			fnn_poll(host);
+	}
+	for (i = 0; i < data->n_items; i++)
+		weight[i] = (float) sum[i];
+	fnn_arena_reset(arena, mark);
+	fmoe_set_array(expert, 0, FNN_F32, data->n_items, weight);
+}
+
+static void
+score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
+{
+	const float *weight = expert->array[0].data;
+	int32_t		i;
+
+	for (i = 0; i < expert->n_items; i++)
+		score[i] = weight[i];
+}
+
+static void
+check(const FmoeExpert *expert, const FnnHost *host)
+{
+	if (expert->array[0].shape[0] != expert->n_items)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %lld values for %d items", array_names[0],
+				 (long long) expert->array[0].shape[0], expert->n_items);
+}
+
+static const FnnDtype array_dtypes[] = {FNN_F32};
+
+const FmoeExpertClass fmoe_popularity_class = {
+	.name = "popularity",
+	.summary = "what is chosen most often",
+	.count = count,
+	.score = score,
+	.array_names = array_names,
+	.array_dtypes = array_dtypes,
+	.check = check
+};

@@ -1,0 +1,307 @@
+/*
+ * calibrate.c
+ *	  The gate, corrected by events that nobody has learned from.
+ *
+ * Gate and experts learn from the same events, which the experts come to know
+ * by heart, some of them more than others; counted transitions know them from
+ * the start.  What the gate takes for skill there is partly memory.  So before
+ * each validation its logits l are given a factor a and a summand b_i for each
+ * expert,
+ *
+ *		g = softmax(a l + b)
+ *
+ * that minimise the cross-entropy of the mixed scores on the events kept back
+ * for validation: a few numbers, of which thousands of events tell enough.  a = 0
+ * leaves weights that are the same for all; a large b_0 the own expert alone.
+ *
+ * The softmax over all items is estimated from those that the experts together
+ * rank first, which carry most of it, and a sample of the others.  Scores and
+ * sample are computed once; then the fit is a matter of small sums.
+ */
+#include "model/data/stream.h"
+#include "model/fmoe/layout.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CASES_MAX 1000
+#define CASES_SCORES_MAX INT64_C(40000000)	/* a large catalogue is asked for fewer cases … */
+#define CASES_MIN 200			/* … but for so many */
+#define TOP 128					/* items that the experts rank first */
+#define SAMPLE 128				/* of the others */
+#define CANDIDATES (1 + TOP + SAMPLE)
+#define BLOCK_REALS (2 << 20)	/* scores at a time … */
+#define BLOCK_CASES 64			/* … of so many cases at most */
+#define STEPS 60
+#define STEP_SIZE 0.1
+#define PRIOR_WEIGHT 0.002		/* pulls to a = 1, b = 0 */
+
+/* Candidates of a case, the target first. */
+typedef struct Case
+{
+	int32_t		n;
+	float		logit[FMOE_GATED_MAX];	/* of the gate */
+	float	   *score;			/* [CANDIDATES, gated] each expert's */
+	float	   *weight;			/* [CANDIDATES] logarithm of how many items each stands for */
+} Case;
+
+/* ---------------------------------------------------------------- candidates */
+
+/* Each expert's score of an item after sequence s. */
+static void
+expert_scores(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const FmoeMixed *mixed, int64_t s,
+			  const FmoeTransitions *row, int32_t item, float *score)
+{
+	const FnnTensor *table = fmoe_parameter(expert, 0);
+	const fnn_real *vector = table->value + item * table->cols;
+	int64_t		k;
+
+	for (int i = 0; i < layout->members; i++)
+	{
+		int64_t		width = mixed->state[i]->cols;
+		fnn_real	product;
+
+		fnn_products(1, width, vector + layout->column[i], NULL, mixed->state[i]->value + s * width, &product);
+		score[i] = (float) product;
+	}
+	if (layout->gated == layout->members)
+		return;
+	score[layout->members] = score[layout->members + 1] = (float) vector[layout->column[layout->members]];
+	k = fnn_find_ascending(row->n, row->to, item);
+	if (k >= 0)
+		score[layout->members + 1] += (float) fmoe_count_term(row->count[k], score[layout->members]);
+}
+
+/* The target, the best items by all experts together and a sample of the rest; seen ones are out of it. */
+static void
+choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int32_t target,
+				  const int32_t *seen, int64_t n_seen, int32_t *item, Case *chosen)
+{
+	int32_t		n_items = expert->n_items;
+	int32_t		top[TOP];
+	fnn_real	top_score[TOP];
+	FnnTopk		topk;
+	int64_t		left = n_items - 1;
+	int32_t		n = 1;
+
+	for (int64_t k = 0; k < n_seen; k++)
+	{
+		if (seen[k] == target || isnan((double) score[seen[k]]))
+			continue;
+		left--;
+		score[seen[k]] = (fnn_real) NAN;
+	}
+	score[target] = (fnn_real) NAN;
+	fnn_topk_init(&topk, TOP < n_items ? TOP : n_items, top, top_score);
+	fnn_topk_offer(&topk, 0, n_items, score);
+	item[0] = target;
+	for (int32_t k = 0; k < topk.count; k++)
+	{
+		item[n++] = top[k];
+		score[top[k]] = (fnn_real) NAN;
+	}
+	left -= topk.count;
+	for (int32_t k = 0; k < SAMPLE && left > 0; k++)
+	{
+		int32_t		drawn = (int32_t) fnn_random_below((uint64_t) expert->config.seed,
+													   fmoe_stream(FMOE_STREAM_CALIBRATION, event), k, n_items);
+
+		/* one drawn twice counts twice */
+		if (!isnan((double) score[drawn]))
+			item[n++] = drawn;
+	}
+	for (int32_t k = 0; k < n; k++)
+		chosen->weight[k] = k <= topk.count ? 0 : (float) log((double) left / (n - 1 - topk.count));
+	chosen->n = n;
+}
+
+/* What each expert says of the candidates of a block of cases. */
+static void
+look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeDataset *data,
+			  const FmoeCases *cases, int64_t first, int64_t n, Case *out)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	const FnnTensor *table = fmoe_parameter(expert, 0);
+	int64_t		cols = layout->column[layout->members];
+	fnn_real   *score = fnn_alloc_reals(arena, n, expert->n_items);
+	FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, n, cases->begin + first, cases->target + first,
+								   expert->config.max_length);
+	int32_t		item[CANDIDATES];
+	FnnTensor  *together;
+	FmoeMixed	mixed;
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, arena, false, 0, 0);
+	fmoe_mix(expert, layout, &tape, batch, true, &mixed);
+	together = fnn_concat(&tape, layout->members, mixed.state);
+	fnn_gemm(tape.host, false, true, n, expert->n_items, cols, (fnn_real) (1.0 / layout->members), together->value, cols,
+			 table->value, table->cols, 0, score, expert->n_items);
+	for (int64_t c = 0; c < n; c++)
+	{
+		int64_t		begin = cases->begin[first + c];
+		int64_t		event = cases->target[first + c];
+		FmoeTransitions row = {0};
+
+		if (layout->gated > layout->members)
+			row = fmoe_transitions(expert->markov, data->item[event - 1]);
+		choose_candidates(expert, score + c * expert->n_items, event, data->item[event], data->item + begin,
+						  event - begin, item, &out[c]);
+		for (int32_t k = 0; k < out[c].n; k++)
+			expert_scores(expert, layout, &mixed, c, &row, item[k], out[c].score + k * layout->gated);
+		for (int i = 0; i < layout->gated; i++)
+			out[c].logit[i] = (float) mixed.logits->value[c * layout->gated + i];
+		fnn_poll(tape.host);
+	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* ---------------------------------------------------------------- fitting */
+
+/* Adds a case's gradient with regard to [a, b_0, …]. */
+static void
+add_gradient(const Case *at, int gated, const double *theta, double *gradient)
+{
+	double		gate[FMOE_GATED_MAX];
+	double		mean[FMOE_GATED_MAX] = {0};
+	double		mixed[CANDIDATES];
+	double		largest = -INFINITY;
+	double		sum = 0;
+	double		pull = 0;
+
+	for (int i = 0; i < gated; i++)
+	{
+		gate[i] = theta[0] * at->logit[i] + theta[1 + i];
+		largest = gate[i] > largest ? gate[i] : largest;
+	}
+	for (int i = 0; i < gated; i++)
+		sum += gate[i] = exp(gate[i] - largest);
+	for (int i = 0; i < gated; i++)
+		gate[i] /= sum;
+
+	largest = -INFINITY;
+	sum = 0;
+	for (int32_t k = 0; k < at->n; k++)
+	{
+		mixed[k] = at->weight[k];
+		for (int i = 0; i < gated; i++)
+			mixed[k] += gate[i] * at->score[k * gated + i];
+		largest = mixed[k] > largest ? mixed[k] : largest;
+	}
+	for (int32_t k = 0; k < at->n; k++)
+	{
+		double		p = exp(mixed[k] - largest);
+
+		sum += p;
+		for (int i = 0; i < gated; i++)
+			mean[i] += p * at->score[k * gated + i];
+	}
+	/* of the loss with regard to each weight, then to each logit */
+	for (int i = 0; i < gated; i++)
+	{
+		mean[i] = mean[i] / sum - at->score[i];
+		pull += gate[i] * mean[i];
+	}
+	for (int i = 0; i < gated; i++)
+	{
+		double		to_logit = gate[i] * (mean[i] - pull);
+
+		gradient[0] += to_logit * at->logit[i];
+		gradient[1 + i] += to_logit;
+	}
+}
+
+/* Moves theta [a, b_0, …] by Adam. */
+static void
+fit(const FnnHost *host, const Case *cases, int64_t n, int gated, double *theta)
+{
+	double		m[FMOE_GATED_MAX + 1] = {0};
+	double		v[FMOE_GATED_MAX + 1] = {0};
+
+	for (int step = 1; step <= STEPS; step++)
+	{
+		double		gradient[FMOE_GATED_MAX + 1] = {0};
+
+		for (int64_t c = 0; c < n; c++)
+			add_gradient(&cases[c], gated, theta, gradient);
+		for (int i = 0; i <= gated; i++)
+		{
+			gradient[i] = gradient[i] / n + PRIOR_WEIGHT * (theta[i] - (i == 0 ? 1 : 0));
+			m[i] = 0.9 * m[i] + 0.1 * gradient[i];
+			v[i] = 0.99 * v[i] + 0.01 * gradient[i] * gradient[i];
+			theta[i] -= STEP_SIZE * (m[i] / (1 - pow(0.9, step))) / (sqrt(v[i] / (1 - pow(0.99, step))) + 1e-8);
+		}
+		if (theta[0] < 0)
+			theta[0] = 0;
+		fnn_poll(host);
+	}
+}
+
+/* Cases that are looked at, in all and at a time. */
+static int64_t
+cases_limit(int32_t n_items)
+{
+	int64_t		limit = CASES_SCORES_MAX / n_items;
+
+	return limit > CASES_MAX ? CASES_MAX : limit < CASES_MIN ? CASES_MIN : limit;
+}
+
+static int64_t
+block_cases(int32_t n_items)
+{
+	int64_t		block = BLOCK_REALS / n_items;
+
+	return block > BLOCK_CASES ? BLOCK_CASES : block < 1 ? 1 : block;
+}
+
+double
+fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items, const FmoeFollowers *followers)
+{
+	double		gated = fmoe_gated_count(config);
+	double		cases;
+	double		block;
+	double		tokens;
+
+	if (gated < 2 || config->gate == FMOE_GATE_EQUAL || n_items < 1)
+		return 0;
+	cases = n_cases < cases_limit(n_items) ? n_cases : cases_limit(n_items);
+	block = cases < block_cases(n_items) ? cases : block_cases(n_items);
+	tokens = block * config->max_length;
+	return cases * (sizeof(Case) + CANDIDATES * (gated + 1) * sizeof(float)) + block * n_items * sizeof(fnn_real) +
+		tokens * (double) fmoe_mixture_class.token_reals(config, false) * sizeof(fnn_real) +
+		fmoe_followers_bytes(config, followers, tokens, n_items, false);
+}
+
+void
+fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeDataset *data)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	FnnMark		mark = fnn_arena_mark(arena);
+	fnn_real   *scale = fmoe_parameter(expert, layout->calibration)->value;
+	fnn_real   *bias = fmoe_parameter(expert, layout->calibration + 1)->value;
+	int64_t		block = block_cases(expert->n_items);
+	double		theta[FMOE_GATED_MAX + 1];
+	FmoeCases  *cases;
+	Case	   *looked;
+
+	cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) expert->config.holdout, 0,
+					   cases_limit(expert->n_items), (uint64_t) expert->config.seed);
+	looked = fnn_alloc(arena, sizeof(Case) * (size_t) cases->count);
+	for (int64_t c = 0; c < cases->count; c++)
+	{
+		looked[c].score = fnn_alloc(arena, sizeof(float) * CANDIDATES * (size_t) layout->gated);
+		looked[c].weight = fnn_alloc(arena, sizeof(float) * CANDIDATES);
+	}
+	for (int64_t c = 0; c < cases->count; c += block)
+		look_at_block(expert, layout, arena, data, cases, c, cases->count - c < block ? cases->count - c : block, looked + c);
+
+	/* from where the epoch before left it */
+	theta[0] = scale[0];
+	for (int i = 0; i < layout->gated; i++)
+		theta[1 + i] = bias[i];
+	if (cases->count > 0)
+		fit(host, looked, cases->count, layout->gated, theta);
+	scale[0] = (fnn_real) theta[0];
+	for (int i = 0; i < layout->gated; i++)
+		bias[i] = (fnn_real) theta[1 + i];
+	fnn_arena_reset(arena, mark);
+}

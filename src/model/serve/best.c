@@ -1,0 +1,410 @@
+/*
+ * best.c
+ *	  The best items for one history, without a score for every item where
+ *	  that can be had.
+ *
+ * A gradient expert's scores are products of the history's state with the item
+ * vectors, so nn's scans apply.  Count experts fill in all scores at once,
+ * which is one copy and a few changes.
+ */
+#include "model/serve/raise.h"
+
+#include <math.h>
+#include <string.h>
+
+/* From so many items on the codes are quicker: measured at width 64. */
+#define CODES_ITEMS 2048
+/* Candidates are computed one by one when they are fewer than one in so many items, else by a scan. */
+#define FEW_CANDIDATES 8
+/* Tokens that are encoded together: what is made of them on the way stays in the second cache. */
+#define PART_TOKENS 512
+/* Items whose products are computed between two looks at them. */
+#define PIECE 1024
+#define POLL_PIECES 64
+
+static const FnnTensor *
+item_table(const FmoeModel *model)
+{
+	return &model->expert[FMOE_MAIN].tensor[0];
+}
+
+static bool
+has_table(const FmoeModel *model)
+{
+	return !fmoe_counts(model->expert[FMOE_MAIN].class);
+}
+
+/* ---------------------------------------------------------------- the block */
+
+size_t
+fmoe_scan_bytes(const FmoeModel *model)
+{
+	if (!has_table(model) || model->n_items < 1)
+		return 0;
+	return fnn_codes_bytes(item_table(model)->rows, item_table(model)->cols);
+}
+
+void
+fmoe_scan_build(FmoeModel *model, FnnArena *arena, void *memory)
+{
+	const FnnTensor *table = item_table(model);
+
+	fnn_codes_build(arena, table->rows, table->cols, table->value, memory);
+	model->scan = memory;
+}
+
+void
+fmoe_scan_bind(FmoeModel *model, void *memory)
+{
+	model->scan = memory;
+}
+
+/* ---------------------------------------------------------------- sets */
+
+static bool
+in_set(const uint64_t *set, int32_t item)
+{
+	return (set[item / 64] >> item % 64 & 1) != 0;
+}
+
+static void
+put_in_set(uint64_t *set, int32_t item)
+{
+	set[item / 64] |= UINT64_C(1) << item % 64;
+}
+
+static uint64_t *
+new_set(FnnArena *arena, int32_t n_items)
+{
+	return fnn_zalloc(arena, fnn_set_words(n_items) * sizeof(uint64_t));
+}
+
+/* Candidates that may be, each once, to item[]; returns their number. */
+static int64_t
+distinct_candidates(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible, int32_t *item)
+{
+	uint64_t   *passed = eligible->passed != NULL ? eligible->passed : new_set(arena, n_items);
+	int64_t		n = 0;
+
+	for (int64_t i = 0; i < eligible->n_candidates; i++)
+	{
+		int32_t		candidate = eligible->candidate[i];
+
+		if (in_set(passed, candidate))
+			continue;
+		put_in_set(passed, candidate);
+		item[n++] = candidate;
+	}
+	return n;
+}
+
+/* All items but the candidates that may be. */
+static uint64_t *
+other_items(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible)
+{
+	size_t		words = fnn_set_words(n_items);
+	uint64_t   *others = new_set(arena, n_items);
+
+	for (int64_t i = 0; i < eligible->n_candidates; i++)
+		put_in_set(others, eligible->candidate[i]);
+	for (size_t w = 0; w < words; w++)
+	{
+		others[w] = ~others[w];
+		if (eligible->passed != NULL)
+			others[w] |= eligible->passed[w];
+	}
+	return others;
+}
+
+/* ---------------------------------------------------------------- scores */
+
+/* Whether the history of the batch's one sequence goes through the main expert's encoder. */
+static bool
+is_encoded(const FmoeModel *model, FmoeExpertSlot slot, const FmoeBatch *batch)
+{
+	return slot == FMOE_MAIN && has_table(model) && batch->last[0] >= 0;
+}
+
+/* hidden[sequences.count, width] */
+static void
+encode_finite(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
+{
+	fmoe_encode(model, arena, batch, hidden);
+	if (!fnn_all_finite(hidden, (size_t) (batch->sequences.count * item_table(model)->cols)))
+		fnn_fail(fnn_arena_host(arena), FNN_NONFINITE, "the state of the model after a history is not finite");
+}
+
+/* [width] of the batch's one sequence */
+static fnn_real *
+encoded(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch)
+{
+	fnn_real   *hidden = fnn_alloc_reals(arena, 1, item_table(model)->cols);
+
+	encode_finite(model, arena, batch, hidden);
+	return hidden;
+}
+
+/* [n_items] */
+static fnn_real *
+all_scores(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch)
+{
+	fnn_real   *score = fnn_alloc_reals(arena, 1, model->n_items);
+
+	fmoe_score(model, slot, arena, batch, score);
+	return score;
+}
+
+/* Offers items whose products are computed for them alone. */
+static void
+offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
+			int64_t n, const int32_t *item, FnnTopk *topk)
+{
+	fnn_real	product[PIECE];
+
+	for (int64_t first = 0; first < n; first += PIECE)
+	{
+		int64_t		piece = n - first < PIECE ? n - first : PIECE;
+
+		if (first % (POLL_PIECES * PIECE) == 0)
+			fnn_poll(host);
+		fnn_products(piece, table->cols, table->value, item + first, hidden, product);
+		for (int64_t i = 0; i < piece; i++)
+			fnn_topk_offer(topk, item[first + i], 1, &product[i]);
+	}
+}
+
+/* Offers the items that are raised, but for those in the set or the list passed. */
+static void
+offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeRaised *raised,
+			 const uint64_t *set, const FnnRows *list, FnnTopk *topk)
+{
+	const FnnTensor *table = item_table(model);
+	const FmoeTransitions *row = &raised->row;
+	fnn_real	score[PIECE];
+
+	for (int64_t first = 0; first < row->n; first += PIECE)
+	{
+		int64_t		piece = row->n - first < PIECE ? row->n - first : PIECE;
+
+		fnn_products(piece, table->cols, table->value, row->to + first, hidden, score);
+		for (int64_t i = 0; i < piece; i++)
+		{
+			int32_t		item = row->to[first + i];
+
+			if ((set != NULL && in_set(set, item)) || (list != NULL && fnn_find_ascending(list->count, list->row, item) >= 0))
+				continue;
+			score[i] += (fnn_real) fmoe_raised_by(raised, first + i);
+			fnn_topk_offer(topk, item, 1, &score[i]);
+		}
+	}
+}
+
+/* A set with the row's items beside those passed. */
+static uint64_t *
+passed_and_raised(FnnArena *arena, int32_t n_items, const uint64_t *passed, const FmoeTransitions *row)
+{
+	uint64_t   *set = new_set(arena, n_items);
+
+	if (passed != NULL)
+		memcpy(set, passed, fnn_set_words(n_items) * sizeof(uint64_t));
+	for (int64_t k = 0; k < row->n; k++)
+		put_in_set(set, row->to[k]);
+	return set;
+}
+
+/* The best by product and blend: the raised items one by one, all others by a scan that passes those over. */
+static void
+best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, int32_t last, FmoeScan scan,
+			  const FmoeEligible *eligible, FnnTopk *topk)
+{
+	FmoeRaised	raised = fmoe_raised(model, last, hidden);
+	const FnnTensor *table = item_table(model);
+	const uint64_t *passed = eligible->passed;
+	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
+
+	if (eligible->candidate != NULL)
+		passed = other_items(arena, model->n_items, eligible);
+	if (raised.row.n > 0)
+	{
+		offer_raised(model, hidden, &raised, passed, NULL, topk);
+		passed = passed_and_raised(arena, model->n_items, passed, &raised.row);
+	}
+	if (eligible->candidate != NULL && eligible->n_candidates < model->n_items / FEW_CANDIDATES)
+	{
+		FmoeEligible others = *eligible;
+		int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) eligible->n_candidates);
+		int64_t		n;
+
+		others.passed = (uint64_t *) passed;
+		n = distinct_candidates(arena, model->n_items, &others, item);
+		offer_items(fnn_arena_host(arena), table, hidden, n, item, topk);
+		return;
+	}
+	fnn_scan(arena, table->rows, table->cols, table->value, by_codes ? model->scan : NULL, hidden, passed, topk);
+}
+
+static void
+best_by_scores(const FmoeModel *model, FnnArena *arena, fnn_real *score, const FmoeEligible *eligible, FnnTopk *topk)
+{
+	const uint64_t *passed = eligible->passed;
+
+	if (eligible->candidate != NULL)
+		passed = other_items(arena, model->n_items, eligible);
+	for (int32_t i = 0; i < model->n_items && passed != NULL; i++)
+		if (in_set(passed, i))
+			score[i] = (fnn_real) NAN;
+	fnn_topk_offer(topk, 0, model->n_items, score);
+}
+
+void
+fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+		  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+
+	if (is_encoded(model, slot, batch))
+		best_by_table(model, arena, encoded(model, arena, batch), batch->item[batch->last[0]], scan, eligible, topk);
+	else
+		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
+	fnn_arena_reset(arena, mark);
+}
+
+/* Raises those of the items that followed the last one. */
+static void
+raise_items(const FmoeModel *model, const fnn_real *hidden, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
+{
+	FmoeRaised	raised = fmoe_raised(model, last, hidden);
+
+	for (int64_t i = 0; raised.row.n > 0 && i < n; i++)
+	{
+		int64_t		k = fnn_find_ascending(raised.row.n, raised.row.to, item[i]);
+
+		if (k >= 0)
+			score[i] += (fnn_real) fmoe_raised_by(&raised, k);
+	}
+}
+
+void
+fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+			   int64_t n, const int32_t *item, fnn_real *score)
+{
+	const FnnTensor *table = item_table(model);
+	FnnMark		mark = fnn_arena_mark(arena);
+
+	if (is_encoded(model, slot, batch))
+	{
+		fnn_real   *hidden = encoded(model, arena, batch);
+
+		for (int64_t first = 0; first < n; first += POLL_PIECES * PIECE)
+		{
+			fnn_poll(fnn_arena_host(arena));
+			fnn_products(n - first < POLL_PIECES * PIECE ? n - first : POLL_PIECES * PIECE, table->cols,
+						 table->value, item + first, hidden, score + first);
+		}
+		raise_items(model, hidden, batch->item[batch->last[0]], n, item, score);
+	}
+	else
+	{
+		fnn_real   *all = all_scores(model, slot, arena, batch);
+
+		for (int64_t i = 0; i < n; i++)
+			score[i] = all[item[i]];
+	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* A list with the row's items beside those passed; both are ascending. */
+static FnnRows
+with_raised(FnnArena *arena, const FnnRows *passed, const FmoeTransitions *row)
+{
+	int32_t    *merged = fnn_alloc(arena, sizeof(int32_t) * (size_t) (passed->count + row->n));
+	int64_t		n = 0;
+	int64_t		k = 0;
+
+	for (int64_t i = 0; i < passed->count; i++)
+	{
+		while (k < row->n && row->to[k] <= passed->row[i])
+			merged[n++] = row->to[k++];
+		merged[n++] = passed->row[i];
+	}
+	while (k < row->n)
+		merged[n++] = row->to[k++];
+	return (FnnRows) {.count = n, .row = merged};
+}
+
+/* hidden[sequences.count, width]; no sequence is empty. */
+static void
+encode_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
+{
+	const int32_t *offset = batch->sequences.offset;
+	int32_t		count = batch->sequences.count;
+	int32_t		end;
+
+	for (int32_t first = 0; first < count; first = end)
+	{
+		FnnMark		mark = fnn_arena_mark(arena);
+		FmoeBatch	part;
+
+		for (end = first + 1; end < count && offset[end] - offset[first] < PART_TOKENS;)
+			end++;
+		part = fmoe_batch_part(arena, batch, first, end - first);
+		encode_finite(model, arena, &part, hidden + first * item_table(model)->cols);
+		fnn_arena_reset(arena, mark);
+	}
+}
+
+void
+fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FnnRows *passed, FnnTopk *topk)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	const FnnTensor *table = item_table(model);
+	FnnMark		mark = fnn_arena_mark(arena);
+	int32_t		count = batch->sequences.count;
+	fnn_real   *hidden = fnn_alloc_reals(arena, count, table->cols);
+	FnnRows    *all_passed = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(FnnRows)));
+
+	encode_by_parts(model, arena, batch, hidden);
+	for (int32_t i = 0; i < count; i++)
+	{
+		FmoeRaised	raised = fmoe_raised(model, batch->item[batch->last[i]], hidden + i * table->cols);
+
+		all_passed[i] = passed[i];
+		if (raised.row.n == 0)
+			continue;
+		offer_raised(model, hidden + i * table->cols, &raised, NULL, &passed[i], &topk[i]);
+		all_passed[i] = with_raised(arena, &passed[i], &raised.row);
+	}
+	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all_passed, topk);
+	fnn_arena_reset(arena, mark);
+}
+
+void
+fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk)
+{
+	const FnnTensor *table = item_table(model);
+	const fnn_real *mine = table->value + item * table->cols;
+	fnn_real	cosine[PIECE];
+	double		length[PIECE];
+	double		my_length;
+
+	fnn_lengths(1, table->cols, mine, &my_length);
+	for (int64_t first = 0; first < table->rows; first += PIECE)
+	{
+		int64_t		n = table->rows - first < PIECE ? table->rows - first : PIECE;
+		const fnn_real *row = table->value + first * table->cols;
+
+		if (first % (POLL_PIECES * PIECE) == 0)
+			fnn_poll(fnn_arena_host(arena));
+		fnn_products(n, table->cols, row, NULL, mine, cosine);
+		fnn_lengths(n, table->cols, row, length);
+		for (int64_t i = 0; i < n; i++)
+		{
+			double		lengths = my_length * length[i];
+
+			cosine[i] = (fnn_real) (lengths > 0 ? cosine[i] / lengths : 0);
+		}
+		if (item >= first && item < first + n)
+			cosine[item - first] = (fnn_real) NAN;
+		fnn_topk_offer(topk, (int32_t) first, n, cosine);
+	}
+}

@@ -1,0 +1,60 @@
+/*
+ * blend.c
+ *	  How much counted transitions are to weigh beside the score: tried out on validation.
+ */
+#include "model/evaluate/evaluate.h"
+#include "model/train/run.h"
+
+#include <math.h>
+
+#define CASES_MAX 5000			/* users the weight is tried on */
+#define CUTOFF 10
+
+/* Without events kept back nothing can be tried: the smallest weight that helped on every data set measured. */
+#define UNTRIED 0.5
+
+static const double weights[] = {0, 0.25, 0.5, 1, 2, 4};
+
+#define WEIGHTS ((int) (sizeof(weights) / sizeof(weights[0])))
+
+/*
+ * The largest weight that comes this near to the best is taken: an encoder's
+ * order of two items that often follow together is a matter of chance, and
+ * what was counted is not.
+ */
+#define NEAR_BEST 0.99
+
+double
+fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeCases  *cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) model->config.holdout, 0,
+								   CASES_MAX, (uint64_t) model->config.seed);
+	int32_t    *rank = fnn_alloc(arena, sizeof(int32_t) * cases->count);
+	FmoeModel  *tried = fnn_alloc(arena, sizeof(FmoeModel));
+	FmoeProtocol protocol = {.exclude_seen = true};
+	/* a mixture with count experts has its own weight for them */
+	bool		gated = fmoe_gated_count(&model->config) > 0 && model->config.count_experts;
+	int			weights_tried = gated ? 1 : WEIGHTS;
+	double		metric[WEIGHTS];
+	double		best = 0;
+	double		chosen = gated ? 0 : UNTRIED;
+	int			i;
+
+	*tried = *model;
+	for (i = 0; cases->count > 0 && i < weights_tried; i++)
+	{
+		tried->config.blend = weights[i];
+		fmoe_rank_cases(tried, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, rank, NULL);
+		metric[i] = fmoe_mean_metric(fnn_ndcg, CUTOFF, rank, cases->count);
+		if (metric[i] > best)
+			best = metric[i];
+	}
+	for (i = 0; cases->count > 0 && i < weights_tried; i++)
+	{
+		if (metric[i] >= NEAR_BEST * best)
+			chosen = weights[i];
+	}
+	fnn_arena_reset(arena, mark);
+	return chosen;
+}

@@ -1,0 +1,310 @@
+/*
+ * layout.c
+ *	  What a training run needs, and where it lies in the shared block.
+ */
+#include "model/evaluate/evaluate.h"
+#include "model/fmoe/layout.h"
+#include "model/registry.h"
+#include "model/train/run.h"
+
+#include <math.h>
+#include <string.h>
+
+/*
+ * Validation ranks the whole catalogue for every case, once an epoch.  Beyond
+ * this many scores it looks at a sample of the users, which is still at least
+ * so many of them.
+ */
+#define VALIDATION_SCORES_MAX INT64_C(1000000000)
+#define VALIDATION_CASES_MIN 2000
+
+/* Rows that the sampled loss of nn works on at a time. */
+#define LOSS_ROWS 128.0
+
+int64_t
+fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
+{
+	int64_t		tokens = fmoe_train_end(data, (FmoeHoldout) config->holdout, user) - data->offset[user] - 1;
+
+	return tokens < config->max_length ? tokens : config->max_length;
+}
+
+/*
+ * Sequences, and the most tokens a batch and a shard can come to: those of the
+ * batch_size longest sequences; a quarter of it and what one sequence more
+ * may add.
+ */
+static void
+plan_sequences(FmoeTrainer *trainer)
+{
+	FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	const FmoeDataset *data = trainer->data;
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+	int64_t    *users = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) config->max_length + 1));
+	int64_t		left = config->batch_size;
+	int64_t		user;
+	int64_t		length;
+
+	for (user = 0; user < data->n_users && data->n_items > 1; user++)
+	{
+		length = fmoe_sequence_tokens(config, data, user);
+		if (length > 0)
+		{
+			users[length]++;
+			plan->n_sequences++;
+		}
+		if ((user & 0xffff) == 0)
+			fnn_poll(trainer->host);
+	}
+	for (length = config->max_length; length > 0 && left > 0; length--)
+	{
+		int64_t		taken = users[length] < left ? users[length] : left;
+
+		if (taken > 0 && plan->longest == 0)
+			plan->longest = length;
+		plan->batch_tokens += taken * length;
+		left -= taken;
+	}
+	plan->batches = (plan->n_sequences + config->batch_size - 1) / config->batch_size;
+	plan->shard_tokens = plan->batch_tokens / FMOE_SHARDS + plan->longest;
+	if (plan->shard_tokens > plan->batch_tokens)
+		plan->shard_tokens = plan->batch_tokens;
+	fnn_arena_reset(trainer->arena, mark);
+}
+
+/* From how often each item is followed. */
+static void
+plan_followers(FmoeTrainer *trainer)
+{
+	const FmoeConfig *config = &trainer->config;
+	const FmoeDataset *data = trainer->data;
+	FmoeFollowers *followers = &trainer->plan.followers;
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+	int64_t    *count = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) data->n_items + 1));
+	double		tokens = 0;
+
+	for (int64_t user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
+
+		for (int64_t event = data->offset[user]; event + 1 < end; event++)
+			count[data->item[event]]++;
+		if ((user & 0xffff) == 0)
+			fnn_poll(trainer->host);
+	}
+	for (int32_t i = 0; i < data->n_items; i++)
+	{
+		double		row = count[i] < data->n_items ? count[i] : data->n_items;
+
+		followers->mean += count[i] * row;
+		followers->all += row;
+		tokens += count[i];
+	}
+	followers->mean /= tokens > 0 ? tokens : 1;
+	fnn_arena_reset(trainer->arena, mark);
+}
+
+void
+fmoe_trainer_plan(FmoeTrainer *trainer)
+{
+	FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	const FmoeDataset *data = trainer->data;
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+
+	if (fmoe_counts(class))
+		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient", class->name);
+	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
+		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is not settled");
+	memset(plan, 0, sizeof(*plan));
+	class->declare(&plan->params, trainer->host, config, data->n_items);
+	plan_sequences(trainer);
+	if (fmoe_needs_counts(config))
+		plan_followers(trainer);
+
+	plan->negatives = config->negatives < data->n_items - 1 ? config->negatives : data->n_items - 1;
+	if (data->n_items > 1)
+		plan->beta = fnn_gbce_beta(data->n_items, plan->negatives, config->calibration);
+	plan->sparse = plan->params.list[0].sparse;
+	if (plan->sparse)
+		plan->dense_from = plan->params.list[1].offset / FNN_REDUCE_CHUNK * FNN_REDUCE_CHUNK;
+	plan->chunks = (plan->params.size + FNN_REDUCE_CHUNK - 1) / FNN_REDUCE_CHUNK;
+
+	plan->cases_limit = VALIDATION_SCORES_MAX / (data->n_items > 0 ? data->n_items : 1);
+	if (plan->cases_limit < VALIDATION_CASES_MIN)
+		plan->cases_limit = VALIDATION_CASES_MIN;
+	plan->n_cases = fmoe_cases(trainer->arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) config->holdout,
+							   0, plan->cases_limit, (uint64_t) config->seed)->count;
+	fnn_arena_reset(trainer->arena, mark);
+}
+
+/* The next bytes of a block, on a cache line of their own; NULL when only measuring. */
+static void *
+take(const FnnHost *host, char *shared, size_t *used, size_t n, size_t element)
+{
+	size_t		bytes = fnn_mul_size(host, n, element);
+	size_t		from = *used;
+
+	*used = fnn_add_size(host, from, fnn_add_size(host, bytes, FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN);
+	return shared != NULL ? shared + from : NULL;
+}
+
+/* Rows of the item table that a shard (or, all: a batch) can touch. */
+static int64_t
+sparse_capacity(const FmoeTrainPlan *plan, int32_t n_items, bool all)
+{
+	/* a sequence of n tokens has n + 1 items: at most twice as many */
+	int64_t		rows = all
+		? 2 * plan->batch_tokens + (int64_t) FMOE_SHARDS * plan->negatives
+		: 2 * plan->shard_tokens + plan->negatives;
+
+	return rows < n_items ? rows : n_items;
+}
+
+size_t
+fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FnnHost *host = trainer->host;
+	size_t		size = plan->params.size;
+	int32_t		n_items = trainer->data->n_items;
+	size_t		used = 0;
+	int			s;
+
+	trainer->state = take(host, shared, &used, 1, sizeof(FmoeTrainState));
+	trainer->values = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->moment1 = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->moment2 = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->best = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->shard_loss = take(host, shared, &used, FMOE_SHARDS, sizeof(double));
+	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
+	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
+	trainer->sparse_count = take(host, shared, &used, FMOE_SHARDS + 1, sizeof(int64_t));
+	trainer->rank = take(host, shared, &used, plan->n_cases, sizeof(int32_t));
+	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
+	trainer->last_step = take(host, shared, &used, plan->sparse ? n_items : 0, sizeof(int32_t));
+	for (s = 0; s < FMOE_SHARDS; s++)
+	{
+		uintptr_t	slot = (uintptr_t) take(host, shared, &used, size - plan->dense_from, sizeof(fnn_real));
+
+		/* so that a slice's offset in the block is its offset from the slot */
+		trainer->slot[s] = (fnn_real *) (slot - plan->dense_from * sizeof(fnn_real));
+	}
+	for (s = 0; plan->sparse && s <= FMOE_SHARDS; s++)
+	{
+		int64_t		capacity = sparse_capacity(plan, n_items, s == FMOE_SHARDS);
+		size_t		bytes = fnn_sparse_bytes(host, n_items, plan->params.list[0].cols, capacity);
+
+		trainer->sparse_memory[s] = take(host, shared, &used, bytes, 1);
+		if (shared != NULL)
+			fnn_sparse_init(&trainer->sparse[s], trainer->sparse_memory[s], n_items, plan->params.list[0].cols, capacity);
+	}
+	return used;
+}
+
+/* A trainer that only knows its plan; the caller resets the arena. */
+static FmoeTrainer *
+planned_trainer(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FmoeTrainer *trainer = fnn_zalloc(arena, sizeof(FmoeTrainer));
+
+	trainer->host = fnn_arena_host(arena);
+	trainer->arena = arena;
+	trainer->config = *config;
+	trainer->data = data;
+	fmoe_trainer_plan(trainer);
+	return trainer;
+}
+
+size_t
+fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	size_t		bytes = fmoe_trainer_carve(planned_trainer(arena, config, data), NULL);
+
+	fnn_arena_reset(arena, mark);
+	return bytes;
+}
+
+/* ---------------------------------------------------------------- private memory */
+
+/* Forward, loss and backward of the largest shard. */
+static double
+step_bytes(const FmoeTrainer *trainer)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	double		tokens = plan->shard_tokens;
+	double		width = fmoe_item_width(config);
+	/* item, position, target, row of the loss, time */
+	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double)) +
+		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, true);
+	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) +
+		fmoe_layer_reals(config);
+	double		loss;
+
+	/* rows of hidden states in several forms; the tiles that the losses work in */
+	if (config->loss == FMOE_LOSS_SOFTMAX)
+		loss = fnn_softmax_loss_reals(plan->shard_tokens, trainer->data->n_items, (int64_t) width);
+	else
+		loss = LOSS_ROWS * (3 * width + LOSS_ROWS) + 2 * width * plan->negatives;
+	return bytes + (reals + loss) * sizeof(fnn_real);
+}
+
+/* A block of at most so many cases being ranked. */
+static double
+ranking_bytes(const FmoeTrainer *trainer, double cases_max)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+
+	return fmoe_block_bytes(&trainer->config, trainer->data->n_items, fmin(plan->n_cases, cases_max), plan->longest + 1,
+							&plan->followers);
+}
+
+/* The count experts, with what sorting transitions takes. */
+static double
+counts_bytes(const FmoeTrainer *trainer)
+{
+	double		events = trainer->data->n_events;
+	double		items = trainer->data->n_items;
+
+	return events * (2 * sizeof(int32_t) + sizeof(float)) +
+		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
+}
+
+/* The finished model; then the model that weights of the blend are tried on. */
+static double
+model_bytes(const FmoeTrainer *trainer)
+{
+	double		trial = 0;
+
+	if (trainer->config.blend < 0)
+		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
+			ranking_bytes(trainer, FMOE_BLOCK_CASES_MAX);
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + counts_bytes(trainer);
+}
+
+size_t
+fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeTrainer *trainer = planned_trainer(arena, config, data);
+	const FmoeTrainPlan *plan = &trainer->plan;
+	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * 2.0 * sizeof(int64_t) +
+		(plan->cases_limit < data->n_users ? data->n_users : 0);
+	double		most = step_bytes(trainer);
+
+	if (most < ranking_bytes(trainer, FMOE_VALIDATION_BLOCK))
+		most = ranking_bytes(trainer, FMOE_VALIDATION_BLOCK);
+	if (most < fmoe_calibration_bytes(config, plan->n_cases, data->n_items, &plan->followers))
+		most = fmoe_calibration_bytes(config, plan->n_cases, data->n_items, &plan->followers);
+	if (most < model_bytes(trainer))
+		most = model_bytes(trainer);
+	/* those that the training reads stay all the while */
+	if (fmoe_needs_counts(config))
+		most += counts_bytes(trainer);
+	fnn_arena_reset(arena, mark);
+	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
+}

@@ -1,0 +1,268 @@
+/*
+ * run.c
+ *	  A training run: epochs, validation, early stopping, the best weights.
+ *
+ * Everything a run remembers lies in one block that all members share, and is
+ * written only between barriers: the parameter range of each member by itself,
+ * the state by the leader at the end of an epoch.  So a copy of the blocks and
+ * the state between two epochs is a checkpoint from which the run goes on to
+ * the same weights.
+ */
+#include "model/data/stream.h"
+#include "model/evaluate/evaluate.h"
+#include "model/expert/expert.h"
+#include "model/registry.h"
+#include "model/train/run.h"
+
+#include <math.h>
+#include <string.h>
+
+#define VALIDATION_CUTOFF 10
+
+FmoeTrainer *
+fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data, void *shared)
+{
+	FmoeTrainer *trainer = fnn_zalloc(arena, sizeof(FmoeTrainer));
+	FmoeTrainPlan *plan = &trainer->plan;
+	FmoeExpert *main = &trainer->model.expert[FMOE_MAIN];
+	size_t		list_bytes;
+	int64_t		n = 0;
+	int64_t		user;
+
+	trainer->host = fnn_arena_host(arena);
+	trainer->arena = arena;
+	trainer->config = *config;
+	trainer->data = data;
+	fmoe_trainer_plan(trainer);
+	fmoe_trainer_carve(trainer, shared);
+
+	if (fmoe_needs_counts(config))
+		fmoe_count_experts(&trainer->model, arena, config, data);
+	fmoe_expert_setup(&trainer->expert, trainer->host, fmoe_expert_classes[config->model], config, data->n_items);
+	fmoe_expert_use_counts(&trainer->expert, &trainer->model);
+	*main = trainer->expert;
+	fnn_params_bind(&main->params, main->tensor, trainer->values, NULL, NULL);
+	trainer->model.config = *config;
+	/* transitions are counted when the weights are done */
+	trainer->model.config.blend = 0;
+	trainer->model.n_items = data->n_items;
+
+	list_bytes = fnn_mul_size(trainer->host, plan->n_sequences, sizeof(int64_t));
+	trainer->user = fnn_alloc(arena, list_bytes);
+	trainer->order = fnn_alloc(arena, list_bytes);
+	for (user = 0; user < data->n_users && n < plan->n_sequences; user++)
+	{
+		if (fmoe_sequence_tokens(config, data, user) > 0)
+			trainer->user[n++] = user;
+	}
+	trainer->cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) config->holdout, 0,
+								plan->cases_limit, (uint64_t) config->seed);
+	return trainer;
+}
+
+/* Parameters that follow from the data. */
+static void
+start_computed(FmoeTrainer *trainer)
+{
+	FmoeExpert *main = &trainer->model.expert[FMOE_MAIN];
+
+	if (main->class->start != NULL)
+		main->class->start(main, trainer->host);
+}
+
+void
+fmoe_trainer_start(FmoeTrainer *trainer)
+{
+	size_t		bytes = trainer->plan.params.size * sizeof(fnn_real);
+
+	fnn_params_init(&trainer->plan.params, trainer->host, (uint64_t) trainer->config.seed, trainer->values);
+	start_computed(trainer);
+	fnn_poll(trainer->host);
+	memset(trainer->moment1, 0, bytes);
+	memset(trainer->moment2, 0, bytes);
+	memset(trainer->best, 0, bytes);
+	if (trainer->plan.sparse)
+		memset(trainer->last_step, 0, sizeof(int32_t) * trainer->data->n_items);
+	memset(trainer->state, 0, sizeof(FmoeTrainState));
+	trainer->state->metric = NAN;
+	trainer->state->best_metric = NAN;
+}
+
+FmoeTrainState *
+fmoe_trainer_state(FmoeTrainer *trainer)
+{
+	return trainer->state;
+}
+
+/* Ranks the blocks of validation cases that this member takes. */
+static void
+validate(FmoeTrainer *trainer, const FmoeTeam *team)
+{
+	FmoeProtocol protocol = {.exclude_seen = true};
+	int64_t		n = trainer->cases->count;
+	int64_t		from;
+
+	while ((from = fmoe_claim(trainer) * FMOE_VALIDATION_BLOCK) < n)
+	{
+		int64_t		to = n - from < FMOE_VALIDATION_BLOCK ? n : from + FMOE_VALIDATION_BLOCK;
+
+		fmoe_rank_cases(&trainer->model, FMOE_MAIN, trainer->arena, trainer->data, trainer->cases, &protocol,
+						from, to, trainer->rank, NULL);
+	}
+}
+
+/* Leader: the state after an epoch, and the best values when these are. */
+static void
+finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss)
+{
+	FmoeTrainState *state = trainer->state;
+	bool		validated = trainer->cases->count > 0;
+
+	state->step += steps;
+	state->epoch++;
+	state->loss = loss;
+	state->metric = fmoe_mean_metric(fnn_ndcg, VALIDATION_CUTOFF, trainer->rank, trainer->cases->count);
+	if (validated && (state->best_epoch == 0 || state->metric > state->best_metric))
+	{
+		state->best_epoch = state->epoch;
+		state->best_metric = state->metric;
+		state->stale_epochs = 0;
+		memcpy(trainer->best, trainer->values, trainer->plan.params.size * sizeof(fnn_real));
+	}
+	else if (validated)
+		state->stale_epochs++;
+	state->finished = state->epoch >= trainer->config.epochs ||
+		(validated && state->stale_epochs >= trainer->config.patience);
+}
+
+void
+fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
+{
+	const FmoeConfig *config = &trainer->config;
+	int64_t		batches = trainer->plan.batches;
+	int64_t		step = trainer->state->step;
+	int32_t		epoch = trainer->state->epoch;
+	bool		finished = trainer->state->finished != 0;
+	double		loss = 0;
+	int64_t		positions = 0;
+	int64_t		b;
+
+	fmoe_step_prepare(trainer, team);
+	fmoe_barrier(team);
+	if (batches == 0 && team->rank == 0)
+		trainer->state->finished = 1;
+	if (finished || batches == 0)
+	{
+		fmoe_barrier(team);
+		return;
+	}
+
+	fnn_random_permutation((uint64_t) config->seed, fmoe_stream(FMOE_STREAM_ORDER, epoch),
+						   trainer->plan.n_sequences, trainer->order);
+	for (b = 0; b < batches; b++)
+	{
+		FmoeTrainBatch batch;
+
+		fmoe_step_cut(trainer, b, &batch);
+		batch.step = step + b + 1;
+		batch.learning_rate = fnn_learning_rate(config->learning_rate, batch.step, config->warmup_steps,
+												config->learning_rate_decay, epoch + (double) b / batches);
+		loss += fmoe_step_run(trainer, team, &batch) * batch.positions;
+		positions += batch.positions;
+		if (team->rank == 0 && team->progress != NULL)
+			team->progress(team->context, b + 1, batches, loss / positions);
+	}
+
+	if (team->rank == 0 && trainer->expert.class->settle != NULL)
+		trainer->expert.class->settle(&trainer->model.expert[FMOE_MAIN], trainer->arena, trainer->data);
+	fmoe_barrier(team);
+	validate(trainer, team);
+	fmoe_barrier(team);
+	if (team->rank == 0)
+		finish_epoch(trainer, batches, loss / positions);
+	fmoe_barrier(team);
+}
+
+void *
+fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
+{
+	*bytes = trainer->plan.params.size * sizeof(fnn_real);
+	switch (block)
+	{
+		case FMOE_BLOCK_VALUES:
+			return trainer->values;
+		case FMOE_BLOCK_MOMENT1:
+			return trainer->moment1;
+		case FMOE_BLOCK_MOMENT2:
+			return trainer->moment2;
+		case FMOE_BLOCK_BEST:
+			return trainer->best;
+		case FMOE_BLOCK_LAST_STEP:
+			*bytes = trainer->plan.sparse ? sizeof(int32_t) * trainer->data->n_items : 0;
+			return trainer->last_step;
+		case FMOE_BLOCKS:
+			break;
+	}
+	*bytes = 0;
+	return NULL;
+}
+
+/* Tables of positions: what one of another length has of them is of use. */
+static bool
+is_position(const FnnParam *param)
+{
+	static const char suffix[] = "position.weight";
+	size_t		length = strlen(param->name);
+
+	return length >= sizeof(suffix) - 1 && strcmp(param->name + length - (sizeof(suffix) - 1), suffix) == 0;
+}
+
+int
+fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max)
+{
+	return fmoe_expert_arrays(&trainer->model.expert[FMOE_MAIN], out, max);
+}
+
+int
+fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
+{
+	const FnnParams *params = &trainer->plan.params;
+	int			adopted = 0;
+	int			i;
+
+	for (i = 0; i < n_arrays; i++)
+	{
+		int			index = fnn_params_find(params, arrays[i].name);
+		const FnnParam *param;
+		int64_t		rows;
+
+		if (index < 0)
+			continue;
+		param = &params->list[index];
+		rows = arrays[i].shape[0] < param->rows ? arrays[i].shape[0] : param->rows;
+		if (arrays[i].dtype != FMOE_REAL_DTYPE || arrays[i].ndim != 2 || arrays[i].shape[1] != param->cols ||
+			(arrays[i].shape[0] != param->rows && !is_position(param)))
+			continue;
+		memcpy(trainer->values + param->offset, arrays[i].data, sizeof(fnn_real) * rows * param->cols);
+		adopted++;
+	}
+	start_computed(trainer);
+	return adopted;
+}
+
+void
+fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
+{
+	const FnnParams *params = &trainer->plan.params;
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
+	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) params->size);
+
+	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : trainer->values,
+		   params->size * sizeof(fnn_real));
+	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
+	*main = trainer->model.expert[FMOE_MAIN];
+	fmoe_expert_use_counts(main, model);
+	fnn_params_bind(params, main->tensor, values, NULL, NULL);
+	if (trainer->config.blend < 0)
+		model->config.blend = fmoe_blend_choose(model, trainer->arena, trainer->data);
+}

@@ -1,0 +1,378 @@
+/*
+ * step.c
+ *	  One optimiser step by a team of processes.
+ *
+ * The batch is the same for everybody: it follows from seed, epoch and number.
+ * It is cut into FMOE_SHARDS groups of sequences.
+ *
+ *		compute		members take one shard s after another and run it forward and
+ *					backward, into gradient slot s, with random streams named by
+ *					(step, s)
+ *		--- barrier
+ *		reduce		each member sums the slots over its range of the parameter
+ *					block, in slot order; the leader sums the sparse slots of
+ *					the item table, in slot order
+ *		--- barrier, if clipping needs the norm or rows of the table are to be shared out
+ *		update		each member moves its range of the block and its part of the
+ *					touched rows, and clears its range of the slots
+ *		--- barrier
+ *
+ * With a softmax loss of one table the slots of the item table, most of all that
+ * there is, are not cleared: the loss overwrites them.
+ *
+ * No sum depends on how many members there are, so neither do the weights.
+ */
+#include "model/data/stream.h"
+#include "model/expert/expert.h"
+#include "model/train/run.h"
+
+#include <math.h>
+#include <string.h>
+
+#define BETA1 0.9
+#define BETA2 0.999
+#define EPSILON 1e-8
+
+#define GROUP_CHUNKS 64			/* chunks of the block between polls: a million reals */
+#define GROUP_ROWS 65536
+
+/* ---------------------------------------------------------------- a member's parts */
+
+/* Reals at the head of each slot that a shard's loss overwrites, so that nobody needs to clear them: the item table's. */
+static size_t
+overwritten(const FmoeTrainer *trainer)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+
+	if (plan->sparse || trainer->config.loss != FMOE_LOSS_SOFTMAX || trainer->expert.class->learn != NULL)
+		return 0;
+	return (size_t) (plan->params.list[0].rows * plan->params.list[0].cols);
+}
+
+/* This member's reals of the dense block: from .. to - 1, in whole chunks. */
+static void
+own_range(const FmoeTrainer *trainer, const FmoeTeam *team, size_t *from, size_t *to)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	size_t		first = plan->dense_from / FNN_REDUCE_CHUNK;
+	size_t		n = plan->chunks - first;
+
+	*from = (first + n * team->rank / team->size) * FNN_REDUCE_CHUNK;
+	*to = (first + n * (team->rank + 1) / team->size) * FNN_REDUCE_CHUNK;
+	if (*to > plan->params.size)
+		*to = plan->params.size;
+	if (*from > *to)
+		*from = *to;
+}
+
+/* The end of a group of chunks that begins at from. */
+static size_t
+group_end(size_t from, size_t to)
+{
+	size_t		group = (size_t) GROUP_CHUNKS * FNN_REDUCE_CHUNK;
+
+	return to - from < group ? to : from + group;
+}
+
+static void
+clear_slots(FmoeTrainer *trainer, size_t from, size_t to)
+{
+	size_t		first = overwritten(trainer);
+	int			s;
+
+	if (from < first)
+		from = first;
+	for (s = 0; s < FMOE_SHARDS && from < to; s++)
+		memset(trainer->slot[s] + from, 0, (to - from) * sizeof(fnn_real));
+}
+
+void
+fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team)
+{
+	size_t		from;
+	size_t		to;
+	int			s;
+
+	fmoe_claim_anew(trainer, team);
+	own_range(trainer, team, &from, &to);
+	while (from < to)
+	{
+		size_t		end = group_end(from, to);
+
+		clear_slots(trainer, from, end);
+		from = end;
+		fnn_poll(trainer->host);
+	}
+	for (s = team->rank; trainer->plan.sparse && s <= FMOE_SHARDS; s += team->size)
+	{
+		FnnSparse  *sparse = &trainer->sparse[s];
+
+		fnn_sparse_init(sparse, trainer->sparse_memory[s], sparse->rows, sparse->cols, sparse->capacity);
+		trainer->sparse_count[s] = 0;
+		fnn_poll(trainer->host);
+	}
+}
+
+void
+fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeConfig *config = &trainer->config;
+	int64_t		seen = 0;
+	int64_t		i;
+	int			s = 0;
+
+	batch->first = batch_number * config->batch_size;
+	batch->count = plan->n_sequences - batch->first < config->batch_size
+		? plan->n_sequences - batch->first : config->batch_size;
+	batch->positions = 0;
+	for (i = 0; i < batch->count; i++)
+		batch->positions += fmoe_sequence_tokens(config, trainer->data, trainer->user[trainer->order[batch->first + i]]);
+
+	/* shard s begins at the first sequence before which s quarters of the tokens lie */
+	for (i = 0; i < batch->count; i++)
+	{
+		while (s < FMOE_SHARDS && seen * FMOE_SHARDS >= batch->positions * s)
+			batch->cut[s++] = i;
+		seen += fmoe_sequence_tokens(config, trainer->data, trainer->user[trainer->order[batch->first + i]]);
+	}
+	while (s <= FMOE_SHARDS)
+		batch->cut[s++] = batch->count;
+}
+
+/* ---------------------------------------------------------------- compute */
+
+/* What each token of the batch is followed by: target[n_tokens]. */
+static int32_t *
+batch_targets(FnnArena *arena, const FmoeDataset *data, const FmoeBatch *batch, const int64_t *end)
+{
+	int32_t    *target = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
+	int32_t		i;
+
+	for (i = 0; i < batch->sequences.count; i++)
+	{
+		int32_t		first = batch->sequences.offset[i];
+		int32_t		length = batch->sequences.offset[i + 1] - first;
+
+		memcpy(target + first, data->item + end[i] - length + 1, sizeof(int32_t) * length);
+	}
+	return target;
+}
+
+/* Puts the losses of a packed shard, and their gradients, on the tape. */
+static void
+add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const int32_t *target,
+		   const FmoeTrainBatch *batch, uint64_t stream)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FmoeExpert *expert = &trainer->expert;
+	FmoeGoal	goal = {
+		.target = target,
+		.weight = 1.0 / batch->positions,
+		.sequence_weight = 1.0 / batch->count,
+		.step = batch->step,
+		.seed = (uint64_t) trainer->config.seed,
+		.stream = stream,
+		.beta = plan->beta
+	};
+
+	if (trainer->config.loss == FMOE_LOSS_GBCE)
+	{
+		int32_t    *negative = fnn_alloc(tape->arena, sizeof(int32_t) * plan->negatives);
+
+		for (int32_t j = 0; j < plan->negatives; j++)
+			negative[j] = (int32_t) fnn_random_below(goal.seed, fmoe_stream(FMOE_STREAM_NEGATIVES, stream), j,
+													 trainer->data->n_items);
+		goal.negative = negative;
+		goal.n_negatives = plan->negatives;
+	}
+	if (expert->class->learn != NULL)
+		expert->class->learn(expert, tape, packed, &goal);
+	else
+		fmoe_add_loss(tape, expert->class->encode(expert, tape, packed, false), fmoe_parameter(expert, 0), &goal, NULL);
+}
+
+static void
+compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
+{
+	FnnArena   *arena = trainer->arena;
+	const FmoeDataset *data = trainer->data;
+	FmoeExpert *expert = &trainer->expert;
+	FnnMark		mark = fnn_arena_mark(arena);
+	int64_t		n = batch->cut[s + 1] - batch->cut[s];
+	uint64_t	stream = (uint64_t) batch->step * FMOE_SHARDS + s;
+	FnnSparse  *sparse[FNN_PARAMS_MAX] = {NULL};
+	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * n);
+	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
+	FmoeBatch  *packed;
+	FnnTape		tape;
+	int64_t		i;
+
+	for (i = 0; i < n; i++)
+	{
+		int64_t		user = trainer->user[trainer->order[batch->first + batch->cut[s] + i]];
+
+		begin[i] = data->offset[user];
+		end[i] = fmoe_train_end(data, (FmoeHoldout) trainer->config.holdout, user) - 1;
+	}
+	if (trainer->plan.sparse)
+	{
+		/* the heads are private, and somebody else may have had the slot in the last step */
+		trainer->sparse[s].count = trainer->sparse_count[s];
+		fnn_sparse_clear(&trainer->sparse[s]);
+		sparse[0] = &trainer->sparse[s];
+	}
+	fnn_params_bind(&expert->params, expert->tensor, trainer->values, trainer->slot[s], sparse);
+	expert->tensor[0].fresh = overwritten(trainer) > 0;
+
+	packed = fmoe_batch(arena, data->item, data->time, n, begin, end, trainer->config.max_length);
+	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
+	if (n > 0)
+	{
+		add_losses(trainer, &tape, packed, batch_targets(arena, data, packed, end), batch, stream);
+		fnn_tape_backward(&tape);
+	}
+	else if (expert->tensor[0].fresh)
+		memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
+	trainer->shard_loss[s] = tape.loss;
+	trainer->sparse_count[s] = trainer->sparse[s].count;
+	fnn_arena_reset(arena, mark);
+}
+
+/* ---------------------------------------------------------------- reduce */
+
+/* Leader: the shards' rows of the item table summed in shard order into the last sparse slot. */
+static void
+merge_sparse(FmoeTrainer *trainer)
+{
+	FnnSparse  *total = &trainer->sparse[FMOE_SHARDS];
+	FnnTensor	table = {.rows = total->rows, .cols = total->cols, .sparse = total};
+	double		squares = 0;
+	int64_t		cols = total->cols;
+	int64_t		i;
+	int64_t		c;
+	int			s;
+
+	fnn_sparse_clear(total);
+	for (s = 0; s < FMOE_SHARDS; s++)
+	{
+		const FnnSparse *sparse = &trainer->sparse[s];
+
+		for (i = 0; i < trainer->sparse_count[s]; i++)
+		{
+			fnn_real   *sum = fnn_grad_row(trainer->host, &table, sparse->touched[i]);
+			const fnn_real *grad = sparse->grad + i * cols;
+
+			for (c = 0; c < cols; c++)
+				sum[c] += grad[c];
+		}
+		fnn_poll(trainer->host);
+	}
+	for (i = 0; i < total->count * cols; i++)
+		squares += (double) total->grad[i] * total->grad[i];
+	*trainer->sparse_squares = squares;
+	trainer->sparse_count[FMOE_SHARDS] = total->count;
+}
+
+static void
+reduce(FmoeTrainer *trainer, const FmoeTeam *team)
+{
+	size_t		from;
+	size_t		to;
+
+	own_range(trainer, team, &from, &to);
+	while (from < to)
+	{
+		size_t		end = group_end(from, to);
+
+		fnn_reduce(trainer->slot, FMOE_SHARDS, from, end, trainer->chunk_squares);
+		from = end;
+		fnn_poll(trainer->host);
+	}
+	if (trainer->plan.sparse && team->rank == 0)
+		merge_sparse(trainer);
+	if (trainer->plan.sparse || trainer->config.clip_norm > 0)
+		fmoe_barrier(team);
+}
+
+/* ---------------------------------------------------------------- update */
+
+/* What the gradient is multiplied by so that its norm is at most clip_norm. */
+static double
+clip_scale(const FmoeTrainer *trainer)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	double		squares = plan->sparse ? *trainer->sparse_squares : 0;
+	double		norm;
+	size_t		chunk;
+
+	if (trainer->config.clip_norm <= 0)
+		return 1;
+	for (chunk = plan->dense_from / FNN_REDUCE_CHUNK; chunk < plan->chunks; chunk++)
+		squares += trainer->chunk_squares[chunk];
+	norm = sqrt(squares);
+	return norm > trainer->config.clip_norm ? trainer->config.clip_norm / norm : 1;
+}
+
+static void
+update(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch)
+{
+	const FnnParams *params = &trainer->plan.params;
+	FnnAdamW	adamw = {batch->learning_rate, BETA1, BETA2, EPSILON, trainer->config.weight_decay};
+	double		scale = clip_scale(trainer);
+	size_t		from;
+	size_t		to;
+
+	own_range(trainer, team, &from, &to);
+	while (from < to)
+	{
+		size_t		end = group_end(from, to);
+
+		fnn_adamw(&adamw, params, batch->step, scale, from, end, trainer->values, trainer->slot[0],
+				  trainer->moment1, trainer->moment2);
+		clear_slots(trainer, from, end);
+		from = end;
+		fnn_poll(trainer->host);
+	}
+	if (trainer->plan.sparse)
+	{
+		FnnSparse	total = trainer->sparse[FMOE_SHARDS];
+		int64_t		row;
+		int64_t		last;
+
+		total.count = trainer->sparse_count[FMOE_SHARDS];
+		row = total.count * team->rank / team->size;
+		last = total.count * (team->rank + 1) / team->size;
+		while (row < last)
+		{
+			int64_t		end = last - row < GROUP_ROWS ? last : row + GROUP_ROWS;
+
+			fnn_adamw_sparse(&adamw, &params->list[0], batch->step, scale, &total, row, end, trainer->values,
+							 trainer->moment1, trainer->moment2, trainer->last_step);
+			row = end;
+			fnn_poll(trainer->host);
+		}
+	}
+}
+
+double
+fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch)
+{
+	double		loss = 0;
+	int			s;
+
+	while ((s = (int) fmoe_claim(trainer)) < FMOE_SHARDS)
+		compute_shard(trainer, batch, s);
+	fmoe_barrier(team);
+	fmoe_claim_anew(trainer, team);
+
+	for (s = 0; s < FMOE_SHARDS; s++)
+		loss += trainer->shard_loss[s];
+	if (!isfinite(loss))
+		fnn_fail(trainer->host, FNN_NONFINITE, "training diverged at step %lld: the loss is not a finite number",
+				 (long long) batch->step);
+	reduce(trainer, team);
+	update(trainer, team, batch);
+	fmoe_barrier(team);
+	return loss;
+}

@@ -1,0 +1,107 @@
+/*
+ * tensor.h
+ *	  Matrices with gradients, and the blocks of named parameters they are slices of.
+ */
+#ifndef FNN_BASE_TENSOR_H
+#define FNN_BASE_TENSOR_H
+
+#include "nn/base/base.h"
+
+/*
+ * Gradient of a table of which a step touches few rows: a row gets a place in
+ * grad when it is first touched.  Clearing costs the touched rows only.
+ */
+typedef struct FnnSparse
+{
+	int64_t		rows;			/* of the table */
+	int64_t		cols;
+	int32_t    *place;			/* [rows] index into touched, -1: untouched */
+	int32_t    *touched;		/* [capacity] row numbers, in order of first touch */
+	int64_t		count;			/* rows touched so far */
+	int64_t		capacity;
+	fnn_real   *grad;			/* [capacity, cols] */
+} FnnSparse;
+
+typedef struct FnnTensor
+{
+	int64_t		rows;
+	int64_t		cols;
+	fnn_real   *value;			/* [rows, cols] */
+	fnn_real   *grad;			/* [rows, cols]; NULL: none, or sparse */
+	FnnSparse  *sparse;			/* gradient by touched rows; NULL: none, or dense */
+	/*
+	 * The dense gradient holds nothing yet, not even zeros: the softmax loss of a
+	 * whole table overwrites it and clears this; nothing else may come before.
+	 */
+	bool		fresh;
+	/* of fnn_columns only: */
+	int64_t		stride;			/* reals from one row of value and grad to the next; 0: cols */
+	int64_t		column;			/* where its columns begin in a row of sparse */
+} FnnTensor;
+
+/* The gradient of one row of a table, dense or sparse; the tensor must have one. */
+extern fnn_real *fnn_grad_row(const FnnHost *host, FnnTensor *tensor, int64_t row);
+/* Sparse gradient over memory of fnn_sparse_bytes(); every row untouched. */
+extern size_t fnn_sparse_bytes(const FnnHost *host, int64_t rows, int64_t cols, int64_t capacity);
+extern void fnn_sparse_init(FnnSparse *sparse, void *memory, int64_t rows, int64_t cols, int64_t capacity);
+extern void fnn_sparse_clear(FnnSparse *sparse);
+
+typedef enum FnnInit
+{
+	FNN_INIT_ZERO,
+	FNN_INIT_ONE,
+	FNN_INIT_NORMAL,			/* N(0, init_scale) */
+	FNN_INIT_UNIFORM			/* U(-init_scale, init_scale) */
+} FnnInit;
+
+/* Who else may come to hold a parameter. */
+typedef enum FnnShare
+{
+	FNN_ENCODER,				/* may be lent to other databases */
+	FNN_LOCAL					/* item tables and heads: leaves only if the sharing policy says so */
+} FnnShare;
+
+/* One named slice of a parameter block. */
+typedef struct FnnParam
+{
+	char		name[FNN_NAME_MAX];
+	int64_t		rows;
+	int64_t		cols;
+	size_t		offset;			/* in reals, a multiple of FNN_ALIGN bytes */
+	FnnInit		init;
+	double		init_scale;
+	FnnShare	share;
+	bool		frozen;			/* gets no gradient and no update */
+	bool		sparse;			/* gradient and update by touched rows */
+	bool		decay;			/* weight decay applies */
+} FnnParam;
+
+#define FNN_PARAMS_MAX 512
+
+/*
+ * The layout of a parameter block.  Values, gradients and both Adam moments
+ * are each one contiguous array of size reals with this layout, so that
+ * checkpoint, clip and update are each one loop.
+ */
+typedef struct FnnParams
+{
+	int			count;
+	size_t		size;			/* reals of a block, gaps for alignment included */
+	FnnParam	list[FNN_PARAMS_MAX];
+} FnnParams;
+
+/* Declares a slice and returns it (valid until the block dies) for its flags to be set. */
+extern FnnParam *fnn_params_add(FnnParams *params, const FnnHost *host, const char *name,
+								int64_t rows, int64_t cols, FnnInit init, double init_scale);
+extern int	fnn_params_find(const FnnParams *params, const char *name); /* -1: none */
+/* Fills values[params->size] (gaps become 0); slice i draws from stream i. */
+extern void fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values);
+/*
+ * tensors[count] come to point into the blocks.  grads NULL: inference.
+ * Frozen slices get no gradient.  sparse[count] may be NULL; where it holds a
+ * gradient for a slice, the slice uses it instead of grads.
+ */
+extern void fnn_params_bind(const FnnParams *params, FnnTensor *tensors, fnn_real *values,
+							fnn_real *grads, FnnSparse *const *sparse);
+
+#endif							/* FNN_BASE_TENSOR_H */

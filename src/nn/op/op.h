@@ -1,0 +1,92 @@
+/*
+ * op.h
+ *	  The operations that models are composed of, each with its backward.
+ *
+ *  - Matrices are row-major and dense: element (r, c) is value[r * cols + c].
+ *  - A batch is packed: the tokens of all its sequences end to end, plus offsets.
+ *    No padding is ever computed.
+ *  - Backward accumulates (+=) into the gradients of the inputs.
+ *  - A tensor without gradient (grad == NULL and sparse == NULL) is frozen:
+ *    operations skip the work its gradient would cost, but gradients still flow
+ *    through the operation into its other inputs.
+ *  - Every loop that may run longer than about 50 ms polls the host.
+ *  - Programming errors (shapes that do not fit) are Assert-like and go to the
+ *    host's fail with FNN_INVALID; they are not user errors.
+ */
+#ifndef FNN_OP_OP_H
+#define FNN_OP_OP_H
+
+#include "nn/base/tape.h"
+
+/* y[n, out] = act(x[n, in] weightᵀ + bias);  weight [out, in], bias [1, out] or NULL. */
+extern FnnTensor *fnn_linear(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *bias,
+							 FnnActivation activation);
+/* y[n, d] = scale * table[id[i]] + position_table[position[i]]; position_table may be NULL. */
+extern FnnTensor *fnn_embed(FnnTape *tape, FnnTensor *table, const int32_t *id, int64_t n, double scale,
+							FnnTensor *position_table, const int32_t *position);
+/* y = (x - mean) / sqrt(var + eps) * gain + bias, row by row; gain, bias [1, d]. */
+extern FnnTensor *fnn_layer_norm(FnnTape *tape, FnnTensor *x, FnnTensor *gain, FnnTensor *bias, double eps);
+/* Inverted dropout; the identity when not recording or p = 0. */
+extern FnnTensor *fnn_dropout(FnnTape *tape, FnnTensor *x, double p);
+/* y = a + dropout(b), a and b of one shape. */
+extern FnnTensor *fnn_add_dropout(FnnTape *tape, FnnTensor *a, FnnTensor *b, double p);
+/* y[n, d] = x[row[i]]: picks rows, repeats allowed. */
+extern FnnTensor *fnn_rows(FnnTape *tape, FnnTensor *x, const int32_t *row, int64_t n);
+/*
+ * Causal multi-head attention inside each sequence, fused: scores, softmax,
+ * dropout on the weights and the weighted sum never exist for more than a tile.
+ *	query	  [tokens, d], or [count, d] when last_only: one query a sequence, its last token's
+ *	key_value [tokens, 2 d]: keys in columns 0 .. d - 1, values in d .. 2 d - 1
+ * Returns a tensor of query's shape.  d is a multiple of heads; scale is 1/sqrt(d / heads).
+ */
+extern FnnTensor *fnn_attention(FnnTape *tape, FnnTensor *query, FnnTensor *key_value,
+								const FnnSequences *sequences, int heads, double dropout, bool last_only);
+/*
+ * One GRU layer over packed sequences from a zero state (gate order r, z, n
+ * and equations of torch.nn.GRU).
+ *	x [tokens, in], w_in [3 h, in], w_hidden [3 h, h], b_in and b_hidden [1, 3 h].
+ * Returns [tokens, h].
+ */
+extern FnnTensor *fnn_gru(FnnTape *tape, FnnTensor *x, FnnTensor *w_in, FnnTensor *w_hidden,
+						  FnnTensor *b_in, FnnTensor *b_hidden, const FnnSequences *sequences);
+
+/* y[n, sum of cols] = part[0] | part[1] | …, parts of n rows each. */
+extern FnnTensor *fnn_concat(FnnTape *tape, int n_parts, FnnTensor *const *parts);
+/*
+ * y[n, sum of cols] = weight[:, 0] part[0] | weight[:, 1] part[1] | …; weight has
+ * n rows and at least n_parts columns, of which the others are not looked at.
+ */
+extern FnnTensor *fnn_gate(FnnTape *tape, int n_parts, FnnTensor *const *parts, FnnTensor *weight);
+/* y[tokens, d]: the mean of each token's row and those before it in its sequence. */
+extern FnnTensor *fnn_running_mean(FnnTape *tape, FnnTensor *x, const FnnSequences *sequences);
+/* y[1, d]: the mean of all rows; 0 where there are none. */
+extern FnnTensor *fnn_mean(FnnTape *tape, FnnTensor *x);
+/*
+ * y[n, d] = softmax of each row over its columns with allowed[d] (NULL: all; at
+ * least one is), 0 in the others; top > 0: over the top largest of those, of
+ * equal ones the first.  No gradient reaches what became 0.
+ */
+extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, int top);
+/*
+ * W + scale B A, low-rank adaptation (Hu et al. 2022): W [out, in], A [rank, in],
+ * B [out, rank].  With B = 0 the result has W's bits.
+ */
+extern FnnTensor *fnn_adapt(FnnTape *tape, FnnTensor *w, FnnTensor *a, FnnTensor *b, double scale);
+
+/* What may follow each item, and how much that weighs: rows of a sparse matrix [items, items]. */
+typedef struct FnnGraph
+{
+	const int64_t *offset;		/* [items + 1] */
+	const int32_t *to;			/* [edges] ascending in each row */
+	const float *weight;		/* [edges] */
+} FnnGraph;
+
+/*
+ * y[n, d] = sum over j of graph[id[i], j] * dropout(table)[j]: one layer of
+ * graph convolution, for the rows that are asked for.  The dropout is of the
+ * table's elements, the same wherever in the batch a row is needed.
+ */
+extern FnnTensor *fnn_neighbours(FnnTape *tape, FnnTensor *table, const FnnGraph *graph, const int32_t *id, int64_t n,
+								 double dropout);
+
+#endif							/* FNN_OP_OP_H */

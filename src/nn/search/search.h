@@ -1,0 +1,96 @@
+/*
+ * search.h
+ *	  The best of many scores: rankings and their metrics, scans of a table for the largest products.
+ */
+#ifndef FNN_SEARCH_SEARCH_H
+#define FNN_SEARCH_SEARCH_H
+
+#include "nn/base/base.h"
+
+/* ---------------------------------------------------------------- ranking */
+
+typedef struct FnnTopk
+{
+	int32_t		k;				/* capacity */
+	int32_t		count;			/* filled */
+	int32_t    *item;			/* [k] a heap until fnn_topk_sort, then best first */
+	fnn_real   *score;			/* [k] */
+} FnnTopk;
+
+extern void fnn_topk_init(FnnTopk *topk, int32_t k, int32_t *item, fnn_real *score);
+/* Offers items first .. first + n - 1 with their scores; a NaN score never enters. */
+extern void fnn_topk_offer(FnnTopk *topk, int32_t first, int64_t n, const fnn_real *score);
+/* Best first: by descending score, ties by ascending item. */
+extern void fnn_topk_sort(FnnTopk *topk);
+
+/*
+ * Rank of target among all n items, 1 = best: 1 + the number of other items
+ * whose score is not lower (a tie counts against the target, and a NaN score of
+ * the target ranks last).  excluded[n_excluded] (any order, repeats allowed,
+ * may hold the target, which is always ranked) do not take part; scores of
+ * excluded items are overwritten.
+ */
+extern int64_t fnn_rank(fnn_real *score, int64_t n, int32_t target,
+						const int32_t *excluded, int64_t n_excluded);
+
+/* Metrics of one ranked target; 0 outside the cut-off. */
+extern double fnn_ndcg(int64_t rank, int64_t k);	/* 1 / log2(rank + 1) */
+extern double fnn_hr(int64_t rank, int64_t k);	/* 1 */
+extern double fnn_mrr(int64_t rank, int64_t k); /* 1 / rank */
+
+/* ---------------------------------------------------------------- scanning */
+
+/*
+ * The rows of a table with the largest products with one vector.  A row's
+ * product has the same bits however the row was come by: in a scan of all, in
+ * one that passes most rows over, or asked for alone.
+ */
+
+/* product[n] of the vector[cols] and the rows item[n] of table[…, cols]; item NULL: rows 0 .. n - 1 */
+extern void fnn_products(int64_t n, int64_t cols, const fnn_real *table, const int32_t *item,
+						 const fnn_real *vector, fnn_real *product);
+
+/* length[n] of rows [n, cols], by their squares */
+extern void fnn_lengths(int64_t n, int64_t cols, const fnn_real *row, double *length);
+
+/*
+ * A copy of a table with each element in 8 bits, which tells most rows that
+ * cannot be among the best by a small part of the memory that the table takes.
+ * One block without pointers, aligned to FNN_ALIGN.
+ */
+extern size_t fnn_codes_bytes(int64_t rows, int64_t cols);
+extern void fnn_codes_build(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, void *codes);
+
+/* Bits of a set of rows: row i is in word[i / 64], bit i % 64. */
+static inline size_t
+fnn_set_words(int64_t rows)
+{
+	return (size_t) ((rows + 63) / 64);
+}
+
+/*
+ * Offers to topk every row of table[rows, cols] but those in the set passed
+ * (NULL: none).  With codes of the same table, rows are left out whose product
+ * is certainly too small; what topk holds in the end is the same.
+ */
+extern void fnn_scan(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
+					 const fnn_real *vector, const uint64_t *passed, FnnTopk *topk);
+
+/* Rows in ascending order; repeats allowed. */
+typedef struct FnnRows
+{
+	int64_t		count;
+	const int32_t *row;
+} FnnRows;
+
+/*
+ * fnn_scan for each of vectors[n, cols] and its topk[n], passing over passed[n]
+ * (NULL: none), at the speed of a matrix product where there are codes.
+ */
+extern void fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
+						  int64_t n, const fnn_real *vectors, const FnnRows *passed, FnnTopk *topk);
+
+/* Where a row is among n ascending ones; -1: it is not. */
+extern int64_t fnn_find_ascending(int64_t n, const int32_t *ascending, int32_t row);
+
+#endif							/* FNN_SEARCH_SEARCH_H */

@@ -1,0 +1,461 @@
+/*
+ * domain_ddl.c
+ *	  Registering, changing and dropping domains.
+ *
+ * Everything is checked as the caller before the row is written as the owner
+ * of the extension's tables.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_oper.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "pg/admin/admin.h"
+#include "pg/cache/cache.h"
+#include "pg/lend/lend.h"
+
+/* The order of insert_domain's and update_domain's parameters, and of read_domain's columns. */
+enum
+{
+	R_NAME, R_OWNER, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
+	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING, R_COLUMNS
+};
+
+#define REGISTRATION_COLUMNS \
+	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type, " \
+	"items, item_key, text_columns, category_columns, price_column, vector_columns, sharing"
+#define REGISTRATION_TYPES \
+	TEXTOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
+	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID
+
+static FmoeStatement insert_domain = {
+	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+	" ON CONFLICT (name) DO NOTHING",
+	R_COLUMNS, {REGISTRATION_TYPES}
+};
+
+static FmoeStatement update_domain = {
+	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
+	" = ROW ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $17",
+	R_COLUMNS + 1, {REGISTRATION_TYPES, INT8OID}
+};
+
+static FmoeStatement read_domain = {
+	"SELECT " REGISTRATION_COLUMNS " FROM fmoe.domain"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+	1, {INT8OID}
+};
+
+static FmoeStatement delete_domain = {
+	"DELETE FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
+static FmoeStatement count_versions = {
+	"SELECT FROM fmoe.expert WHERE domain_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+	1, {INT8OID}
+};
+
+/* ---------------------------------------------------------------- rows */
+
+static Datum
+name_datum(const char *string)
+{
+	return DirectFunctionCall1(namein, CStringGetDatum(string));
+}
+
+static void
+set_column(Datum *values, char *nulls, int column, bool present, Datum value)
+{
+	nulls[column] = present ? ' ' : 'n';
+	values[column] = present ? value : (Datum) 0;
+}
+
+static void
+set_name(Datum *values, char *nulls, int column, const char *string)
+{
+	set_column(values, nulls, column, string != NULL, string != NULL ? name_datum(string) : (Datum) 0);
+}
+
+static void
+row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
+{
+	const FmoeDomain *d = &r->base;
+
+	set_column(values, nulls, R_NAME, true, CStringGetTextDatum(d->name));
+	set_name(values, nulls, R_OWNER, d->owner);
+	set_column(values, nulls, R_INTERACTIONS, true, ObjectIdGetDatum(d->interactions));
+	set_name(values, nulls, R_USER, d->user_column);
+	set_name(values, nulls, R_ITEM, d->item_column);
+	set_name(values, nulls, R_TIME, d->time_column);
+	set_name(values, nulls, R_LABEL, d->label_column);
+	set_column(values, nulls, R_USER_TYPE, true, ObjectIdGetDatum(d->user_type));
+	set_column(values, nulls, R_ITEM_TYPE, true, ObjectIdGetDatum(d->item_type));
+	set_column(values, nulls, R_ITEMS, OidIsValid(r->items), ObjectIdGetDatum(r->items));
+	set_name(values, nulls, R_KEY, r->item_key);
+	set_column(values, nulls, R_TEXT, true, PointerGetDatum(r->text_columns));
+	set_column(values, nulls, R_CATEGORY, true, PointerGetDatum(r->category_columns));
+	set_name(values, nulls, R_PRICE, r->price_column);
+	set_column(values, nulls, R_VECTOR, true, PointerGetDatum(r->vector_columns));
+	set_column(values, nulls, R_SHARING, true, CStringGetTextDatum(d->sharing));
+}
+
+static char *
+string_of(HeapTuple tuple, int column)
+{
+	return SPI_getvalue(tuple, SPI_tuptable->tupdesc, column + 1);
+}
+
+static Datum
+datum_of(HeapTuple tuple, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column + 1, &isnull);
+
+	return isnull ? (Datum) 0 : value;
+}
+
+/* Reads and locks a row; false: it is gone. */
+static bool
+read_registration(int64 id, FmoeRegistration *r)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = Int64GetDatum(id);
+	FmoeDomain *d = &r->base;
+	FmoeOwn		own;
+	HeapTuple	tuple;
+	bool		found;
+
+	memset(r, 0, sizeof(FmoeRegistration));
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&read_domain, &value, NULL, false, 0);
+	found = SPI_processed == 1;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		tuple = SPI_tuptable->vals[0];
+		d->id = id;
+		d->name = string_of(tuple, R_NAME);
+		d->owner = string_of(tuple, R_OWNER);
+		d->interactions = DatumGetObjectId(datum_of(tuple, R_INTERACTIONS));
+		d->user_column = string_of(tuple, R_USER);
+		d->item_column = string_of(tuple, R_ITEM);
+		d->time_column = string_of(tuple, R_TIME);
+		d->label_column = string_of(tuple, R_LABEL);
+		d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
+		d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
+		d->sharing = string_of(tuple, R_SHARING);
+		r->items = DatumGetObjectId(datum_of(tuple, R_ITEMS));
+		r->item_key = string_of(tuple, R_KEY);
+		r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
+		r->category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_CATEGORY));
+		r->price_column = string_of(tuple, R_PRICE);
+		r->vector_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_VECTOR));
+		MemoryContextSwitchTo(old);
+	}
+	fmoe_own_end(&own);
+	return found;
+}
+
+/* ---------------------------------------------------------------- arguments */
+
+static void
+check_name(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("a domain's name must have 1 to %d bytes", NAMEDATALEN - 1)));
+}
+
+static void
+require(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/* A column's name; '' is none. */
+static void
+take_name(FunctionCallInfo fcinfo, int argument, char **target)
+{
+	if (PG_ARGISNULL(argument))
+		return;
+	*target = pstrdup(NameStr(*PG_GETARG_NAME(argument)));
+	if ((*target)[0] == '\0')
+		*target = NULL;
+}
+
+static void
+take_list(FunctionCallInfo fcinfo, int argument, ArrayType **target)
+{
+	if (!PG_ARGISNULL(argument))
+		*target = PG_GETARG_ARRAYTYPE_P(argument);
+	else if (*target == NULL)
+		*target = construct_empty_array(NAMEOID);
+}
+
+static void
+require_columns(const FmoeDomain *d)
+{
+	if (d->user_column == NULL || d->item_column == NULL || d->time_column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("user, item and time column must be named")));
+}
+
+static void pg_attribute_noreturn()
+reject_duplicate(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("domain \"%s\" already exists", name)));
+	pg_unreachable();
+}
+
+PG_FUNCTION_INFO_V1(fmoe_create_domain);
+Datum
+fmoe_create_domain(PG_FUNCTION_ARGS)
+{
+	static const char *const required[] = {"name", "interactions", "user_column", "item_column", "time_column"};
+	FmoeRegistration r = {0};
+	Datum		values[R_COLUMNS];
+	char		nulls[R_COLUMNS];
+	FmoeOwn		own;
+	int			i;
+
+	for (i = 0; i < lengthof(required); i++)
+		require(fcinfo, i, required[i]);
+	r.base.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	r.base.interactions = PG_GETARG_OID(1);
+	take_name(fcinfo, 2, &r.base.user_column);
+	take_name(fcinfo, 3, &r.base.item_column);
+	take_name(fcinfo, 4, &r.base.time_column);
+	take_name(fcinfo, 5, &r.base.label_column);
+	r.items = PG_ARGISNULL(6) ? InvalidOid : PG_GETARG_OID(6);
+	take_name(fcinfo, 7, &r.item_key);
+	take_list(fcinfo, 8, &r.text_columns);
+	take_list(fcinfo, 9, &r.category_columns);
+	take_name(fcinfo, 10, &r.price_column);
+	take_list(fcinfo, 11, &r.vector_columns);
+	r.base.owner = GetUserNameFromId(GetUserId(), false);
+	r.base.sharing = "encoder";
+
+	check_name(r.base.name);
+	require_columns(&r.base);
+	fmoe_check_interactions(&r.base);
+	fmoe_check_items(&r);
+
+	fmoe_lock_overloads();
+	row_of_registration(&r, values, nulls);
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&insert_domain, values, nulls, false, 0);
+	if (SPI_processed == 0)
+		reject_duplicate(r.base.name);
+	fmoe_own_end(&own);
+	fmoe_maintain_overloads();
+	PG_RETURN_VOID();
+}
+
+/* ---------------------------------------------------------------- changing */
+
+/* Ids that a version's vocabulary holds alike. */
+static bool
+same_vocabulary(Oid a, Oid b)
+{
+	bool		string_a = a == TEXTOID || a == VARCHAROID;
+	bool		string_b = b == TEXTOID || b == VARCHAROID;
+
+	return a == b || (fmoe_is_integer(a) && fmoe_is_integer(b)) || (string_a && string_b);
+}
+
+static void
+check_item_type(const FmoeDomain *d, Oid before)
+{
+	Datum		value = Int64GetDatum(d->id);
+	FmoeOwn		own;
+	bool		versions;
+
+	if (same_vocabulary(before, d->item_type))
+		return;
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&count_versions, &value, NULL, false, 1);
+	versions = SPI_processed > 0;
+	fmoe_own_end(&own);
+	if (versions)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the item ids of domain \"%s\" cannot change from %s to %s", d->name,
+						format_type_be(before), format_type_be(d->item_type)),
+				 errdetail("Its versions know items by ids of the first type."),
+				 errhint("Register the table as another domain.")));
+}
+
+/* Puts the arguments that are not null over what is registered. */
+static void
+apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
+{
+	FmoeDomain *d = &r->base;
+
+	if (!PG_ARGISNULL(1))
+	{
+		d->name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+		check_name(d->name);
+	}
+	if (!PG_ARGISNULL(2))
+		d->interactions = PG_GETARG_OID(2);
+	take_name(fcinfo, 3, &d->user_column);
+	take_name(fcinfo, 4, &d->item_column);
+	take_name(fcinfo, 5, &d->time_column);
+	take_name(fcinfo, 6, &d->label_column);
+	if (!PG_ARGISNULL(7))
+	{
+		r->items = PG_GETARG_OID(7);
+		if (!OidIsValid(r->items))
+		{
+			r->item_key = NULL;
+			r->price_column = NULL;
+			r->text_columns = construct_empty_array(NAMEOID);
+			r->category_columns = construct_empty_array(NAMEOID);
+			r->vector_columns = construct_empty_array(NAMEOID);
+		}
+	}
+	take_name(fcinfo, 8, &r->item_key);
+	take_list(fcinfo, 9, &r->text_columns);
+	take_list(fcinfo, 10, &r->category_columns);
+	take_name(fcinfo, 11, &r->price_column);
+	take_list(fcinfo, 12, &r->vector_columns);
+	require_columns(d);
+}
+
+static void
+apply_owner(FunctionCallInfo fcinfo, FmoeDomain *d)
+{
+	char	   *owner;
+
+	if (PG_ARGISNULL(13))
+		return;
+	owner = pstrdup(NameStr(*PG_GETARG_NAME(13)));
+	check_is_member_of_role(GetUserId(), get_role_oid(owner, false));
+	d->owner = owner;
+}
+
+static void
+apply_sharing(FunctionCallInfo fcinfo, FmoeDomain *d)
+{
+	char	   *sharing;
+
+	if (PG_ARGISNULL(14))
+		return;
+	sharing = text_to_cstring(PG_GETARG_TEXT_PP(14));
+	if (strcmp(sharing, "none") != 0 && strcmp(sharing, "encoder") != 0 && strcmp(sharing, "full") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sharing cannot be \"%s\"", sharing),
+				 errhint("It is one of: none, encoder, full.")));
+	d->sharing = sharing;
+}
+
+static bool
+any_given(FunctionCallInfo fcinfo, int from, int to)
+{
+	int			i;
+
+	for (i = from; i <= to; i++)
+		if (!PG_ARGISNULL(i))
+			return true;
+	return false;
+}
+
+PG_FUNCTION_INFO_V1(fmoe_alter_domain);
+Datum
+fmoe_alter_domain(PG_FUNCTION_ARGS)
+{
+	FmoeRegistration r;
+	FmoeDomain *domain;
+	FmoeDomain *other;
+	Datum		values[R_COLUMNS + 1];
+	char		nulls[R_COLUMNS + 1];
+	Oid			item_type;
+	FmoeOwn		own;
+
+	require(fcinfo, 0, "name");
+	fmoe_fresh_begin();
+	domain = fmoe_domain_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), FMOE_MANAGE);
+	fmoe_lock_overloads();
+	if (!read_registration(domain->id, &r))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" does not exist", domain->name)));
+	item_type = r.base.item_type;
+	apply_changes(fcinfo, &r);
+	apply_owner(fcinfo, &r.base);
+	apply_sharing(fcinfo, &r.base);
+
+	/* what is not touched may be broken and still be there to be mended later */
+	if (any_given(fcinfo, 2, 6))
+		fmoe_check_interactions(&r.base);
+	if (any_given(fcinfo, 7, 12))
+		fmoe_check_items(&r);
+	check_item_type(&r.base, item_type);
+	other = fmoe_domain_lookup(r.base.name);
+	if (other != NULL && other->id != r.base.id)
+		reject_duplicate(r.base.name);
+
+	row_of_registration(&r, values, nulls);
+	values[R_COLUMNS] = Int64GetDatum(r.base.id);
+	nulls[R_COLUMNS] = ' ';
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&update_domain, values, nulls, false, 0);
+	fmoe_own_end(&own);
+	if (strcmp(r.base.sharing, "none") == 0)
+		fmoe_lent_domain_changed(domain->name, NULL);
+	else if (strcmp(r.base.name, domain->name) != 0)
+		fmoe_lent_domain_changed(domain->name, r.base.name);
+	fmoe_maintain_overloads();
+	fmoe_fresh_end();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(fmoe_drop_domain);
+Datum
+fmoe_drop_domain(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	FmoeDomain *domain;
+	Datum		value;
+	FmoeOwn		own;
+
+	fmoe_fresh_begin();
+	if (PG_GETARG_BOOL(1) && fmoe_domain_lookup(name) == NULL)
+	{
+		fmoe_fresh_end();
+		ereport(NOTICE, (errmsg("domain \"%s\" does not exist, skipping", name)));
+		PG_RETURN_VOID();
+	}
+	domain = fmoe_domain_find(name, FMOE_MANAGE);
+	fmoe_lock_overloads();
+	value = Int64GetDatum(domain->id);
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&delete_domain, &value, NULL, false, 0);
+	fmoe_own_end(&own);
+	fmoe_lent_domain_changed(domain->name, NULL);
+	fmoe_forget(domain->id, 0);
+	fmoe_maintain_overloads();
+	fmoe_fresh_end();
+	PG_RETURN_VOID();
+}

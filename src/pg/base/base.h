@@ -1,0 +1,126 @@
+/*
+ * base.h
+ *	  What every file that speaks PostgreSQL stands on: settings, the host of the engine, the own tables.
+ *
+ * Who may do what.  A domain is *used* (recommend, score, evaluate, …) by who
+ * may SELECT its interaction columns, and *managed* (train, deploy, alter,
+ * drop, import, export) by members of its owner role, the owner of the
+ * interaction table, and superusers.  The interaction and item tables are read
+ * as the caller, so privileges and row-level security hold.  The extension's
+ * own tables are private: they are read and written as their owner, after the
+ * check, with search_path pinned to pg_catalog (fmoe_own_begin).
+ */
+#ifndef FMOE_PG_BASE_BASE_H
+#define FMOE_PG_BASE_BASE_H
+
+#include "postgres.h"
+#include "access/genam.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "storage/dsm.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "nn/nn.h"
+
+/* ---------------------------------------------------------------- settings */
+
+extern char *fmoe_domain_setting;	/* fmoe.domain */
+extern int	fmoe_max_memory_kb; /* fmoe.max_memory */
+extern int	fmoe_cache_size_kb; /* fmoe.cache_size */
+extern int	fmoe_shared_cache_size_kb;	/* fmoe.shared_cache_size */
+extern int	fmoe_training_workers;	/* fmoe.training_workers */
+extern int	fmoe_scan_setting;	/* fmoe.scan: an FmoeScan */
+extern char *fmoe_party_setting;	/* fmoe.party; empty: the database's name */
+
+/* ---------------------------------------------------------------- host */
+
+/*
+ * A host whose memory comes from context (64-byte aligned, huge allowed, freed
+ * with it), whose errors are ereport(ERROR) with an SQLSTATE by FnnError, and
+ * whose poll is CHECK_FOR_INTERRUPTS.  Sets BLAS up on first use.
+ */
+extern const FnnHost *fmoe_host(MemoryContext context);
+/* An arena in context; limit in kB, 0: none. */
+extern FnnArena *fmoe_arena(MemoryContext context, int limit_kb);
+/* Error unless bytes fit fmoe.max_memory; what names the work: "training domain \"films\"". */
+extern void fmoe_check_memory(size_t bytes, const char *what);
+
+/* ---------------------------------------------------------------- own tables */
+
+/* A statement over the extension's tables, prepared once a backend. */
+typedef struct FmoeStatement
+{
+	const char *sql;			/* fully qualified */
+	int			nargs;
+	Oid			types[20];
+	SPIPlanPtr	plan;
+} FmoeStatement;
+
+typedef struct FmoeOwn
+{
+	Oid			user;
+	int			security_context;
+	int			guc_level;
+	bool		snapshot;		/* pushed here */
+} FmoeOwn;
+
+/* Connects SPI as the owner of the extension's tables, search_path = pg_catalog, pg_temp. */
+extern void fmoe_own_begin(FmoeOwn *own);
+extern void fmoe_own_end(FmoeOwn *own);
+/* Runs a statement between the two; results in SPI_tuptable, SPI_processed.  nulls may be NULL. */
+extern void fmoe_own_execute(FmoeStatement *statement, Datum *values, const char *nulls,
+							 bool read_only, long limit);
+/* OID of the schema the extension's functions are in. */
+extern Oid	fmoe_extension_schema(void);
+
+#define FMOE_VERSION "1.0"		/* default_version of fmoe.control */
+
+/* settings.c */
+extern void fmoe_define_settings(void);
+
+/* own.c */
+
+/*
+ * Rows of one of the extension's tables, seen with the active snapshot: those
+ * that an index finds by keys (numbers of the table's columns), in its order,
+ * or with index NULL all that the keys hold for.
+ */
+typedef struct FmoeRows
+{
+	Relation	table;
+	Relation	index;
+	SysScanDesc scan;
+	bool		snapshot;		/* pushed here */
+} FmoeRows;
+
+extern void fmoe_rows_begin(FmoeRows *rows, const char *table, const char *index, int nkeys, ScanKey keys);
+extern HeapTuple fmoe_rows_next(FmoeRows *rows);	/* NULL: no more; good until the next one */
+extern void fmoe_rows_end(FmoeRows *rows);
+
+/*
+ * Between the two, reading sees what the same statement has done so far, as in
+ * fmoe_deploy('d', fmoe_import(…)).  For functions that write.
+ */
+extern void fmoe_fresh_begin(void);
+extern void fmoe_fresh_end(void);
+
+/* shared.c */
+
+/* A struct of PostgreSQL's main shared memory, initialized by whoever comes first. */
+extern void *fmoe_shared_struct(const char *name, Size bytes, void (*initialize) (void *memory));
+/*
+ * A dynamic segment that stays mapped beyond the query: a new one of so many
+ * bytes, or with bytes 0 the one of a handle.  NULL: it could not be had, and
+ * reason says why, or (reason untouched) it is no longer there.
+ */
+extern dsm_segment *fmoe_segment(size_t bytes, dsm_handle handle, const char **reason);
+
+/* Of the first row of SPI_tuptable: a column, and its text form (NULL when it is null). */
+extern Datum fmoe_result_column(int column, bool *isnull);
+extern char *fmoe_result_text(int column);
+/* The first column, int4 or int8, of the only row; 0 when there is none or it is null. */
+extern int64 fmoe_result_int64(void);
+/* Runs a statement that reads; the first column of its first row as text, in the caller's memory; NULL: no row. */
+extern char *fmoe_own_text(FmoeStatement *statement, Datum *values);
+
+#endif							/* FMOE_PG_BASE_BASE_H */

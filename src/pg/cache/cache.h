@@ -1,0 +1,114 @@
+/*
+ * cache.h
+ *	  Loaded versions: what a session keeps (loaded.c), the bytes of a version (image.c) and the images that all sessions share (shared_cache.c).
+ */
+#ifndef FMOE_PG_CACHE_CACHE_H
+#define FMOE_PG_CACHE_CACHE_H
+
+#include "pg/id/id.h"
+#include "pg/store/store.h"
+#include "utils/timestamp.h"
+
+/* ---------------------------------------------------------------- loaded models */
+
+/*
+ * A version in memory, one copy for all sessions where shared memory allows
+ * it.  Pinned until the end of the query it was fetched in.
+ */
+typedef struct FmoeLoaded
+{
+	int64		expert_id;
+	FmoeVersion *version;
+	FmoeModel	model;
+	FmoeVocabulary *vocabulary;
+	size_t		bytes;			/* of this session's own memory */
+} FmoeLoaded;
+
+extern FmoeLoaded *fmoe_load(const FmoeDomain *domain, int64 expert_id);
+/*
+ * A version of a domain, or all with expert_id 0, need not stay in shared
+ * memory: it is being dropped.  Should it be asked for after all, it is loaded
+ * again.
+ */
+extern void fmoe_forget(int64 domain_id, int64 expert_id);
+
+/* ---------------------------------------------------------------- images */
+
+typedef enum FmoeBlock
+{
+	FMOE_ARRAYS,				/* the arrays as they are stored */
+	FMOE_INDEX,					/* where they are, and what was derived from them */
+	FMOE_IMAGE_BLOCKS
+} FmoeBlock;
+
+/* A version in memory as blocks without pointers: the same for every process that maps them. */
+typedef struct FmoeImage
+{
+	char	   *block[FMOE_IMAGE_BLOCKS];	/* aligned to FNN_ALIGN */
+	size_t		bytes[FMOE_IMAGE_BLOCKS];
+} FmoeImage;
+
+/*
+ * Loads and checks a version into blocks from take, which is asked for one
+ * after the other.  False when take gave none.
+ */
+extern bool fmoe_image_make(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *version,
+							FmoeTake take, void *argument);
+/* Sets loaded's model and vocabulary up over an image of loaded's version. */
+extern void fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *loaded);
+
+/* ---------------------------------------------------------------- shared images */
+
+/* What an image depends on.  Zeroed before it is filled: compared as bytes. */
+typedef struct FmoeImageKey
+{
+	Oid			database;
+	Oid			relation;		/* fmoe.expert */
+	int64		domain_id;
+	int64		expert_id;
+	uint64		checksum;
+	int32		items;
+	Oid			item_type;
+	Oid			item_collation;
+} FmoeImageKey;
+
+/* As fmoe_image_make with the rest of its arguments in argument. */
+typedef bool (*FmoeMakeImage) (void *argument, FmoeTake take, void *take_argument);
+
+/*
+ * Maps the image of a key and counts it as in use; made when there is none,
+ * which may wait for another session that makes it.  bytes is what it needs at
+ * least.  Returns its slot, or -1 and in reason why it has to be done without,
+ * NULL: because there is no shared cache.  found: another session had made it.
+ */
+extern int	fmoe_shared_map(const FmoeImageKey *key, size_t bytes, FmoeMakeImage make, void *argument,
+							FmoeImage *image, bool *found, const char **reason);
+/* Ends what fmoe_shared_map began. */
+extern void fmoe_shared_unmap(int slot);
+/* Whether a query uses the image: those in use are not evicted to make room.  hit: another use of it. */
+extern void fmoe_shared_use(int slot, bool hit);
+extern void fmoe_shared_rest(int slot);
+/* Evicts a version of a domain, or all with expert_id 0, whether in use or not. */
+extern void fmoe_shared_forget(Oid relation, int64 domain_id, int64 expert_id);
+/* Whether any image was evicted since this was last asked. */
+extern bool fmoe_shared_changed(void);
+/* Whether a mapped image was evicted: it should be unmapped when it is not needed any more. */
+extern bool fmoe_shared_evicted(int slot);
+
+#define FMOE_SHARED_IMAGES 64
+
+typedef struct FmoeSharedFacts
+{
+	int64		expert_id;
+	bool		evicted;
+	size_t		bytes;
+	uint64		hits;
+	TimestampTz loaded_at;
+	int			sessions;		/* that have it mapped */
+	int			users;			/* sessions that use it right now */
+} FmoeSharedFacts;
+
+/* The images, at most FMOE_SHARED_IMAGES, of versions in a table fmoe.expert of this database; returns their number. */
+extern int	fmoe_shared_list(Oid relation, FmoeSharedFacts *facts);
+
+#endif							/* FMOE_PG_CACHE_CACHE_H */

@@ -1,0 +1,394 @@
+/*
+ * domain.c
+ *	  Which domain a call means, whether the caller may, and what its columns are.
+ *
+ * A domain row names its table by OID and its columns by name.  Nothing holds
+ * the table for us, so each call looks whether they are still there with the
+ * types they were registered with.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "pg/domain/domain.h"
+
+/* Columns of fmoe.domain, as the extension's script numbers them. */
+enum
+{
+	DOMAIN_ID = 1,
+	NAME,
+	OWNER,
+	INTERACTIONS,
+	USER_COLUMN,
+	ITEM_COLUMN,
+	TIME_COLUMN,
+	LABEL_COLUMN,
+	USER_TYPE,
+	ITEM_TYPE,
+	SHARING = 17
+};
+
+/* ---------------------------------------------------------------- reading rows */
+
+static Datum
+column_value(HeapTuple tuple, TupleDesc shape, int column)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, shape, &isnull);
+
+	return isnull ? (Datum) 0 : value;
+}
+
+/* Of type text; never null. */
+static char *
+text_column(HeapTuple tuple, TupleDesc shape, int column)
+{
+	return TextDatumGetCString(column_value(tuple, shape, column));
+}
+
+/* Of type name; NULL for a null. */
+static char *
+name_column(HeapTuple tuple, TupleDesc shape, int column)
+{
+	Datum		value = column_value(tuple, shape, column);
+
+	return value == (Datum) 0 ? NULL : pstrdup(NameStr(*DatumGetName(value)));
+}
+
+static FmoeDomain *
+domain_of_row(HeapTuple tuple, TupleDesc shape)
+{
+	FmoeDomain *domain = palloc0(sizeof(FmoeDomain));
+
+	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
+	domain->name = text_column(tuple, shape, NAME);
+	domain->owner = name_column(tuple, shape, OWNER);
+	domain->interactions = DatumGetObjectId(column_value(tuple, shape, INTERACTIONS));
+	domain->user_column = name_column(tuple, shape, USER_COLUMN);
+	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
+	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
+	domain->label_column = name_column(tuple, shape, LABEL_COLUMN);
+	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
+	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
+	domain->sharing = text_column(tuple, shape, SHARING);
+	return domain;
+}
+
+/* The domains that an index finds by a key, or with NULL all, in its order. */
+static List *
+read_domains(const char *index, ScanKey key)
+{
+	List	   *domains = NIL;
+	HeapTuple	tuple;
+	FmoeRows	rows;
+
+	fmoe_rows_begin(&rows, "domain", index, key == NULL ? 0 : 1, key);
+	while ((tuple = fmoe_rows_next(&rows)) != NULL)
+		domains = lappend(domains, domain_of_row(tuple, RelationGetDescr(rows.table)));
+	fmoe_rows_end(&rows);
+	return domains;
+}
+
+/* NULL: none */
+static FmoeDomain *
+read_domain(const char *index, ScanKey key)
+{
+	List	   *domains = read_domains(index, key);
+
+	return domains == NIL ? NULL : linitial(domains);
+}
+
+/* ---------------------------------------------------------------- privileges */
+
+static bool
+may_select_column(Oid relation, const char *column)
+{
+	AttrNumber	number = get_attnum(relation, column);
+	bool		missing = false;
+
+	return number != InvalidAttrNumber &&
+		pg_attribute_aclcheck_ext(relation, number, GetUserId(), ACL_SELECT, &missing) == ACLCHECK_OK;
+}
+
+bool
+fmoe_may_select(Oid relation, const FmoeDomain *domain)
+{
+	bool		missing = false;
+
+	if (pg_class_aclcheck_ext(relation, GetUserId(), ACL_SELECT, &missing) == ACLCHECK_OK)
+		return true;
+	if (missing)
+		return false;
+	return may_select_column(relation, domain->user_column) &&
+		may_select_column(relation, domain->item_column) &&
+		may_select_column(relation, domain->time_column) &&
+		(domain->label_column == NULL || may_select_column(relation, domain->label_column));
+}
+
+static bool
+relation_exists(Oid relation)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation));
+}
+
+bool
+fmoe_may_manage(const FmoeDomain *domain)
+{
+	Oid			owner = get_role_oid(domain->owner, true);
+
+	return superuser() ||
+		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
+		(relation_exists(domain->interactions) &&
+		 pg_class_ownercheck(domain->interactions, GetUserId()));
+}
+
+/* Who manages a domain whose table is gone may come far enough to be told so. */
+static bool
+may(const FmoeDomain *domain, FmoeAccess access)
+{
+	if (access == FMOE_MANAGE)
+		return fmoe_may_manage(domain);
+	return fmoe_may_select(domain->interactions, domain) ||
+		(!relation_exists(domain->interactions) && fmoe_may_manage(domain));
+}
+
+static void
+check_access(const FmoeDomain *domain, FmoeAccess access)
+{
+	if (may(domain, access))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for domain \"%s\"", domain->name),
+			 access == FMOE_MANAGE
+			 ? errdetail("Only members of the role that owns the domain and the owner of its interaction table may do this.")
+			 : errdetail("Using a domain needs the privilege SELECT on its interaction columns.")));
+}
+
+bool
+fmoe_may_see(int64 domain_id)
+{
+	FmoeDomain *domain;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, DOMAIN_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(domain_id));
+	domain = read_domain("domain_pkey", &key);
+	return domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE));
+}
+
+PG_FUNCTION_INFO_V1(fmoe_may_use);
+Datum
+fmoe_may_use(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(fmoe_may_see(PG_GETARG_INT64(0)));
+}
+
+/* ---------------------------------------------------------------- columns */
+
+bool
+fmoe_is_time_type(Oid type)
+{
+	switch (type)
+	{
+		case TIMESTAMPTZOID:
+		case TIMESTAMPOID:
+		case DATEOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+Oid
+fmoe_column_type(Oid relation, const char *column, Oid *collation)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relation, column);
+	Form_pg_attribute attribute;
+	Oid			type;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	attribute = (Form_pg_attribute) GETSTRUCT(tuple);
+	type = attribute->attnum > 0 ? getBaseType(attribute->atttypid) : InvalidOid;
+	if (collation != NULL)
+		*collation = attribute->attcollation;
+	ReleaseSysCache(tuple);
+	return type;
+}
+
+static char *
+alter_hint(const FmoeDomain *domain)
+{
+	return psprintf("Say what replaces it with fmoe_alter_domain(%s, ...), or drop the domain with fmoe_drop_domain(%s).",
+					quote_literal_cstr(domain->name), quote_literal_cstr(domain->name));
+}
+
+/* The type of a column of the domain's table, which must be there. */
+static Oid
+column_type(const FmoeDomain *domain, const char *column, Oid *collation)
+{
+	Oid			type = fmoe_column_type(domain->interactions, column, collation);
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table %s has no column \"%s\" any more", domain->relation, column),
+				 errdetail("Domain \"%s\" was registered with that column.", domain->name),
+				 errhint("%s", alter_hint(domain))));
+	return type;
+}
+
+static void
+check_type(const FmoeDomain *domain, const char *column, Oid registered, Oid now)
+{
+	if (registered != now)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table %s has type %s now", column, domain->relation,
+						format_type_be(now)),
+				 errdetail("Domain \"%s\" was registered when its type was %s.", domain->name,
+						   format_type_be(registered)),
+				 errhint("Register the column again with fmoe_alter_domain(%s, ...).",
+						 quote_literal_cstr(domain->name))));
+}
+
+/* Fills in what the catalogs know of the table and its columns. */
+static void
+resolve(FmoeDomain *domain)
+{
+	char	   *name = get_rel_name(domain->interactions);
+	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(domain->interactions));
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the interaction table of domain \"%s\" is not there any more", domain->name),
+				 errhint("%s", alter_hint(domain))));
+	domain->relation = quote_qualified_identifier(schema, name);
+
+	check_type(domain, domain->user_column, domain->user_type,
+			   column_type(domain, domain->user_column, NULL));
+	check_type(domain, domain->item_column, domain->item_type,
+			   column_type(domain, domain->item_column, &domain->item_collation));
+	domain->time_type = column_type(domain, domain->time_column, NULL);
+	if (!fmoe_is_time_type(domain->time_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table %s has type %s now, which is no time",
+						domain->time_column, domain->relation, format_type_be(domain->time_type)),
+				 errhint("%s", alter_hint(domain))));
+	if (domain->label_column != NULL)
+		(void) column_type(domain, domain->label_column, NULL);
+
+	domain->user_equal = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR)->eq_opr;
+	domain->item_equal = lookup_type_cache(domain->item_type, TYPECACHE_EQ_OPR)->eq_opr;
+}
+
+/* ---------------------------------------------------------------- which domain */
+
+FmoeDomain *
+fmoe_domain_lookup(const char *name)
+{
+	ScanKeyData key;
+
+	ScanKeyEntryInitialize(&key, 0, NAME, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(name));
+	return read_domain("domain_name_key", &key);
+}
+
+static FmoeDomain *
+find_named(const char *name)
+{
+	FmoeDomain *domain = fmoe_domain_lookup(name);
+
+	if (domain == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" does not exist", name),
+				 errhint("The view fmoe.domains lists the domains; fmoe_create_domain() registers one.")));
+	return domain;
+}
+
+/* The only domain that the caller may do this with. */
+static FmoeDomain *
+find_only(FmoeAccess access)
+{
+	FmoeDomain *only = NULL;
+	StringInfoData names;
+	int			allowed = 0;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	foreach(cell, read_domains("domain_name_key", NULL))
+	{
+		FmoeDomain *domain = lfirst(cell);
+
+		if (!may(domain, access))
+			continue;
+		only = domain;
+		allowed++;
+		if (allowed <= 10)
+			appendStringInfo(&names, "%s%s", allowed > 1 ? ", " : "", domain->name);
+		else if (allowed == 11)
+			appendStringInfoString(&names, ", ...");
+	}
+	if (allowed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no domain that you may %s", access == FMOE_USE ? "use" : "manage"),
+				 errhint("Register an interaction table with fmoe_create_domain().")));
+	if (allowed > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+				 errmsg("there are %d domains, and the call names none", allowed),
+				 errhint("Name one, or set fmoe.domain: %s.", names.data)));
+	return only;
+}
+
+FmoeDomain *
+fmoe_domain_find(const char *name, FmoeAccess access)
+{
+	FmoeDomain *domain;
+
+	if (name == NULL && fmoe_domain_setting != NULL && fmoe_domain_setting[0] != '\0')
+		name = fmoe_domain_setting;
+	domain = name != NULL ? find_named(name) : find_only(access);
+	check_access(domain, access);
+	return domain;
+}
+
+FmoeDomain *
+fmoe_domain_open(const char *name, FmoeAccess access)
+{
+	FmoeDomain *domain = fmoe_domain_find(name, access);
+
+	resolve(domain);
+	return domain;
+}
+
+FmoeDomain *
+fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access)
+{
+	return fmoe_domain_open(PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument)),
+							access);
+}

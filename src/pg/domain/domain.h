@@ -1,0 +1,83 @@
+/*
+ * domain.h
+ *	  Domains: what is registered of an interaction table, and who may do what with it.
+ */
+#ifndef FMOE_PG_DOMAIN_DOMAIN_H
+#define FMOE_PG_DOMAIN_DOMAIN_H
+
+#include "pg/base/base.h"
+#include "utils/array.h"
+
+/* ---------------------------------------------------------------- domains */
+
+typedef enum FmoeAccess
+{
+	FMOE_USE,
+	FMOE_MANAGE
+} FmoeAccess;
+
+typedef struct FmoeDomain
+{
+	int64		id;
+	char	   *name;
+	Oid			interactions;
+	char	   *relation;		/* quoted, schema-qualified */
+	char	   *user_column;	/* column names, not quoted */
+	char	   *item_column;
+	char	   *time_column;
+	char	   *label_column;	/* NULL: none */
+	Oid			user_type;
+	Oid			item_type;
+	Oid			item_collation;
+	Oid			time_type;
+	Oid			user_equal;		/* operators of the types' default classes */
+	Oid			item_equal;
+	char	   *sharing;
+	char	   *owner;			/* role; need not exist any more */
+} FmoeDomain;
+
+/*
+ * The named domain; NULL: the setting fmoe.domain, else the only one there is.
+ * Checks access, that the table and its columns are still there with the types
+ * they were registered with.
+ */
+extern FmoeDomain *fmoe_domain_open(const char *name, FmoeAccess access);
+/*
+ * Same, but the table need not be there any more: relation, types,
+ * collation and operators are then not set.  For what manages versions only.
+ */
+extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
+/* fmoe_domain_open for a SQL argument that may be NULL. */
+extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
+
+/* domain.c */
+
+/* The domain of a name, no check made; NULL: none. */
+extern FmoeDomain *fmoe_domain_lookup(const char *name);
+/* Both work for a domain whose table is gone; relation InvalidOid or dangling. */
+extern bool fmoe_may_select(Oid relation, const FmoeDomain *domain);
+extern bool fmoe_may_manage(const FmoeDomain *domain);
+/* Whether the caller may use or manage the domain of that id; not if there is none. */
+extern bool fmoe_may_see(int64 domain_id);
+
+/* A row of fmoe.domain as it will be. */
+typedef struct FmoeRegistration
+{
+	FmoeDomain	base;			/* id, names, interactions, columns, types, owner, sharing */
+	Oid			items;			/* InvalidOid: none */
+	char	   *item_key;
+	ArrayType  *text_columns;
+	ArrayType  *category_columns;
+	char	   *price_column;
+	ArrayType  *vector_columns;
+} FmoeRegistration;
+
+/* Errors where these cannot be a domain's (domain_check.c); the first one sets the types of the ids. */
+extern void fmoe_check_interactions(FmoeDomain *domain);
+extern void fmoe_check_items(const FmoeRegistration *registration);
+/* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
+extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
+/* Whether fmoe_seconds() takes values of a type. */
+extern bool fmoe_is_time_type(Oid type);
+
+#endif							/* FMOE_PG_DOMAIN_DOMAIN_H */

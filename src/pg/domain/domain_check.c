@@ -1,0 +1,250 @@
+/*
+ * domain_check.c
+ *	  Whether tables and columns can be a domain's.
+ *
+ * Everything is asked as the caller: what that may not read is no column of
+ * a domain of theirs.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_oper.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "pg/domain/domain.h"
+#include "pg/id/id.h"
+
+/* A relation that can be read and will be there tomorrow. */
+static void
+check_relation(Oid relation, const char *what)
+{
+	char	   *name = get_rel_name(relation);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("%s table with OID %u does not exist", what, relation)));
+	switch (get_rel_relkind(relation))
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+		case RELKIND_VIEW:
+		case RELKIND_MATVIEW:
+		case RELKIND_FOREIGN_TABLE:
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" cannot be the %s table of a domain", name, what),
+					 errdetail("Only tables, partitioned tables, views, materialized views and foreign tables can.")));
+	}
+	if (get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("temporary table \"%s\" cannot be the %s table of a domain", name, what),
+				 errdetail("A domain outlives the session.")));
+}
+
+/* The type of a column that is there and that the caller may read. */
+static Oid
+check_column(Oid relation, const char *column)
+{
+	Oid			type = fmoe_column_type(relation, column, NULL);
+	bool		missing = false;
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of relation \"%s\" does not exist", column, get_rel_name(relation))));
+	if (pg_class_aclcheck_ext(relation, GetUserId(), ACL_SELECT, &missing) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_ext(relation, get_attnum(relation, column), GetUserId(), ACL_SELECT,
+								  &missing) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for column \"%s\" of relation \"%s\"", column,
+						get_rel_name(relation)),
+				 errdetail("The privilege SELECT is needed.")));
+	return type;
+}
+
+static void pg_attribute_noreturn()
+reject_type(Oid relation, const char *column, Oid type, const char *what, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of relation \"%s\" has type %s and cannot be %s", column,
+					get_rel_name(relation), format_type_be(type), what),
+			 errdetail("%s", detail)));
+	pg_unreachable();
+}
+
+static Oid
+check_id_column(Oid relation, const char *column, const char *what)
+{
+	Oid			type = check_column(relation, column);
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_CMP_PROC |
+											  TYPECACHE_HASH_PROC);
+
+	if (!OidIsValid(entry->eq_opr) || !OidIsValid(entry->cmp_proc) || !OidIsValid(entry->hash_proc))
+		reject_type(relation, column, type, what,
+					"Ids need a type with a default order (btree) and a default hash function.");
+	return type;
+}
+
+static bool
+is_number(Oid type)
+{
+	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
+}
+
+static bool
+is_text(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(type, &category, &preferred);
+	return category == TYPCATEGORY_STRING;
+}
+
+static bool
+is_category(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	if (OidIsValid(element))
+		type = getBaseType(element);
+	return is_text(type) || fmoe_is_integer(type) || type == BOOLOID || type == UUIDOID || type_is_enum(type);
+}
+
+static bool
+is_vector(Oid type)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	if (type == FLOAT4ARRAYOID || type == FLOAT8ARRAYOID)
+		return true;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	result = HeapTupleIsValid(tuple) &&
+		strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "vector") == 0;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
+/* Each column of a list, by a rule for its type. */
+static void
+check_list(Oid relation, ArrayType *columns, const char *parameter, bool (*fits) (Oid), const char *what,
+		   const char *detail)
+{
+	Datum	   *names;
+	bool	   *nulls;
+	int			count;
+	int			i;
+	int			j;
+
+	deconstruct_array(columns, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls, &count);
+	for (i = 0; i < count; i++)
+	{
+		const char *column;
+		Oid			type;
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not hold nulls", parameter)));
+		column = NameStr(*DatumGetName(names[i]));
+		for (j = 0; j < i; j++)
+			if (strcmp(column, NameStr(*DatumGetName(names[j]))) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("%s holds column \"%s\" twice", parameter, column)));
+		type = check_column(relation, column);
+		if (!fits(type))
+			reject_type(relation, column, type, what, detail);
+	}
+}
+
+void
+fmoe_check_interactions(FmoeDomain *d)
+{
+	Oid			type;
+
+	check_relation(d->interactions, "interaction");
+	if (strcmp(d->user_column, d->item_column) == 0 || strcmp(d->user_column, d->time_column) == 0 ||
+		strcmp(d->item_column, d->time_column) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("user, item and time must be three different columns")));
+	d->user_type = check_id_column(d->interactions, d->user_column, "a user id");
+	d->item_type = check_id_column(d->interactions, d->item_column, "an item id");
+	type = check_column(d->interactions, d->time_column);
+	if (!fmoe_is_time_type(type))
+		reject_type(d->interactions, d->time_column, type, "a time",
+					"Times are timestamps, dates, or numbers of seconds.");
+	if (d->label_column != NULL)
+	{
+		type = check_column(d->interactions, d->label_column);
+		if (!is_number(type) && type != BOOLOID)
+			reject_type(d->interactions, d->label_column, type, "a label",
+						"Labels are numbers or booleans; rows whose label is positive count.");
+	}
+}
+
+static bool
+is_empty(ArrayType *array)
+{
+	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) == 0;
+}
+
+void
+fmoe_check_items(const FmoeRegistration *r)
+{
+	Operator	equal;
+	Oid			type;
+
+	if (!OidIsValid(r->items))
+	{
+		if (r->item_key != NULL || r->price_column != NULL || !is_empty(r->text_columns) ||
+			!is_empty(r->category_columns) || !is_empty(r->vector_columns))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("columns of an item table are given, but no item table"),
+					 errhint("Give the parameter items.")));
+		return;
+	}
+	check_relation(r->items, "item");
+	if (r->item_key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an item table is given, but not its key"),
+				 errhint("Give the parameter item_key: the column that holds the item ids.")));
+	type = check_id_column(r->items, r->item_key, "an item id");
+	equal = oper(NULL, list_make1(makeString("=")), r->base.item_type, type, true, -1);
+	if (equal == NULL)
+		reject_type(r->items, r->item_key, type, "the key of the item table",
+					psprintf("Item ids have type %s.", format_type_be(r->base.item_type)));
+	ReleaseSysCache(equal);
+
+	check_list(r->items, r->text_columns, "text_columns", is_text, "a text column",
+			   "Text columns have a string type.");
+	check_list(r->items, r->category_columns, "category_columns", is_category, "a category column",
+			   "Categories are strings, integers, booleans, uuids, enums, or arrays of these.");
+	check_list(r->items, r->vector_columns, "vector_columns", is_vector, "a vector column",
+			   "Vectors are real[], double precision[], or the type vector.");
+	if (r->price_column != NULL)
+	{
+		type = check_column(r->items, r->price_column);
+		if (!is_number(type))
+			reject_type(r->items, r->price_column, type, "a price", "Prices are numbers.");
+	}
+}

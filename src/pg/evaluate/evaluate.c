@@ -1,0 +1,331 @@
+/*
+ * evaluate.c
+ *	  fmoe_evaluate: how well a version would have recommended what users chose.
+ *
+ * A case is a history and the event that followed it; its rank is the place of
+ * that event's item among the candidates.  Two protocols choose the cases:
+ *
+ *	  leave_one_out	 every user's last event, users with at least three.  Only
+ *					 a version whose training kept those events back (holdout
+ *					 "test") may be judged by them.
+ *	  time			 every event later than the newest one the version was
+ *					 trained with, after the history as it was then.
+ *
+ * The cases come from all events as they are now.  An item the version does
+ * not know cannot be recommended by it: as an answer it is a miss for every
+ * model, in a history it is passed over.
+ *
+ * ndcg, hr and mrr are means over the cases.  recall is the mean over users of
+ * the share of a user's answers that are in the top k; with one answer a user
+ * it equals hr.  coverage is the share of the version's items that are in
+ * anybody's top k; it is left out when candidates are sampled.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "pg/cache/cache.h"
+#include "pg/evaluate/evaluate.h"
+#include "pg/option/option.h"
+
+PG_FUNCTION_INFO_V1(fmoe_evaluate);
+
+#define CANDIDATES_MAX 1000000
+
+typedef enum EvaluateSplit
+{
+	EVALUATE_LEAVE_ONE_OUT,
+	EVALUATE_TIME
+} EvaluateSplit;
+
+typedef struct EvaluateOptions
+{
+	int			split;			/* EvaluateSplit */
+	bool		exclude_seen;
+	const char *candidates;
+	int			negatives;		/* 0: all items; what candidates says */
+	FmoeIntList k;
+	FmoeJudgeOptions judge;
+} EvaluateOptions;
+
+static const char *const split_names[] = {"leave_one_out", "time", NULL};
+
+#define AT(field) offsetof(EvaluateOptions, field)
+
+static const FmoeOption evaluate_options[] = {
+	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
+	"events to be predicted: each user's last one, or all since the training"},
+	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
+	"items of the history are no candidates, unless one is the answer"},
+	{"candidates", FMOE_OPTION_TEXT, AT(candidates), 0, 0, NULL, "all",
+	"all items, or the number of random ones beside the answer"},
+	{"k", FMOE_OPTION_INT_LIST, AT(k), 1, 10000, NULL, "10",
+	"lengths of the list"},
+	FMOE_JUDGE_OPTIONS,
+	{NULL}
+};
+
+typedef struct Evaluation
+{
+	EvaluateOptions options;
+	FmoeDomain *domain;
+	FmoeLoaded *loaded;
+	bool		live;
+	FnnArena   *arena;
+	FmoeInteractions *interactions;
+	FmoeCases  *cases;
+	FmoeJury   *jury;
+	int64		n_users;		/* that the cases are of */
+	int32	   *rank;			/* [cases->count] */
+	uint8	   *covered;		/* [n_items] of the version */
+	ReturnSetInfo *result;
+} Evaluation;
+
+/* ---------------------------------------------------------------- options */
+
+/* The option "candidates" may be a number; the parser gets it as a string. */
+static Jsonb *
+quote_candidates(Jsonb *options)
+{
+	static const char key[] = "candidates";
+	JsonbValue	value;
+	char	   *quoted;
+
+	if (!JB_ROOT_IS_OBJECT(options) ||
+		getKeyJsonValueFromContainer(&options->root, key, strlen(key), &value) == NULL ||
+		value.type != jbvNumeric)
+		return options;
+	quoted = psprintf("{\"%s\": \"%s\"}", key, numeric_normalize(value.val.numeric));
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options),
+											  DirectFunctionCall1(jsonb_in, CStringGetDatum(quoted))));
+}
+
+static int
+parse_candidates(const char *text)
+{
+	char	   *end;
+	long		number;
+
+	if (strcmp(text, "all") == 0)
+		return 0;
+	number = strtol(text, &end, 10);
+	if (end == text || *end != '\0' || number < 1 || number > CANDIDATES_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"candidates\" cannot be \"%.60s\"", text),
+				 errhint("Option \"candidates\" takes \"all\" or an integer from 1 to %d; the default is all.",
+						 CANDIDATES_MAX)));
+	return (int) number;
+}
+
+static void
+parse_options(FunctionCallInfo fcinfo, EvaluateOptions *options)
+{
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("options must not be NULL")));
+	fmoe_parse_options(quote_candidates(PG_GETARG_JSONB_P(1)), evaluate_options, options);
+	options->negatives = parse_candidates(options->candidates);
+}
+
+/* Of any length of the list, the longest: only all items are covered. */
+static FmoeProtocol
+protocol_of(const EvaluateOptions *options)
+{
+	FmoeProtocol protocol = {
+		.exclude_seen = options->exclude_seen,
+		.negatives = options->negatives,
+		.seed = options->judge.seed
+	};
+
+	for (int i = 0; options->negatives == 0 && i < options->k.count; i++)
+		protocol.top_k = Max(protocol.top_k, options->k.value[i]);
+	return protocol;
+}
+
+/* ---------------------------------------------------------------- the version */
+
+static void
+choose_version(Evaluation *evaluation)
+{
+	const FmoeDomain *domain = evaluation->domain;
+	int			number = evaluation->options.judge.version;
+	FmoeVersion *version = fmoe_version_to_judge(domain, number);
+
+	evaluation->live = number == 0 && version->expert_id == fmoe_live_expert(domain->id);
+	if (evaluation->options.split == EVALUATE_LEAVE_ONE_OUT && version->config.holdout != FMOE_HOLDOUT_TEST)
+		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
+	evaluation->loaded = fmoe_load(domain, version->expert_id);
+}
+
+/* ---------------------------------------------------------------- the cases */
+
+static void
+choose_cases(Evaluation *evaluation)
+{
+	const EvaluateOptions *options = &evaluation->options;
+	const FmoeVersion *version = evaluation->loaded->version;
+	const char *name = evaluation->domain->name;
+	bool		time = options->split == EVALUATE_TIME;
+	FmoeCases  *cases;
+	int64		c;
+
+	if (time && isnan(version->last_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of domain \"%s\" does not know when its training ended",
+						version->version, name)));
+	cases = fmoe_cases(evaluation->arena, &evaluation->interactions->data,
+					   time ? FMOE_SPLIT_TIME : FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST,
+					   version->last_event, options->judge.limit_users, options->judge.seed);
+	if (cases->count == 0 && time)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no events to judge version %d by", name, version->version),
+				 errdetail("There is none later than the newest event of its training by a user with earlier ones."),
+				 errhint("Use the split \"leave_one_out\", or wait for new events.")));
+	if (cases->count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no events to judge version %d by", name, version->version),
+				 errdetail("No user has three events.")));
+
+	/* a user's cases follow each other and begin at the same event */
+	for (c = 0; c < cases->count; c++)
+		if (c == 0 || cases->begin[c] != cases->begin[c - 1])
+			evaluation->n_users++;
+	evaluation->cases = cases;
+}
+
+static void
+read_cases(Evaluation *evaluation)
+{
+	const FmoeVersion *version = evaluation->loaded->version;
+	FmoeInteractions *interactions = fmoe_read_interactions(evaluation->domain, NULL);
+	FmoeProtocol protocol = protocol_of(&evaluation->options);
+	size_t		bytes;
+
+	evaluation->interactions = interactions;
+	fmoe_warn_of_fewer(evaluation->domain, version, interactions->data.n_events);
+	choose_cases(evaluation);
+	bytes = MemoryContextMemAllocated(CurrentMemoryContext, true) +
+		fmoe_jury_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +
+		(size_t) evaluation->cases->count * sizeof(int32) + (size_t) version->items * sizeof(uint8) +
+		fmoe_rank_bytes(&evaluation->loaded->model, evaluation->cases, &protocol);
+	fmoe_check_memory(bytes, psprintf("evaluating version %d of domain \"%s\"", version->version,
+									  evaluation->domain->name));
+	evaluation->jury = fmoe_jury(interactions, evaluation->cases, evaluation->loaded->vocabulary);
+	evaluation->rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * evaluation->cases->count);
+	evaluation->covered = MemoryContextAllocHuge(CurrentMemoryContext, Max(version->items, 1));
+}
+
+/* ---------------------------------------------------------------- the rows */
+
+static void
+put_row(Evaluation *evaluation, const char *model, const char *metric, int k, double value)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	values[0] = CStringGetTextDatum(model);
+	values[1] = CStringGetTextDatum(metric);
+	values[2] = Int32GetDatum(k);
+	values[3] = Float8GetDatum(value);
+	values[4] = Int64GetDatum(evaluation->n_users);
+	tuplestore_putvalues(evaluation->result->setResult, evaluation->result->setDesc, values, nulls);
+}
+
+/* Mean over users of the share of a user's answers in the top k. */
+static double
+recall(const Evaluation *evaluation, int k)
+{
+	const FmoeCases *cases = evaluation->cases;
+	double		sum = 0;
+	int64		c = 0;
+
+	while (c < cases->count)
+	{
+		int64		first = c;
+		int64		hits = 0;
+
+		for (; c < cases->count && cases->begin[c] == cases->begin[first]; c++)
+			hits += evaluation->rank[c] <= k;
+		sum += (double) hits / (c - first);
+	}
+	return sum / evaluation->n_users;
+}
+
+static double
+covered_share(const Evaluation *evaluation)
+{
+	int32		n = evaluation->loaded->model.n_items;
+	int32		count = 0;
+	int32		i;
+
+	for (i = 0; i < n; i++)
+		count += evaluation->covered[i];
+	return n > 0 ? (double) count / n : 0;
+}
+
+static void
+put_expert(Evaluation *evaluation, const char *name, FmoeExpertSlot slot)
+{
+	const EvaluateOptions *options = &evaluation->options;
+	const int32 *rank = evaluation->rank;
+	int64		n = evaluation->cases->count;
+	FmoeProtocol protocol = protocol_of(options);
+	int			i;
+
+	for (i = 0; i < options->k.count; i++)
+	{
+		int			k = options->k.value[i];
+		bool		cover = options->negatives == 0;
+
+		/* the ranks are the same for every k, what is covered is not */
+		if (i == 0 || cover)
+		{
+			protocol.top_k = cover ? k : 0;
+			memset(evaluation->covered, 0, evaluation->loaded->model.n_items);
+			fmoe_judge(evaluation->jury, &evaluation->loaded->model, slot, evaluation->arena, &protocol,
+					   evaluation->rank, cover ? evaluation->covered : NULL);
+		}
+		put_row(evaluation, name, "ndcg", k, fmoe_mean_metric(fnn_ndcg, k, rank, n));
+		put_row(evaluation, name, "hr", k, fmoe_mean_metric(fnn_hr, k, rank, n));
+		put_row(evaluation, name, "mrr", k, fmoe_mean_metric(fnn_mrr, k, rank, n));
+		put_row(evaluation, name, "recall", k, recall(evaluation, k));
+		if (cover)
+			put_row(evaluation, name, "coverage", k, covered_share(evaluation));
+	}
+}
+
+Datum
+fmoe_evaluate(PG_FUNCTION_ARGS)
+{
+	MemoryContext context;
+	MemoryContext old;
+	Evaluation *evaluation;
+
+	InitMaterializedSRF(fcinfo, 0);
+	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe evaluation", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	evaluation = palloc0(sizeof(Evaluation));
+	evaluation->result = (ReturnSetInfo *) fcinfo->resultinfo;
+	evaluation->domain = fmoe_domain_argument(fcinfo, 0, FMOE_USE);
+	parse_options(fcinfo, &evaluation->options);
+	choose_version(evaluation);
+	evaluation->arena = fmoe_arena(context, fmoe_max_memory_kb);
+	read_cases(evaluation);
+
+	put_expert(evaluation, evaluation->live ? "live" :
+			   psprintf("version %d", evaluation->loaded->version->version), FMOE_MAIN);
+	put_expert(evaluation, "popularity", FMOE_POPULARITY);
+	put_expert(evaluation, "markov", FMOE_MARKOV);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}

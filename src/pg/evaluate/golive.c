@@ -1,0 +1,224 @@
+/*
+ * golive.c
+ *	  Is a new version good enough to answer?
+ *
+ * The validation events of the training are ranked by the new version's main
+ * expert, by its two count experts, and by the version that is live now, all
+ * through one evaluator.  The main expert must not stand below the better
+ * count expert, which answers anyway when there is nothing else, nor below
+ * what users get today.  Given enough events to tell, its lead over counting
+ * must also be larger than chance explains (one-sided, 5 %): early stopping
+ * chose the epoch by these events, so a lead within the noise is often a loss
+ * on others.
+ *
+ * A mixture must not stand below its own expert alone either, the same weights
+ * with the gate shut for everybody else: what others lend may help or not be
+ * used, but does not harm.
+ *
+ * The live version is asked only when the comparison is fair: a version that
+ * was trained on the very events it would be asked for cannot be beaten.  With
+ * the same holdout, or a stricter one, today's validation event of a user is
+ * either what the live version kept back as well or newer than all it saw.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#include "pg/evaluate/evaluate.h"
+
+#define CUT_OFF 10
+#define CASES_TO_TELL 500
+#define ERRORS_TO_LEAD 1.645	/* standard errors: the 95 % quantile of the normal distribution */
+
+static const char *const slot_names[FMOE_SLOTS] = {"main", "popularity", "markov"};
+
+bool
+fmoe_has_seen_holdout(const FmoeVersion *version, int holdout)
+{
+	return version->config.holdout < holdout;
+}
+
+static bool
+comparable(const FmoeVersion *live, const FmoeModel *model)
+{
+	return live != NULL && live->complete && !fmoe_has_seen_holdout(live, model->config.holdout);
+}
+
+size_t
+fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
+{
+	const FmoeDataset *data = &interactions->data;
+	size_t		bytes = (size_t) data->n_users * (2 * sizeof(int64) + 2 * sizeof(int32));
+
+	bytes += sizeof(FmoeModel);
+	if (live != NULL)
+		bytes += live->bytes + fmoe_jury_bytes(data->n_events, data->n_users, data->n_users);
+	return bytes;
+}
+
+static FmoeStanding
+stand(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, int32 *rank)
+{
+	FmoeProtocol protocol = {.exclude_seen = true, .seed = model->config.seed};
+	FmoeStanding standing;
+
+	fmoe_judge(jury, model, slot, arena, &protocol, rank, NULL);
+	standing.ndcg = fmoe_mean_metric(fnn_ndcg, CUT_OFF, rank, jury->n_cases);
+	standing.hr = fmoe_mean_metric(fnn_hr, CUT_OFF, rank, jury->n_cases);
+	standing.mrr = fmoe_mean_metric(fnn_mrr, FMOE_MISS - 1, rank, jury->n_cases);
+	return standing;
+}
+
+/* Standard error of the mean difference between the NDCG of two lists of ranks of the same cases. */
+static double
+paired_error(const int32 *a, const int32 *b, int64 n)
+{
+	double		sum = 0;
+	double		squares = 0;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		double		difference = fnn_ndcg(a[i], CUT_OFF) - fnn_ndcg(b[i], CUT_OFF);
+
+		sum += difference;
+		squares += difference * difference;
+	}
+	return n < 2 ? 0 : sqrt((squares - sum * sum / n) / (n - 1) / n);
+}
+
+/* The mixture's own expert, without the others. */
+static FmoeStanding
+stand_own(const FmoeJury *jury, const FmoeModel *model, FnnArena *arena, int32 *rank)
+{
+	FmoeModel  *own = palloc(sizeof(FmoeModel));
+
+	*own = *model;
+	own->expert[FMOE_MAIN].without = ~(uint32) 1;
+	return stand(jury, own, FMOE_MAIN, arena, rank);
+}
+
+/* The live version's main expert, on the same cases through its own vocabulary. */
+static FmoeStanding
+stand_live(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeCases *cases,
+		   const FmoeVersion *live, FnnArena *arena, int32 *rank)
+{
+	FmoeModel  *model = palloc0(sizeof(FmoeModel));
+	FmoeVocabulary *vocabulary;
+	FnnArray   *arrays;
+	size_t		bytes;
+	int			n_arrays = fmoe_load_arrays(live->expert_id, CurrentMemoryContext, &arrays, &bytes);
+
+	fmoe_model_bind(model, fnn_arena_host(arena), &live->config, live->items, n_arrays, arrays);
+	vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
+	return stand(fmoe_jury(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
+}
+
+FmoeVerdict *
+fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeModel *model,
+			   const FmoeVersion *live)
+{
+	FmoeVerdict *verdict = palloc0(sizeof(FmoeVerdict));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
+	FmoeCases  *cases = fmoe_cases(arena, &interactions->data, FMOE_SPLIT_VALIDATION, model->config.holdout,
+								   0, 0, model->config.seed);
+	FmoeJury   *jury = fmoe_jury(interactions, cases, NULL);
+	int32	   *main_rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
+	int32	   *rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
+	int			slot;
+
+	verdict->cases = cases->count;
+	verdict->standing[FMOE_MAIN] = stand(jury, model, FMOE_MAIN, arena, main_rank);
+	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	{
+		verdict->standing[slot] = stand(jury, model, slot, arena, rank);
+		verdict->error[slot] = paired_error(main_rank, rank, cases->count);
+	}
+	if (fmoe_gated_count(&model->config) > 1)
+	{
+		verdict->mixed = true;
+		verdict->own = stand_own(jury, model, arena, rank);
+	}
+	if (cases->count > 0 && comparable(live, model))
+	{
+		verdict->live_version = live->version;
+		verdict->live = stand_live(domain, interactions, cases, live, arena, rank);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return verdict;
+}
+
+char *
+fmoe_verdict_objection(const FmoeVerdict *verdict)
+{
+	double		main = verdict->standing[FMOE_MAIN].ndcg;
+	FmoeExpertSlot better = verdict->standing[FMOE_POPULARITY].ndcg >= verdict->standing[FMOE_MARKOV].ndcg
+		? FMOE_POPULARITY : FMOE_MARKOV;
+	double		counted = verdict->standing[better].ndcg;
+	const char *counter = better == FMOE_POPULARITY ? "popularity" : "first-order Markov";
+
+	if (verdict->cases == 0)
+		return NULL;
+	if (main < counted)
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main, counter, counted);
+	if (verdict->cases >= CASES_TO_TELL && main - counted < ERRORS_TO_LEAD * verdict->error[better])
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: a lead that chance explains, its standard error being %.4f.",
+						main, counter, counted, verdict->error[better]);
+	if (verdict->mixed && main < verdict->own.ndcg)
+		return psprintf("Its validation NDCG@10 is %.4f, that of its own expert alone %.4f.", main, verdict->own.ndcg);
+	if (verdict->live_version != 0 && main < verdict->live.ndcg)
+		return psprintf("Its validation NDCG@10 is %.4f, that of version %d, which is live, %.4f on the same events.",
+						main, verdict->live_version, verdict->live.ndcg);
+	return NULL;
+}
+
+static void
+put_number(StringInfo json, const char *key, double value)
+{
+	if (isfinite(value))
+		appendStringInfo(json, "\"%s\": %.6g", key, value);
+	else
+		appendStringInfo(json, "\"%s\": null", key);
+}
+
+static void
+put_standing(StringInfo json, const char *key, const FmoeStanding *standing)
+{
+	appendStringInfo(json, ", \"%s\": {", key);
+	put_number(json, "ndcg@10", standing->ndcg);
+	appendStringInfoString(json, ", ");
+	put_number(json, "hr@10", standing->hr);
+	appendStringInfoString(json, ", ");
+	put_number(json, "mrr", standing->mrr);
+	appendStringInfoChar(json, '}');
+}
+
+/*
+ * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "cases": 943,
+ *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "mrr": 0.09}, "popularity": {...},
+ *	"markov": {...}, "own": {...}}; own of mixtures only; the metrics are of validation and missing without any.
+ */
+Jsonb *
+fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state)
+{
+	StringInfoData json;
+	int			slot;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"epochs\": %d, \"best_epoch\": %d, ", state->epoch, state->best_epoch);
+	put_number(&json, "loss", state->epoch > 0 ? state->loss : NAN);
+	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT, verdict->cases);
+	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
+		put_standing(&json, slot_names[slot], &verdict->standing[slot]);
+	if (verdict->mixed && verdict->cases > 0)
+		put_standing(&json, "own", &verdict->own);
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}

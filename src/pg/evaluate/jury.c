@@ -1,0 +1,155 @@
+/*
+ * jury.c
+ *	  Ranking the same questions by versions that number their items
+ *	  differently.
+ *
+ * A version trained last month and one trained today are comparable only on
+ * the same cases.  The cases are made once, over today's events in today's
+ * item numbers.  For an older version events and targets are translated
+ * through the ids; an item it has never heard of cannot stand in a history it
+ * reads, and a case that asks for one is a miss: the user wanted something
+ * this version cannot recommend.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pg/evaluate/evaluate.h"
+
+#define CASES_AT_ONCE 4096
+
+size_t
+fmoe_jury_bytes(int64 n_events, int64 n_users, int64 n_cases)
+{
+	return (size_t) n_events * (sizeof(int32) + sizeof(double) + sizeof(int64)) +
+		(size_t) n_users * sizeof(int64) + (size_t) n_cases * 3 * sizeof(int64);
+}
+
+/* number[n] becomes the version's number of every item of the interactions, -1: unknown. */
+static int32 *
+item_numbers(const FmoeInteractions *interactions, const FmoeVocabulary *vocabulary)
+{
+	int32		n = fmoe_vocabulary_count(interactions->vocabulary);
+	int32	   *number = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * Max(n, 1));
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "fmoe item ids", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	int32		i;
+
+	for (i = 0; i < n; i++)
+	{
+		number[i] = fmoe_vocabulary_find(vocabulary, fmoe_vocabulary_id(interactions->vocabulary, i));
+		if (i % 1024 == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(scratch);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return number;
+}
+
+/*
+ * Copies the events whose item the version knows.  Returns place[n_events + 1]:
+ * how many known events stand before each event.
+ */
+static int64 *
+translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, FmoeDataset *to)
+{
+	int64	   *place = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (from->n_events + 1));
+	int64	   *offset = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (from->n_users + 1));
+	int32	   *item = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * Max(from->n_events, 1));
+	double	   *time = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(double) * Max(from->n_events, 1));
+	int64		known = 0;
+	int64		i;
+
+	for (i = 0; i < from->n_events; i++)
+	{
+		int32		n = number[from->item[i]];
+
+		place[i] = known;
+		if (n >= 0)
+		{
+			item[known] = n;
+			time[known++] = from->time[i];
+		}
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	place[from->n_events] = known;
+	for (i = 0; i <= from->n_users; i++)
+		offset[i] = place[from->offset[i]];
+
+	to->n_users = from->n_users;
+	to->n_events = known;
+	to->n_items = n_items;
+	to->offset = offset;
+	to->item = item;
+	to->time = time;
+	return place;
+}
+
+FmoeJury *
+fmoe_jury(const FmoeInteractions *interactions, const FmoeCases *cases, const FmoeVocabulary *vocabulary)
+{
+	const FmoeDataset *data = &interactions->data;
+	FmoeJury   *jury = palloc0(sizeof(FmoeJury));
+	int32	   *number;
+	int64	   *place;
+	int64		c;
+
+	jury->n_cases = cases->count;
+	if (vocabulary == NULL)
+	{
+		jury->data = *data;
+		jury->cases = *cases;
+		return jury;
+	}
+
+	number = item_numbers(interactions, vocabulary);
+	place = translate_events(data, number, fmoe_vocabulary_count(vocabulary), &jury->data);
+	jury->cases.begin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
+	jury->cases.target = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
+	jury->origin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
+	for (c = 0; c < cases->count; c++)
+	{
+		if (number[data->item[cases->target[c]]] < 0)
+			continue;
+		jury->cases.begin[jury->cases.count] = place[cases->begin[c]];
+		jury->cases.target[jury->cases.count] = place[cases->target[c]];
+		jury->origin[jury->cases.count++] = c;
+	}
+	pfree(number);
+	pfree(place);
+	return jury;
+}
+
+void
+fmoe_judge(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
+		   const FmoeProtocol *protocol, int32 *rank, uint8 *covered)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	int64		from;
+	int64		c;
+
+	for (from = 0; from < jury->cases.count; from += CASES_AT_ONCE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		fmoe_rank_cases(model, slot, arena, &jury->data, &jury->cases, protocol,
+						from, Min(from + CASES_AT_ONCE, jury->cases.count), rank, covered);
+		fnn_arena_reset(arena, mark);
+	}
+	if (jury->origin == NULL)
+		return;
+
+	/* origin is ascending, so spreading from the end overwrites nothing that is still needed */
+	c = jury->cases.count;
+	for (from = jury->n_cases - 1; from >= 0; from--)
+	{
+		if (c > 0 && jury->origin[c - 1] == from)
+			rank[from] = rank[--c];
+		else
+			rank[from] = FMOE_MISS;
+	}
+}

@@ -1,0 +1,257 @@
+/*
+ * report.c
+ *	  fmoe_expert_report: does each expert of a mixture help?
+ *
+ * The same users' events are ranked by the mixture, by the mixture without one
+ * expert after the other (the gate's weights of the others then sum up to 1),
+ * and by its own expert alone.  An expert helps or harms when the mean over
+ * users of what it adds to NDCG@10 is away from 0 by more than chance
+ * explains: when a bootstrap interval over users does not hold 0.
+ *
+ * The last row, 'all but own', is the one that going live depends on (golive.c):
+ * there "without" is the own expert alone.  On all of the events that training
+ * kept back for validation it says what was, or would be, decided; a mixture
+ * below its own expert stays behind, however small the difference.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+#include "pg/cache/cache.h"
+#include "pg/evaluate/evaluate.h"
+#include "pg/option/option.h"
+
+PG_FUNCTION_INFO_V1(fmoe_expert_report);
+
+#define CUT_OFF 10
+#define FEW_USERS 30			/* their resamples are too alike to tell anything */
+#define COMPARED_MAX (FMOE_GATED_MAX + 1)
+#define OWN 0					/* among a mixture's experts */
+
+typedef enum ReportSplit
+{
+	REPORT_VALIDATION,
+	REPORT_LEAVE_ONE_OUT
+} ReportSplit;
+
+typedef struct ReportOptions
+{
+	int			split;			/* ReportSplit */
+	int			resamples;
+	FmoeJudgeOptions judge;
+} ReportOptions;
+
+static const char *const report_split_names[] = {"validation", "leave_one_out", NULL};
+
+#define AT(field) offsetof(ReportOptions, field)
+
+static const FmoeOption report_options[] = {
+	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, report_split_names, "validation",
+	"events to be predicted: those kept back for validation, or each user's last one"},
+	{"resamples", FMOE_OPTION_INT, AT(resamples), 100, 100000, NULL, "1000",
+	"times that users are drawn anew for the interval"},
+	FMOE_JUDGE_OPTIONS,
+	{NULL}
+};
+
+typedef struct Report
+{
+	ReportOptions options;
+	FmoeDomain *domain;
+	FmoeLoaded *loaded;
+	FnnArena   *arena;
+	FmoeCases  *cases;			/* one a user */
+	FmoeJury   *jury;
+	FmoeModel  *model;			/* the loaded one, some of whose experts are left out */
+	int			gated;
+	int			compared;		/* mixtures with something left out */
+	FmoeGateUse use;
+	int32	   *rank;			/* [cases->count] */
+	double	   *entire;			/* [cases->count] NDCG of the mixture */
+	double	   *difference;		/* [cases->count, compared] its lead */
+	double		ndcg;			/* means */
+	double		without[COMPARED_MAX];
+	double		low[COMPARED_MAX];
+	double		high[COMPARED_MAX];
+	ReturnSetInfo *result;
+} Report;
+
+/* ---------------------------------------------------------------- version and cases */
+
+static void
+choose_mixture(Report *report)
+{
+	const FmoeDomain *domain = report->domain;
+	FmoeVersion *version = fmoe_version_to_judge(domain, report->options.judge.version);
+
+	report->gated = fmoe_gated_count(&version->config);
+	if (report->gated == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of domain \"%s\" is no mixture of experts", version->version, domain->name),
+				 errdetail("Its model is \"%s\".", version->model),
+				 errhint("Name a mixture with the option \"version\", or train one with CALL fmoe_train('%s', '{\"model\": \"fmoe\"}').",
+						 domain->name)));
+	/* with a single expert there is nothing to compare with */
+	report->compared = report->gated > 1 ? report->gated + 1 : 0;
+	if (version->config.holdout == FMOE_HOLDOUT_NONE && report->options.split == REPORT_VALIDATION)
+		fmoe_refuse_seen(domain, version, "validation", "events that a training kept back", "validation");
+	if (version->config.holdout != FMOE_HOLDOUT_TEST && report->options.split == REPORT_LEAVE_ONE_OUT)
+		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
+	report->loaded = fmoe_load(domain, version->expert_id);
+}
+
+static size_t
+report_bytes(const Report *report, const FmoeInteractions *interactions)
+{
+	const FmoeDataset *data = &interactions->data;
+	size_t		n = report->cases->count;
+	FmoeProtocol protocol = {.exclude_seen = true};
+
+	return MemoryContextMemAllocated(CurrentMemoryContext, true) + sizeof(FmoeModel) +
+		fmoe_rank_bytes(&report->loaded->model, report->cases, &protocol) +
+		(size_t) report->compared * report->options.resamples * sizeof(double) +
+		fmoe_jury_bytes(data->n_events, data->n_users, n) +
+		n * (sizeof(int32) + (1 + (size_t) report->compared) * sizeof(double));
+}
+
+static void
+read_cases(Report *report)
+{
+	const FmoeVersion *version = report->loaded->version;
+	const char *name = report->domain->name;
+	FmoeInteractions *interactions = fmoe_read_interactions(report->domain, NULL);
+	size_t		n;
+
+	fmoe_warn_of_fewer(report->domain, version, interactions->data.n_events);
+	report->cases = fmoe_cases(report->arena, &interactions->data,
+							   report->options.split == REPORT_VALIDATION ? FMOE_SPLIT_VALIDATION : FMOE_SPLIT_TEST,
+							   version->config.holdout, 0, report->options.judge.limit_users, report->options.judge.seed);
+	n = report->cases->count;
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no events to judge version %d by", name, version->version),
+				 errdetail("No user has three events.")));
+	fmoe_check_memory(report_bytes(report, interactions),
+					  psprintf("judging the experts of version %d of domain \"%s\"", version->version, name));
+	report->jury = fmoe_jury(interactions, report->cases, report->loaded->vocabulary);
+	report->rank = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int32));
+	report->entire = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
+	report->difference = MemoryContextAllocHuge(CurrentMemoryContext, Max(n * report->compared, 1) * sizeof(double));
+	report->model = palloc(sizeof(FmoeModel));
+	*report->model = report->loaded->model;
+}
+
+/* ---------------------------------------------------------------- judging */
+
+/* Ranks all cases by the mixture without a set of its experts. */
+static double
+judge_without(Report *report, uint32 without)
+{
+	FmoeProtocol protocol = {.exclude_seen = true, .seed = report->options.judge.seed};
+
+	report->model->expert[FMOE_MAIN].without = without;
+	fmoe_judge(report->jury, report->model, FMOE_MAIN, report->arena, &protocol, report->rank, NULL);
+	return fmoe_mean_metric(fnn_ndcg, CUT_OFF, report->rank, report->cases->count);
+}
+
+static void
+judge(Report *report)
+{
+	int64		n = report->cases->count;
+
+	fmoe_gate_use(&report->loaded->model, report->arena, &report->jury->data, &report->jury->cases,
+				  0, report->jury->cases.count, &report->use);
+	report->ndcg = judge_without(report, 0);
+	for (int64 u = 0; u < n; u++)
+		report->entire[u] = fnn_ndcg(report->rank[u], CUT_OFF);
+	for (int i = 0; i < report->compared; i++)
+	{
+		report->without[i] = judge_without(report, i < report->gated ? (uint32) 1 << i : ~((uint32) 1 << OWN));
+		for (int64 u = 0; u < n; u++)
+			report->difference[u * report->compared + i] = report->entire[u] - fnn_ndcg(report->rank[u], CUT_OFF);
+	}
+	if (report->compared > 0)
+		fmoe_bootstrap(report->arena, n, report->compared, report->difference, report->options.resamples,
+					   report->options.judge.seed, report->low, report->high);
+}
+
+/* ---------------------------------------------------------------- the rows */
+
+static const char *
+verdict_of(const Report *report, int i)
+{
+	if (report->compared == 0)
+		return "the only expert";
+	/* as golive.c compares */
+	if (i == report->gated && report->ndcg < report->without[i])
+		return "stays behind the own expert";
+	if (report->cases->count >= FEW_USERS && report->low[i] > 0)
+		return "helps";
+	if (report->cases->count >= FEW_USERS && report->high[i] < 0)
+		return "harms";
+	return "no clear effect";
+}
+
+static void
+put_row(const Report *report, int i)
+{
+	const FmoeGateUse *use = &report->use;
+	bool		alone = report->compared == 0;
+	bool		others = i == report->gated;
+	double		weight = use->weight[others ? OWN : i] / use->histories;
+	double		largest = use->largest[others ? OWN : i] / use->histories;
+	Datum		values[10];
+	bool		nulls[10] = {false};
+
+	values[0] = CStringGetTextDatum(others ? "all but own" : fmoe_gated_name(&report->model->config, i));
+	values[1] = Float8GetDatum(others ? 1 - weight : weight);
+	values[2] = Float8GetDatum(others ? 1 - largest : largest);
+	nulls[1] = nulls[2] = use->histories == 0;
+	values[3] = Float8GetDatum(report->ndcg);
+	values[4] = Float8GetDatum(report->without[i]);
+	values[5] = Float8GetDatum(report->ndcg - report->without[i]);
+	values[6] = Float8GetDatum(report->low[i]);
+	values[7] = Float8GetDatum(report->high[i]);
+	nulls[4] = nulls[5] = nulls[6] = nulls[7] = alone;
+	values[8] = CStringGetTextDatum(verdict_of(report, i));
+	values[9] = Int64GetDatum(report->cases->count);
+	tuplestore_putvalues(report->result->setResult, report->result->setDesc, values, nulls);
+}
+
+Datum
+fmoe_expert_report(PG_FUNCTION_ARGS)
+{
+	MemoryContext context;
+	MemoryContext old;
+	Report	   *report;
+
+	InitMaterializedSRF(fcinfo, 0);
+	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe expert report", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	report = palloc0(sizeof(Report));
+	report->result = (ReturnSetInfo *) fcinfo->resultinfo;
+	report->domain = fmoe_domain_argument(fcinfo, 0, FMOE_USE);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("options must not be NULL")));
+	fmoe_parse_options(PG_GETARG_JSONB_P(1), report_options, &report->options);
+	choose_mixture(report);
+	report->arena = fmoe_arena(context, fmoe_max_memory_kb);
+	read_cases(report);
+	judge(report);
+	for (int i = 0; i < Max(report->gated, report->compared); i++)
+		put_row(report, i);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}

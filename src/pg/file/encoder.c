@@ -1,0 +1,70 @@
+/*
+ * encoder.c
+ *	  The part of an expert that may leave: its encoder.
+ */
+#include "postgres.h"
+
+#include "common/string.h"
+
+#include "pg/file/file_private.h"
+
+/* What a class declares; NULL for classes that only count. */
+static FnnParams *
+declared_params(const FmoeConfig *config, int32 n_items)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+	FnnParams  *params;
+
+	if (fmoe_counts(class))
+		return NULL;
+	params = palloc0(sizeof(FnnParams));
+	class->declare(params, fmoe_host(CurrentMemoryContext), config, n_items);
+	return params;
+}
+
+int
+fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arrays)
+{
+	FnnParams  *params = declared_params(config, n_items);
+	int			kept = 0;
+
+	if (params == NULL)
+		return 0;
+	for (int i = 0; i < n; i++)
+	{
+		int			index = fnn_params_find(params, arrays[i].name);
+
+		if (index >= 0 && params->list[index].share == FNN_ENCODER)
+			arrays[kept++] = arrays[i];
+	}
+	return kept;
+}
+
+void
+fmoe_expert_check_encoder(const FmoeExpertFile *file)
+{
+	FnnParams  *params = declared_params(&file->facts.config, file->facts.items);
+	int			expected = 0;
+
+	if (params == NULL)
+		fmoe_bad_file("Experts of model \"%s\" have no encoder.", file->facts.model);
+	for (int i = 0; i < params->count; i++)
+		expected += params->list[i].share == FNN_ENCODER;
+	for (int i = 0; i < file->n_arrays; i++)
+	{
+		const FnnArray *array = &file->arrays[i];
+		int			index = fnn_params_find(params, array->name);
+		const FnnParam *param = index >= 0 ? &params->list[index] : NULL;
+
+		if (param == NULL || param->share != FNN_ENCODER)
+			fmoe_bad_file("Array \"%s\" is not part of the encoder of model \"%s\".",
+						  pg_is_ascii(array->name) ? array->name : "?", file->facts.model);
+		if (array->dtype != FNN_F32 || array->ndim != 2 ||
+			array->shape[0] != param->rows || array->shape[1] != param->cols)
+			fmoe_bad_file("Array \"%s\" is not %s with %lld rows and %lld columns.", array->name,
+						  fnn_dtype_name(FNN_F32), (long long) param->rows, (long long) param->cols);
+	}
+	if (file->n_arrays != expected)
+		fmoe_bad_file("It holds %d arrays where the encoder of model \"%s\" has %d.",
+					  file->n_arrays, file->facts.model, expected);
+}

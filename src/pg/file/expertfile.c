@@ -1,0 +1,491 @@
+/*
+ * expertfile.c
+ *	  Experts as safetensors files.
+ *
+ * The arrays are the version's own.  __metadata__ says the rest, all of it as
+ * strings:
+ *
+ *	  format		  fmoe-expert
+ *	  format_version  1
+ *	  model			  name of the expert class
+ *	  config		  every option it was trained with, as a JSON object
+ *	  items, events, users, last_event, holdout
+ *					  facts of the training data; last_event in seconds since
+ *					  1970, only when full: it is the time of somebody's event
+ *	  sharing		  encoder: parameters that know no item, nothing else
+ *					  full: everything, item ids and counts included
+ *	  item_type		  of the ids, only when full
+ *	  precision		  of an encoder's arrays (precision.c), unless float32
+ *	  privacy		  what was done to an encoder, as a JSON object
+ *	  checksum		  of the arrays, 16 hexadecimal digits
+ *	  created		  when the version was made; not in files of fmoe_fit, whose
+ *					  bytes depend on data, options and seed alone
+ *
+ * A file is hostile until shown otherwise.  fnn_safetensors_read vouches for
+ * the container (sizes, names, finite values); here come format and version,
+ * the options and their ranges, the exact set of arrays with their shapes, the
+ * checksum, and the ids.  In files, text is UTF-8 whatever the database's
+ * encoding is.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "pg/file/file_private.h"
+#include "pg/file/precision.h"
+#include "pg/option/option.h"
+
+#define FILE_FORMAT "fmoe-expert"
+#define METADATA_MAX 16
+#define POLL_EVERY 1024			/* ids between two polls */
+
+/* Says where an error of the engine, of an option or of an id came from. */
+static void
+reading_file(void *unused)
+{
+	errcontext("reading an expert file");
+}
+
+static const char *const holdout_names[] = {
+	[FMOE_HOLDOUT_NONE] = "none",
+	[FMOE_HOLDOUT_VALIDATION] = "validation",
+	[FMOE_HOLDOUT_TEST] = "test"
+};
+
+const char *
+fmoe_holdout_name(int holdout)
+{
+	return holdout_names[holdout];
+}
+
+/* ---------------------------------------------------------------- types */
+
+const char *
+fmoe_id_type_name(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Form_pg_type form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type);
+	form = (Form_pg_type) GETSTRUCT(tuple);
+	if (form->typnamespace == PG_CATALOG_NAMESPACE)
+		name = pstrdup(NameStr(form->typname));
+	else
+		name = quote_qualified_identifier(get_namespace_name(form->typnamespace), NameStr(form->typname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+Oid
+fmoe_id_type_find(const char *name, Oid expected)
+{
+	Oid			type = InvalidOid;
+
+	if (OidIsValid(expected) && strcmp(name, fmoe_id_type_name(expected)) == 0)
+		return expected;
+	/* only what cannot be anybody's own type: reading ids calls the type's functions */
+	if (strlen(name) < NAMEDATALEN)
+		type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
+							   ObjectIdGetDatum(PG_CATALOG_NAMESPACE));
+	if (!OidIsValid(type) || get_typtype(type) != TYPTYPE_BASE)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the item ids of the model have type %s, which is not known here", name),
+				 OidIsValid(expected) ? errhint("Give ids of that type, not of type %s.", format_type_be(expected)) : 0));
+	return type;
+}
+
+/* ---------------------------------------------------------------- vocabularies */
+
+static FnnArray *
+find_array(int n, FnnArray *arrays, const char *name, FnnDtype dtype)
+{
+	for (int i = 0; i < n; i++)
+	{
+		FnnArray   *array = &arrays[i];
+
+		if (strcmp(array->name, name) != 0)
+			continue;
+		if (array->dtype != dtype || array->ndim != 1)
+			fmoe_bad_file("Array \"%s\" does not have the type it must have.", name);
+		return array;
+	}
+	return NULL;
+}
+
+/* Where each id's text begins and ends. */
+static void
+check_offsets(const FnnArray *offsets, const FnnArray *text)
+{
+	const int64 *offset = offsets->data;
+	int64		n = offsets->shape[0] - 1;
+
+	if (n < 0 || offset[0] != 0 || offset[n] != text->shape[0])
+		fmoe_bad_file("The offsets of the item ids do not cover their text.");
+	for (int64 i = 0; i < n; i++)
+	{
+		if (offset[i] > offset[i + 1])
+			fmoe_bad_file("The offsets of the item ids are not in ascending order.");
+		if (offset[i + 1] - offset[i] >= MaxAllocSize / MAX_CONVERSION_GROWTH)
+			fmoe_bad_file("An item id is too long.");
+	}
+}
+
+/*
+ * The vocabulary's text from one encoding to another, id by id; offsets and
+ * text come to point to new memory.  Each id must be valid in both.
+ */
+static void
+recode_text(int n_arrays, FnnArray *arrays, int from, int to)
+{
+	FnnArray   *text = find_array(n_arrays, arrays, "vocabulary.text", FNN_U8);
+	FnnArray   *offsets = find_array(n_arrays, arrays, "vocabulary.offset", FNN_I64);
+	const int64 *old_offset;
+	int64	   *new_offset;
+	size_t		capacity;
+	char	   *out;
+
+	if (text == NULL || offsets == NULL)
+		return;
+	check_offsets(offsets, text);
+	old_offset = offsets->data;
+	new_offset = MemoryContextAllocHuge(CurrentMemoryContext, offsets->bytes);
+	capacity = text->bytes + 64;
+	out = MemoryContextAllocHuge(CurrentMemoryContext, capacity);
+	new_offset[0] = 0;
+	for (int64 i = 0; i + 1 < offsets->shape[0]; i++)
+	{
+		char	   *source = (char *) text->data + old_offset[i];
+		int			length = (int) (old_offset[i + 1] - old_offset[i]);
+		char	   *converted = source;
+
+		(void) pg_verify_mbstr(from, source, length, false);
+		if (length > 0)
+			converted = (char *) pg_do_encoding_conversion((unsigned char *) source, length, from, to);
+		if (converted != source)
+			length = strlen(converted);
+		if (new_offset[i] + length > capacity)
+		{
+			capacity = 2 * capacity + length;
+			out = repalloc_huge(out, capacity);
+		}
+		memcpy(out + new_offset[i], converted, length);
+		new_offset[i + 1] = new_offset[i] + length;
+		if (converted != source)
+			pfree(converted);
+		if (i % POLL_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	offsets->data = new_offset;
+	text->data = out;
+	text->shape[0] = text->bytes = new_offset[offsets->shape[0] - 1];
+}
+
+/*
+ * Ids ascend in the order of their type.  That of collatable types is another
+ * on another machine, so theirs is not asked for: it only decides ties.
+ */
+static void
+check_order(const FmoeVocabulary *vocabulary, Oid type)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_CMP_PROC_FINFO);
+
+	if (OidIsValid(get_typcollation(type)) || !OidIsValid(entry->cmp_proc_finfo.fn_oid))
+		return;
+	for (int32 i = 1; i < fmoe_vocabulary_count(vocabulary); i++)
+	{
+		if (DatumGetInt32(FunctionCall2(&entry->cmp_proc_finfo, fmoe_vocabulary_id(vocabulary, i - 1),
+										fmoe_vocabulary_id(vocabulary, i))) >= 0)
+			fmoe_bad_file("Item ids are not in ascending order.");
+		if (i % POLL_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+}
+
+FmoeVocabulary *
+fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation, FmoeModel *model)
+{
+	const FmoeVersion *facts = &file->facts;
+	FnnArray   *own = palloc(sizeof(FnnArray) * FMOE_MODEL_ARRAYS_MAX);
+	ErrorContextCallback callback = {error_context_stack, reading_file, NULL};
+	FmoeVocabulary *vocabulary;
+	int			expected;
+
+	error_context_stack = &callback;
+	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &facts->config, facts->items,
+					file->n_arrays, file->arrays);
+	expected = fmoe_model_arrays(model, own, FMOE_MODEL_ARRAYS_MAX);
+	expected += fmoe_is_integer(item_type) ? 1 : 2;
+	vocabulary = fmoe_vocabulary_bind(item_type, collation, facts->items, file->n_arrays, file->arrays);
+	/* each of those was found and names are distinct: more arrays are strangers */
+	if (file->n_arrays != expected)
+		fmoe_bad_file("It holds %d arrays where model \"%s\" has %d.", file->n_arrays, facts->model, expected);
+
+	check_order(vocabulary, item_type);
+	error_context_stack = callback.previous;
+	pfree(own);
+	return vocabulary;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static void
+say(FnnFile *out, const char *key, const char *value)
+{
+	Assert(out->n_metadata < METADATA_MAX);
+	out->metadata[out->n_metadata].key = key;
+	out->metadata[out->n_metadata++].value = pg_server_to_any(value, strlen(value), PG_UTF8);
+}
+
+bytea *
+fmoe_expert_write(FmoeExpertFile *file)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller, "fmoe expert file", ALLOCSET_DEFAULT_SIZES);
+	FmoeVersion *facts = &file->facts;
+	FnnFile		out = {0};
+	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
+	Jsonb	   *config;
+	size_t		size;
+	bytea	   *result;
+
+	MemoryContextSwitchTo(context);
+	/* of a mixture its own expert's encoder leaves, which is an expert like any other */
+	if (!facts->complete)
+	{
+		facts->config = fmoe_encoder_config(&facts->config);
+		facts->model = fmoe_expert_classes[facts->config.model]->name;
+	}
+	config = fmoe_options_jsonb(fmoe_train_options, &facts->config);
+
+	out.n_arrays = file->n_arrays;
+	out.array = palloc(sizeof(FnnArray) * Max(file->n_arrays, 1));
+	memcpy(out.array, file->arrays, sizeof(FnnArray) * file->n_arrays);
+	if (GetDatabaseEncoding() != PG_UTF8)
+		recode_text(out.n_arrays, out.array, GetDatabaseEncoding(), PG_UTF8);
+	facts->checksum = fmoe_checksum(out.n_arrays, out.array);
+
+	out.metadata = palloc0(sizeof(FnnMetadata) * METADATA_MAX);
+	say(&out, "format", FILE_FORMAT);
+	say(&out, "format_version", psprintf("%d", FMOE_FILE_VERSION));
+	say(&out, "model", facts->model);
+	say(&out, "config", JsonbToCString(NULL, &config->root, VARSIZE(config)));
+	say(&out, "items", psprintf("%d", facts->items));
+	say(&out, "events", psprintf(INT64_FORMAT, facts->events));
+	say(&out, "users", psprintf(INT64_FORMAT, facts->users));
+	if (facts->complete && isfinite(facts->last_event))
+		say(&out, "last_event", psprintf("%.17g", facts->last_event));
+	say(&out, "holdout", facts->holdout);
+	say(&out, "sharing", facts->complete ? "full" : "encoder");
+	if (facts->complete)
+		say(&out, "item_type", file->item_type);
+	if (file->precision != NULL && strcmp(file->precision, fmoe_precision_names[FMOE_FLOAT32]) != 0)
+		say(&out, "precision", file->precision);
+	if (file->privacy != NULL)
+		say(&out, "privacy", JsonbToCString(NULL, &file->privacy->root, VARSIZE(file->privacy)));
+	say(&out, "checksum", psprintf("%016llx", (unsigned long long) facts->checksum));
+	if (file->created != NULL)
+		say(&out, "created", file->created);
+
+	size = fnn_safetensors_size(arena, &out);
+	if (size > MaxAllocSize - VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an expert of %zu MB does not fit into one value of type bytea", size / (1024 * 1024)),
+				 errdetail("A value may have 1 GB.")));
+	result = MemoryContextAlloc(caller, size + VARHDRSZ);
+	SET_VARSIZE(result, size + VARHDRSZ);
+	fnn_safetensors_write(arena, &out, VARDATA(result));
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return result;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* What the file says under a key, in the database's encoding. */
+static const char *
+asked(const FnnFile *in, const char *key)
+{
+	const char *value = fnn_file_metadata(in, key);
+
+	if (value == NULL)
+		fmoe_bad_file("Its metadata lacks \"%s\".", key);
+	return pg_any_to_server(value, strlen(value), PG_UTF8);
+}
+
+static int64
+asked_integer(const FnnFile *in, const char *key, int64 low, int64 high)
+{
+	const char *text = asked(in, key);
+	char	   *end;
+	int64		value;
+
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || !(isdigit((unsigned char) *text) || *text == '-') ||
+		value < low || value > high)
+		fmoe_bad_file("Its metadata \"%s\" is not an integer from %lld to %lld.", key, (long long) low, (long long) high);
+	return value;
+}
+
+static int
+asked_choice(const FnnFile *in, const char *key, const char *const *choices, int n)
+{
+	const char *text = asked(in, key);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(text, choices[i]) == 0)
+			return i;
+	}
+	fmoe_bad_file("Its metadata \"%s\" has a value that is not known.", key);
+	return -1;
+}
+
+static void
+read_format(const FnnFile *in)
+{
+	const char *format = fnn_file_metadata(in, "format");
+	int64		version;
+
+	if (format == NULL || strcmp(format, FILE_FORMAT) != 0)
+		fmoe_bad_file("It is a safetensors file, but not one of an fmoe expert.");
+	version = asked_integer(in, "format_version", 1, PG_INT32_MAX);
+	if (version > FMOE_FILE_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the expert file has format version %lld, this library reads up to %d",
+						(long long) version, FMOE_FILE_VERSION),
+				 errhint("Update the extension fmoe.")));
+}
+
+/* The options, each within its range; those that shape the model must be said. */
+static void
+read_config(const FnnFile *in, FmoeVersion *facts)
+{
+	static const char *const needed[] = {"model", "width", "layers", "heads", "max_length"};
+	const char *text = asked(in, "config");
+	Jsonb	   *object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	FmoeConfig *config = &facts->config;
+	FmoeMisfit	misfit;
+	JsonbValue	buffer;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		fmoe_bad_file("Its options are not a JSON object.");
+	for (int i = 0; i < lengthof(needed); i++)
+	{
+		if (getKeyJsonValueFromContainer(&object->root, needed[i], strlen(needed[i]), &buffer) == NULL)
+			fmoe_bad_file("Its options lack \"%s\".", needed[i]);
+	}
+	fmoe_parse_options(object, fmoe_train_options, config);
+	facts->model = asked(in, "model");
+	if (fmoe_expert_class(facts->model) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the expert file has a model \"%s\", which this library does not know", facts->model),
+				 errhint("Update the extension fmoe.")));
+	if (fmoe_expert_class(facts->model) != fmoe_expert_classes[config->model])
+		fmoe_bad_file("Its model is \"%s\", but its options say \"%s\".", facts->model,
+					  fmoe_expert_names[config->model]);
+	fmoe_config_settle(config, facts->items);
+	if (!fmoe_config_fits(config, &misfit))
+		fmoe_bad_file("Its options do not fit: %s.", misfit.message);
+}
+
+static void
+read_facts(const FnnFile *in, FmoeVersion *facts)
+{
+	static const char *const sharing_names[] = {"encoder", "full"};
+	const char *last_event = fnn_file_metadata(in, "last_event");
+	char	   *end;
+
+	facts->items = asked_integer(in, "items", 1, PG_INT32_MAX - 1);
+	facts->events = asked_integer(in, "events", 0, PG_INT64_MAX);
+	facts->users = asked_integer(in, "users", 0, PG_INT64_MAX);
+	facts->complete = asked_choice(in, "sharing", sharing_names, lengthof(sharing_names)) == 1;
+	facts->holdout = holdout_names[asked_choice(in, "holdout", holdout_names, lengthof(holdout_names))];
+	facts->last_event = NAN;
+	if (last_event != NULL)
+	{
+		facts->last_event = strtod(last_event, &end);
+		if (end == last_event || *end != '\0' || !isfinite(facts->last_event))
+			fmoe_bad_file("Its metadata \"last_event\" is not a number of seconds.");
+	}
+}
+
+/* How an encoder was changed before it was written, and the way back to F32. */
+static void
+read_release(const FnnFile *in, FmoeExpertFile *file)
+{
+	const char *problem;
+	int			precision = FMOE_FLOAT32;
+
+	if (fnn_file_metadata(in, "precision") != NULL)
+		precision = asked_choice(in, "precision", fmoe_precision_names, FMOE_INT8 + 1);
+	file->precision = fmoe_precision_names[precision];
+	if (fnn_file_metadata(in, "privacy") != NULL)
+	{
+		file->privacy = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(asked(in, "privacy"))));
+		if (!JB_ROOT_IS_OBJECT(file->privacy))
+			fmoe_bad_file("Its metadata \"privacy\" is not a JSON object.");
+	}
+	if (!fmoe_release_restore(file, &problem))
+		fmoe_bad_file("%s", problem);
+}
+
+static void
+check_checksum(const FnnFile *in, FmoeVersion *facts)
+{
+	const char *text = asked(in, "checksum");
+
+	facts->checksum = fmoe_checksum(in->n_arrays, in->array);
+	if (strcmp(text, psprintf("%016llx", (unsigned long long) facts->checksum)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the expert file is damaged"),
+				 errdetail("The checksum of its arrays is not the one it was written with.")));
+}
+
+FmoeExpertFile *
+fmoe_expert_read(const void *bytes, size_t size)
+{
+	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
+	FmoeExpertFile *file = palloc0(sizeof(FmoeExpertFile));
+	ErrorContextCallback callback = {error_context_stack, reading_file, NULL};
+	FnnFile    *in;
+
+	error_context_stack = &callback;
+	in = fnn_safetensors_read(arena, bytes, size);
+	read_format(in);
+	read_facts(in, &file->facts);
+	read_config(in, &file->facts);
+	check_checksum(in, &file->facts);
+	file->n_arrays = in->n_arrays;
+	file->arrays = in->array;
+	if (!file->facts.complete)
+	{
+		read_release(in, file);
+		fmoe_expert_check_encoder(file);
+	}
+	else
+	{
+		file->item_type = asked(in, "item_type");
+		if (GetDatabaseEncoding() != PG_UTF8)
+			recode_text(file->n_arrays, file->arrays, PG_UTF8, GetDatabaseEncoding());
+	}
+	error_context_stack = callback.previous;
+	return file;
+}

@@ -1,0 +1,58 @@
+/*
+ * file.h
+ *	  Experts as safetensors files: what fmoe_export and fmoe_fit write and fmoe_import and fmoe_apply read.
+ */
+#ifndef FMOE_PG_FILE_FILE_H
+#define FMOE_PG_FILE_FILE_H
+
+#include "pg/id/id.h"
+#include "pg/store/store.h"
+
+#define FMOE_FILE_VERSION 1		/* of the format; readers refuse newer ones */
+
+typedef struct FmoeExpertFile
+{
+	/* of it: model, complete, holdout, config, events, users, items, last_event (complete ones only), checksum */
+	FmoeVersion facts;
+	const char *item_type;		/* fmoe_id_type_name(); NULL unless complete */
+	const char *created;		/* NULL: not said */
+	const char *precision;		/* of an encoder's arrays in the file; NULL: float32 */
+	Jsonb	   *privacy;		/* what was done to an encoder for privacy; NULL: nothing */
+	int			n_arrays;
+	FnnArray   *arrays;			/* [n_arrays], the vocabulary's text in the database's encoding */
+} FmoeExpertFile;
+
+/* The file, in the current context; sets facts.checksum. */
+extern bytea *fmoe_expert_write(FmoeExpertFile *file);
+/*
+ * Reads bytes from anywhere: everything that can be checked without knowing
+ * the domain is.  Arrays may point into bytes, which must stay.  An encoder's
+ * are F32, whatever the file's precision is; precision is then set.
+ */
+extern FmoeExpertFile *fmoe_expert_read(const void *bytes, size_t size);
+/*
+ * Model and vocabulary over a complete file's arrays, which must be exactly
+ * those that its class declares; ids are checked to be distinct, in order and
+ * of the type.
+ */
+extern FmoeVocabulary *fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation,
+										FmoeModel *model);
+
+/* Error unless the arrays are exactly the encoder that its class declares. */
+extern void fmoe_expert_check_encoder(const FmoeExpertFile *file);
+/*
+ * Keeps of arrays[n] those that the sharing policy 'encoder' lets out and
+ * returns their number; 0 for experts that only count.
+ */
+extern int	fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arrays);
+
+/*
+ * A type's name in files: int8, text, uuid for types of the system, else with
+ * its schema.  The other way round: expected when it has that name, else a
+ * type of the system, else an error.
+ */
+extern const char *fmoe_id_type_name(Oid type);
+extern Oid	fmoe_id_type_find(const char *name, Oid expected);
+extern const char *fmoe_holdout_name(int holdout);
+
+#endif							/* FMOE_PG_FILE_FILE_H */

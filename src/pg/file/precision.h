@@ -1,0 +1,37 @@
+/*
+ * precision.h
+ *	  What an encoder is changed to before it leaves: precision, clipping, noise.
+ */
+#ifndef FMOE_PG_FILE_PRECISION_H
+#define FMOE_PG_FILE_PRECISION_H
+
+#include "pg/file/file.h"
+
+typedef enum FmoePrecision
+{
+	FMOE_FLOAT32,
+	FMOE_FLOAT16,
+	FMOE_INT8
+} FmoePrecision;
+
+extern const char *const fmoe_precision_names[];	/* by FmoePrecision, NULL-terminated */
+
+/* Options of fmoe_lend and fmoe_export. */
+typedef struct FmoeRelease
+{
+	int			precision;		/* FmoePrecision */
+	double		clip;			/* largest L2 norm of the whole encoder; 0: off */
+	double		noise;			/* standard deviation of the noise, in clips; 0: none */
+	double		delta;
+	int64_t		seed;			/* of the noise; -1: not to be foretold */
+} FmoeRelease;
+
+/* options may be NULL */
+extern void fmoe_release_parse(Jsonb *options, FmoeRelease *release);
+extern bool fmoe_release_is_exact(const FmoeRelease *release);
+/* Clips, adds noise, rounds the F32 arrays of an encoder; new arrays in the current context, file->privacy and precision set. */
+extern void fmoe_release_apply(const FmoeRelease *release, FmoeExpertFile *file);
+/* The way back to F32 arrays, new ones in the current context; says what is wrong in *problem and returns false. */
+extern bool fmoe_release_restore(FmoeExpertFile *file, const char **problem);
+
+#endif							/* FMOE_PG_FILE_PRECISION_H */

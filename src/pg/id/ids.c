@@ -1,0 +1,422 @@
+/*
+ * ids.c
+ *	  Ids of users and items: numbering and looking up.
+ *
+ * A vocabulary is the sorted list of a version's item ids with a hash table
+ * over it; an id set is the same before it is sorted, and grows.  Integers are
+ * kept as int64, so one vocabulary serves smallint, integer and bigint.  Other
+ * types are kept as datums and compared and hashed by their default operator
+ * classes.
+ *
+ * The hash table has open addressing with linear probing in a power of two
+ * slots, at most half of them taken.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+
+#include "pg/id/vocabulary_private.h"
+
+bool
+fmoe_is_integer(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+int64
+fmoe_integer_of(Oid type, Datum value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
+bool
+fmoe_integer_fits(Oid type, int64 value)
+{
+	if (type == INT2OID)
+		return value >= PG_INT16_MIN && value <= PG_INT16_MAX;
+	if (type == INT4OID)
+		return value >= PG_INT32_MIN && value <= PG_INT32_MAX;
+	return true;
+}
+
+Datum
+fmoe_datum_of_integer(Oid type, int64 value)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return Int16GetDatum((int16) value);
+		case INT4OID:
+			return Int32GetDatum((int32) value);
+		default:
+			return Int64GetDatum(value);
+	}
+}
+
+/* ---------------------------------------------------------------- hash table */
+
+static uint32
+hash_integer(int64 value)
+{
+	uint64		h = (uint64) value;
+
+	h ^= h >> 33;
+	h *= UINT64CONST(0xff51afd7ed558ccd);
+	h ^= h >> 33;
+	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	return (uint32) (h >> 32);
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_create(Oid type, Oid collation)
+{
+	FmoeVocabulary *v = palloc0(sizeof(FmoeVocabulary));
+
+	v->type = type;
+	v->collation = collation;
+	v->integer = fmoe_is_integer(type);
+	v->context = CurrentMemoryContext;
+	get_typlenbyval(type, &v->length, &v->byval);
+	if (!v->integer)
+	{
+		TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_PROC_FINFO);
+
+		if (!OidIsValid(entry->eq_opr_finfo.fn_oid) || !OidIsValid(entry->hash_proc_finfo.fn_oid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("type %s cannot hold ids", format_type_be(type)),
+					 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+		fmgr_info_copy(&v->equal_function, &entry->eq_opr_finfo, v->context);
+		fmgr_info_copy(&v->hash_function, &entry->hash_proc_finfo, v->context);
+	}
+	return v;
+}
+
+uint32
+fmoe_vocabulary_hash(const FmoeVocabulary *v, Datum id)
+{
+	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
+
+	return v->integer ? hash_integer(fmoe_integer_of(v->type, id))
+		: DatumGetUInt32(FunctionCall1Coll(&mutable->hash_function, v->collation, id));
+}
+
+uint32
+fmoe_vocabulary_slot(const FmoeVocabulary *v, Datum id, uint32 hash)
+{
+	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
+	uint32		slot = hash & v->mask;
+	int32		index;
+
+	if (v->integer)
+	{
+		int64		number = fmoe_integer_of(v->type, id);
+
+		while ((index = v->slot[slot]) >= 0 && v->number[index] != number)
+			slot = (slot + 1) & v->mask;
+		return slot;
+	}
+	while ((index = v->slot[slot]) >= 0 &&
+		   !(v->hash[index] == hash &&
+			 DatumGetBool(FunctionCall2Coll(&mutable->equal_function, v->collation, fmoe_id_at(v, index), id))))
+		slot = (slot + 1) & v->mask;
+	return slot;
+}
+
+static uint32
+slots_for(int64 capacity)
+{
+	uint32		slots = 64;
+
+	while (slots < 2 * capacity)
+		slots *= 2;
+	return slots;
+}
+
+void
+fmoe_vocabulary_rehash(FmoeVocabulary *v, int64 capacity)
+{
+	uint32		slots = slots_for(capacity);
+	int32		i;
+
+	if (v->slot != NULL)
+		pfree(v->slot);
+	v->slot = MemoryContextAllocHuge(v->context, sizeof(int32) * (Size) slots);
+	memset(v->slot, -1, sizeof(int32) * (Size) slots);
+	v->mask = slots - 1;
+	for (i = 0; i < v->count; i++)
+	{
+		uint32		slot = (v->integer ? hash_integer(v->number[i]) : v->hash[i]) & v->mask;
+
+		while (v->slot[slot] >= 0)
+			slot = (slot + 1) & v->mask;
+		v->slot[slot] = i;
+	}
+}
+
+Datum
+fmoe_vocabulary_copy(const FmoeVocabulary *v, Datum id, MemoryContext context)
+{
+	MemoryContext old;
+	Datum		copy;
+
+	if (v->byval)
+		return id;
+	old = MemoryContextSwitchTo(context);
+	if (v->length == -1)
+	{
+		struct varlena *plain = PG_DETOAST_DATUM_PACKED(id);
+
+		copy = (Pointer) plain != DatumGetPointer(id) ? PointerGetDatum(plain)
+			: datumCopy(id, false, -1);
+	}
+	else
+		copy = datumCopy(id, false, v->length);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
+/* ---------------------------------------------------------------- id sets */
+
+FmoeVocabulary *
+fmoe_idset_create(Oid type, Oid collation)
+{
+	FmoeVocabulary *v = fmoe_vocabulary_create(type, collation);
+
+	v->capacity = 1024;
+	if (v->integer)
+		v->number = palloc(sizeof(int64) * v->capacity);
+	else
+	{
+		v->id = palloc(sizeof(Datum) * v->capacity);
+		v->hash = palloc(sizeof(uint32) * v->capacity);
+	}
+	fmoe_vocabulary_rehash(v, v->capacity);
+	return v;
+}
+
+static void
+grow(FmoeVocabulary *v)
+{
+	if (v->capacity > PG_INT32_MAX / 4)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are more than %d ids", v->capacity)));
+	v->capacity *= 2;
+	if (v->integer)
+		v->number = repalloc_huge(unconstify(int64 *, v->number), sizeof(int64) * (Size) v->capacity);
+	else
+	{
+		v->id = repalloc_huge(v->id, sizeof(Datum) * (Size) v->capacity);
+		v->hash = repalloc_huge(v->hash, sizeof(uint32) * (Size) v->capacity);
+	}
+	fmoe_vocabulary_rehash(v, v->capacity);
+}
+
+int32
+fmoe_idset_add(FmoeVocabulary *v, Datum id)
+{
+	uint32		hash = fmoe_vocabulary_hash(v, id);
+	uint32		slot = fmoe_vocabulary_slot(v, id, hash);
+	int32		index = v->slot[slot];
+
+	if (index >= 0)
+		return index;
+	if (v->count == v->capacity)
+	{
+		grow(v);
+		slot = fmoe_vocabulary_slot(v, id, hash);
+	}
+	index = v->count++;
+	if (v->integer)
+		unconstify(int64 *, v->number)[index] = fmoe_integer_of(v->type, id);
+	else
+	{
+		v->id[index] = fmoe_vocabulary_copy(v, id, v->context);
+		v->hash[index] = hash;
+	}
+	v->slot[slot] = index;
+	return index;
+}
+
+/* ---------------------------------------------------------------- order */
+
+typedef struct SortId
+{
+	Datum		id;
+	int64		number;
+	int32		index;
+} SortId;
+
+typedef struct SortContext
+{
+	FmgrInfo   *compare;
+	Oid			collation;
+} SortContext;
+
+static int
+compare_integers(const void *a, const void *b, void *context)
+{
+	int64		x = ((const SortId *) a)->number;
+	int64		y = ((const SortId *) b)->number;
+
+	CHECK_FOR_INTERRUPTS();
+	return x < y ? -1 : x > y;
+}
+
+static int
+compare_ids(const void *a, const void *b, void *context)
+{
+	SortContext *sort = context;
+
+	CHECK_FOR_INTERRUPTS();
+	return DatumGetInt32(FunctionCall2Coll(sort->compare, sort->collation,
+										   ((const SortId *) a)->id, ((const SortId *) b)->id));
+}
+
+/* The ids sorted, each with where it was. */
+static SortId *
+sorted(const FmoeVocabulary *v, Oid collation, int32 n, const Datum *ids)
+{
+	SortId	   *list = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(SortId) * (Size) Max(n, 1));
+	SortContext context;
+	int32		i;
+
+	for (i = 0; i < n; i++)
+	{
+		list[i].id = ids == NULL ? (v->integer ? 0 : fmoe_id_at(v, i)) : ids[i];
+		list[i].number = !v->integer ? 0 : ids == NULL ? v->number[i] : fmoe_integer_of(v->type, ids[i]);
+		list[i].index = i;
+	}
+	if (!v->integer)
+	{
+		TypeCacheEntry *entry = lookup_type_cache(v->type, TYPECACHE_CMP_PROC_FINFO);
+
+		context.compare = &entry->cmp_proc_finfo;
+		context.collation = collation;
+		if (!OidIsValid(context.compare->fn_oid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("type %s has no default order", format_type_be(v->type))));
+	}
+	qsort_arg(list, n, sizeof(SortId), v->integer ? compare_integers : compare_ids, &context);
+	return list;
+}
+
+int32 *
+fmoe_idset_ranks(const FmoeVocabulary *v)
+{
+	int32	   *rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * (Size) Max(v->count, 1));
+	Oid			collation = v->collation;
+	SortId	   *list;
+	int32		i;
+
+	/* any fixed order will do, and comparing bytes is the fastest */
+	if (OidIsValid(collation) && get_collation_isdeterministic(collation))
+		collation = C_COLLATION_OID;
+	list = sorted(v, collation, v->count, NULL);
+	for (i = 0; i < v->count; i++)
+		rank[list[i].index] = i;
+	pfree(list);
+	return rank;
+}
+
+Size
+fmoe_idset_bytes(const FmoeVocabulary *v)
+{
+	Size		each = v->integer ? sizeof(int64) : sizeof(Datum) + sizeof(uint32) + (v->byval ? 0 : 48);
+
+	return each * (Size) v->capacity + sizeof(int32) * ((Size) v->mask + 1);
+}
+
+/* ---------------------------------------------------------------- vocabularies */
+
+static FmoeVocabulary *
+vocabulary_of_list(Oid type, Oid collation, const SortId *list, int32 n, int32 *index_of)
+{
+	FmoeVocabulary *v = fmoe_vocabulary_create(type, collation);
+	int64	   *number = NULL;
+	int32		i;
+
+	v->count = v->capacity = n;
+	if (v->integer)
+		v->number = number = MemoryContextAllocHuge(v->context, sizeof(int64) * (Size) Max(n, 1));
+	else
+	{
+		v->id = MemoryContextAllocHuge(v->context, sizeof(Datum) * (Size) Max(n, 1));
+		v->hash = MemoryContextAllocHuge(v->context, sizeof(uint32) * (Size) Max(n, 1));
+	}
+	for (i = 0; i < n; i++)
+	{
+		if (v->integer)
+			number[i] = list[i].number;
+		else
+		{
+			v->id[i] = fmoe_vocabulary_copy(v, list[i].id, v->context);
+			v->hash[i] = fmoe_vocabulary_hash(v, v->id[i]);
+		}
+		if (index_of != NULL)
+			index_of[list[i].index] = i;
+	}
+	fmoe_vocabulary_rehash(v, n);
+	return v;
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_build(Oid type, Oid collation, int32 n, const Datum *ids, int32 *index_of)
+{
+	FmoeVocabulary probe = {0};
+	FmoeVocabulary *v;
+	SortId	   *list;
+
+	probe.type = type;
+	probe.integer = fmoe_is_integer(type);
+	list = sorted(&probe, collation, n, ids);
+	v = vocabulary_of_list(type, collation, list, n, index_of);
+	pfree(list);
+	return v;
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of)
+{
+	SortId	   *list = sorted(set, set->collation, set->count, NULL);
+	FmoeVocabulary *v = vocabulary_of_list(set->type, set->collation, list, set->count, index_of);
+
+	pfree(list);
+	return v;
+}
+
+int32
+fmoe_vocabulary_count(const FmoeVocabulary *vocabulary)
+{
+	return vocabulary->count;
+}
+
+int32
+fmoe_vocabulary_find(const FmoeVocabulary *vocabulary, Datum id)
+{
+	return vocabulary->slot[fmoe_vocabulary_slot(vocabulary, id, fmoe_vocabulary_hash(vocabulary, id))];
+}
+
+Datum
+fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index)
+{
+	return vocabulary->integer ? fmoe_datum_of_integer(vocabulary->type, vocabulary->number[index])
+		: fmoe_id_at(vocabulary, index);
+}

@@ -1,0 +1,236 @@
+/*
+ * table.c
+ *	  Reading interactions: a whole table for training, one user's rows for
+ *	  a recommendation, all users' one after the other for everybody's.
+ *
+ * All are read as the caller.  The whole table comes through a cursor in no
+ * order: users and items are numbered as they appear, and sorted as numbers at
+ * the end, which is much cheaper than having the server sort wide rows.  The
+ * result depends on the set of rows only.
+ *
+ * One user's rows come by a plan that is kept for each domain, so that a
+ * recommendation costs one index lookup where the user column has an index.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "pg/ingest/ingest_private.h"
+
+#define ROWS_A_FETCH 10000
+
+/* ---------------------------------------------------------------- the whole table */
+
+/* Rows as they come; arrays of capacity, rows of them filled. */
+typedef struct Raw
+{
+	int64		count;
+	int64		capacity;
+	int64	   *user;
+	int32	   *item;
+	double	   *time;
+	int64		skipped;
+	double		last_event;
+	FmoeVocabulary *users;		/* id sets */
+	FmoeVocabulary *items;		/* NULL: the given vocabulary's indexes are used */
+} Raw;
+
+/* Bytes at the most while capacity rows, with the ids seen so far, become a dataset. */
+static size_t
+raw_bytes(const Raw *raw, int64 capacity)
+{
+	size_t		each = sizeof(int64) + sizeof(int32) + sizeof(double)	/* raw */
+		+ sizeof(FmoeEvent) + sizeof(int32) + sizeof(double);	/* sorted */
+
+	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
+		(raw->items != NULL ? fmoe_idset_bytes(raw->items) : 0);
+}
+
+static int64
+capacity_for(int64 rows)
+{
+	int64		capacity = 16384;
+
+	while (capacity < rows)
+		capacity *= 2;
+	return capacity;
+}
+
+/* Counts the rows that are left, to name the memory that all would need. */
+static void
+refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
+{
+	int64		rows = raw->count + SPI_processed;
+
+	SPI_cursor_move(portal, true, LONG_MAX);
+	rows += SPI_processed;
+	fmoe_check_memory(raw_bytes(raw, capacity_for(rows)),
+					  psprintf("reading the " INT64_FORMAT " interactions of domain \"%s\"", rows, domain->name));
+}
+
+/* Room for the rows just fetched. */
+static void
+grow(Raw *raw, const FmoeDomain *domain, Portal portal)
+{
+	int64		capacity = capacity_for(raw->count + SPI_processed);
+
+	if (raw_bytes(raw, capacity) > (size_t) fmoe_max_memory_kb * 1024)
+		refuse(raw, domain, portal);
+	if (raw->capacity == 0)
+	{
+		raw->user = palloc(sizeof(int64) * capacity);
+		raw->item = palloc(sizeof(int32) * capacity);
+		raw->time = palloc(sizeof(double) * capacity);
+	}
+	else
+	{
+		raw->user = repalloc_huge(raw->user, sizeof(int64) * capacity);
+		raw->item = repalloc_huge(raw->item, sizeof(int32) * capacity);
+		raw->time = repalloc_huge(raw->time, sizeof(double) * capacity);
+	}
+	raw->capacity = capacity;
+}
+
+static void
+take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, HeapTuple tuple, TupleDesc shape)
+{
+	Datum		value[4];
+	bool		isnull;
+	double		time;
+	int32		item;
+	int			i;
+
+	for (i = 0; i < shape->natts; i++)
+	{
+		value[i] = SPI_getbinval(tuple, shape, i + 1, &isnull);
+		if (isnull)
+		{
+			raw->skipped++;
+			return;
+		}
+	}
+	time = fmoe_seconds(domain->time_type, value[2]);
+	if (!isfinite(time))
+	{
+		raw->skipped++;
+		return;
+	}
+	item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, value[1])
+		: fmoe_idset_add(raw->items, value[1]);
+	if (item < 0)
+		return;
+	raw->user[raw->count] = fmoe_idset_add(raw->users, value[0]);
+	raw->item[raw->count] = item;
+	raw->time[raw->count] = time;
+	raw->count++;
+	if (!(time <= raw->last_event))
+		raw->last_event = time;
+}
+
+/* Everything that grows is in the current context of the call, which SPI would change. */
+static void
+read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		push = !ActiveSnapshotSet();
+	Portal		portal;
+
+	if (push)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	portal = SPI_cursor_open_with_args(NULL, fmoe_table_query(domain), 0, NULL, NULL, NULL, true, 0);
+	for (;;)
+	{
+		MemoryContext old;
+		uint64		i;
+
+		SPI_cursor_fetch(portal, true, ROWS_A_FETCH);
+		if (SPI_processed == 0)
+			break;
+		old = MemoryContextSwitchTo(context);
+		if (raw->count + SPI_processed > raw->capacity)
+			grow(raw, domain, portal);
+		for (i = 0; i < SPI_processed; i++)
+			take_row(raw, domain, vocabulary, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		MemoryContextSwitchTo(old);
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+	if (push)
+		PopActiveSnapshot();
+}
+
+static uint64
+fingerprint(const FmoeInteractions *interactions)
+{
+	const FmoeDataset *data = &interactions->data;
+	FnnArray	arrays[2];
+	uint64		hash;
+	int			n = fmoe_vocabulary_arrays(interactions->vocabulary, arrays);
+	int			i;
+
+	hash = fnn_hash(0, data->offset, sizeof(int64) * (data->n_users + 1));
+	hash = fnn_hash(hash, data->item, sizeof(int32) * data->n_events);
+	hash = fnn_hash(hash, data->time, sizeof(double) * data->n_events);
+	for (i = 0; i < n; i++)
+		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
+	return hash;
+}
+
+/* Raw numbers become ranks, which do not depend on the order of the rows. */
+static void
+renumber(Raw *raw, const int32 *index_of)
+{
+	int32	   *rank = fmoe_idset_ranks(raw->users);
+	int64		i;
+
+	for (i = 0; i < raw->count; i++)
+	{
+		raw->user[i] = rank[raw->user[i]];
+		if (index_of != NULL)
+			raw->item[i] = index_of[raw->item[i]];
+	}
+	pfree(rank);
+}
+
+FmoeInteractions *
+fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "fmoe ingest", ALLOCSET_DEFAULT_SIZES);
+	FmoeInteractions *interactions = palloc0(sizeof(FmoeInteractions));
+	int32	   *index_of = NULL;
+	Oid			collation;
+	Raw			raw = {0};
+
+	MemoryContextSwitchTo(scratch);
+	(void) fmoe_column_type(domain->interactions, domain->user_column, &collation);
+	raw.last_event = get_float8_nan();
+	raw.users = fmoe_idset_create(domain->user_type, collation);
+	if (vocabulary == NULL)
+		raw.items = fmoe_idset_create(domain->item_type, domain->item_collation);
+	read_rows(&raw, domain, vocabulary);
+	if (raw.items != NULL)
+		index_of = MemoryContextAllocHuge(scratch, sizeof(int32) * Max(fmoe_vocabulary_count(raw.items), 1));
+
+	MemoryContextSwitchTo(context);
+	interactions->vocabulary = raw.items == NULL ? vocabulary
+		: fmoe_vocabulary_of_idset(raw.items, index_of);
+	renumber(&raw, index_of);
+	fmoe_build_dataset(&interactions->data, raw.count, fmoe_vocabulary_count(raw.users),
+					   fmoe_vocabulary_count(interactions->vocabulary), raw.user, raw.item, raw.time);
+	interactions->skipped = raw.skipped;
+	interactions->last_event = raw.last_event;
+
+	MemoryContextSwitchTo(scratch);
+	interactions->fingerprint = fingerprint(interactions);
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(scratch);
+	return interactions;
+}

@@ -1,0 +1,140 @@
+/*
+ * lend.h
+ *	  Experts that databases lend one another: heads and files, peers, what a training borrows.
+ */
+#ifndef FMOE_PG_LEND_LEND_H
+#define FMOE_PG_LEND_LEND_H
+
+#include "pg/file/precision.h"
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* ---------------------------------------------------------------- for trainers */
+
+/* An encoder that a domain could borrow. */
+typedef struct FmoeLent
+{
+	char	   *name;			/* "party.domain"; of an import into the domain: the name it was given */
+	char	   *key;			/* of exactly these weights: a uuid, or "import:" and an expert_id */
+	FmoeVersion facts;			/* not of a lent one: holdout, seconds, metrics, last_event */
+} FmoeLent;
+
+/*
+ * All that a domain could borrow, by name: of each party and domain what was
+ * lent last, other domains of this database included, and the encoders
+ * imported into the domain.  Memory in the current context.
+ */
+extern int	fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list);
+/* One of them, checked; arrays are F32, in the current context. */
+extern FmoeExpertFile *fmoe_lent_read(const FmoeLent *lent);
+/*
+ * Fetches from all peers of the caller what they lend, within the caller's
+ * transaction; a peer that fails is a WARNING.
+ */
+extern void fmoe_sync_peers(void);
+/*
+ * Lends an encoder that is given as arrays: a round of a training that is not
+ * finished, instead of the round before; with round 0 the version
+ * facts->version.
+ */
+extern void fmoe_lend_arrays(const FmoeDomain *domain, FmoeVersion *facts, int n_arrays, FnnArray *arrays,
+							 int round);
+
+/* ---------------------------------------------------------------- files of versions */
+
+/* The version of argument 1, or the live one; what is done to it: "export". */
+extern FmoeVersion *fmoe_version_to_share(FunctionCallInfo fcinfo, const FmoeDomain *domain, const char *what);
+/* Error when the sharing policy is 'none'. */
+extern void fmoe_check_sharing(const FmoeDomain *domain);
+/* A version as a file, in the current context: its encoder, changed as release says, or all of it. */
+extern FmoeExpertFile *fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version,
+										 const FmoeRelease *release, bool complete);
+
+/* ---------------------------------------------------------------- what is lent */
+
+/* This database's name among those it exchanges experts with. */
+extern const char *fmoe_party_name(void);
+
+/* A row of fmoe.lent. */
+typedef struct FmoeLentHead
+{
+	pg_uuid_t	id;
+	char	   *party;
+	char	   *domain;
+	int			version;		/* 0: none */
+	int			round;			/* 0: none */
+	bool		shared;
+	char	   *model;
+	Jsonb	   *config;
+	int64		events;
+	int64		users;
+	int32		items;
+	char	   *precision;
+	Jsonb	   *privacy;		/* NULL: nothing was done */
+	int64		bytes;			/* of the file */
+	char	   *checksum;
+	TimestampTz created_at;
+} FmoeLentHead;
+
+/* Columns of a head, without shared, as fmoe_lent_head_of_row wants them. */
+#define FMOE_LENT_COLUMNS \
+	"lent_id, party, domain, version, round, model, config, events, users, items," \
+	" \"precision\", privacy, bytes, checksum, created_at"
+
+/* In the current context; NULL where a column must not be null and is, and then *problem says so. */
+extern FmoeLentHead *fmoe_lent_head_of_row(HeapTuple row, TupleDesc shape, const char **problem);
+extern char *fmoe_lent_name(const FmoeLentHead *head);
+extern int	fmoe_lent_parts(const FmoeLentHead *head);
+extern size_t fmoe_lent_part_bytes(const FmoeLentHead *head, int part);
+extern void fmoe_lent_check_name(const FmoeLentHead *head);
+/* Error unless the head can be that of an expert and fits into memory; before its file is asked for. */
+extern void fmoe_lent_check_head(const FmoeLentHead *head);
+/* The file, read as hostile, that must agree with its head. */
+extern FmoeExpertFile *fmoe_lent_check(const FmoeLentHead *head, const void *bytes);
+/* Head and parts; false: it is there already. */
+extern bool fmoe_lent_store(const FmoeLentHead *head, const void *bytes);
+/* A domain was renamed, or with new_name NULL lends no more. */
+extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
+/* Deletes heads by a statement that ends in "RETURNING lent_id", and their parts; returns how many. */
+#define FMOE_LENT_DELETE(heads) \
+	"WITH gone AS (DELETE FROM fmoe.lent AS l WHERE " heads " RETURNING l.lent_id)," \
+	" parts AS (DELETE FROM fmoe.lent_part AS p USING gone WHERE p.lent_id OPERATOR(pg_catalog.=) gone.lent_id)" \
+	" SELECT pg_catalog.count(*)::pg_catalog.int4 FROM gone"
+extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
+/* The domain's name and version for whom an expert of the name was imported; NULL: none. */
+extern char *fmoe_import_of_name(const char *name);
+/* Whether the caller may sync a peer of this party. */
+extern bool fmoe_may_sync_party(const char *party);
+/* Whether somebody lends an expert of this name. */
+extern bool fmoe_is_lent_name(const char *name);
+
+/* ---------------------------------------------------------------- peers */
+
+/* A row of fmoe.peer. */
+typedef struct FmoePeer
+{
+	int64		id;
+	char	   *name;
+	Oid			expert_table;	/* may not be there any more */
+	Oid			part_table;
+	char	   *creator;
+	char	   *party;			/* NULL: not known yet */
+} FmoePeer;
+
+/* FmoePeers in the current context; name NULL: all. */
+extern List *fmoe_read_peers(const char *name);
+extern FmoePeer *fmoe_find_peer(const char *name);
+/* Whether its foreign tables are there, and then, whether the caller may read them. */
+extern bool fmoe_has_tables(const FmoePeer *peer);
+extern bool fmoe_may_read_peer(const FmoePeer *peer);
+extern void fmoe_check_may_sync(const FmoePeer *peer);
+/* "fmoe"."table" */
+extern char *fmoe_qualified_table(Oid table);
+/* DROP EXTENSION is to take the table along. */
+extern void fmoe_depend_on_extension(Oid table);
+
+/* Options of a head, in range, and as the file's are written; what depends on the number of items is settled. */
+extern Jsonb *fmoe_lent_config(Jsonb *object, int32 items, FmoeConfig *config);
+
+#endif							/* FMOE_PG_LEND_LEND_H */

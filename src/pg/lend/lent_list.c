@@ -1,0 +1,213 @@
+/*
+ * lent_list.c
+ *	  What a domain could borrow.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "utils/builtins.h"
+
+#include "pg/lend/lend.h"
+
+static FmoeStatement newest_heads = {
+	"SELECT DISTINCT ON (l.party, l.domain) l.lent_id, l.party, l.domain, l.version, l.round, l.model, l.config,"
+	" l.events, l.users, l.items, l.\"precision\", l.privacy, l.bytes, l.checksum, l.created_at"
+	" FROM fmoe.lent l WHERE NOT (l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2)"
+	" AND l.bytes OPERATOR(pg_catalog.=)"
+	"  (SELECT pg_catalog.sum(pg_catalog.octet_length(p.data)) FROM fmoe.lent_part p"
+	"   WHERE p.lent_id OPERATOR(pg_catalog.=) l.lent_id)"
+	" ORDER BY l.party, l.domain, l.created_at DESC, l.version DESC NULLS LAST, l.lent_id",
+	2, {TEXTOID, TEXTOID}
+};
+
+static FmoeStatement imported_encoders = {
+	"SELECT e.version FROM fmoe.expert e WHERE e.domain_id OPERATOR(pg_catalog.=) $1"
+	" AND e.origin OPERATOR(pg_catalog.=) 'import' AND NOT e.complete ORDER BY e.version",
+	1, {INT8OID}
+};
+
+static FmoeStatement import_by_name = {
+	"SELECT pg_catalog.format('version %s of domain \"%s\"', e.version, d.name) FROM fmoe.expert e"
+	" JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) e.domain_id"
+	" WHERE e.name OPERATOR(pg_catalog.=) $1 ORDER BY d.name LIMIT 1",
+	1, {TEXTOID}
+};
+
+static FmoeStatement lent_by_name = {
+	"SELECT FROM fmoe.lent l WHERE pg_catalog.concat(l.party, '.', l.domain) OPERATOR(pg_catalog.=) $1 LIMIT 1",
+	1, {TEXTOID}
+};
+
+char *
+fmoe_import_of_name(const char *name)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		value = CStringGetTextDatum(name);
+	char	   *found = NULL;
+	FmoeOwn		own;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&import_by_name, &value, NULL, false, 1);
+	if (SPI_processed > 0)
+		found = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	fmoe_own_end(&own);
+	return found;
+}
+
+bool
+fmoe_is_lent_name(const char *name)
+{
+	Datum		value = CStringGetTextDatum(name);
+	FmoeOwn		own;
+	bool		found;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&lent_by_name, &value, NULL, false, 1);
+	found = SPI_processed > 0;
+	fmoe_own_end(&own);
+	return found;
+}
+
+/* What a head says, as far as a version has it. */
+static void
+facts_of_head(const FmoeLentHead *head, FmoeVersion *facts)
+{
+	fmoe_lent_check_head(head);
+	facts->version = head->version;
+	facts->model = head->model;
+	facts->origin = "peer";
+	facts->holdout = fmoe_holdout_name(FMOE_HOLDOUT_NONE);
+	facts->events = head->events;
+	facts->users = head->users;
+	facts->items = head->items;
+	facts->last_event = NAN;
+	facts->bytes = head->bytes;
+	facts->checksum = strtoull(head->checksum, NULL, 16);
+	(void) fmoe_lent_config(head->config, head->items, &facts->config);
+}
+
+/* The same, but a head that is no good is a WARNING and false: replication brings what it will. */
+static bool
+try_facts(const FmoeLentHead *head, FmoeVersion *facts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool good = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		facts_of_head(head, facts);
+		ReleaseCurrentSubTransaction();
+		good = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("a lent expert of party \"%s\" is left out: %s", head->party, error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 errhint("SELECT fmoe_forget(%s) removes what the party has lent.", quote_literal_cstr(head->party))));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return good;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(((const FmoeLent *) a)->name, ((const FmoeLent *) b)->name);
+}
+
+/* Heads in the current context. */
+static List *
+read_heads(const FmoeDomain *domain)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *heads = NIL;
+	Datum		values[2];
+	FmoeOwn		own;
+
+	values[0] = CStringGetTextDatum(fmoe_party_name());
+	values[1] = CStringGetTextDatum(domain->name);
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&newest_heads, values, NULL, false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		const char *problem;
+
+		heads = lappend(heads, fmoe_lent_head_of_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &problem));
+		MemoryContextSwitchTo(old);
+	}
+	fmoe_own_end(&own);
+	return heads;
+}
+
+/* Numbers of the versions that are encoders only. */
+static List *
+read_imports(const FmoeDomain *domain)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *versions = NIL;
+	Datum		value = Int64GetDatum(domain->id);
+	FmoeOwn		own;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&imported_encoders, &value, NULL, false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		bool		isnull;
+
+		versions = lappend_int(versions, DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+																	 1, &isnull)));
+		MemoryContextSwitchTo(old);
+	}
+	fmoe_own_end(&own);
+	return versions;
+}
+
+int
+fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
+{
+	List	   *heads = read_heads(domain);
+	List	   *imports = read_imports(domain);
+	FmoeLent   *lent = palloc0(sizeof(FmoeLent) * (list_length(heads) + list_length(imports) + 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, heads)
+	{
+		FmoeLentHead *head = lfirst(cell);
+
+		if (!try_facts(head, &lent[n].facts))
+			continue;
+		lent[n].name = fmoe_lent_name(head);
+		lent[n++].key = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&head->id)));
+	}
+	foreach(cell, imports)
+	{
+		lent[n].facts = *fmoe_find_version(domain, lfirst_int(cell));
+		lent[n].name = unconstify(char *, lent[n].facts.name);
+		lent[n].key = psprintf("import:" INT64_FORMAT, lent[n].facts.expert_id);
+		n++;
+	}
+	qsort(lent, n, sizeof(FmoeLent), compare_names);
+	*list = lent;
+	return n;
+}

@@ -1,0 +1,338 @@
+/*
+ * peer.c
+ *	  Databases to fetch lent experts from: fmoe_add_peer, fmoe_drop_peer.
+ *
+ * A peer is a foreign server and two foreign tables in the schema fmoe, which
+ * stand for the peer's views fmoe.shared_expert and fmoe.shared_expert_part.
+ * The foreign tables belong to the owner of the extension's tables and may be
+ * read by who added the peer, who may pass that on.
+ *
+ * The foreign tables are no members of the extension, so that pg_dump keeps
+ * them with their privileges, but depend on it, so that DROP EXTENSION takes
+ * them along.  pg_dump does not keep that dependency, so fmoe_sync renews it.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "pg/lend/lend.h"
+
+PG_FUNCTION_INFO_V1(fmoe_add_peer);
+PG_FUNCTION_INFO_V1(fmoe_drop_peer);
+
+static FmoeStatement insert_peer = {
+	"INSERT INTO fmoe.peer (name, server, created_by) VALUES ($1, $2, $3)"
+	" ON CONFLICT (name) DO NOTHING RETURNING peer_id",
+	3, {TEXTOID, NAMEOID, NAMEOID}
+};
+
+static FmoeStatement set_tables = {
+	"UPDATE fmoe.peer SET expert_table = $2, part_table = $3 WHERE peer_id OPERATOR(pg_catalog.=) $1",
+	3, {INT8OID, REGCLASSOID, REGCLASSOID}
+};
+
+static FmoeStatement delete_peer = {
+	"DELETE FROM fmoe.peer WHERE peer_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
+static FmoeStatement all_peers = {
+	"SELECT peer_id, name, expert_table, part_table, created_by, party FROM fmoe.peer"
+	" WHERE $1 IS NULL OR name OPERATOR(pg_catalog.=) $1 ORDER BY name",
+	1, {TEXTOID}
+};
+
+static FmoeStatement lock_peer = {
+	"SELECT FROM fmoe.peer WHERE peer_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+	1, {INT8OID}
+};
+
+/* Inside fmoe_own_begin. */
+static void
+run(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+/* ---------------------------------------------------------------- who and what there is */
+
+List *
+fmoe_read_peers(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *peers = NIL;
+	Datum		value = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+	FmoeOwn		own;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&all_peers, &value, name == NULL ? "n" : " ", false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	shape = SPI_tuptable->tupdesc;
+		FmoePeer   *peer = palloc0(sizeof(FmoePeer));
+		bool		isnull;
+
+		peer->id = DatumGetInt64(SPI_getbinval(row, shape, 1, &isnull));
+		peer->name = SPI_getvalue(row, shape, 2);
+		peer->expert_table = DatumGetObjectId(SPI_getbinval(row, shape, 3, &isnull));
+		peer->part_table = DatumGetObjectId(SPI_getbinval(row, shape, 4, &isnull));
+		peer->creator = SPI_getvalue(row, shape, 5);
+		peer->party = SPI_getvalue(row, shape, 6);
+		peers = lappend(peers, peer);
+		MemoryContextSwitchTo(old);
+	}
+	fmoe_own_end(&own);
+	return peers;
+}
+
+FmoePeer *
+fmoe_find_peer(const char *name)
+{
+	List	   *peers = fmoe_read_peers(name);
+
+	if (peers == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("peer \"%s\" does not exist", name),
+				 errhint("The view fmoe.peers lists the peers; fmoe_add_peer() adds one.")));
+	return linitial(peers);
+}
+
+static bool
+is_foreign_table(Oid table)
+{
+	return get_rel_relkind(table) == RELKIND_FOREIGN_TABLE;
+}
+
+bool
+fmoe_has_tables(const FmoePeer *peer)
+{
+	return is_foreign_table(peer->expert_table) && is_foreign_table(peer->part_table);
+}
+
+bool
+fmoe_may_read_peer(const FmoePeer *peer)
+{
+	return pg_class_aclcheck(peer->expert_table, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		pg_class_aclcheck(peer->part_table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+/* Whether the foreign tables are there and the caller may read them. */
+static bool
+may_sync(const FmoePeer *peer)
+{
+	return fmoe_has_tables(peer) && fmoe_may_read_peer(peer);
+}
+
+bool
+fmoe_may_sync_party(const char *party)
+{
+	ListCell   *cell;
+
+	foreach(cell, fmoe_read_peers(NULL))
+	{
+		FmoePeer   *peer = lfirst(cell);
+
+		if (peer->party != NULL && strcmp(peer->party, party) == 0 && may_sync(peer))
+			return true;
+	}
+	return false;
+}
+
+void
+fmoe_check_may_sync(const FmoePeer *peer)
+{
+	if (!fmoe_has_tables(peer))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the foreign tables of peer \"%s\" are not there any more", peer->name),
+				 errdetail("They may have been dropped together with their server."),
+				 errhint("SELECT fmoe_drop_peer(%s), and add it again.", quote_literal_cstr(peer->name))));
+	if (!fmoe_may_read_peer(peer))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for peer \"%s\"", peer->name),
+				 errdetail("It needs the privilege SELECT on its two foreign tables, which who added it may grant.")));
+}
+
+/* ---------------------------------------------------------------- the foreign tables */
+
+char *
+fmoe_qualified_table(Oid table)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table));
+}
+
+static bool
+depends_on_extension(Oid table, Oid extension)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
+
+		found = row->refclassid == ExtensionRelationId && row->refobjid == extension;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+void
+fmoe_depend_on_extension(Oid table)
+{
+	ObjectAddress dependent;
+	ObjectAddress extension;
+
+	ObjectAddressSet(dependent, RelationRelationId, table);
+	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("fmoe", false));
+	if (!depends_on_extension(table, extension.objectId))
+		recordDependencyOn(&dependent, &extension, DEPENDENCY_AUTO_EXTENSION);
+}
+
+/* Inside fmoe_own_begin. */
+static Oid
+create_table(int64 peer_id, const char *suffix, const char *columns, const char *view, const char *server,
+			 const char *reader, const char *comment)
+{
+	char	   *name = psprintf("peer_" INT64_FORMAT "_%s", peer_id, suffix);
+	Oid			table;
+
+	run(psprintf("CREATE FOREIGN TABLE fmoe.%s (%s) SERVER %s OPTIONS (schema_name 'fmoe', table_name '%s')",
+				 name, columns, quote_identifier(server), view));
+	run(psprintf("GRANT SELECT ON fmoe.%s TO %s WITH GRANT OPTION", name, quote_identifier(reader)));
+	run(psprintf("COMMENT ON FOREIGN TABLE fmoe.%s IS %s", name, quote_literal_cstr(comment)));
+	table = get_relname_relid(name, get_namespace_oid("fmoe", false));
+	fmoe_depend_on_extension(table);
+	return table;
+}
+
+static char *
+name_argument(FunctionCallInfo fcinfo, int number, const char *what)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(number))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+	name = number == 0 ? text_to_cstring(PG_GETARG_TEXT_PP(number)) : pstrdup(NameStr(*PG_GETARG_NAME(number)));
+	if (name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what)));
+	return name;
+}
+
+Datum
+fmoe_add_peer(PG_FUNCTION_ARGS)
+{
+	char	   *name = name_argument(fcinfo, 0, "name");
+	char	   *server = name_argument(fcinfo, 1, "server");
+	char	   *caller = GetUserNameFromId(GetUserId(), false);
+	ForeignServer *found = GetForeignServerByName(server, false);
+	AclResult	allowed = pg_foreign_server_aclcheck(found->serverid, GetUserId(), ACL_USAGE);
+	Datum		values[3];
+	bool		isnull;
+	int64		id;
+	FmoeOwn		own;
+
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_FOREIGN_SERVER, server);
+	fmoe_fresh_begin();
+	fmoe_own_begin(&own);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = DirectFunctionCall1(namein, CStringGetDatum(server));
+	values[2] = DirectFunctionCall1(namein, CStringGetDatum(caller));
+	fmoe_own_execute(&insert_peer, values, NULL, false, 0);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("peer \"%s\" already exists", name)));
+	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	values[0] = Int64GetDatum(id);
+	values[1] = ObjectIdGetDatum(create_table(id, "expert",
+											  "lent_id pg_catalog.uuid, party pg_catalog.text, domain pg_catalog.text,"
+											  " version pg_catalog.int4, round pg_catalog.int4, model pg_catalog.text,"
+											  " config pg_catalog.jsonb, events pg_catalog.int8, users pg_catalog.int8,"
+											  " items pg_catalog.int4, \"precision\" pg_catalog.text,"
+											  " privacy pg_catalog.jsonb, bytes pg_catalog.int8, checksum pg_catalog.text,"
+											  " created_at pg_catalog.timestamptz",
+											  "shared_expert", server, caller,
+											  "what a peer lends; made by fmoe_add_peer"));
+	values[2] = ObjectIdGetDatum(create_table(id, "part",
+											  "lent_id pg_catalog.uuid, part pg_catalog.int4, data pg_catalog.bytea",
+											  "shared_expert_part", server, caller,
+											  "files of what a peer lends; made by fmoe_add_peer"));
+	fmoe_own_execute(&set_tables, values, NULL, false, 0);
+	fmoe_own_end(&own);
+	fmoe_fresh_end();
+	PG_RETURN_VOID();
+}
+
+static void
+check_may_drop(const FmoePeer *peer)
+{
+	Oid			creator = get_role_oid(peer->creator, true);
+
+	if (!superuser() && !(OidIsValid(creator) && has_privs_of_role(GetUserId(), creator)) &&
+		!pg_database_ownercheck(MyDatabaseId, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for peer \"%s\"", peer->name),
+				 errdetail("Only who added it, and the owner of the database, may drop it.")));
+}
+
+Datum
+fmoe_drop_peer(PG_FUNCTION_ARGS)
+{
+	FmoePeer   *peer;
+	Datum		value;
+	FmoeOwn		own;
+
+	fmoe_fresh_begin();
+	peer = fmoe_find_peer(name_argument(fcinfo, 0, "name"));
+	check_may_drop(peer);
+	value = Int64GetDatum(peer->id);
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&lock_peer, &value, NULL, false, 0);
+	if (is_foreign_table(peer->expert_table))
+		run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->expert_table)));
+	if (is_foreign_table(peer->part_table))
+		run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->part_table)));
+	fmoe_own_execute(&delete_peer, &value, NULL, false, 0);
+	fmoe_own_end(&own);
+	fmoe_fresh_end();
+	PG_RETURN_VOID();
+}

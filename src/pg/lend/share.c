@@ -1,0 +1,79 @@
+/*
+ * share.c
+ *	  Versions as files, as the sharing policy allows.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "pg/lend/lend.h"
+
+static FmoeStatement version_created = {
+	.sql = "SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', e.created_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+	" FROM fmoe.expert e WHERE e.expert_id OPERATOR(pg_catalog.=) $1",
+	.nargs = 1,
+	.types = {INT8OID}
+};
+
+FmoeVersion *
+fmoe_version_to_share(FunctionCallInfo fcinfo, const FmoeDomain *domain, const char *what)
+{
+	int			number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	FmoeVersion *version;
+
+	if (!PG_ARGISNULL(1) && number < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" has no version %d", domain->name, number),
+				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
+	version = fmoe_find_version(domain, number);
+	if (version == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no live version to %s", domain->name, what),
+				 errhint("Name a version, or train one with CALL fmoe_train(%s).",
+						 quote_literal_cstr(domain->name))));
+	return version;
+}
+
+void
+fmoe_check_sharing(const FmoeDomain *domain)
+{
+	if (strcmp(domain->sharing, "none") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the sharing policy of domain \"%s\" lets nothing out", domain->name),
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') lets out encoders, "
+						 "sharing => 'full' whole versions.", quote_literal_cstr(domain->name))));
+}
+
+FmoeExpertFile *
+fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const FmoeRelease *release, bool complete)
+{
+	FmoeExpertFile *file = palloc0(sizeof(FmoeExpertFile));
+	Datum		expert_id = Int64GetDatum(version->expert_id);
+	size_t		bytes;
+
+	/* read into memory once, written once; what changes weights needs a copy of them */
+	fmoe_check_memory((fmoe_release_is_exact(release) ? 2 : 3) * (size_t) version->bytes,
+					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
+	file->facts = *version;
+	file->facts.complete = complete;
+	file->n_arrays = fmoe_load_arrays(version->expert_id, CurrentMemoryContext, &file->arrays, &bytes);
+	file->created = fmoe_own_text(&version_created, &expert_id);
+	if (complete)
+	{
+		file->item_type = fmoe_id_type_name(domain->item_type);
+		return file;
+	}
+	file->n_arrays = fmoe_keep_encoder(&version->config, version->items, file->n_arrays, file->arrays);
+	if (file->n_arrays == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
+				 errdetail("Its model \"%s\" consists of counts over items.", version->model),
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') lets whole versions out, by fmoe_export().",
+						 quote_literal_cstr(domain->name))));
+	fmoe_release_apply(release, file);
+	return file;
+}

@@ -1,0 +1,549 @@
+/*
+ * sync.c
+ *	  fmoe_sync: fetching from other databases what they lend.
+ *
+ * Remote rows are read as the calling role, that is with its user mapping;
+ * only what has been fetched and checked is written as the tables' owner.
+ *
+ * What a peer says is hostile until checked: the number of rows, names, sizes
+ * (before anything is fetched), then the files (lent.c).  A peer is fetched
+ * within a subtransaction: all of it, or nothing.  One file is in memory at a
+ * time, and parts of it come one by one.
+ *
+ * Bytes are counted as near as they can be told from here: sent are the texts
+ * of the queries and their parameters, received the rows as the protocol
+ * carries them in text form.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "pg/lend/lend.h"
+
+#define HEADS_MAX 10000			/* rows of a peer's fmoe.shared_expert */
+
+PG_FUNCTION_INFO_V1(fmoe_sync);
+
+/* Of one peer or of all. */
+typedef struct Counts
+{
+	int			fetched;
+	int			skipped;
+	int			removed;
+	int64		sent;			/* bytes */
+	int64		received;
+} Counts;
+
+static FmoeStatement lock_peer = {
+	"SELECT FROM fmoe.peer WHERE peer_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+	1, {INT8OID}
+};
+
+/* ---------------------------------------------------------------- reading as the caller */
+
+typedef struct Remote
+{
+	int			guc_level;
+	bool		snapshot;		/* pushed here */
+} Remote;
+
+static void
+remote_begin(Remote *remote)
+{
+	remote->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	remote->snapshot = !ActiveSnapshotSet();
+	if (remote->snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+static void
+remote_end(Remote *remote)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	if (remote->snapshot)
+		PopActiveSnapshot();
+	AtEOXact_GUC(true, remote->guc_level);
+}
+
+/* Bytes of a row as PostgreSQL's protocol carries it in text form, which is how postgres_fdw asks for it. */
+static int64
+wire_bytes(HeapTuple row, TupleDesc shape)
+{
+	int64		bytes = 1 + 4 + 2;
+
+	for (int i = 1; i <= shape->natts; i++)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(row, shape, i, &isnull);
+
+		bytes += 4;
+		if (isnull)
+			continue;
+		if (TupleDescAttr(shape, i - 1)->atttypid == BYTEAOID)
+			bytes += 2 + 2 * (int64) VARSIZE_ANY_EXHDR(DatumGetPointer(value));
+		else
+			bytes += strlen(SPI_getvalue(row, shape, i));
+	}
+	return bytes;
+}
+
+static void
+query(const char *sql, int nargs, Oid *types, Datum *values, long limit, Counts *counts)
+{
+	int			result = SPI_execute_with_args(sql, nargs, types, values, NULL, true, limit);
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+	counts->sent += strlen(sql);
+}
+
+/* What the peer lends; every name and size checked, in the current context. */
+static List *
+remote_heads(const FmoePeer *peer, Counts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *heads = NIL;
+	Remote		remote;
+
+	remote_begin(&remote);
+	query(psprintf("SELECT " FMOE_LENT_COLUMNS " FROM %s", fmoe_qualified_table(peer->expert_table)),
+		  0, NULL, NULL, HEADS_MAX + 1, counts);
+	if (SPI_processed > HEADS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("peer \"%s\" lends more than %d experts", peer->name, HEADS_MAX)));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		const char *problem;
+		FmoeLentHead *head = fmoe_lent_head_of_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &problem);
+
+		if (head == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+					 errmsg("an expert that peer \"%s\" lends is refused", peer->name),
+					 errdetail("%s", problem)));
+		fmoe_lent_check_name(head);
+		heads = lappend(heads, head);
+		counts->received += wire_bytes(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		MemoryContextSwitchTo(old);
+	}
+	remote_end(&remote);
+	return heads;
+}
+
+/* A part of a file to out[size]. */
+static void
+remote_part(const FmoePeer *peer, const FmoeLentHead *head, int part, char *out, size_t size, Counts *counts)
+{
+	Oid			types[2] = {UUIDOID, INT4OID};
+	Datum		values[2] = {UUIDPGetDatum(&head->id), Int32GetDatum(part)};
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+	bytea	   *data;
+	Remote		remote;
+
+	remote_begin(&remote);
+	query(psprintf("SELECT data FROM %s WHERE lent_id OPERATOR(pg_catalog.=) $1 AND part OPERATOR(pg_catalog.=) $2",
+				   fmoe_qualified_table(peer->part_table)), 2, types, values, 2, counts);
+	counts->sent += UUID_LEN * 2 + 4 + strlen(psprintf("%d", part));
+	if (SPI_processed == 1)
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	data = isnull ? NULL : DatumGetByteaPP(value);
+	if (data == NULL || VARSIZE_ANY_EXHDR(data) != size)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("the lent expert \"%s\" is refused", fmoe_lent_name(head)),
+				 errdetail("Its part %d is missing or does not have %zu bytes.", part, size)));
+	memcpy(out, VARDATA_ANY(data), size);
+	counts->received += wire_bytes(SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+	remote_end(&remote);
+}
+
+/* ---------------------------------------------------------------- one peer */
+
+static FmoeStatement party_of_other = {
+	"SELECT name FROM fmoe.peer WHERE party OPERATOR(pg_catalog.=) $1 AND peer_id OPERATOR(pg_catalog.<>) $2 LIMIT 1",
+	2, {TEXTOID, INT8OID}
+};
+
+static FmoeStatement has_party = {
+	"SELECT FROM fmoe.lent WHERE party OPERATOR(pg_catalog.=) $1 LIMIT 1",
+	2, {TEXTOID, UUIDARRAYOID}
+};
+
+static FmoeStatement shares_with_party = {
+	"SELECT FROM fmoe.lent WHERE party OPERATOR(pg_catalog.=) $1 AND lent_id OPERATOR(pg_catalog.=) ANY ($2) LIMIT 1",
+	2, {TEXTOID, UUIDARRAYOID}
+};
+
+static FmoeStatement is_here = {
+	"SELECT FROM fmoe.lent WHERE lent_id OPERATOR(pg_catalog.=) $1",
+	1, {UUIDOID}
+};
+
+/* The lender may have renamed the domain. */
+static FmoeStatement rename_here = {
+	"UPDATE fmoe.lent SET domain = $3 WHERE lent_id OPERATOR(pg_catalog.=) $1 AND party OPERATOR(pg_catalog.=) $2"
+	" AND domain OPERATOR(pg_catalog.<>) $3",
+	3, {UUIDOID, TEXTOID, TEXTOID}
+};
+
+static FmoeStatement delete_gone = {
+	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.lent_id OPERATOR(pg_catalog.<>) ALL ($2)"),
+	2, {TEXTOID, UUIDARRAYOID}
+};
+
+static FmoeStatement note_synced = {
+	"UPDATE fmoe.peer SET party = $2, synced_at = pg_catalog.clock_timestamp(), error = NULL,"
+	" bytes_sent = bytes_sent OPERATOR(pg_catalog.+) $3, bytes_received = bytes_received OPERATOR(pg_catalog.+) $4"
+	" WHERE peer_id OPERATOR(pg_catalog.=) $1",
+	4, {INT8OID, TEXTOID, INT8OID, INT8OID}
+};
+
+static FmoeStatement note_error = {
+	"UPDATE fmoe.peer SET error = $2 WHERE peer_id OPERATOR(pg_catalog.=) $1",
+	2, {INT8OID, TEXTOID}
+};
+
+/* Runs one of the statements above as the owner; whether it gave a row, its first column in *text. */
+static bool
+own_row(FmoeStatement *statement, Datum *values, const char *nulls, char **text)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	FmoeOwn		own;
+	bool		found;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(statement, values, nulls, false, 0);
+	found = SPI_processed > 0;
+	if (found && text != NULL)
+		*text = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	fmoe_own_end(&own);
+	return found;
+}
+
+/* The lent_ids of heads. */
+static Datum
+ids_of(List *heads)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * (list_length(heads) + 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, heads)
+		ids[n++] = UUIDPGetDatum(&((FmoeLentHead *) lfirst(cell))->id);
+	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+/* A peer keeps its party, and comes into no name that others have filled. */
+static void
+check_known_party(const FmoePeer *peer, const char *party, List *heads)
+{
+	Datum		values[2] = {CStringGetTextDatum(party), ids_of(heads)};
+
+	if (peer->party != NULL && strcmp(peer->party, party) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("peer \"%s\" was party \"%s\" and says now that it is \"%s\"", peer->name, peer->party, party),
+				 errhint("If that is right, drop the peer, forget what it has lent, and add it again.")));
+	if (peer->party == NULL && own_row(&has_party, values, NULL, NULL) && !own_row(&shares_with_party, values, NULL, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("peer \"%s\" says that it is party \"%s\", which has lent other experts already", peer->name, party),
+				 errhint("If it is the same party, SELECT fmoe_forget(%s) first.", quote_literal_cstr(party))));
+}
+
+/* The party that the peer speaks for: one, not ours, and no other peer's. */
+static const char *
+check_party(const FmoePeer *peer, List *heads)
+{
+	const char *party = peer->party;
+	Datum		values[2];
+	char	   *other;
+	ListCell   *cell;
+
+	foreach(cell, heads)
+	{
+		FmoeLentHead *head = lfirst(cell);
+
+		if (cell == list_head(heads))
+			party = head->party;
+		if (strcmp(head->party, party) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("peer \"%s\" speaks for more than one party, \"%s\" and \"%s\"",
+							peer->name, party, head->party)));
+	}
+	if (party == NULL)
+		return NULL;
+	if (strcmp(party, fmoe_party_name()) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("peer \"%s\" says that it is party \"%s\", which is this database itself", peer->name, party),
+				 errhint("Give every database a setting fmoe.party of its own.")));
+	values[0] = CStringGetTextDatum(party);
+	values[1] = Int64GetDatum(peer->id);
+	if (own_row(&party_of_other, values, NULL, &other))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("peer \"%s\" says that it is party \"%s\", which is the name of peer \"%s\"",
+						peer->name, party, other),
+				 errhint("Give every database a setting fmoe.party of its own.")));
+	check_known_party(peer, party, heads);
+	return party;
+}
+
+static bool
+is_newer(const FmoeLentHead *a, const FmoeLentHead *b)
+{
+	if (a->created_at != b->created_at)
+		return a->created_at > b->created_at;
+	if (a->version != b->version)
+		return a->version > b->version;
+	return memcmp(&a->id, &b->id, sizeof(pg_uuid_t)) < 0;
+}
+
+static bool
+is_newest(const FmoeLentHead *head, List *heads)
+{
+	ListCell   *cell;
+
+	foreach(cell, heads)
+	{
+		FmoeLentHead *other = lfirst(cell);
+
+		if (strcmp(head->domain, other->domain) == 0 && is_newer(other, head))
+			return false;
+	}
+	return true;
+}
+
+/* Fetches, checks and stores one expert, in memory that it gives back. */
+static void
+fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe lent expert", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	char	   *import = fmoe_import_of_name(fmoe_lent_name(head));
+	char	   *bytes;
+
+	if (import != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("the lent expert \"%s\" is refused", fmoe_lent_name(head)),
+				 errdetail("%s has that name already.", import)));
+	fmoe_lent_check_head(head);
+	bytes = palloc(head->bytes);
+	for (int part = 0; part < fmoe_lent_parts(head); part++)
+	{
+		remote_part(peer, head, part, bytes + (size_t) part * FMOE_PART_BYTES, fmoe_lent_part_bytes(head, part), counts);
+		CHECK_FOR_INTERRUPTS();
+	}
+	(void) fmoe_lent_check(head, bytes);
+	(void) fmoe_lent_store(head, bytes);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* Forgets what the party lends no longer. */
+static int
+remove_gone(const char *party, List *heads)
+{
+	Datum		values[2] = {CStringGetTextDatum(party), ids_of(heads)};
+
+	return fmoe_lent_delete(&delete_gone, values, NULL);
+}
+
+static void
+sync_peer(const FmoePeer *peer, Counts *counts)
+{
+	Datum		values[4] = {Int64GetDatum(peer->id)};
+	char		nulls[4] = {' ', ' ', ' ', ' '};
+	List	   *heads;
+	const char *party;
+	ListCell   *cell;
+
+	fmoe_check_may_sync(peer);
+	/* one after the other, and none while it is being dropped */
+	if (!own_row(&lock_peer, values, NULL, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("peer \"%s\" was dropped", peer->name)));
+	heads = remote_heads(peer, counts);
+	party = check_party(peer, heads);
+	if (party != NULL)
+		counts->removed = remove_gone(party, heads);
+	foreach(cell, heads)
+	{
+		FmoeLentHead *head = lfirst(cell);
+		Datum		key[3] = {UUIDPGetDatum(&head->id)};
+
+		if (own_row(&is_here, key, NULL, NULL))
+		{
+			key[1] = CStringGetTextDatum(head->party);
+			key[2] = CStringGetTextDatum(head->domain);
+			(void) own_row(&rename_here, key, NULL, NULL);
+			counts->skipped++;
+		}
+		else if (!is_newest(head, heads))
+			counts->skipped++;
+		else
+		{
+			fetch(peer, head, counts);
+			counts->fetched++;
+		}
+	}
+	nulls[1] = party == NULL ? 'n' : ' ';
+	values[1] = party == NULL ? (Datum) 0 : CStringGetTextDatum(party);
+	values[2] = Int64GetDatum(counts->sent);
+	values[3] = Int64GetDatum(counts->received);
+	(void) own_row(&note_synced, values, nulls, NULL);
+	ereport(NOTICE,
+			(errmsg("peer \"%s\": %d experts fetched, %d skipped, %d removed; "
+					INT64_FORMAT " bytes sent, " INT64_FORMAT " received",
+					peer->name, counts->fetched, counts->skipped, counts->removed, counts->sent, counts->received)));
+}
+
+/* ---------------------------------------------------------------- all peers */
+
+/* Errors that are the caller's own and end the whole call. */
+static bool
+ends_the_call(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->elevel > ERROR ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY;
+}
+
+/* In a subtransaction; an error becomes a WARNING and is noted. */
+static void
+try_peer(const FmoePeer *peer, Counts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	Datum		values[2];
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		sync_peer(peer, counts);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	if (ends_the_call(error))
+		ReThrowError(error);
+	memset(counts, 0, sizeof(Counts));
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("peer \"%s\" is left out: %s", peer->name, error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+	values[0] = Int64GetDatum(peer->id);
+	values[1] = CStringGetTextDatum(error->message);
+	(void) own_row(&note_error, values, NULL, NULL);
+}
+
+/* What pg_dump does not keep; of all peers, whichever is synced. */
+static void
+renew_dependencies(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, fmoe_read_peers(NULL))
+	{
+		FmoePeer   *peer = lfirst(cell);
+
+		if (!fmoe_has_tables(peer))
+			continue;
+		fmoe_depend_on_extension(peer->expert_table);
+		fmoe_depend_on_extension(peer->part_table);
+	}
+}
+
+static void
+sync_all(Counts *total)
+{
+	ListCell   *cell;
+
+	renew_dependencies();
+	foreach(cell, fmoe_read_peers(NULL))
+	{
+		FmoePeer   *peer = lfirst(cell);
+		Counts		counts = {0};
+
+		if (fmoe_has_tables(peer) && !fmoe_may_read_peer(peer))
+			continue;
+		try_peer(peer, &counts);
+		total->fetched += counts.fetched;
+		total->skipped += counts.skipped;
+		total->removed += counts.removed;
+		total->sent += counts.sent;
+		total->received += counts.received;
+	}
+}
+
+void
+fmoe_sync_peers(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe sync", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Counts		total = {0};
+
+	sync_all(&total);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+Datum
+fmoe_sync(PG_FUNCTION_ARGS)
+{
+	Counts		counts = {0};
+	TupleDesc	shape;
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (PG_ARGISNULL(0))
+		sync_all(&counts);
+	else
+	{
+		sync_peer(fmoe_find_peer(text_to_cstring(PG_GETARG_TEXT_PP(0))), &counts);
+		renew_dependencies();
+	}
+	values[0] = Int32GetDatum(counts.fetched);
+	values[1] = Int32GetDatum(counts.skipped);
+	values[2] = Int32GetDatum(counts.removed);
+	values[3] = Int64GetDatum(counts.sent);
+	values[4] = Int64GetDatum(counts.received);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
+}

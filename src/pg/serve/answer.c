@@ -1,0 +1,81 @@
+/*
+ * answer.c
+ *	  From a history to the best items.
+ */
+#include "postgres.h"
+
+#include "pg/serve/serve.h"
+
+FmoeExpertSlot
+fmoe_serving_slot(const FmoeServing *serving, const FmoeItems *history)
+{
+	if (history->count == 0)
+		return FMOE_POPULARITY;
+	return serving->live ? FMOE_MAIN : serving->fallback;
+}
+
+FmoeBatch *
+fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
+{
+	int64		begin = 0;
+	int64		end = history->count;
+
+	return fmoe_batch(serving->arena, history->item, history->time, 1, &begin, &end, max_length);
+}
+
+FnnTopk *
+fmoe_serving_topk(FmoeServing *serving, int32 k, int64 n)
+{
+	FnnTopk    *best = fnn_alloc(serving->arena, sizeof(FnnTopk));
+	int32		capacity = (int32) Max(Min(k, n), 1);
+
+	fnn_topk_init(best, capacity, fnn_alloc(serving->arena, capacity * sizeof(int32)),
+				  fnn_alloc_reals(serving->arena, 1, capacity));
+	return best;
+}
+
+void
+fmoe_serving_ranked(FnnTopk *best)
+{
+	fnn_topk_sort(best);
+	if (!fnn_all_finite(best->score, best->count))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("the version's scores are not finite"),
+				 errhint("Deploy another version.")));
+}
+
+static void
+pass_over(uint64 *passed, const FmoeItems *items)
+{
+	for (int64 i = 0; items != NULL && i < items->count; i++)
+		passed[items->item[i] / 64] |= UINT64CONST(1) << items->item[i] % 64;
+}
+
+FnnTopk *
+fmoe_serving_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
+				  const FmoeItems *history, const FmoeFilter *filter, int32 k)
+{
+	const FmoeItems *candidates = filter->candidates;
+	FnnTopk    *best = fmoe_serving_topk(serving, k, candidates != NULL ? Min(candidates->count, model->n_items)
+										 : model->n_items);
+	FnnMark		mark = fnn_arena_mark(serving->arena);
+	FmoeEligible eligible = {0};
+
+	if (candidates != NULL)
+	{
+		eligible.candidate = candidates->item;
+		eligible.n_candidates = candidates->count;
+	}
+	if (filter->seen != NULL || filter->exclude != NULL)
+	{
+		eligible.passed = fnn_zalloc(serving->arena, fnn_set_words(model->n_items) * sizeof(uint64));
+		pass_over(eligible.passed, filter->seen);
+		pass_over(eligible.passed, filter->exclude);
+	}
+	fmoe_best(model, slot, serving->arena, fmoe_serving_batch(serving, history, model->config.max_length),
+			  fmoe_scan_setting, &eligible, best);
+	fnn_arena_reset(serving->arena, mark);
+	fmoe_serving_ranked(best);
+	return best;
+}

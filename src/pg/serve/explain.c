@@ -1,0 +1,249 @@
+/*
+ * explain.c
+ *	  fmoe_explain: why these items?
+ *
+ * The items and scores are those of fmoe_recommend(user, k, domain).  For each
+ * of them the rows say what its score is made of, and what it rests on:
+ *
+ *	  part			 name				 weight			contribution
+ *	  expert		 own, a lent one's,	 the gate's		of its score, weighed
+ *					 popularity, markov
+ *	  transitions	 the last event's	 blend			what was added because the item
+ *					 item								followed that one in training
+ *	  fallback		 popularity, markov	 1				the score: no model answered
+ *	  history		 an event's item	 NULL			what the score would lack without that event
+ *
+ * Contributions of all parts but history add up to the score, to rounding.
+ * Those of history do not: each is the score less the score after the same
+ * history without that one event, computed anew.  They are NULL where nothing
+ * would be left of the history, since popularity would answer then, whose
+ * scores do not compare.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+#include "pg/serve/serve.h"
+
+PG_FUNCTION_INFO_V1(fmoe_explain);
+
+#define HISTORY_MAX 20			/* events whose part is computed, the last ones */
+
+enum
+{
+	COLUMN_RANK,
+	COLUMN_ITEM,
+	COLUMN_SCORE,
+	COLUMN_PART,
+	COLUMN_NTH,
+	COLUMN_NAME,
+	COLUMN_WEIGHT,
+	COLUMN_CONTRIBUTION,
+	COLUMNS
+};
+
+typedef struct Explanation
+{
+	FmoeServing *serving;
+	FmoeExpertSlot slot;
+	const FmoeItems *history;
+	FnnTopk    *best;
+	FmoeConverter *to_text;
+	int			n_parts;
+	Datum		part[FMOE_PARTS_MAX];	/* text: what kind of part … */
+	int			nth[FMOE_PARTS_MAX];	/* … which one of the kind … */
+	Datum		name[FMOE_PARTS_MAX];	/* … and what it is called */
+	double		weight[FMOE_PARTS_MAX];
+	double	   *contribution;	/* [best->count, n_parts] */
+	int			n_events;		/* of the history, the last one first */
+	Datum		event[HISTORY_MAX]; /* text */
+	fnn_real   *without;		/* [n_events, best->count], scores without each of them; NULL: nothing is left then */
+} Explanation;
+
+/* In the current context. */
+static Datum
+item_text(const Explanation *explanation, int32 item)
+{
+	return fmoe_convert(explanation->to_text, fmoe_vocabulary_id(explanation->serving->loaded->vocabulary, item));
+}
+
+static void
+name_part(Explanation *explanation, int p, const char *part, int nth, Datum name)
+{
+	explanation->part[p] = CStringGetTextDatum(part);
+	explanation->nth[p] = nth;
+	explanation->name[p] = name;
+}
+
+/* A count expert's score is one part. */
+static void
+explain_counts(Explanation *explanation)
+{
+	const FmoeModel *model = &explanation->serving->loaded->model;
+	const FnnTopk *best = explanation->best;
+
+	explanation->n_parts = 1;
+	explanation->weight[0] = 1;
+	explanation->contribution = fnn_alloc(explanation->serving->arena, sizeof(double) * best->count);
+	for (int i = 0; i < best->count; i++)
+		explanation->contribution[i] = best->score[i];
+	name_part(explanation, 0, explanation->slot == FMOE_MAIN ? "expert" : "fallback", 1,
+			  CStringGetTextDatum(model->expert[explanation->slot].class->name));
+}
+
+static void
+explain_model(Explanation *explanation)
+{
+	FmoeServing *serving = explanation->serving;
+	const FmoeModel *model = &serving->loaded->model;
+	const FmoeItems *history = explanation->history;
+	const FnnTopk *best = explanation->best;
+	bool		mixture = fmoe_gated_count(&model->config) > 0;
+	int			parts = fmoe_parts_count(&model->config);
+	FnnMark		mark;
+
+	explanation->n_parts = parts;
+	explanation->contribution = fnn_alloc(serving->arena,
+										  fnn_mul_size(fnn_arena_host(serving->arena), best->count, parts * sizeof(double)));
+	mark = fnn_arena_mark(serving->arena);
+	fmoe_contributions(model, serving->arena, fmoe_serving_batch(serving, history, model->config.max_length),
+					   best->count, best->item, explanation->weight, explanation->contribution);
+	fnn_arena_reset(serving->arena, mark);
+	for (int p = 0; p + 1 < parts; p++)
+		name_part(explanation, p, "expert", p + 1,
+				  CStringGetTextDatum(mixture ? fmoe_gated_name(&model->config, p) : "own"));
+	name_part(explanation, parts - 1, "transitions", 1, item_text(explanation, history->item[history->count - 1]));
+}
+
+/* Scores of the best items without each of the last events. */
+static void
+leave_events_out(Explanation *explanation)
+{
+	FmoeServing *serving = explanation->serving;
+	const FmoeModel *model = &serving->loaded->model;
+	const FmoeItems *history = explanation->history;
+	int64		count = explanation->best->count;
+	int64		n = history->count;
+	FmoeItems	rest = {.count = n - 1};
+	FnnMark		mark;
+
+	explanation->n_events = (int) Min(n, HISTORY_MAX);
+	for (int e = 0; e < explanation->n_events; e++)
+		explanation->event[e] = item_text(explanation, history->item[n - 1 - e]);
+	if (n < 2)
+		return;
+	explanation->without = fnn_alloc_reals(serving->arena, explanation->n_events, count);
+	mark = fnn_arena_mark(serving->arena);
+	rest.item = fnn_alloc(serving->arena, sizeof(int32) * rest.count);
+	rest.time = fnn_alloc(serving->arena, sizeof(double) * rest.count);
+	/* all but the last event, then each earlier one gives its place to the one left out before it */
+	memcpy(rest.item, history->item, sizeof(int32) * rest.count);
+	memcpy(rest.time, history->time, sizeof(double) * rest.count);
+	for (int e = 0; e < explanation->n_events; e++)
+	{
+		FnnMark		before = fnn_arena_mark(serving->arena);
+
+		CHECK_FOR_INTERRUPTS();
+		if (e > 0)
+		{
+			rest.item[n - 1 - e] = history->item[n - e];
+			rest.time[n - 1 - e] = history->time[n - e];
+		}
+		fmoe_scores_of(model, explanation->slot, serving->arena,
+					   fmoe_serving_batch(serving, &rest, model->config.max_length), count, explanation->best->item,
+					   explanation->without + e * count);
+		fnn_arena_reset(serving->arena, before);
+	}
+	fnn_arena_reset(serving->arena, mark);
+}
+
+static void
+put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
+{
+	const FnnTopk *best = explanation->best;
+	Datum		values[COLUMNS];
+	bool		nulls[COLUMNS] = {false};
+
+	values[COLUMN_RANK] = Int32GetDatum(i + 1);
+	values[COLUMN_ITEM] = item_text(explanation, best->item[i]);
+	values[COLUMN_SCORE] = Float4GetDatum(best->score[i]);
+	for (int p = 0; p < explanation->n_parts; p++)
+	{
+		/* a version without blend adds nothing for transitions, to no item */
+		if (p > 0 && p == explanation->n_parts - 1 && explanation->weight[p] == 0)
+			continue;
+		values[COLUMN_PART] = explanation->part[p];
+		values[COLUMN_NTH] = Int32GetDatum(explanation->nth[p]);
+		values[COLUMN_NAME] = explanation->name[p];
+		values[COLUMN_WEIGHT] = Float4GetDatum((float4) explanation->weight[p]);
+		values[COLUMN_CONTRIBUTION] =
+			Float4GetDatum((float4) explanation->contribution[(int64) i * explanation->n_parts + p]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	values[COLUMN_PART] = CStringGetTextDatum("history");
+	nulls[COLUMN_WEIGHT] = true;
+	for (int e = 0; e < explanation->n_events; e++)
+	{
+		values[COLUMN_NTH] = Int32GetDatum(e + 1);
+		values[COLUMN_NAME] = explanation->event[e];
+		nulls[COLUMN_CONTRIBUTION] = explanation->without == NULL;
+		if (explanation->without != NULL)
+			values[COLUMN_CONTRIBUTION] =
+				Float4GetDatum(best->score[i] - explanation->without[(int64) e * best->count + i]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+static void
+explain(FunctionCallInfo fcinfo, FmoeServing *serving)
+{
+	Explanation *explanation = palloc0(sizeof(Explanation));
+	int32		k = fmoe_serving_k(fcinfo, 1);
+	FmoeFilter	filter = {0};
+	const FmoeModel *model;
+	MemoryContext scratch;
+	MemoryContext old;
+
+	fmoe_serving_resolve(fcinfo, serving, 2);
+	model = &serving->loaded->model;
+	explanation->serving = serving;
+	explanation->to_text = fmoe_converter(serving->domain->item_type, TEXTOID);
+	explanation->history = filter.seen = fmoe_serving_history(fcinfo, serving, 0, -1);
+	explanation->slot = fmoe_serving_slot(serving, explanation->history);
+	explanation->best = fmoe_serving_best(serving, model, explanation->slot, explanation->history, &filter, k);
+	if (fmoe_counts(model->expert[explanation->slot].class))
+		explain_counts(explanation);
+	else
+		explain_model(explanation);
+	leave_events_out(explanation);
+	scratch = AllocSetContextCreate(serving->call, "fmoe explanation row", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
+	for (int i = 0; i < explanation->best->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		put_rows(explanation, (ReturnSetInfo *) fcinfo->resultinfo, i);
+		MemoryContextReset(scratch);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+Datum
+fmoe_explain(PG_FUNCTION_ARGS)
+{
+	FmoeServing *serving = fmoe_serving(fcinfo);
+	MemoryContext old;
+
+	InitMaterializedSRF(fcinfo, 0);
+	fmoe_serving_begin(serving);
+	old = MemoryContextSwitchTo(serving->call);
+	if (!PG_ARGISNULL(0))
+		explain(fcinfo, serving);
+	MemoryContextSwitchTo(old);
+	return (Datum) 0;
+}

@@ -1,0 +1,283 @@
+/*
+ * recommend_all.c
+ *	  fmoe_recommend_all_as: the best items for every user of a domain.
+ *
+ * The interaction table is read once, as the caller and in the order of its
+ * users, so that no more of it is in memory than a batch of users' histories.
+ * A batch goes through the encoder together and is scanned together, which is
+ * several times quicker than one history after the other; the answers are those
+ * of fmoe_recommend.  Rows go into a tuplestore, which spills to disk above
+ * work_mem.
+ *
+ * Every user with an event that counts gets rows: min(k, eligible), by
+ * popularity where the version knows none of the items.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+#include "pg/serve/serve.h"
+
+PG_FUNCTION_INFO_V1(fmoe_recommend_all_as);
+
+/* A batch ends with the user that fills it. */
+#define BATCH_USERS 512
+#define BATCH_TOKENS 32768		/* that the encoder sees */
+#define FIRST_EVENTS 4096
+
+typedef struct Everybody
+{
+	FmoeServing *serving;
+	ReturnSetInfo *result;
+	int32		k;
+	bool		exclude_seen;
+	int16		user_length;
+	bool		user_byval;
+	FmoeConverter *to_user;
+	FmoeConverter *to_item;
+	FnnTopk    *popular;		/* of users without a known item */
+
+	MemoryContext batch;		/* of the users, and of the rows' ids */
+	MemoryContext row;
+	int			users;
+	int64		tokens;			/* of the users before the last */
+	Datum		user[BATCH_USERS];
+	int64		begin[BATCH_USERS + 1]; /* into events: user u's are begin[u] .. begin[u + 1] - 1 */
+	int64		events;
+	int64		capacity;
+	FmoeEvent  *event;
+} Everybody;
+
+/* ---------------------------------------------------------------- rows */
+
+static void
+put_rows(Everybody *all, Datum user, const FnnTopk *best)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	MemoryContext old;
+
+	MemoryContextReset(all->row);
+	old = MemoryContextSwitchTo(all->row);
+	values[0] = fmoe_convert(all->to_user, user);
+	for (int32 i = 0; i < best->count; i++)
+	{
+		values[1] = Int32GetDatum(i + 1);
+		values[2] = fmoe_convert(all->to_item, fmoe_vocabulary_id(all->serving->loaded->vocabulary, best->item[i]));
+		values[3] = Float4GetDatum((float4) best->score[i]);
+		tuplestore_putvalues(all->result->setResult, all->result->setDesc, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* ---------------------------------------------------------------- a batch */
+
+/* What the scans are given of the batch's users with known items. */
+typedef struct Known
+{
+	int			users;
+	int			of[BATCH_USERS];	/* which of the batch each is */
+	int64		begin[BATCH_USERS];
+	int64		end[BATCH_USERS];
+	FnnRows		seen[BATCH_USERS];
+	FnnTopk		best[BATCH_USERS];
+} Known;
+
+static int
+compare_items(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The items of a user's events, ascending; on the arena. */
+static FnnRows
+seen_items(const Everybody *all, const int32 *item, int64 count)
+{
+	int32	   *row = fnn_alloc(all->serving->arena, Max(count, 1) * sizeof(int32));
+
+	memcpy(row, item, sizeof(int32) * count);
+	qsort(row, count, sizeof(int32), compare_items);
+	return (FnnRows) {.count = count, .row = row};
+}
+
+/* Users whose histories go through the encoder: all at once. */
+static void
+best_together(Everybody *all, Known *known, const int32 *item, const double *time)
+{
+	FmoeServing *serving = all->serving;
+	const FmoeModel *model = &serving->loaded->model;
+	FmoeBatch  *batch = fmoe_batch(serving->arena, item, time, known->users, known->begin, known->end,
+								   model->config.max_length);
+
+	for (int i = 0; i < known->users; i++)
+	{
+		known->best[i] = *fmoe_serving_topk(serving, all->k, model->n_items);
+		known->seen[i] = (FnnRows) {0};
+		if (all->exclude_seen)
+			known->seen[i] = seen_items(all, item + known->begin[i], known->end[i] - known->begin[i]);
+	}
+	fmoe_best_many(model, serving->arena, batch, known->seen, known->best);
+	for (int i = 0; i < known->users; i++)
+		fmoe_serving_ranked(&known->best[i]);
+}
+
+/* Users that a count expert answers: one after the other. */
+static void
+best_each(Everybody *all, Known *known, FmoeExpertSlot slot, int32 *item, double *time)
+{
+	for (int i = 0; i < known->users; i++)
+	{
+		FmoeItems	history = {
+			.count = known->end[i] - known->begin[i],
+			.item = item + known->begin[i],
+			.time = time + known->begin[i]
+		};
+		FmoeFilter	filter = {.seen = all->exclude_seen ? &history : NULL};
+
+		known->best[i] = *fmoe_serving_best(all->serving, &all->serving->loaded->model, slot, &history, &filter, all->k);
+	}
+}
+
+/* Made once, in memory of the call: the batches' marks do not reach it. */
+static void
+make_popular(Everybody *all)
+{
+	FmoeItems	nothing = {0};
+	FmoeFilter	filter = {0};
+
+	all->popular = fmoe_serving_best(all->serving, &all->serving->loaded->model, FMOE_POPULARITY, &nothing, &filter, all->k);
+}
+
+/* Sorts the users' events into histories; who has one is known. */
+static void
+make_histories(Everybody *all, Known *known, int32 *item, double *time)
+{
+	for (int u = 0; u < all->users; u++)
+	{
+		int64		begin = all->begin[u];
+		int64		end = all->begin[u + 1];
+
+		fmoe_sort_events(end - begin, all->event + begin);
+		for (int64 i = begin; i < end; i++)
+		{
+			item[i] = all->event[i].item;
+			time[i] = all->event[i].time;
+		}
+		if (begin == end)
+			continue;
+		known->of[known->users] = u;
+		known->begin[known->users] = begin;
+		known->end[known->users++] = end;
+	}
+}
+
+static void
+finish_batch(Everybody *all)
+{
+	FmoeServing *serving = all->serving;
+	FnnMark		mark = fnn_arena_mark(serving->arena);
+	FmoeExpertSlot slot = serving->live ? FMOE_MAIN : serving->fallback;
+	Known	   *known = fnn_alloc(serving->arena, sizeof(Known));
+	int32	   *item = fnn_alloc(serving->arena, sizeof(int32) * Max(all->events, 1));
+	double	   *time = fnn_alloc(serving->arena, sizeof(double) * Max(all->events, 1));
+	int			next = 0;
+
+	known->users = 0;
+	all->begin[all->users] = all->events;
+	make_histories(all, known, item, time);
+	if (known->users > 0 && !fmoe_counts(serving->loaded->model.expert[slot].class))
+		best_together(all, known, item, time);
+	else
+		best_each(all, known, slot, item, time);
+	for (int u = 0; u < all->users; u++)
+	{
+		bool		is_known = next < known->users && known->of[next] == u;
+
+		put_rows(all, all->user[u], is_known ? &known->best[next] : all->popular);
+		next += is_known;
+	}
+	fnn_arena_reset(serving->arena, mark);
+	MemoryContextReset(all->batch);
+	all->users = 0;
+	all->tokens = 0;
+	all->events = 0;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static void
+take_user_event(void *argument, Datum user, bool first, Datum item, double time)
+{
+	Everybody  *all = argument;
+	int32		index = fmoe_vocabulary_find(all->serving->loaded->vocabulary, item);
+
+	if (first)
+	{
+		MemoryContext old;
+
+		if (all->users > 0)
+			all->tokens += Min(all->events - all->begin[all->users - 1], all->serving->loaded->model.config.max_length);
+		if (all->users == BATCH_USERS || all->tokens >= BATCH_TOKENS)
+			finish_batch(all);
+		old = MemoryContextSwitchTo(all->batch);
+		all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
+		all->begin[all->users++] = all->events;
+		MemoryContextSwitchTo(old);
+	}
+	if (index < 0)
+		return;
+	if (all->events == all->capacity)
+	{
+		all->capacity *= 2;
+		all->event = repalloc_huge(all->event, sizeof(FmoeEvent) * all->capacity);
+	}
+	all->event[all->events].item = index;
+	all->event[all->events++].time = time;
+}
+
+/* Arguments: a value of the users' type, one of the items', domain, k, exclude_seen. */
+Datum
+fmoe_recommend_all_as(PG_FUNCTION_ARGS)
+{
+	FmoeServing *serving = fmoe_serving(fcinfo);
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int32		k = fmoe_serving_k(fcinfo, 3);
+	MemoryContext old;
+	Everybody  *all;
+
+	InitMaterializedSRF(fcinfo, 0);
+	fmoe_serving_begin(serving);
+	fmoe_serving_resolve(fcinfo, serving, 2);
+
+	old = MemoryContextSwitchTo(serving->call);
+	all = palloc0(sizeof(Everybody));
+	all->serving = serving;
+	all->result = result;
+	all->k = k;
+	all->exclude_seen = PG_ARGISNULL(4) || PG_GETARG_BOOL(4);
+	get_typlenbyval(serving->domain->user_type, &all->user_length, &all->user_byval);
+	all->to_user = fmoe_converter(serving->domain->user_type, TupleDescAttr(result->setDesc, 0)->atttypid);
+	all->to_item = fmoe_converter(serving->domain->item_type, TupleDescAttr(result->setDesc, 2)->atttypid);
+	all->batch = AllocSetContextCreate(serving->call, "fmoe batch of users", ALLOCSET_DEFAULT_SIZES);
+	all->row = AllocSetContextCreate(serving->call, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
+	all->capacity = FIRST_EVENTS;
+	all->event = palloc(sizeof(FmoeEvent) * all->capacity);
+	make_popular(all);
+	fmoe_read_users(serving->domain, take_user_event, all);
+	if (all->users > 0)
+		finish_batch(all);
+	MemoryContextSwitchTo(old);
+
+	/* nothing of it is asked for again */
+	fmoe_serving_begin(serving);
+	return (Datum) 0;
+}

@@ -1,0 +1,324 @@
+/*
+ * checkpoint.c
+ *	  An unfinished training in the extension's tables.
+ *
+ * fmoe.training has one row a domain: what the run was made of (configuration,
+ * fingerprint of the interactions) and a sealed state.  fmoe.checkpoint has the
+ * run's blocks in parts.  Both are written in the transaction that commits an
+ * epoch, so together they always are the run as of one epoch.
+ *
+ * The state is a TrainingSeal as it lies in memory: magic and format, the
+ * sizes and hashes of the blocks, FmoeTrainState, and a hash of all of that.
+ * It is read by the same build on the same machine or not at all: other byte
+ * order, number width or layout break magic, a size or the hash, and the
+ * training starts again.
+ *
+ * FMOE_BLOCK_BEST is written only after epochs that were the best so far; it
+ * is part of the checkpoint once best_epoch is not 0.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/store/checkpoint.h"
+#include "pg/store/store.h"
+
+#define SEAL_MAGIC 0x464d4f45	/* "FMOE" */
+#define SEAL_FORMAT 1
+
+typedef struct TrainingSeal
+{
+	uint32		magic;
+	uint32		format;
+	uint32		real_bytes;
+	uint32		state_bytes;
+	uint64		block_bytes[FMOE_BLOCKS];	/* 0: not part of the checkpoint */
+	uint64		block_hash[FMOE_BLOCKS];
+	FmoeTrainState state;
+	uint64		hash;			/* of everything above */
+} TrainingSeal;
+
+static FmoeStatement find_training = {
+	"SELECT config, fingerprint, state, seconds FROM fmoe.training"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
+static FmoeStatement find_parts = {
+	"SELECT block, part, data FROM fmoe.checkpoint"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 ORDER BY block, part",
+	1, {INT8OID}
+};
+
+static FmoeStatement save_training = {
+	"INSERT INTO fmoe.training (domain_id, config, fingerprint, state, epoch, epochs, loss, metric, seconds)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	" ON CONFLICT (domain_id) DO UPDATE SET config = EXCLUDED.config, fingerprint = EXCLUDED.fingerprint,"
+	" state = EXCLUDED.state, epoch = EXCLUDED.epoch, epochs = EXCLUDED.epochs, loss = EXCLUDED.loss,"
+	" metric = EXCLUDED.metric, seconds = EXCLUDED.seconds, updated_at = pg_catalog.now()",
+	9, {INT8OID, JSONBOID, TEXTOID, BYTEAOID, INT4OID, INT4OID, FLOAT8OID, FLOAT8OID, FLOAT8OID}
+};
+
+static FmoeStatement save_part = {
+	"INSERT INTO fmoe.checkpoint (domain_id, block, part, data) VALUES ($1, $2, $3, $4)"
+	" ON CONFLICT (domain_id, block, part) DO UPDATE SET data = EXCLUDED.data",
+	4, {INT8OID, INT4OID, INT4OID, BYTEAOID}
+};
+
+static FmoeStatement discard_training = {
+	"DELETE FROM fmoe.training WHERE domain_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
+static char *
+fingerprint_text(uint64 fingerprint)
+{
+	return psprintf("%016llx", (unsigned long long) fingerprint);
+}
+
+/* Blocks that belong to a checkpoint of this state. */
+static bool
+block_counts(const FmoeTrainState *state, FmoeTrainBlock block)
+{
+	return block != FMOE_BLOCK_BEST || state->best_epoch > 0;
+}
+
+static void
+seal_training(TrainingSeal *seal, FmoeTrainer *trainer)
+{
+	int			block;
+
+	memset(seal, 0, sizeof(*seal));
+	seal->magic = SEAL_MAGIC;
+	seal->format = SEAL_FORMAT;
+	seal->real_bytes = sizeof(fnn_real);
+	seal->state_bytes = sizeof(FmoeTrainState);
+	memcpy(&seal->state, fmoe_trainer_state(trainer), sizeof(FmoeTrainState));
+	for (block = 0; block < FMOE_BLOCKS; block++)
+	{
+		size_t		bytes;
+		void	   *data = fmoe_trainer_block(trainer, block, &bytes);
+
+		if (!block_counts(&seal->state, block))
+			continue;
+		seal->block_bytes[block] = bytes;
+		seal->block_hash[block] = fnn_hash(block, data, bytes);
+		CHECK_FOR_INTERRUPTS();
+	}
+	seal->hash = fnn_hash(SEAL_FORMAT, seal, offsetof(TrainingSeal, hash));
+}
+
+/* Whether the stored bytes are a seal whose blocks have this trainer's sizes. */
+static bool
+open_seal(TrainingSeal *seal, const bytea *bytes, FmoeTrainer *trainer)
+{
+	int			block;
+
+	if (VARSIZE_ANY_EXHDR(bytes) != sizeof(TrainingSeal))
+		return false;
+	memcpy(seal, VARDATA_ANY(bytes), sizeof(TrainingSeal));
+	if (seal->magic != SEAL_MAGIC || seal->format != SEAL_FORMAT ||
+		seal->real_bytes != sizeof(fnn_real) || seal->state_bytes != sizeof(FmoeTrainState) ||
+		seal->hash != fnn_hash(SEAL_FORMAT, seal, offsetof(TrainingSeal, hash)))
+		return false;
+	if (seal->state.epoch < 1 || seal->state.best_epoch < 0 || seal->state.best_epoch > seal->state.epoch)
+		return false;
+	for (block = 0; block < FMOE_BLOCKS; block++)
+	{
+		size_t		bytes_here;
+
+		(void) fmoe_trainer_block(trainer, block, &bytes_here);
+		if (!block_counts(&seal->state, block))
+			bytes_here = 0;
+		if (seal->block_bytes[block] != bytes_here)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Copies the parts in SPI_tuptable, ordered by block and part, into the
+ * trainer.  False when something is missing, too much or altered.
+ */
+static bool
+restore_blocks(const TrainingSeal *seal, FmoeTrainer *trainer)
+{
+	size_t		filled[FMOE_BLOCKS] = {0};
+	uint64		row;
+	int			block;
+
+	for (row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		bool		null;
+		int			part;
+		Datum		value;
+		bytea	   *data;
+		size_t		bytes;
+		size_t		capacity;
+		char	   *into;
+
+		block = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &null));
+		part = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &null));
+		if (block < 0 || block >= FMOE_BLOCKS)
+			return false;
+		into = fmoe_trainer_block(trainer, block, &capacity);
+		if (part < 0 || filled[block] != (size_t) part * FMOE_PART_BYTES)
+			return false;
+		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &null);
+		data = DatumGetByteaPP(value);
+		bytes = VARSIZE_ANY_EXHDR(data);
+		if (bytes > FMOE_PART_BYTES || bytes > seal->block_bytes[block] - filled[block])
+			return false;
+		memcpy(into + filled[block], VARDATA_ANY(data), bytes);
+		filled[block] += bytes;
+		/* small ones stand in the tuple itself */
+		if ((Pointer) data != DatumGetPointer(value))
+			pfree(data);
+		CHECK_FOR_INTERRUPTS();
+	}
+	for (block = 0; block < FMOE_BLOCKS; block++)
+	{
+		size_t		bytes;
+		void	   *data = fmoe_trainer_block(trainer, block, &bytes);
+
+		if (filled[block] != seal->block_bytes[block] ||
+			(seal->block_bytes[block] > 0 && fnn_hash(block, data, bytes) != seal->block_hash[block]))
+			return false;
+	}
+	return true;
+}
+
+/* Judges the row in SPI_tuptable; seal is filled when it is ready to be restored. */
+static FmoeResume
+judge_training(Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, TrainingSeal *seal, double *seconds)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	bool		null;
+	Jsonb	   *stored = DatumGetJsonbP(SPI_getbinval(tuple, desc, 1, &null));
+	char	   *print = TextDatumGetCString(SPI_getbinval(tuple, desc, 2, &null));
+	bytea	   *state = DatumGetByteaPP(SPI_getbinval(tuple, desc, 3, &null));
+
+	*seconds = DatumGetFloat8(SPI_getbinval(tuple, desc, 4, &null));
+	if (strcmp(print, fingerprint_text(fingerprint)) != 0)
+		return FMOE_RESUME_OTHER_DATA;
+	if (compareJsonbContainers(&stored->root, &config->root) != 0)
+		return FMOE_RESUME_OTHER_CONFIG;
+	return open_seal(seal, state, trainer) ? FMOE_RESUME_READY : FMOE_RESUME_DAMAGED;
+}
+
+/*
+ * Anything but FMOE_RESUME_READY and FMOE_RESUME_NONE leaves the trainer's
+ * blocks undefined.
+ */
+FmoeResume
+fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, double *seconds)
+{
+	FmoeOwn		own;
+	FmoeResume	resume = FMOE_RESUME_NONE;
+	TrainingSeal seal;
+	Datum		values[1] = {Int64GetDatum(domain_id)};
+
+	*seconds = 0;
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&find_training, values, NULL, false, 0);
+	if (SPI_processed > 0)
+		resume = judge_training(config, fingerprint, trainer, &seal, seconds);
+	if (resume == FMOE_RESUME_READY)
+	{
+		fmoe_own_execute(&find_parts, values, NULL, false, 0);
+		if (restore_blocks(&seal, trainer))
+			memcpy(fmoe_trainer_state(trainer), &seal.state, sizeof(FmoeTrainState));
+		else
+			resume = FMOE_RESUME_DAMAGED;
+	}
+	fmoe_own_end(&own);
+	if (resume != FMOE_RESUME_READY)
+		*seconds = 0;
+	return resume;
+}
+
+static void
+save_block(int64 domain_id, int block, const char *data, size_t bytes)
+{
+	bytea	   *buffer = palloc(VARHDRSZ + Min(bytes, FMOE_PART_BYTES));
+	size_t		done;
+	int			part = 0;
+
+	for (done = 0; done < bytes; done += FMOE_PART_BYTES)
+	{
+		size_t		length = Min(bytes - done, FMOE_PART_BYTES);
+		Datum		values[4];
+
+		memcpy(VARDATA(buffer), data + done, length);
+		SET_VARSIZE(buffer, VARHDRSZ + length);
+		values[0] = Int64GetDatum(domain_id);
+		values[1] = Int32GetDatum(block);
+		values[2] = Int32GetDatum(part++);
+		values[3] = PointerGetDatum(buffer);
+		fmoe_own_execute(&save_part, values, NULL, false, 0);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(buffer);
+}
+
+void
+fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epochs,
+					 FmoeTrainer *trainer, double seconds)
+{
+	FmoeOwn		own;
+	TrainingSeal seal;
+	bytea	   *state;
+	Datum		values[9];
+	char		nulls[9];
+	int			block;
+
+	seal_training(&seal, trainer);
+	fmoe_own_begin(&own);
+	state = palloc(VARHDRSZ + sizeof(TrainingSeal));
+	SET_VARSIZE(state, VARHDRSZ + sizeof(TrainingSeal));
+	memcpy(VARDATA(state), &seal, sizeof(TrainingSeal));
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(domain_id);
+	values[1] = JsonbPGetDatum(config);
+	values[2] = CStringGetTextDatum(fingerprint_text(fingerprint));
+	values[3] = PointerGetDatum(state);
+	values[4] = Int32GetDatum(seal.state.epoch);
+	values[5] = Int32GetDatum(epochs);
+	values[6] = Float8GetDatum(seal.state.loss);
+	values[7] = Float8GetDatum(seal.state.metric);
+	values[8] = Float8GetDatum(seconds);
+	if (isnan(seal.state.loss))
+		nulls[6] = 'n';
+	if (isnan(seal.state.metric))
+		nulls[7] = 'n';
+	fmoe_own_execute(&save_training, values, nulls, false, 0);
+
+	for (block = 0; block < FMOE_BLOCKS; block++)
+	{
+		size_t		bytes;
+		const char *data = fmoe_trainer_block(trainer, block, &bytes);
+
+		/* an older best block is still what is stored */
+		if (block == FMOE_BLOCK_BEST && seal.state.best_epoch != seal.state.epoch)
+			continue;
+		save_block(domain_id, block, data, bytes);
+	}
+	fmoe_own_end(&own);
+}
+
+void
+fmoe_checkpoint_discard(int64 domain_id)
+{
+	FmoeOwn		own;
+	Datum		values[1] = {Int64GetDatum(domain_id)};
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&discard_training, values, NULL, false, 0);
+	fmoe_own_end(&own);
+}

@@ -1,0 +1,13 @@
+/*
+ * store_private.h
+ *	  What the files of the store share among themselves.
+ */
+#ifndef FMOE_PG_STORE_STORE_PRIVATE_H
+#define FMOE_PG_STORE_STORE_PRIVATE_H
+
+#include "pg/store/store.h"
+
+/* Error: the version was stored by a newer fmoe. */
+extern void fmoe_reject_format(int version, int format) pg_attribute_noreturn();
+
+#endif							/* FMOE_PG_STORE_STORE_PRIVATE_H */

@@ -1,0 +1,231 @@
+/*
+ * version.c
+ *	  Versions in the tables fmoe.expert, fmoe.tensor and fmoe.deployment.
+ *
+ * A version is written once and never changed.  Its arrays are cut into parts
+ * of at most FMOE_PART_BYTES.  What is read back is believed only when sizes
+ * and shapes fit and the checksum agrees.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+
+#include "pg/option/option.h"
+#include "pg/store/store_private.h"
+
+/* ---------------------------------------------------------------- writing */
+
+static FmoeStatement next_version = {
+	"UPDATE fmoe.domain SET last_version = last_version OPERATOR(pg_catalog.+) 1"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 RETURNING last_version",
+	1, {INT8OID}
+};
+
+static FmoeStatement insert_expert = {
+	"INSERT INTO fmoe.expert (domain_id, version, name, model, config, origin, complete, holdout,"
+	" events, users, items, last_event, seconds, metrics, bytes, format, checksum, created_by)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+	" ON CONFLICT (domain_id, name) DO NOTHING RETURNING expert_id",
+	18, {INT8OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID,
+		INT8OID, INT8OID, INT4OID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT4OID, TEXTOID, NAMEOID}
+};
+
+static FmoeStatement insert_part = {
+	"INSERT INTO fmoe.tensor (expert_id, name, part, dtype, shape, data) VALUES ($1, $2, $3, $4, $5, $6)",
+	6, {INT8OID, TEXTOID, INT4OID, TEXTOID, INT8ARRAYOID, BYTEAOID}
+};
+
+static ArrayType *
+shape_array(const FnnArray *array)
+{
+	Datum		dims[FNN_DIMS_MAX];
+	int			i;
+
+	for (i = 0; i < array->ndim; i++)
+		dims[i] = Int64GetDatum(array->shape[i]);
+	return construct_array(dims, array->ndim, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+static void
+store_array(int64 expert_id, const FnnArray *array)
+{
+	size_t		done = 0;
+	int			part = 0;
+	Datum		values[6];
+
+	values[0] = Int64GetDatum(expert_id);
+	values[1] = CStringGetTextDatum(array->name);
+	values[3] = CStringGetTextDatum(fnn_dtype_name(array->dtype));
+	values[4] = PointerGetDatum(shape_array(array));
+	do
+	{
+		size_t		piece = Min(array->bytes - done, FMOE_PART_BYTES);
+		bytea	   *data = palloc(VARHDRSZ + piece);
+
+		SET_VARSIZE(data, VARHDRSZ + piece);
+		memcpy(VARDATA(data), (const char *) array->data + done, piece);
+		values[2] = Int32GetDatum(part++);
+		values[5] = PointerGetDatum(data);
+		fmoe_own_execute(&insert_part, values, NULL, false, 0);
+		pfree(data);
+		done += piece;
+		CHECK_FOR_INTERRUPTS();
+	} while (done < array->bytes);
+}
+
+static void
+store_expert(FmoeVersion *version, const char *creator)
+{
+	Jsonb	   *config = fmoe_options_jsonb(fmoe_train_options, &version->config);
+	Datum		values[18];
+	char		nulls[18];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(version->domain_id);
+	fmoe_own_execute(&next_version, values, NULL, false, 0);
+	version->version = (int) fmoe_result_int64();
+	if (version->version == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the domain was dropped while a version was being made")));
+
+	values[1] = Int32GetDatum(version->version);
+	nulls[2] = version->name == NULL ? 'n' : ' ';
+	values[2] = version->name == NULL ? (Datum) 0 : CStringGetTextDatum(version->name);
+	values[3] = CStringGetTextDatum(version->model);
+	values[4] = JsonbPGetDatum(config);
+	values[5] = CStringGetTextDatum(version->origin);
+	values[6] = BoolGetDatum(version->complete);
+	values[7] = CStringGetTextDatum(version->holdout);
+	values[8] = Int64GetDatum(version->events);
+	values[9] = Int64GetDatum(version->users);
+	values[10] = Int32GetDatum(version->items);
+	nulls[11] = isnan(version->last_event) ? 'n' : ' ';
+	values[11] = Float8GetDatum(version->last_event);
+	values[12] = Float8GetDatum(version->seconds);
+	values[13] = version->metrics != NULL ? JsonbPGetDatum(version->metrics)
+		: DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	values[14] = Int64GetDatum(version->bytes);
+	values[15] = Int32GetDatum(FMOE_FORMAT);
+	values[16] = CStringGetTextDatum(fmoe_checksum_text(version->checksum));
+	values[17] = DirectFunctionCall1(namein, CStringGetDatum(creator));
+	fmoe_own_execute(&insert_expert, values, nulls, false, 0);
+	version->expert_id = fmoe_result_int64();
+	if (version->expert_id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("the domain already has a version named \"%s\"", version->name)));
+}
+
+void
+fmoe_store_version(FmoeVersion *version, int n_arrays, const FnnArray *arrays)
+{
+	const char *creator = GetUserNameFromId(GetUserId(), false);
+	FmoeOwn		own;
+	int			i;
+
+	version->bytes = 0;
+	for (i = 0; i < n_arrays; i++)
+		version->bytes += arrays[i].bytes;
+	version->checksum = fmoe_checksum(n_arrays, arrays);
+
+	fmoe_own_begin(&own);
+	store_expert(version, creator);
+	for (i = 0; i < n_arrays; i++)
+		store_array(version->expert_id, &arrays[i]);
+	fmoe_own_end(&own);
+}
+
+/* ---------------------------------------------------------------- finding versions */
+
+#define VERSION_COLUMNS \
+	"expert_id, version, domain_id, name, model, origin, complete, holdout, config, events, users, items," \
+	" last_event, seconds, metrics, bytes, format, checksum"
+
+static FmoeStatement version_by_number = {
+	"SELECT " VERSION_COLUMNS " FROM fmoe.expert"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+	2, {INT8OID, INT4OID}
+};
+
+static FmoeStatement version_by_id = {
+	"SELECT " VERSION_COLUMNS " FROM fmoe.expert WHERE expert_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
+void
+fmoe_reject_format(int version, int format)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("version %d is stored in format %d", version, format),
+			 errdetail("This fmoe reads formats up to %d.", FMOE_FORMAT),
+			 errhint("Install the newer fmoe that stored it.")));
+	pg_unreachable();
+}
+
+/* The row of SPI_tuptable, in the current context. */
+static FmoeVersion *
+version_of_row(void)
+{
+	FmoeVersion *version = palloc0(sizeof(FmoeVersion));
+	bool		isnull;
+	int			format;
+
+	version->expert_id = DatumGetInt64(fmoe_result_column(1, NULL));
+	version->version = DatumGetInt32(fmoe_result_column(2, NULL));
+	format = DatumGetInt32(fmoe_result_column(17, NULL));
+	if (format > FMOE_FORMAT)
+		fmoe_reject_format(version->version, format);
+	version->domain_id = DatumGetInt64(fmoe_result_column(3, NULL));
+	version->name = fmoe_result_text(4);
+	version->model = fmoe_result_text(5);
+	version->origin = fmoe_result_text(6);
+	version->complete = DatumGetBool(fmoe_result_column(7, NULL));
+	version->holdout = fmoe_result_text(8);
+	fmoe_parse_options(DatumGetJsonbP(fmoe_result_column(9, NULL)), fmoe_train_options, &version->config);
+	version->events = DatumGetInt64(fmoe_result_column(10, NULL));
+	version->users = DatumGetInt64(fmoe_result_column(11, NULL));
+	version->items = DatumGetInt32(fmoe_result_column(12, NULL));
+	version->last_event = DatumGetFloat8(fmoe_result_column(13, &isnull));
+	if (isnull)
+		version->last_event = get_float8_nan();
+	version->seconds = DatumGetFloat8(fmoe_result_column(14, NULL));
+	version->metrics = DatumGetJsonbPCopy(fmoe_result_column(15, NULL));
+	version->bytes = DatumGetInt64(fmoe_result_column(16, NULL));
+	version->checksum = strtoull(fmoe_result_text(18), NULL, 16);
+	return version;
+}
+
+FmoeVersion *
+fmoe_find_version(const FmoeDomain *domain, int version)
+{
+	MemoryContext context = CurrentMemoryContext;
+	FmoeVersion *found = NULL;
+	Datum		values[2];
+	FmoeOwn		own;
+
+	values[0] = Int64GetDatum(version == 0 ? fmoe_live_expert(domain->id) : domain->id);
+	values[1] = Int32GetDatum(version);
+	if (version == 0 && DatumGetInt64(values[0]) == 0)
+		return NULL;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(version == 0 ? &version_by_id : &version_by_number, values, NULL, true, 0);
+	if (SPI_processed == 1)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		found = version_of_row();
+		MemoryContextSwitchTo(old);
+	}
+	fmoe_own_end(&own);
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" has no version %d", domain->name, version),
+				 errhint("The view fmoe.versions lists the versions.")));
+	return found;
+}

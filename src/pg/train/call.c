@@ -1,0 +1,364 @@
+/*
+ * call.c
+ *	  CALL fmoe_train: interactions in, a new version out.
+ *
+ * Phases, and what is held in each:
+ *
+ *	  reading	  The interactions are copied into memory as the caller, under
+ *				  an ordinary snapshot.  Then the transaction is committed.
+ *	  training	  No snapshot: vacuum is not held back.  After every epoch a
+ *				  short transaction writes the checkpoint.
+ *	  evaluating  No snapshot either, but while the live version is read.
+ *	  storing	  One transaction: the domain is looked at again, the version,
+ *				  its deployment and the end of the checkpoint are written.
+ *
+ * Epochs are computed by this process and parallel workers (crew.c).
+ *
+ * Where the caller's transaction may not be ended (a transaction block, a
+ * function, a DO block inside one) the same work is one transaction without
+ * checkpoints in between.
+ *
+ * Everything lives in one memory context under TopMemoryContext, because it
+ * has to outlive transactions; it is deleted on every way out.  So is the
+ * lock on the domain: where we commit it is a session lock, released by hand;
+ * inside one transaction it is the transaction's.
+ *
+ * A training that was cut off continues from its last committed epoch when
+ * the same options meet the same interactions: all random numbers are
+ * functions of seed, epoch and step, so the weights come out the same.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pg/option/option.h"
+#include "pg/store/checkpoint.h"
+#include "pg/train/training.h"
+
+PG_FUNCTION_INFO_V1(fmoe_train);
+
+/* ---------------------------------------------------------------- preparing */
+
+static void
+parse_options(FmoeTraining *training, Jsonb *options)
+{
+	FmoeConfig *config = &training->config;
+
+	fmoe_parse_options(options, fmoe_train_options, config);
+	fmoe_check_given(options, fmoe_train_options, fmoe_expert_classes[config->model]->name, config);
+	fmoe_check_config(config);
+}
+
+/* Settles what depends on the data. */
+static void
+settle_options(FmoeTraining *training)
+{
+	FmoeConfig	same = {0};
+
+	training->borrowing = fmoe_borrow(training->domain, &training->config);
+	if (training->config.rounds > 0)
+		training->config.epochs = Min(training->config.epochs, training->config.rounds * training->config.local_epochs);
+	fmoe_config_settle(&training->config, training->interactions->data.n_items);
+	fmoe_check_config(&training->config);
+	same = training->config;
+	same.workers = 0;
+	same.deploy = true;
+	training->identity = fmoe_options_jsonb(fmoe_train_options, &same);
+}
+
+static void
+read_interactions(FmoeTraining *training)
+{
+	FmoeInteractions *interactions = fmoe_read_interactions(training->domain, NULL);
+
+	training->interactions = interactions;
+	if (interactions->data.n_events == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("domain \"%s\" has no interactions", training->domain->name),
+				 interactions->skipped == 0 ? 0 :
+				 errdetail("%lld rows have a NULL, a time that is not finite or a label that is not positive.",
+						   (long long) interactions->skipped)));
+	if (interactions->skipped > 0)
+		ereport(NOTICE,
+				(errmsg("%lld rows are left out", (long long) interactions->skipped),
+				 errdetail("They have a NULL, a time that is not finite or a label that is not positive.")));
+}
+
+/* ---------------------------------------------------------------- epochs */
+
+static void
+show_batch(void *context, int64_t batch, int64_t batches, double loss)
+{
+	const FmoeTraining *training = context;
+	const FmoeTrainState *state = fmoe_trainer_state(training->trainer);
+	double		done = state->epoch - training->first_epoch + (double) batch / Max(batches, 1);
+	double		all = training->config.epochs - training->first_epoch;
+
+	fmoe_progress_batch(batch, batches, loss,
+						done > 0 ? fmoe_seconds_since(training->epochs_started) / done * (all - done) : NAN);
+}
+
+/*
+ * Continues what was cut off, or starts afresh.  What cannot be continued is
+ * discarded.
+ */
+static void
+start_or_resume(FmoeTraining *training)
+{
+	FmoeTrainer *trainer = training->trainer;
+	int64		domain_id = training->domain->id;
+	const char *reason = NULL;
+
+	fmoe_trainer_start(trainer);
+	switch (fmoe_checkpoint_load(domain_id, training->identity, training->interactions->fingerprint,
+								 trainer, &training->earlier_seconds))
+	{
+		case FMOE_RESUME_READY:
+			ereport(NOTICE,
+					(errmsg("continuing the training that was cut off after epoch %d",
+							fmoe_trainer_state(trainer)->epoch)));
+			return;
+		case FMOE_RESUME_NONE:
+			break;
+		case FMOE_RESUME_OTHER_DATA:
+			reason = "The interactions have changed since.";
+			break;
+		case FMOE_RESUME_OTHER_CONFIG:
+			reason = "It was started with other options.";
+			break;
+		case FMOE_RESUME_DAMAGED:
+			reason = "What is stored of it is damaged.";
+			break;
+	}
+	if (reason != NULL)
+	{
+		fmoe_checkpoint_discard(domain_id);
+		ereport(NOTICE,
+				(errmsg("an unfinished training of domain \"%s\" is discarded", training->domain->name),
+				 errdetail_internal("%s", reason)));
+		fmoe_trainer_start(trainer);
+	}
+	if (training->config.warm_start)
+		fmoe_training_start_warm(training);
+	fmoe_borrow_start(training->domain, &training->config, trainer);
+	fmoe_borrow_weights(training->borrowing, trainer);
+}
+
+static void
+save_epoch(const FmoeTraining *training)
+{
+	if (training->atomic)
+		return;
+	(void) fmoe_training_recheck(training->domain);
+	fmoe_checkpoint_save(training->domain->id, training->identity, training->interactions->fingerprint,
+						 training->config.epochs, training->trainer,
+						 training->earlier_seconds + fmoe_seconds_since(training->started));
+	fmoe_training_commit(training);
+}
+
+/* Learning that blew up leaves no weights worth keeping, and the last checkpoint leads there again. */
+static void
+check_loss(const FmoeTraining *training)
+{
+	const FmoeTrainState *state = fmoe_trainer_state(training->trainer);
+	size_t		bytes;
+	const fnn_real *value = fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes);
+
+	if (isfinite(state->loss) && fnn_all_finite(value, bytes / sizeof(fnn_real)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			 errmsg("training of domain \"%s\" diverged in epoch %d", training->domain->name, state->epoch),
+			 errhint("Lower the option \"learning_rate\" or set \"clip_norm\".")));
+}
+
+static void
+run_epochs(FmoeTraining *training)
+{
+	FmoeTrainState *state = fmoe_trainer_state(training->trainer);
+	FmoeTeam	team = {.rank = 0, .size = 1, .context = training, .progress = show_batch};
+	MemoryContext scratch = AllocSetContextCreate(training->context, "fmoe epoch", ALLOCSET_DEFAULT_SIZES);
+
+	fmoe_progress_phase("training");
+	training->first_epoch = state->epoch;
+	training->epochs_started = GetCurrentTimestamp();
+	while (!state->finished)
+	{
+		MemoryContext old = MemoryContextSwitchTo(scratch);
+		int			local_epochs = training->config.local_epochs;
+		bool		rounds = training->config.rounds > 0;
+
+		if (rounds && state->epoch % local_epochs == 0)
+			fmoe_training_begin_round(training, state->epoch / local_epochs + 1);
+		fmoe_crew_epoch(training->crew, training->trainer, &team);
+		if (state->epoch > 0)
+		{
+			bool		round_ends = rounds && (state->finished || state->epoch % local_epochs == 0);
+
+			check_loss(training);
+			if (round_ends)
+				/* the policy may have changed since */
+				fmoe_lend_round(fmoe_domain_open(fmoe_training_recheck(training->domain), FMOE_MANAGE),
+								training->interactions, &training->config, training->trainer,
+								(state->epoch + local_epochs - 1) / local_epochs);
+			/* a round is committed as a whole */
+			if (!rounds || round_ends)
+				save_epoch(training);
+			fmoe_training_report_epoch(training);
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (state->epoch == 0)
+		ereport(NOTICE,
+				(errmsg("domain \"%s\" has no transition from one item to another to learn from",
+						training->domain->name),
+				 errdetail("The weights stay as they were drawn.")));
+}
+
+static void
+train_weights(FmoeTraining *training)
+{
+	const FmoeDataset *data = &training->interactions->data;
+	size_t		shared_bytes = fmoe_trainer_shared_bytes(training->arena, &training->config, data);
+
+	training->crew = fmoe_crew(&training->config, data, shared_bytes, fnn_arena_host(training->arena));
+	training->trainer = fmoe_crew_trainer(training->crew, training->arena);
+	start_or_resume(training);
+	fmoe_training_commit(training);
+	run_epochs(training);
+	training->state = *fmoe_trainer_state(training->trainer);
+}
+
+/* ---------------------------------------------------------------- storing */
+
+static FmoeVersion *
+store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict)
+{
+	const FmoeInteractions *interactions = training->interactions;
+	FmoeVersion *version = palloc0(sizeof(FmoeVersion));
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * (FMOE_MODEL_ARRAYS_MAX + 2));
+	int			n_arrays = fmoe_model_arrays(model, arrays, FMOE_MODEL_ARRAYS_MAX);
+
+	n_arrays += fmoe_vocabulary_arrays(interactions->vocabulary, arrays + n_arrays);
+	version->domain_id = training->domain->id;
+	version->model = fmoe_expert_classes[training->config.model]->name;
+	version->origin = "local";
+	version->complete = true;
+	version->holdout = training->config.holdout == FMOE_HOLDOUT_NONE ? "none" :
+		training->config.holdout == FMOE_HOLDOUT_VALIDATION ? "validation" : "test";
+	version->config = model->config;
+	version->events = interactions->data.n_events;
+	version->users = interactions->data.n_users;
+	version->items = interactions->data.n_items;
+	version->last_event = interactions->last_event;
+	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
+	version->metrics = fmoe_verdict_metrics(verdict, &training->state);
+	fmoe_store_version(version, n_arrays, arrays);
+	if (training->trainer != NULL)
+		fmoe_checkpoint_discard(training->domain->id);
+	return version;
+}
+
+static void
+finish(FmoeTraining *training)
+{
+	FmoeModel  *model = palloc0(sizeof(FmoeModel));
+	FmoeVerdict *verdict;
+	FmoeVersion *version;
+	FmoeDomain *domain;
+	char	   *objection = NULL;
+
+	fmoe_progress_phase("evaluating");
+	if (training->trainer != NULL)
+		fmoe_trainer_model(training->trainer, model);
+	else
+		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
+	verdict = fmoe_try_model(training->domain, training->interactions, model,
+							 training->config.deploy ? training->live : NULL);
+	fmoe_training_commit(training);
+
+	fmoe_progress_phase("storing");
+	domain = fmoe_domain_open(fmoe_training_recheck(training->domain), FMOE_MANAGE);
+	version = store(training, model, verdict);
+	if (training->config.deploy)
+	{
+		objection = fmoe_verdict_objection(verdict);
+		if (objection == NULL)
+			fmoe_set_live(domain->id, version->expert_id);
+	}
+	fmoe_training_commit(training);
+	fmoe_training_report_version(training, version, verdict, objection);
+}
+
+/* ---------------------------------------------------------------- the call */
+
+static bool
+is_atomic(FunctionCallInfo fcinfo)
+{
+	return fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
+}
+
+static void
+train(FmoeTraining *training, FunctionCallInfo fcinfo)
+{
+	training->started = GetCurrentTimestamp();
+	training->domain = fmoe_domain_argument(fcinfo, 0, FMOE_MANAGE);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("options must not be NULL")));
+	parse_options(training, PG_GETARG_JSONB_P(1));
+	fmoe_training_lock(training);
+	fmoe_progress_start(training->domain->id, "reading", training->config.epochs);
+
+	read_interactions(training);
+	training->arena = fmoe_arena(training->context, fmoe_max_memory_kb);
+	settle_options(training);
+	training->live = fmoe_find_version(training->domain, 0);
+	fmoe_training_announce(training);
+	if (!fmoe_counts(fmoe_expert_classes[training->config.model]))
+		train_weights(training);
+	else
+		fmoe_training_commit(training);
+	finish(training);
+}
+
+Datum
+fmoe_train(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	FmoeTraining *training;
+
+	PreventCommandDuringRecovery("CALL fmoe_train()");
+	PreventCommandIfReadOnly("CALL fmoe_train()");
+	PreventCommandIfParallelMode("CALL fmoe_train()");
+
+	context = AllocSetContextCreate(TopMemoryContext, "fmoe training", ALLOCSET_DEFAULT_SIZES);
+	training = MemoryContextAllocZero(context, sizeof(FmoeTraining));
+	training->context = context;
+	training->atomic = is_atomic(fcinfo);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(context);
+		train(training, fcinfo);
+	}
+	PG_FINALLY();
+	{
+		fmoe_progress_end();
+		if (training->crew != NULL)
+			fmoe_crew_dismiss(training->crew);
+		fmoe_training_unlock(training);
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(context);
+	}
+	PG_END_TRY();
+	PG_RETURN_VOID();
+}

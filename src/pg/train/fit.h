@@ -1,0 +1,43 @@
+/*
+ * fit.h
+ *	  The state of fmoe_fit, which collects rows in one file and trains in another.
+ */
+#ifndef FMOE_PG_TRAIN_FIT_H
+#define FMOE_PG_TRAIN_FIT_H
+
+#include "pg/id/id.h"
+#include "model/model.h"
+
+/* Distinct ids, numbered in the order in which they came. */
+typedef struct FmoeFitIds
+{
+	Oid			type;
+	Oid			collation;
+	FmoeVocabulary *set;
+} FmoeFitIds;
+
+/* An event, 16 bytes. */
+typedef struct FmoeFitEvent
+{
+	int32		user;
+	int32		item;
+	double		time;			/* seconds */
+} FmoeFitEvent;
+
+typedef struct FmoeFitState
+{
+	MemoryContext context;		/* of the aggregate */
+	Jsonb	   *options;		/* as given; NULL: none */
+	FmoeConfig	config;
+	FmoeFitIds	users;
+	FmoeFitIds	items;
+	int64		count;
+	int64		capacity;
+	FmoeFitEvent *event;		/* [capacity] in any order */
+	size_t		fixed_bytes;	/* of the state and its options */
+} FmoeFitState;
+
+/* Bytes that a state takes now. */
+extern size_t fmoe_fit_bytes(const FmoeFitState *state);
+
+#endif							/* FMOE_PG_TRAIN_FIT_H */

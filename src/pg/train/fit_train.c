@@ -1,0 +1,167 @@
+/*
+ * fit_train.c
+ *	  fmoe_fit trains on what it collected.
+ *
+ * Ids are numbered in the order of their types and events sorted by user,
+ * time and item, so that the bytes of the model depend on the rows, the
+ * options and the seed alone.  Training is fmoe_train's, in this process and
+ * without checkpoints.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pg/file/file.h"
+#include "pg/ingest/ingest.h"
+#include "pg/option/option.h"
+#include "pg/train/fit.h"
+
+PG_FUNCTION_INFO_V1(fmoe_fit_final);
+
+#define POLL_EVERY 65536
+
+/* The collected events, numbered in the order of the ids. */
+static FmoeVocabulary *
+fit_dataset(const FmoeFitState *state, FmoeDataset *data, double *last_event)
+{
+	int64		n = state->count;
+	int32		n_items = fmoe_vocabulary_count(state->items.set);
+	int32	   *user_of = fmoe_idset_ranks(state->users.set);
+	int32	   *item_of = MemoryContextAllocHuge(CurrentMemoryContext, n_items * sizeof(int32));
+	int64	   *user = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int64));
+	int32	   *item = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int32));
+	double	   *time = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
+	FmoeVocabulary *vocabulary = fmoe_vocabulary_of_idset(state->items.set, item_of);
+
+	*last_event = -INFINITY;
+	for (int64 i = 0; i < n; i++)
+	{
+		user[i] = user_of[state->event[i].user];
+		item[i] = item_of[state->event[i].item];
+		time[i] = state->event[i].time;
+		*last_event = Max(*last_event, time[i]);
+		if (i % POLL_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	fmoe_build_dataset(data, n, fmoe_vocabulary_count(state->users.set), n_items, user, item, time);
+	pfree(user);
+	pfree(item);
+	pfree(time);
+	return vocabulary;
+}
+
+/* Whether any user's training events make a pair of history and answer. */
+static bool
+anything_to_learn(const FmoeDataset *data, int holdout)
+{
+	for (int64 user = 0; user < data->n_users; user++)
+	{
+		if (fmoe_train_end(data, holdout, user) - data->offset[user] >= 2)
+			return true;
+	}
+	return false;
+}
+
+static void
+train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data, FmoeModel *model)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	void	   *shared = host->allocate(host->context, fmoe_trainer_shared_bytes(arena, config, data));
+	FmoeTrainer *trainer = fmoe_trainer_attach(arena, config, data, shared);
+	FmoeTrainState *state = fmoe_trainer_state(trainer);
+	FmoeTeam	team = {.rank = 0, .size = 1};
+
+	fmoe_trainer_start(trainer);
+	while (!state->finished)
+	{
+		size_t		bytes;
+		const fnn_real *value = fmoe_trainer_block(trainer, FMOE_BLOCK_VALUES, &bytes);
+
+		fmoe_trainer_epoch(trainer, &team);
+		if (!isfinite(state->loss) || !fnn_all_finite(value, bytes / sizeof(fnn_real)))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("training diverged in epoch %d", state->epoch),
+					 errhint("Lower the option \"learning_rate\" or set \"clip_norm\".")));
+		CHECK_FOR_INTERRUPTS();
+	}
+	fmoe_trainer_model(trainer, model);
+}
+
+/* The model over the data; config comes to say what was trained. */
+static void
+fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data, FmoeModel *model)
+{
+	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
+	size_t		bytes = fmoe_fit_bytes(state) + MemoryContextMemAllocated(CurrentMemoryContext, true);
+
+	if (!fmoe_counts(fmoe_expert_classes[config->model]) && !anything_to_learn(data, config->holdout))
+	{
+		ereport(NOTICE,
+				(errmsg("no user has two events to learn from, so the model counts instead of learning")));
+		for (int i = 0; fmoe_expert_names[i] != NULL; i++)
+		{
+			if (strcmp(fmoe_expert_names[i], "popularity") == 0)
+				config->model = i;
+		}
+	}
+	fmoe_config_settle(config, data->n_items);
+	fmoe_check_config(config);
+
+	/* the count experts: an item's share of popularity, and at most one transition an event */
+	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);
+	if (!fmoe_counts(fmoe_expert_classes[config->model]))
+		bytes += fmoe_trainer_shared_bytes(arena, config, data) + fmoe_trainer_private_bytes(arena, config, data);
+	fmoe_check_memory(bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->count));
+
+	if (fmoe_counts(fmoe_expert_classes[config->model]))
+		fmoe_count_experts(model, arena, config, data);
+	else
+		train_weights(arena, config, data, model);
+}
+
+Datum
+fmoe_fit_final(PG_FUNCTION_ARGS)
+{
+	const FmoeFitState *state = PG_ARGISNULL(0) ? NULL : (FmoeFitState *) PG_GETARG_POINTER(0);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	FmoeExpertFile file = {0};
+	FmoeVersion *facts = &file.facts;
+	FmoeDataset data;
+	FmoeModel  *model;
+	FmoeVocabulary *vocabulary;
+	bytea	   *result;
+
+	if (!AggCheckCallContext(fcinfo, NULL))
+		elog(ERROR, "called outside of an aggregate");
+	if (state == NULL || state->count == 0)
+		PG_RETURN_NULL();
+
+	context = AllocSetContextCreate(caller, "fmoe fit", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	model = palloc0(sizeof(FmoeModel));
+	vocabulary = fit_dataset(state, &data, &facts->last_event);
+	facts->config = state->config;
+	fit_model(state, &facts->config, &data, model);
+	facts->config.blend = model->config.blend;
+
+	facts->model = fmoe_expert_names[facts->config.model];
+	facts->complete = true;
+	facts->holdout = fmoe_holdout_name(facts->config.holdout);
+	facts->events = data.n_events;
+	facts->users = data.n_users;
+	facts->items = data.n_items;
+	file.item_type = fmoe_id_type_name(state->items.type);
+	file.arrays = palloc(sizeof(FnnArray) * (FMOE_MODEL_ARRAYS_MAX + 2));
+	file.n_arrays = fmoe_model_arrays(model, file.arrays, FMOE_MODEL_ARRAYS_MAX);
+	file.n_arrays += fmoe_vocabulary_arrays(vocabulary, file.arrays + file.n_arrays);
+	MemoryContextSwitchTo(caller);
+
+	result = fmoe_expert_write(&file);
+	MemoryContextDelete(context);
+	PG_RETURN_BYTEA_P(result);
+}

@@ -1,0 +1,117 @@
+/*
+ * hold.c
+ *	  What a training holds: its transactions, the lock on its domain, and the
+ *	  domain as it was read.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/sinvaladt.h"
+#include "utils/builtins.h"
+
+#include "pg/train/training.h"
+
+/* Fourth field of our advisory locks: not a value that SQL's own functions use. */
+#define LOCK_CLASS 0xF30E
+
+static FmoeStatement domain_unchanged = {
+	"SELECT name FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1"
+	" AND interactions::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
+	" AND user_column OPERATOR(pg_catalog.=) $3 AND item_column OPERATOR(pg_catalog.=) $4"
+	" AND time_column OPERATOR(pg_catalog.=) $5 AND label_column IS NOT DISTINCT FROM $6"
+	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $7 FOR KEY SHARE",
+	7, {INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, OIDOID}
+};
+
+void
+fmoe_training_commit(const FmoeTraining *training)
+{
+	if (training->atomic)
+		return;
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	SPI_commit();
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}
+
+static LOCKTAG
+domain_lock(int64 domain_id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((uint64) domain_id >> 32), (uint32) domain_id, LOCK_CLASS);
+	return tag;
+}
+
+/* The process that holds a lock, 0 when it has just gone. */
+static int
+lock_holder(const LOCKTAG *tag)
+{
+	VirtualTransactionId *holder = GetLockConflicts(tag, ExclusiveLock, NULL);
+	PGPROC	   *process;
+
+	if (!VirtualTransactionIdIsValid(holder[0]))
+		return 0;
+	process = BackendIdGetProc(holder[0].backendId);
+	return process == NULL ? 0 : process->pid;
+}
+
+void
+fmoe_training_lock(FmoeTraining *training)
+{
+	LOCKTAG		tag = domain_lock(training->domain->id);
+
+	if (LockAcquire(&tag, ExclusiveLock, !training->atomic, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("domain \"%s\" is being trained by process %d", training->domain->name, lock_holder(&tag)),
+				 errhint("Its state is in fmoe.progress; SELECT pg_cancel_backend(pid) ends it.")));
+	training->locked = !training->atomic;
+}
+
+void
+fmoe_training_unlock(FmoeTraining *training)
+{
+	LOCKTAG		tag;
+
+	if (!training->locked)
+		return;
+	tag = domain_lock(training->domain->id);
+	LockRelease(&tag, ExclusiveLock, true);
+	training->locked = false;
+}
+
+char *
+fmoe_training_recheck(const FmoeDomain *domain)
+{
+	FmoeOwn		own;
+	MemoryContext caller = CurrentMemoryContext;
+	NameData	label;
+	char	   *name = NULL;
+	Datum		values[7];
+	char		nulls[7];
+
+	memset(nulls, ' ', sizeof(nulls));
+	fmoe_own_begin(&own);
+	values[0] = Int64GetDatum(domain->id);
+	values[1] = ObjectIdGetDatum(domain->interactions);
+	values[2] = CStringGetTextDatum(domain->user_column);
+	values[3] = CStringGetTextDatum(domain->item_column);
+	values[4] = CStringGetTextDatum(domain->time_column);
+	namestrcpy(&label, domain->label_column == NULL ? "" : domain->label_column);
+	values[5] = NameGetDatum(&label);
+	if (domain->label_column == NULL)
+		nulls[5] = 'n';
+	values[6] = ObjectIdGetDatum(domain->item_type);
+	fmoe_own_execute(&domain_unchanged, values, nulls, false, 0);
+	if (SPI_processed > 0)
+		name = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	fmoe_own_end(&own);
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" was dropped or altered while it was being trained", domain->name)));
+	return name;
+}

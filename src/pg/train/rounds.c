@@ -1,0 +1,47 @@
+/*
+ * rounds.c
+ *	  Rounds of a federated training: between epochs, encoders go out and newer ones come in.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "pg/train/training.h"
+
+void
+fmoe_training_begin_round(FmoeTraining *training, int round)
+{
+	int			newer;
+
+	fmoe_progress_phase("exchanging");
+	fmoe_sync_peers();
+	newer = fmoe_borrow_newer(training->domain, training->borrowing, &training->config, training->trainer);
+	fmoe_training_commit(training);
+	fmoe_progress_phase("training");
+	ereport(NOTICE,
+			(errmsg("round %d/%d: %d of %d lent experts are newer", round, training->config.rounds, newer,
+					training->borrowing->count)));
+}
+
+void
+fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
+				const FmoeTrainer *trainer, int round)
+{
+	FmoeVersion *facts = palloc0(sizeof(FmoeVersion));
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * FNN_PARAMS_MAX);
+	int			n_arrays;
+
+	if (strcmp(domain->sharing, "none") == 0)
+		return;
+	n_arrays = fmoe_trainer_arrays(trainer, arrays, FNN_PARAMS_MAX);
+	n_arrays = fmoe_keep_encoder(config, interactions->data.n_items, n_arrays, arrays);
+	facts->domain_id = domain->id;
+	facts->config = *config;
+	facts->model = fmoe_expert_classes[config->model]->name;
+	facts->holdout = fmoe_holdout_name(config->holdout);
+	facts->events = interactions->data.n_events;
+	facts->users = interactions->data.n_users;
+	facts->items = interactions->data.n_items;
+	facts->last_event = NAN;
+	fmoe_lend_arrays(domain, facts, n_arrays, arrays, round);
+}

@@ -1,0 +1,64 @@
+/*
+ * training.h
+ *	  The state of one CALL fmoe_train, shared by the files that carry it out.
+ *
+ * call.c is the walk through its phases, hold.c its transactions and locks, warm.c starts from the live version,
+ * rounds.c exchanges with peers between epochs, notice.c tells the caller.
+ */
+#ifndef FMOE_PG_TRAIN_TRAINING_H
+#define FMOE_PG_TRAIN_TRAINING_H
+
+#include "pg/evaluate/evaluate.h"
+#include "pg/train/borrow.h"
+
+#include "utils/timestamp.h"
+
+typedef struct FmoeTraining
+{
+	MemoryContext context;
+	bool		atomic;
+	bool		locked;			/* session lock to be released by hand */
+	FmoeDomain *domain;
+	FmoeConfig	config;
+	Jsonb	   *identity;		/* the options that the weights depend on */
+	FmoeInteractions *interactions;
+	FmoeVersion *live;			/* when training began; NULL: none */
+	FmoeBorrowing *borrowing;
+	FnnArena   *arena;
+	FmoeCrew   *crew;			/* NULL for experts that only count … */
+	FmoeTrainer *trainer;		/* … as is this */
+	FmoeTrainState state;		/* of the finished training */
+	TimestampTz started;
+	double		earlier_seconds;	/* spent before the training was cut off */
+	TimestampTz epochs_started; /* for the estimate of the time left … */
+	int			first_epoch;	/* … done before that */
+} FmoeTraining;
+
+/* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
+extern void fmoe_training_commit(const FmoeTraining *training);
+/* The lock on the domain that one training at a time has; an error when another has it. */
+extern void fmoe_training_lock(FmoeTraining *training);
+extern void fmoe_training_unlock(FmoeTraining *training);
+/*
+ * Makes sure, until the end of the transaction, that the domain is what was
+ * read.  Returns its name, which may have changed.
+ */
+extern char *fmoe_training_recheck(const FmoeDomain *domain);
+/* Says how much memory the training will take, and refuses when that is not allowed. */
+extern void fmoe_training_announce(FmoeTraining *training);
+extern void fmoe_training_report_epoch(const FmoeTraining *training);
+/* objection: why the version does not go live; NULL: it does. */
+extern void fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *version,
+										 const FmoeVerdict *verdict, const char *objection);
+/* Puts the live version's weights where the trainer keeps them, as far as names and shapes agree. */
+extern void fmoe_training_start_warm(const FmoeTraining *training);
+/* What peers have lent since the last round comes in. */
+extern void fmoe_training_begin_round(FmoeTraining *training, int round);
+
+static inline double
+fmoe_seconds_since(TimestampTz start)
+{
+	return (GetCurrentTimestamp() - start) / (double) USECS_PER_SEC;
+}
+
+#endif							/* FMOE_PG_TRAIN_TRAINING_H */

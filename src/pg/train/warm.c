@@ -1,0 +1,93 @@
+/*
+ * warm.c
+ *	  A training that starts from the live version.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pg/train/training.h"
+
+/*
+ * The live version's item table with its rows where the new numbering wants
+ * them; items it does not know keep the fresh row the trainer has drawn.
+ */
+static void
+map_item_rows(const FmoeTraining *training, FnnArray *table, const FmoeVocabulary *vocabulary)
+{
+	const FmoeVocabulary *new = training->interactions->vocabulary;
+	FnnParams  *params = palloc0(sizeof(FnnParams));
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+	size_t		row_bytes;
+	size_t		bytes;
+	char	   *fresh;
+	char	   *rows;
+	int32		i;
+
+	class->declare(params, fnn_arena_host(training->arena), &training->config, fmoe_vocabulary_count(new));
+	if (strcmp(params->list[0].name, table->name) != 0 || table->dtype != FNN_F32 || table->ndim != 2 ||
+		table->shape[1] != params->list[0].cols)
+		return;
+	row_bytes = params->list[0].cols * sizeof(fnn_real);
+	fresh = (char *) fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes) +
+		params->list[0].offset * sizeof(fnn_real);
+	bytes = row_bytes * params->list[0].rows;
+	rows = MemoryContextAllocHuge(CurrentMemoryContext, bytes);
+	memcpy(rows, fresh, bytes);
+	for (i = 0; i < fmoe_vocabulary_count(new); i++)
+	{
+		int32		known = fmoe_vocabulary_find(vocabulary, fmoe_vocabulary_id(new, i));
+
+		if (known >= 0)
+			memcpy(rows + i * row_bytes, (char *) table->data + known * row_bytes, row_bytes);
+		CHECK_FOR_INTERRUPTS();
+	}
+	table->data = rows;
+	table->bytes = bytes;
+	table->shape[0] = params->list[0].rows;
+}
+
+void
+fmoe_training_start_warm(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
+	const FmoeVersion *live = training->live;
+	MemoryContext context;
+	MemoryContext old;
+	FmoeVocabulary *vocabulary;
+	FnnArray   *arrays;
+	size_t		bytes;
+	int			n_arrays;
+	int			adopted;
+	int			i;
+
+	if (live == NULL)
+	{
+		ereport(NOTICE,
+				(errmsg("domain \"%s\" has no live version to start from", domain->name)));
+		return;
+	}
+	if (fmoe_has_seen_holdout(live, training->config.holdout))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("training cannot start from version %d of domain \"%s\"", live->version, domain->name),
+				 errdetail("It was trained on events that are now to be kept back."),
+				 errhint("Use the holdout \"%s\", or do without warm_start.", live->holdout)));
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe warm start", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	n_arrays = fmoe_load_arrays(live->expert_id, context, &arrays, &bytes);
+	if (live->complete)
+	{
+		vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
+		for (i = 0; i < n_arrays; i++)
+			if (arrays[i].ndim == 2 && arrays[i].shape[0] == live->items)
+				map_item_rows(training, &arrays[i], vocabulary);
+	}
+	adopted = fmoe_trainer_adopt(training->trainer, n_arrays, arrays);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	ereport(NOTICE,
+			(errmsg("training starts with %d parameters of version %d", adopted, live->version)));
+}
