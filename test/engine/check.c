@@ -442,6 +442,7 @@ static const Function functions[] = {
 	{"optimiser", check_optimiser},
 	{"ranking", check_ranking},
 	{"safetensors", check_safetensors},
+	{"data", check_data},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},

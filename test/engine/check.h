@@ -81,6 +81,7 @@ extern void check_mixture_losses(void);
 extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
+extern void check_data(void);
 extern void check_experts(void);
 extern void check_mixtures(void);
 extern void check_training(void);

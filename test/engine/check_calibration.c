@@ -30,7 +30,7 @@ check_known_events(void)
 	FmoeConfig	config = check_config("fmoe");
 	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	int32_t    *item = (int32_t *) data->item;
+	int32_t    *item = (int32_t *) data->events.item;
 	FmoeTrainer *trainer;
 	double		calibrated;
 	double		raw;
@@ -102,7 +102,7 @@ check_by_heart(uint64_t seed)
 	FmoeConfig	config = check_config("fmoe");
 	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	int32_t    *item = (int32_t *) data->item;
+	int32_t    *item = (int32_t *) data->events.item;
 	double		raw_weight;
 	double		raw_metric;
 	double		weight;

@@ -18,7 +18,7 @@ check_cases(void)
 	static const int64_t offset[] = {0, 5, 8, 10, 11, 11, 15};
 	static const int32_t item[] = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
 	static const double time[] = {1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 1, 1, 5, 9};
-	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset, .item = item, .time = time};
+	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset, .events = {.item = item, .time = time}};
 	static const int64_t ends[][6] = {{5, 8, 10, 11, 11, 15}, {4, 7, 10, 11, 11, 14}, {3, 6, 10, 11, 11, 13}};
 	static const int64_t late_target[] = {4, 6, 7, 9, 13, 14};
 	static const int64_t late_begin[] = {0, 5, 5, 8, 11, 11};
@@ -88,9 +88,9 @@ distinct_before(const FmoeDataset *data, int64_t begin, int64_t target)
 
 	for (k = begin; k < target; k++)
 	{
-		for (l = begin; l < k && data->item[l] != data->item[k]; l++)
+		for (l = begin; l < k && data->events.item[l] != data->events.item[k]; l++)
 			;
-		n += l == k && data->item[k] != data->item[target];
+		n += l == k && data->events.item[k] != data->events.item[target];
 	}
 	return n;
 }

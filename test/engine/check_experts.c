@@ -138,7 +138,8 @@ golden_loss(const Golden *golden, const FmoeExpert *expert)
 
 	for (i = 0; i < golden->n_histories; i++)
 		end[i] = golden->offset[i + 1] - 1;
-	batch = fmoe_batch(check_arena(), golden->item, NULL, golden->n_histories, golden->offset, end, golden->max_length);
+	batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden->item},
+					   golden->n_histories, golden->offset, end, golden->max_length);
 	for (i = 0; i < golden->n_histories; i++)
 	{
 		int32_t		first = batch->sequences.offset[i];
@@ -160,7 +161,8 @@ check_golden(const Golden *golden)
 	{
 		FmoeExpert *expert = golden_expert(golden);
 		FmoeModel  *model = make_model(expert);
-		FmoeBatch  *batch = fmoe_batch(check_arena(), golden->item, NULL, golden->n_histories, golden->offset,
+		FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden->item},
+									   golden->n_histories, golden->offset,
 									   golden->offset + 1, golden->max_length);
 		int64_t		n = (int64_t) golden->n_histories * golden->n_items;
 		fnn_real   *scores = fnn_alloc_reals(check_arena(), golden->n_histories, golden->n_items);
@@ -226,7 +228,7 @@ check_model_gradients(const char *model, int heads)
 
 		check_begin("gradients of %s with %d heads, %s, %s", model, heads,
 					problem.gbce ? "gbce" : "softmax", problem.last_only ? "last token" : "all tokens");
-		problem.batch = fmoe_batch(check_arena(), item, NULL, 3, begin, end, 5);
+		problem.batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 3, begin, end, 5);
 		for (i = 0; i < expert->params.count; i++)
 			inputs[i] = &expert->tensor[i];
 		check_gradients(expert->params.count, inputs, run_problem, &problem);
@@ -240,7 +242,8 @@ static fnn_real *
 hidden_of(const FmoeExpert *expert, const int32_t *item, int64_t n, const int64_t *begin, const int64_t *end,
 		  bool last_only)
 {
-	FmoeBatch  *batch = fmoe_batch(check_arena(), item, NULL, n, begin, end, expert->config.max_length);
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item},
+								   n, begin, end, expert->config.max_length);
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
@@ -301,7 +304,7 @@ check_histories(const char *model)
 	};
 	int32_t    *item = fnn_alloc(check_arena(), LONG * sizeof(int32_t));
 	const int64_t data_offset[] = {0, LONG};
-	FmoeDataset data = {.n_users = 1, .n_events = LONG, .n_items = ITEMS, .offset = data_offset, .item = item};
+	FmoeDataset data = {.n_users = 1, .n_events = LONG, .n_items = ITEMS, .offset = data_offset, .events = {.item = item}};
 	const int64_t begin[] = {0, 0, LONG - 12, LONG, 0, 5};
 	const int64_t end[] = {0, LONG, LONG, LONG, 3, 5};
 	FmoeConfig	config = small_config(model, 8, 1, 1, 12);
@@ -317,13 +320,13 @@ check_histories(const char *model)
 
 	for (i = 0; i < LONG; i++)
 		item[i] = (int32_t) fnn_random_below(5, 0, i, 1 + fnn_random_below(6, 0, i, ITEMS));
-	data.time = time;
+	data.events.time = time;
 	fmoe_count_experts(loaded, check_arena(), &config, &data);
 	loaded->expert[FMOE_MAIN] = *expert;
 	popularity = loaded->expert[FMOE_POPULARITY].array[0].data;
 
 	check_begin("%s: empty histories and one of %d events", model, LONG);
-	batch = fmoe_batch(check_arena(), item, NULL, 6, begin, end, 12);
+	batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 6, begin, end, 12);
 	CHECK(batch->n_tokens == 12 + 12 + 3, "%d tokens", (int) batch->n_tokens);
 	fmoe_score(loaded, FMOE_MAIN, check_arena(), batch, scores);
 	for (i = 0; i < ITEMS; i++)
@@ -332,11 +335,11 @@ check_histories(const char *model)
 			  scores[5 * ITEMS + i] == popularity[i], "item %d of an empty history", i);
 		CHECK(check_close(scores[ITEMS + i], scores[2 * ITEMS + i], 1e-6), "only the last events count, item %d", i);
 	}
-	batch = fmoe_batch(check_arena(), item, NULL, 1, begin + 4, end + 4, 12);
+	batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, begin + 4, end + 4, 12);
 	fmoe_score(loaded, FMOE_MAIN, check_arena(), batch, single);
 	CHECK(rows_equal(single, scores + 4 * ITEMS, ITEMS), "a history among empty ones");
 
-	batch = fmoe_batch(check_arena(), item, NULL, 6, begin, end, 12);
+	batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 6, begin, end, 12);
 	fmoe_encode(loaded, check_arena(), batch, hidden);
 	for (i = 0; i < 8; i++)
 		CHECK(hidden[i] == 0 && hidden[3 * 8 + i] == 0 && hidden[5 * 8 + i] == 0, "hidden state of nothing");
@@ -344,7 +347,7 @@ check_histories(const char *model)
 	check_end();
 
 	check_begin("%s: only empty histories", model);
-	batch = fmoe_batch(check_arena(), item, NULL, 1, begin, end, 12);
+	batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, begin, end, 12);
 	fmoe_score(loaded, FMOE_MAIN, check_arena(), batch, single);
 	for (i = 0; i < ITEMS; i++)
 		CHECK(single[i] == popularity[i], "item %d", i);
@@ -358,7 +361,7 @@ static const int64_t count_offset[] = {0, 4, 8, 10, 11};
 static const int32_t count_item[] = {0, 1, 0, 2, 0, 1, 0, 1, 3, 1, 0};
 static const double count_time[] = {0, 86400, 172800, 172800, 0, 0, 0, 0, 0, 86400, 172800};
 static const FmoeDataset count_data = {.n_users = 4, .n_events = 11, .n_items = 5, .offset = count_offset,
-.item = count_item, .time = count_time};
+.events = {.item = count_item, .time = count_time}};
 
 static void
 check_counts(void)
@@ -420,7 +423,7 @@ check_markov_scores(void)
 		fnn_real	best[5];
 		FnnTopk		topk;
 
-		fmoe_score(model, FMOE_MAIN, check_arena(), fmoe_batch(check_arena(), history, NULL, 1, &begin, &end, 10), score);
+		fmoe_score(model, FMOE_MAIN, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = history}, 1, &begin, &end, 10), score);
 		fnn_topk_init(&topk, 5, item, best);
 		fnn_topk_offer(&topk, 0, 5, score);
 		fnn_topk_sort(&topk);
@@ -483,7 +486,7 @@ check_binding(void)
 	Stored	   *stored = fnn_zalloc(check_arena(), sizeof(Stored));
 	FmoeModel  *model;
 	FmoeModel  *bound = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-	FmoeBatch  *batch = fmoe_batch(check_arena(), count_item, NULL, 1, &begin, &end, 10);
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = count_item}, 1, &begin, &end, 10);
 	fnn_real	expected[5];
 	fnn_real	score[5];
 	FnnArray   *array;

@@ -44,7 +44,7 @@ static const int64_t end[] = {4, 5, 9, 11};
 static FmoeBatch *
 histories(int64_t n)
 {
-	return fmoe_batch(check_arena(), item, NULL, n, begin, end, 6);
+	return fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, n, begin, end, 6);
 }
 
 /* A model over drawn values, its count experts from the histories; noise moves what is drawn as 0 or 1. */
@@ -52,7 +52,7 @@ static FmoeModel *
 make_mixture(const FmoeConfig *config, double noise, bool with_grad)
 {
 	static const int64_t offset[] = {0, 4, 5, 9, 11};
-	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .item = item};
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .events = {.item = item}};
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
 	FmoeExpert *expert = &model->expert[FMOE_MAIN];
 	fnn_real   *values;
@@ -346,7 +346,7 @@ check_independence(FmoeGating gate)
 	fmoe_gates(model, check_arena(), batch, weight);
 	for (int s = 0; s < 4; s++)
 	{
-		FmoeBatch  *single = fmoe_batch(check_arena(), item, NULL, 1, begin + s, end + s, 6);
+		FmoeBatch  *single = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, begin + s, end + s, 6);
 		fnn_real   *scores = scores_of(model, single);
 		double		sum = 0;
 
@@ -371,7 +371,7 @@ check_count_experts(void)
 	FmoeModel  *model;
 	static const int64_t first = 0;
 	static const int64_t second = 1;
-	FmoeBatch  *batch = fmoe_batch(check_arena(), item, NULL, 1, &first, &second, 6);
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, &first, &second, 6);
 	const int32_t last = 1;
 	double		share[N_ITEMS];
 	double		all = 0;
@@ -441,7 +441,7 @@ check_contributions(const char *what, const FmoeConfig *config, double blend)
 	CHECK(parts == (gated > 0 ? gated : 1) + 1, "%d parts", parts);
 	for (int s = 0; s < 4; s++)
 	{
-		FmoeBatch  *batch = fmoe_batch(check_arena(), item, NULL, 1, begin + s, before + s, 6);
+		FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, begin + s, before + s, 6);
 
 		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, N_ITEMS, all, score);
 		fmoe_contributions(model, check_arena(), batch, N_ITEMS, all, weight, part);
@@ -521,7 +521,7 @@ static void
 check_gate_use(void)
 {
 	static const int64_t offset[] = {0, 4, 5, 9, 11};
-	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .item = item};
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .events = {.item = item}};
 	int64_t		first[] = {0, 4, 5, 5};
 	int64_t		answer[] = {3, 4, 8, 6};	/* the second history is empty */
 	FmoeCases	cases = {.count = 4, .begin = first, .target = answer};
@@ -534,7 +534,7 @@ check_gate_use(void)
 	double		largest[3] = {0};
 
 	check_begin("how a gate uses its experts");
-	fmoe_gates(model, check_arena(), fmoe_batch(check_arena(), item, NULL, 4, first, answer, 6), gate);
+	fmoe_gates(model, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, first, answer, 6), gate);
 	for (int c = 0; c < 4; c++)
 	{
 		int			most = 0;

@@ -455,7 +455,10 @@ new_model(double blend, FmoeDataset *data)
 	*data = (FmoeDataset)
 	{
 		.n_users = USERS, .n_events = USERS * 25, .n_items = MODEL_ITEMS,
-			.offset = offset, .item = item, .time = time
+			.offset = offset, .events =
+		{
+			.item = item, .time = time
+			}
 	};
 	fmoe_count_experts(model, arena, &config, data);
 	main->class = fmoe_expert_class("sasrec");
@@ -493,7 +496,7 @@ check_one_best(const FmoeModel *model, const FmoeDataset *data, int64_t user, in
 {
 	FnnArena   *arena = check_arena();
 	size_t		bytes = fnn_set_words(MODEL_ITEMS) * sizeof(uint64_t);
-	FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, 1, &data->offset[user], &data->offset[user + 1], 20);
+	FmoeBatch  *batch = fmoe_batch(arena, &data->events, 1, &data->offset[user], &data->offset[user + 1], 20);
 	uint64_t   *allowed = some_rows(MODEL_ITEMS, share > 0 ? share : 1, false);
 	int32_t    *candidate = fnn_alloc(arena, sizeof(int32_t) * 2 * MODEL_ITEMS);
 	FmoeEligible eligible = {0};
@@ -506,7 +509,7 @@ check_one_best(const FmoeModel *model, const FmoeDataset *data, int64_t user, in
 	}
 	eligible.candidate = share > 0 ? candidate : NULL;
 	for (int64_t e = data->offset[user]; e < data->offset[user + 1]; e++)
-		allowed[data->item[e] / 64] &= ~(UINT64_C(1) << data->item[e] % 64);
+		allowed[data->events.item[e] / 64] &= ~(UINT64_C(1) << data->events.item[e] % 64);
 	expected = naive_best(model, batch, allowed, 10);
 	for (int scan = FMOE_SCAN_AUTO; scan <= FMOE_SCAN_INT8; scan++)
 	{
@@ -514,7 +517,7 @@ check_one_best(const FmoeModel *model, const FmoeDataset *data, int64_t user, in
 
 		eligible.passed = fnn_zalloc(arena, bytes);
 		for (int64_t e = data->offset[user]; e < data->offset[user + 1]; e++)
-			eligible.passed[data->item[e] / 64] |= UINT64_C(1) << data->item[e] % 64;
+			eligible.passed[data->events.item[e] / 64] |= UINT64_C(1) << data->events.item[e] % 64;
 		fmoe_best(model, FMOE_MAIN, arena, batch, (FmoeScan) scan, &eligible, topk);
 		CHECK(same_topk(expected, topk), "scan %d, user %lld, one candidate in %d", scan, (long long) user, share);
 	}
@@ -530,7 +533,7 @@ static void
 check_best_many(const FmoeModel *model, const FmoeDataset *data)
 {
 	FnnArena   *arena = check_arena();
-	FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, USERS, data->offset, data->offset + 1, 20);
+	FmoeBatch  *batch = fmoe_batch(arena, &data->events, USERS, data->offset, data->offset + 1, 20);
 	FnnTopk    *topk = fnn_alloc(arena, sizeof(FnnTopk) * USERS);
 	FnnRows		passed[USERS];
 
@@ -538,7 +541,7 @@ check_best_many(const FmoeModel *model, const FmoeDataset *data)
 	{
 		int32_t    *row = fnn_alloc(arena, sizeof(int32_t) * 25);
 
-		memcpy(row, data->item + data->offset[u], sizeof(int32_t) * 25);
+		memcpy(row, data->events.item + data->offset[u], sizeof(int32_t) * 25);
 		qsort(row, 25, sizeof(int32_t), compare_items);
 		passed[u] = (FnnRows) {.count = 25, .row = row};
 		topk[u] = *new_topk(10);
@@ -546,7 +549,7 @@ check_best_many(const FmoeModel *model, const FmoeDataset *data)
 	fmoe_best_many(model, arena, batch, passed, topk);
 	for (int u = 0; u < USERS; u++)
 	{
-		FmoeBatch  *alone = fmoe_batch(arena, data->item, data->time, 1, &data->offset[u], &data->offset[u + 1], 20);
+		FmoeBatch  *alone = fmoe_batch(arena, &data->events, 1, &data->offset[u], &data->offset[u + 1], 20);
 		uint64_t   *allowed = some_rows(MODEL_ITEMS, 1, false);
 
 		for (int i = 0; i < 25; i++)

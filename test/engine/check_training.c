@@ -59,8 +59,8 @@ check_walks(int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest,
 	data->n_events = offset[n_users];
 	data->n_items = n_items;
 	data->offset = offset;
-	data->item = item;
-	data->time = time;
+	data->events.item = item;
+	data->events.time = time;
 	return data;
 }
 
@@ -544,7 +544,7 @@ check_small(const char *what, int64_t n_users, int32_t n_items, int64_t shortest
 		fmoe_trainer_model(trainer, model);
 		for (slot = 0; slot < FMOE_SLOTS; slot++)
 		{
-			fmoe_score(model, slot, check_arena(), fmoe_batch(check_arena(), data->item, data->time, 1, &begin, &end, 12),
+			fmoe_score(model, slot, check_arena(), fmoe_batch(check_arena(), &data->events, 1, &begin, &end, 12),
 					   score);
 			CHECK(fnn_all_finite(score, n_items), "scores of slot %d", slot);
 		}

@@ -4,25 +4,19 @@
  */
 #include "model/data/data.h"
 
-#include <string.h>
-#include <math.h>
-
 FmoeBatch *
-fmoe_batch(FnnArena *arena, const int32_t *item, const double *time, int64_t n,
-		   const int64_t *begin, const int64_t *end, int max_length)
+fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n, const int64_t *begin, const int64_t *end,
+		   int max_length)
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	FmoeBatch  *batch = fnn_zalloc(arena, sizeof(FmoeBatch));
 	int32_t    *offset = fnn_alloc(arena, fnn_mul_size(host, n + 1, sizeof(int32_t)));
 	int32_t    *last = fnn_alloc(arena, fnn_mul_size(host, n, sizeof(int32_t)));
 	int64_t		tokens = 0;
-	int32_t    *token_item;
 	int32_t    *position;
-	double	   *token_time = NULL;
-	int64_t		i;
 
 	offset[0] = 0;
-	for (i = 0; i < n; i++)
+	for (int64_t i = 0; i < n; i++)
 	{
 		int64_t		length = end[i] - begin[i];
 
@@ -37,35 +31,24 @@ fmoe_batch(FnnArena *arena, const int32_t *item, const double *time, int64_t n,
 		last[i] = length > 0 ? (int32_t) tokens - 1 : -1;
 	}
 
-	token_item = fnn_alloc(arena, fnn_mul_size(host, tokens, sizeof(int32_t)));
+	fmoe_events_place(&batch->events, events, tokens, fnn_alloc(arena, fmoe_events_bytes(events, tokens)));
 	position = fnn_alloc(arena, fnn_mul_size(host, tokens, sizeof(int32_t)));
-	if (time != NULL)
-		token_time = fnn_alloc(arena, fnn_mul_size(host, tokens, sizeof(double)));
-	for (i = 0; i < n; i++)
+	for (int64_t i = 0; i < n; i++)
 	{
 		int32_t		length = offset[i + 1] - offset[i];
-		int64_t		from = end[i] - length;
-		int32_t		k;
 
-		for (k = 0; k < length; k++)
-		{
-			token_item[offset[i] + k] = item[from + k];
+		fmoe_events_copy(&batch->events, offset[i], events, end[i] - length, length);
+		for (int32_t k = 0; k < length; k++)
 			position[offset[i] + k] = k;
-			if (time != NULL)
-				token_time[offset[i] + k] = time[from + k];
-		}
 	}
 	batch->sequences.count = (int32_t) n;
 	batch->sequences.offset = offset;
 	batch->n_tokens = tokens;
-	batch->item = token_item;
 	batch->position = position;
 	batch->last = last;
-	batch->time = token_time;
 	return batch;
 }
 
-/* The batch without its empty sequences; of[i] is which sequence the i-th one was. */
 FmoeBatch
 fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 {
@@ -107,10 +90,8 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 	part.sequences.count = n;
 	part.sequences.offset = offset;
 	part.n_tokens = offset[n];
-	part.item += begin;
+	part.events = fmoe_events_from(&batch->events, begin);
 	part.position += begin;
-	if (part.time != NULL)
-		part.time += begin;
 	part.last = last;
 	return part;
 }

@@ -7,7 +7,31 @@
 
 #include "nn/nn.h"
 
-/* ---------------------------------------------------------------- configuration */
+/* ---------------------------------------------------------------- events */
+
+/* Columns of equal length; NULL: there is no such column. */
+typedef struct FmoeEvents
+{
+	const int32_t *item;		/* 0 .. n_items - 1 */
+	const double *time;			/* seconds since 1970 */
+	const int8_t *label;		/* 1 chosen, 0 shown and not chosen; NULL: all were chosen */
+	const float *weight;		/* how much an event counts; NULL: all the same */
+	const int32_t *basket;		/* equal for a user's events that happened at once; NULL: none did */
+} FmoeEvents;
+
+/* Bytes of one block for n events with the columns of like, and of an event without what alignment adds. */
+extern size_t fmoe_events_bytes(const FmoeEvents *like, int64_t n);
+extern size_t fmoe_event_bytes(const FmoeEvents *like);
+/* Columns as like has them into such a block, aligned to FNN_ALIGN, whose contents stay. */
+extern void fmoe_events_place(FmoeEvents *events, const FmoeEvents *like, int64_t n, void *memory);
+/* Events first .. first + n - 1 to places at .. of writable columns; from has all columns of to. */
+extern void fmoe_events_copy(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t first, int64_t n);
+/* The same of events index[n]. */
+extern void fmoe_events_gather(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t n, const int64_t *index);
+/* The events from first on. */
+extern FmoeEvents fmoe_events_from(const FmoeEvents *events, int64_t first);
+
+/* ---------------------------------------------------------------- datasets */
 
 typedef enum FmoeHoldout
 {
@@ -15,8 +39,6 @@ typedef enum FmoeHoldout
 	FMOE_HOLDOUT_VALIDATION,	/* a user's last event is kept back for validation */
 	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
 } FmoeHoldout;
-
-/* ---------------------------------------------------------------- data */
 
 /*
  * All events of a domain, users end to end, each user's in time order (ties by
@@ -27,9 +49,8 @@ typedef struct FmoeDataset
 	int64_t		n_users;
 	int64_t		n_events;
 	int32_t		n_items;
-	const int64_t *offset;		/* [n_users + 1] into the event arrays */
-	const int32_t *item;		/* [n_events] 0 .. n_items - 1 */
-	const double *time;			/* [n_events] seconds since 1970 */
+	const int64_t *offset;		/* [n_users + 1] into the events */
+	FmoeEvents	events;			/* [n_events] */
 } FmoeDataset;
 
 /* Events of user u that train under a holdout: offset[u] .. the result - 1. */
@@ -54,27 +75,26 @@ typedef enum FmoeSplit
 extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, FmoeSplit split,
 							 FmoeHoldout holdout, double after, int64_t limit, uint64_t seed);
 
+/* ---------------------------------------------------------------- batches */
+
 /* A packed batch of histories: what every expert reads. */
 typedef struct FmoeBatch
 {
 	FnnSequences sequences;
 	int64_t		n_tokens;
-	const int32_t *item;		/* [n_tokens] */
+	FmoeEvents	events;			/* [n_tokens] */
 	const int32_t *position;	/* [n_tokens] 0, 1, … inside each sequence */
 	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
-	const double *time;			/* [n_tokens], or NULL */
 } FmoeBatch;
 
 /*
- * Packs n histories (each events begin[i] .. end[i] - 1 of item and time), of
- * each the last max_length events.  An empty history is an empty sequence.
+ * Packs n histories (each events begin[i] .. end[i] - 1), of each the last
+ * max_length events.  An empty history is an empty sequence.
  */
-extern FmoeBatch *fmoe_batch(FnnArena *arena, const int32_t *item, const double *time, int64_t n,
+extern FmoeBatch *fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n,
 							 const int64_t *begin, const int64_t *end, int max_length);
-
 /* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
 extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
-
 /* Sequences first .. first + n - 1 of a batch. */
 extern FmoeBatch fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t n);
 

@@ -50,7 +50,7 @@ user_targets(const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout, doub
 				*first = *end - 1;
 			break;
 		case FMOE_SPLIT_TIME:
-			while (*first > begin + 1 && data->time[*first - 1] > after)
+			while (*first > begin + 1 && data->events.time[*first - 1] > after)
 				(*first)--;
 			break;
 	}

@@ -79,7 +79,7 @@ static int64_t
 rank_among_sample(Ranker *ranker, int64_t c, const fnn_real *score)
 {
 	const FmoeProtocol *protocol = ranker->protocol;
-	const int32_t *item = ranker->data->item;
+	const int32_t *item = ranker->data->events.item;
 	int64_t		begin = ranker->cases->begin[c];
 	int64_t		event = ranker->cases->target[c];
 	int32_t		n_items = ranker->model->n_items;
@@ -122,7 +122,7 @@ rank_among_sample(Ranker *ranker, int64_t c, const fnn_real *score)
 static void
 cover(Ranker *ranker, int64_t c, fnn_real *score, uint8_t *covered)
 {
-	const int32_t *item = ranker->data->item;
+	const int32_t *item = ranker->data->events.item;
 	int64_t		event = ranker->cases->target[c];
 	fnn_real	target_score = score[item[event]];
 	FnnTopk    *topk = &ranker->topk;
@@ -163,7 +163,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		int64_t		c;
 
 		end = block_end(&ranker, begin, to, max_length);
-		batch = fmoe_batch(arena, data->item, data->time, end - begin, cases->begin + begin,
+		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin,
 						   cases->target + begin, max_length);
 		fmoe_score(model, slot, arena, batch, ranker.scores);
 		for (c = begin; c < end; c++)
@@ -177,8 +177,8 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 			if (covered != NULL && protocol->top_k > 0)
 				cover(&ranker, c, score, covered);
 			if (protocol->negatives <= 0)
-				rank[c] = (int32_t) fnn_rank(score, model->n_items, data->item[cases->target[c]],
-											 data->item + first, seen);
+				rank[c] = (int32_t) fnn_rank(score, model->n_items, data->events.item[cases->target[c]],
+											 data->events.item + first, seen);
 			fnn_poll(ranker.host);
 		}
 		fnn_arena_reset(arena, block_mark);

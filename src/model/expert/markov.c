@@ -47,7 +47,7 @@ bucket_starts(const FnnHost *host, const FmoeDataset *data, FmoeHoldout holdout,
 		int64_t		event;
 
 		for (event = data->offset[user]; event + 1 < end; event++)
-			start[data->item[event + into] + 1]++;
+			start[data->events.item[event + into] + 1]++;
 		if ((user & POLL_EVERY) == 0)
 			fnn_poll(host);
 	}
@@ -82,7 +82,7 @@ sort_transitions(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, 
 		int64_t		event;
 
 		for (event = data->offset[user]; event + 1 < end; event++)
-			from[place[data->item[event + 1]]++] = data->item[event];
+			from[place[data->events.item[event + 1]]++] = data->events.item[event];
 		if ((user & POLL_EVERY) == 0)
 			fnn_poll(host);
 	}
@@ -142,7 +142,7 @@ scaled_popularity(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 		int64_t		event;
 
 		for (event = data->offset[user]; event < end; event++)
-			popularity[data->item[event]]++;
+			popularity[data->events.item[event]]++;
 	}
 	for (i = 0; i < data->n_items; i++)
 	{
@@ -197,7 +197,7 @@ fmoe_transitions_count(const FmoeExpert *markov)
 static void
 score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
 {
-	FmoeTransitions row = fmoe_transitions(expert, batch->item[batch->last[sequence]]);
+	FmoeTransitions row = fmoe_transitions(expert, batch->events.item[batch->last[sequence]]);
 	const float *popularity = expert->array[POPULARITY].data;
 	double		sum = row.n > 0 ? row.sum : 1;
 	int64_t		k;

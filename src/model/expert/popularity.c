@@ -22,8 +22,8 @@ newest_event(const FnnHost *host, const FmoeDataset *data, FmoeHoldout holdout)
 	{
 		int64_t		end = fmoe_train_end(data, holdout, user);
 
-		if (end > data->offset[user] && data->time[end - 1] > newest)
-			newest = data->time[end - 1];
+		if (end > data->offset[user] && data->events.time[end - 1] > newest)
+			newest = data->events.time[end - 1];
 		if ((user & 0xffff) == 0)
 			fnn_poll(host);
 	}
@@ -48,7 +48,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 		int64_t		event;
 
 		for (event = data->offset[user]; event < end; event++)
-			sum[data->item[event]] += half_life > 0 ? exp2((data->time[event] - newest) / half_life) : 1;
+			sum[data->events.item[event]] += half_life > 0 ? exp2((data->events.time[event] - newest) / half_life) : 1;
 		if ((user & 0xfff) == 0)
 			fnn_poll(host);
 	}

@@ -153,7 +153,7 @@ static FnnTensor *
 encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
 {
 	const FmoeConfig *config = &expert->config;
-	FnnTensor  *x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->item, batch->n_tokens, sqrt(config->width),
+	FnnTensor  *x = fnn_embed(tape, fmoe_parameter(expert, ITEM), batch->events.item, batch->n_tokens, sqrt(config->width),
 							  fmoe_parameter(expert, POSITION), batch->position);
 
 	return run(expert, tape, fnn_dropout(tape, x, config->dropout), batch, last_only);

@@ -124,7 +124,7 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	const FnnTensor *table = fmoe_parameter(expert, 0);
 	int64_t		cols = layout->column[layout->members];
 	fnn_real   *score = fnn_alloc_reals(arena, n, expert->n_items);
-	FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, n, cases->begin + first, cases->target + first,
+	FmoeBatch  *batch = fmoe_batch(arena, &data->events, n, cases->begin + first, cases->target + first,
 								   expert->config.max_length);
 	int32_t		item[CANDIDATES];
 	FnnTensor  *together;
@@ -143,8 +143,8 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 		FmoeTransitions row = {0};
 
 		if (layout->gated > layout->members)
-			row = fmoe_transitions(expert->markov, data->item[event - 1]);
-		choose_candidates(expert, score + c * expert->n_items, event, data->item[event], data->item + begin,
+			row = fmoe_transitions(expert->markov, data->events.item[event - 1]);
+		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event], data->events.item + begin,
 						  event - begin, item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
 			expert_scores(expert, layout, &mixed, c, &row, item[k], out[c].score + k * layout->gated);

@@ -88,7 +88,7 @@ number_items(FnnArena *arena, const FmoeBatch *batch, int32_t n_items, int32_t *
 	}
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
-		int32_t		item = batch->item[t];
+		int32_t		item = batch->events.item[t];
 		int32_t		k = 0;
 
 		if (number != NULL)
@@ -154,7 +154,7 @@ member_input(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 	bool		positions = member->class->positions;
 	/* with the graph an item's vector counts itself and half of its convolution */
 	double		scale = sqrt(member->config.width) * (graph ? 1.5 : 1);
-	FnnTensor  *x = fnn_embed(tape, (FnnTensor *) &member->tensor[0], batch->item, batch->n_tokens, scale,
+	FnnTensor  *x = fnn_embed(tape, (FnnTensor *) &member->tensor[0], batch->events.item, batch->n_tokens, scale,
 							  positions ? (FnnTensor *) &member->tensor[1] : NULL, batch->position);
 
 	if (graph)

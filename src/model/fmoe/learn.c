@@ -66,7 +66,7 @@ transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
-		FmoeTransitions row = fmoe_transitions(expert->markov, batch->item[t]);
+		FmoeTransitions row = fmoe_transitions(expert->markov, batch->events.item[t]);
 		float	   *value = fnn_alloc(arena, sizeof(float) * (size_t) row.n);
 
 		for (int64_t k = 0; k < row.n; k++)
@@ -92,7 +92,7 @@ count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const Fm
 
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
-		double		sum = fmoe_transitions(expert->markov, batch->item[t]).sum - 1;
+		double		sum = fmoe_transitions(expert->markov, batch->events.item[t]).sum - 1;
 
 		popularity[t] = -(double) log_share[target[t] * table->cols];
 		markov[t] = popularity[t] - log(FMOE_TRANSITIONS_PRIOR / (FMOE_TRANSITIONS_PRIOR + (sum > 0 ? sum : 0)));
@@ -139,10 +139,10 @@ permuted(FnnArena *arena, const FmoeBatch *batch, const FmoeGoal *goal)
 		/* a stream for each sequence of the shard, which are fewer than 65536 */
 		fnn_random_permutation(goal->seed, fmoe_stream(FMOE_STREAM_PERMUTATION, goal->stream << 16 | (uint32_t) s), n, order);
 		for (int32_t k = 0; k < n; k++)
-			item[first + k] = batch->item[first + order[k]];
+			item[first + k] = batch->events.item[first + order[k]];
 	}
 	*other = *batch;
-	other->item = item;
+	other->events.item = item;
 	return other;
 }
 
@@ -239,7 +239,7 @@ settle_mean(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena
 	{
 		FnnMark		block = fnn_arena_mark(arena);
 		int64_t		n = users - u < SETTLE_BLOCK ? users - u : SETTLE_BLOCK;
-		FmoeBatch  *batch = fmoe_batch(arena, data->item, data->time, n, begin + u, end + u, expert->config.max_length);
+		FmoeBatch  *batch = fmoe_batch(arena, &data->events, n, begin + u, end + u, expert->config.max_length);
 		FnnTensor  *state[FMOE_MEMBERS_MAX];
 		FnnTape		tape;
 

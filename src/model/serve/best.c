@@ -263,7 +263,7 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	FnnMark		mark = fnn_arena_mark(arena);
 
 	if (is_encoded(model, slot, batch))
-		best_by_table(model, arena, encoded(model, arena, batch), batch->item[batch->last[0]], scan, eligible, topk);
+		best_by_table(model, arena, encoded(model, arena, batch), batch->events.item[batch->last[0]], scan, eligible, topk);
 	else
 		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
 	fnn_arena_reset(arena, mark);
@@ -301,7 +301,7 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 			fnn_products(n - first < POLL_PIECES * PIECE ? n - first : POLL_PIECES * PIECE, table->cols,
 						 table->value, item + first, hidden, score + first);
 		}
-		raise_items(model, hidden, batch->item[batch->last[0]], n, item, score);
+		raise_items(model, hidden, batch->events.item[batch->last[0]], n, item, score);
 	}
 	else
 	{
@@ -366,7 +366,7 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	encode_by_parts(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
-		FmoeRaised	raised = fmoe_raised(model, batch->item[batch->last[i]], hidden + i * table->cols);
+		FmoeRaised	raised = fmoe_raised(model, batch->events.item[batch->last[i]], hidden + i * table->cols);
 
 		all_passed[i] = passed[i];
 		if (raised.row.n == 0)

@@ -63,7 +63,7 @@ fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 	if (gated > 0)
 		fmoe_gates(model, arena, batch, gate);
 	part_columns(&main->config, column);
-	by_blend = by_gate = fmoe_raised(model, batch->item[batch->last[0]], hidden);
+	by_blend = by_gate = fmoe_raised(model, batch->events.item[batch->last[0]], hidden);
 	by_blend.gate = 0;
 	by_gate.blend = 0;
 	for (int p = 0; p < blend; p++)
@@ -139,7 +139,7 @@ fmoe_gate_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 			tokens += length < config->max_length ? length : config->max_length;
 			n++;
 		}
-		fmoe_gates(model, arena, fmoe_batch(arena, data->item, data->time, n, cases->begin + from,
+		fmoe_gates(model, arena, fmoe_batch(arena, &data->events, n, cases->begin + from,
 											cases->target + from, config->max_length), gate);
 		for (int64_t i = 0; i < n; i++)
 			add_gate(use, gated, gate + i * gated);

@@ -70,7 +70,7 @@ score_by_encoder(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	{
 		if (of[i] != i)
 			memcpy(scores + of[i] * n_items, scores + i * n_items, sizeof(fnn_real) * n_items);
-		raise_row(model, batch->item[full.last[i]], hidden->value + i * width, scores + of[i] * n_items);
+		raise_row(model, batch->events.item[full.last[i]], hidden->value + i * width, scores + of[i] * n_items);
 	}
 }
 

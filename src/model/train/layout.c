@@ -89,7 +89,7 @@ plan_followers(FmoeTrainer *trainer)
 		int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
 
 		for (int64_t event = data->offset[user]; event + 1 < end; event++)
-			count[data->item[event]]++;
+			count[data->events.item[event]]++;
 		if ((user & 0xffff) == 0)
 			fnn_poll(trainer->host);
 	}
@@ -238,8 +238,8 @@ step_bytes(const FmoeTrainer *trainer)
 	const FmoeConfig *config = &trainer->config;
 	double		tokens = plan->shard_tokens;
 	double		width = fmoe_item_width(config);
-	/* item, position, target, row of the loss, time */
-	double		bytes = tokens * (4 * sizeof(int32_t) + sizeof(double)) +
+	/* the event, position, target, row of the loss */
+	double		bytes = tokens * (fmoe_event_bytes(&trainer->data->events) + 3 * sizeof(int32_t)) +
 		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, true);
 	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) +
 		fmoe_layer_reals(config);

@@ -154,7 +154,7 @@ batch_targets(FnnArena *arena, const FmoeDataset *data, const FmoeBatch *batch, 
 		int32_t		first = batch->sequences.offset[i];
 		int32_t		length = batch->sequences.offset[i + 1] - first;
 
-		memcpy(target + first, data->item + end[i] - length + 1, sizeof(int32_t) * length);
+		memcpy(target + first, data->events.item + end[i] - length + 1, sizeof(int32_t) * length);
 	}
 	return target;
 }
@@ -225,7 +225,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_params_bind(&expert->params, expert->tensor, trainer->values, trainer->slot[s], sparse);
 	expert->tensor[0].fresh = overwritten(trainer) > 0;
 
-	packed = fmoe_batch(arena, data->item, data->time, n, begin, end, trainer->config.max_length);
+	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{

@@ -66,13 +66,13 @@ translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, Fm
 
 	for (i = 0; i < from->n_events; i++)
 	{
-		int32		n = number[from->item[i]];
+		int32		n = number[from->events.item[i]];
 
 		place[i] = known;
 		if (n >= 0)
 		{
 			item[known] = n;
-			time[known++] = from->time[i];
+			time[known++] = from->events.time[i];
 		}
 		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
@@ -85,8 +85,8 @@ translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, Fm
 	to->n_events = known;
 	to->n_items = n_items;
 	to->offset = offset;
-	to->item = item;
-	to->time = time;
+	to->events.item = item;
+	to->events.time = time;
 	return place;
 }
 
@@ -114,7 +114,7 @@ fmoe_jury(const FmoeInteractions *interactions, const FmoeCases *cases, const Fm
 	jury->origin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
 	for (c = 0; c < cases->count; c++)
 	{
-		if (number[data->item[cases->target[c]]] < 0)
+		if (number[data->events.item[cases->target[c]]] < 0)
 			continue;
 		jury->cases.begin[jury->cases.count] = place[cases->begin[c]];
 		jury->cases.target[jury->cases.count] = place[cases->target[c]];

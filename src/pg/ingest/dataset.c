@@ -70,6 +70,6 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 	data->n_events = n;
 	data->n_items = n_items;
 	data->offset = offset;
-	data->item = items;
-	data->time = times;
+	data->events.item = items;
+	data->events.time = times;
 }

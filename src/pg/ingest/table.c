@@ -176,8 +176,8 @@ fingerprint(const FmoeInteractions *interactions)
 	int			i;
 
 	hash = fnn_hash(0, data->offset, sizeof(int64) * (data->n_users + 1));
-	hash = fnn_hash(hash, data->item, sizeof(int32) * data->n_events);
-	hash = fnn_hash(hash, data->time, sizeof(double) * data->n_events);
+	hash = fnn_hash(hash, data->events.item, sizeof(int32) * data->n_events);
+	hash = fnn_hash(hash, data->events.time, sizeof(double) * data->n_events);
 	for (i = 0; i < n; i++)
 		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
 	return hash;

@@ -20,7 +20,7 @@ fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_lengt
 	int64		begin = 0;
 	int64		end = history->count;
 
-	return fmoe_batch(serving->arena, history->item, history->time, 1, &begin, &end, max_length);
+	return fmoe_batch(serving->arena, &(FmoeEvents) {.item = history->item, .time = history->time}, 1, &begin, &end, max_length);
 }
 
 FnnTopk *

@@ -115,8 +115,8 @@ best_together(Everybody *all, Known *known, const int32 *item, const double *tim
 {
 	FmoeServing *serving = all->serving;
 	const FmoeModel *model = &serving->loaded->model;
-	FmoeBatch  *batch = fmoe_batch(serving->arena, item, time, known->users, known->begin, known->end,
-								   model->config.max_length);
+	FmoeBatch  *batch = fmoe_batch(serving->arena, &(FmoeEvents) {.item = item, .time = time}, known->users,
+								   known->begin, known->end, model->config.max_length);
 
 	for (int i = 0; i < known->users; i++)
 	{

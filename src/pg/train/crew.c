@@ -102,8 +102,8 @@ static void
 bind_dataset(FmoeDataset *data, char *base, const CrewLayout *layout)
 {
 	data->offset = (int64 *) (base + layout->offset);
-	data->item = (int32 *) (base + layout->item);
-	data->time = (double *) (base + layout->time);
+	data->events.item = (int32 *) (base + layout->item);
+	data->events.time = (double *) (base + layout->time);
 }
 
 /*
@@ -198,8 +198,8 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 	}
 	base = dsm_segment_address(crew->segment);
 	memcpy(base + crew->layout.offset, data->offset, sizeof(int64) * (data->n_users + 1));
-	memcpy(base + crew->layout.item, data->item, sizeof(int32) * data->n_events);
-	memcpy(base + crew->layout.time, data->time, sizeof(double) * data->n_events);
+	memcpy(base + crew->layout.item, data->events.item, sizeof(int32) * data->n_events);
+	memcpy(base + crew->layout.time, data->events.time, sizeof(double) * data->n_events);
 	bind_dataset(&crew->data, base, &crew->layout);
 	crew->shared = base + crew->layout.shared;
 	return crew;

@@ -1,0 +1,105 @@
+/*
+ * check_data.c
+ *	  Columns of events: whoever moves events moves all columns there are, and no others.
+ */
+#include "check.h"
+
+#include "model/data/data.h"
+
+#define EVENTS 7
+
+static const int32_t item[EVENTS] = {3, 1, 4, 1, 5, 9, 2};
+static const double time[EVENTS] = {10, 20, 20, 30, 40, 50, 60};
+static const int8_t label[EVENTS] = {1, 0, 1, 1, 0, 1, 1};
+static const float weight[EVENTS] = {1, 0.5f, 2, 1, 0, 3, 1};
+static const int32_t basket[EVENTS] = {0, 1, 1, 2, 3, 4, 5};
+
+static const FmoeEvents all = {item, time, label, weight, basket};
+static const FmoeEvents some = {.item = item, .label = label};
+
+/* Whether events at .. of a are those of b from first on, in every column that a has. */
+static bool
+same(const FmoeEvents *a, int64_t at, const FmoeEvents *b, int64_t first, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		if (a->item[at + i] != b->item[first + i] ||
+			(a->time != NULL && a->time[at + i] != b->time[first + i]) ||
+			(a->label != NULL && a->label[at + i] != b->label[first + i]) ||
+			(a->weight != NULL && a->weight[at + i] != b->weight[first + i]) ||
+			(a->basket != NULL && a->basket[at + i] != b->basket[first + i]))
+			return false;
+	return true;
+}
+
+static FmoeEvents
+placed(const FmoeEvents *like, int64_t n)
+{
+	FmoeEvents	events;
+
+	fmoe_events_place(&events, like, n, fnn_alloc(check_arena(), fmoe_events_bytes(like, n)));
+	return events;
+}
+
+static void
+check_columns(void)
+{
+	FmoeEvents	whole = placed(&all, EVENTS);
+	FmoeEvents	part = placed(&some, EVENTS);
+	FmoeEvents	rest;
+
+	check_begin("columns of events are placed and copied");
+	fmoe_events_copy(&whole, 0, &all, 0, EVENTS);
+	CHECK(same(&whole, 0, &all, 0, EVENTS), "a copy of all columns differs");
+	CHECK(part.time == NULL && part.weight == NULL && part.basket == NULL, "columns appear that nobody asked for");
+	fmoe_events_copy(&part, 0, &all, 4, 3);
+	fmoe_events_copy(&part, 3, &all, 0, 4);
+	CHECK(same(&part, 0, &all, 4, 3) && same(&part, 3, &all, 0, 4), "a copy in two pieces differs");
+	rest = fmoe_events_from(&all, 2);
+	CHECK(same(&rest, 0, &all, 2, EVENTS - 2), "the rest of the events differs");
+	rest = fmoe_events_from(&some, 2);
+	CHECK(rest.time == NULL && rest.weight == NULL && rest.basket == NULL, "a column that is not there moved");
+	CHECK(fmoe_event_bytes(&all) == 21 && fmoe_event_bytes(&some) == 5, "%zu and %zu bytes an event",
+		  fmoe_event_bytes(&all), fmoe_event_bytes(&some));
+	check_end();
+}
+
+static void
+check_gather(void)
+{
+	static const int64_t index[] = {6, 0, 3, 3};
+	FmoeEvents	to = placed(&all, 5);
+
+	check_begin("columns of events are gathered");
+	fmoe_events_gather(&to, 1, &all, 4, index);
+	for (int i = 0; i < 4; i++)
+		CHECK(same(&to, 1 + i, &all, index[i], 1), "event %d is not event %d", i, (int) index[i]);
+	check_end();
+}
+
+static void
+check_batches(void)
+{
+	static const int64_t begin[] = {0, 3, 3};
+	static const int64_t end[] = {3, 3, 7};
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &all, 3, begin, end, 2);
+	FmoeBatch	part;
+
+	check_begin("a batch has all columns of its events");
+	CHECK(batch->n_tokens == 4 && batch->last[0] == 1 && batch->last[1] == -1 && batch->last[2] == 3,
+		  "it does not hold the last two events of each history");
+	CHECK(same(&batch->events, 0, &all, 1, 2) && same(&batch->events, 2, &all, 5, 2), "its events differ");
+	part = fmoe_batch_part(check_arena(), batch, 2, 1);
+	CHECK(part.n_tokens == 2 && same(&part.events, 0, &all, 5, 2), "a part of it differs");
+	batch = fmoe_batch(check_arena(), &some, 3, begin, end, 10);
+	CHECK(batch->n_tokens == EVENTS && batch->events.time == NULL && batch->events.basket == NULL &&
+		  same(&batch->events, 0, &all, 0, EVENTS), "with two columns it differs");
+	check_end();
+}
+
+void
+check_data(void)
+{
+	check_columns();
+	check_gather();
+	check_batches();
+}
