@@ -63,7 +63,7 @@ static FmoeStatement delete_domain = {
 };
 
 static FmoeStatement count_versions = {
-	"SELECT FROM fmoe.expert WHERE domain_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+	"SELECT FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
 	1, {INT8OID}
 };
 
@@ -454,7 +454,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	fmoe_own_execute(&delete_domain, &value, NULL, false, 0);
 	fmoe_own_end(&own);
 	fmoe_lent_domain_changed(domain->name, NULL);
-	fmoe_forget(domain->id, 0);
+	fmoe_evict_version(domain->id, 0);
 	fmoe_maintain_overloads();
 	fmoe_fresh_end();
 	PG_RETURN_VOID();

@@ -28,20 +28,20 @@ static FmoeStatement undo_newest = {
 };
 
 static FmoeStatement live_version = {
-	"SELECT e.version FROM fmoe.deployment p"
-	" JOIN fmoe.expert e ON e.expert_id OPERATOR(pg_catalog.=) p.expert_id"
+	"SELECT v.version FROM fmoe.deployment p"
+	" JOIN fmoe.version v ON v.version_id OPERATOR(pg_catalog.=) p.version_id"
 	" WHERE p.domain_id OPERATOR(pg_catalog.=) $1 AND p.undone_at IS NULL"
 	" ORDER BY p.deployment_id DESC LIMIT 1",
 	1, {INT8OID}
 };
 
 static FmoeStatement delete_deployments = {
-	"DELETE FROM fmoe.deployment WHERE expert_id OPERATOR(pg_catalog.=) $1",
+	"DELETE FROM fmoe.deployment WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
-static FmoeStatement delete_expert = {
-	"DELETE FROM fmoe.expert WHERE expert_id OPERATOR(pg_catalog.=) $1",
+static FmoeStatement delete_version = {
+	"DELETE FROM fmoe.version WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
@@ -94,7 +94,7 @@ fmoe_deploy(PG_FUNCTION_ARGS)
 				 errmsg("version %d of domain \"%s\" cannot go live", version->version, domain->name),
 				 errdetail("It was imported without an item table."),
 				 errhint("Train a version that builds on it, or import one that was shared in full.")));
-	fmoe_set_live(domain->id, version->expert_id);
+	fmoe_set_live(domain->id, version->version_id);
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
@@ -136,7 +136,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	FmoeDomain *domain;
 	FmoeVersion *version;
 	Datum		id;
-	Datum		expert_id;
+	Datum		version_id;
 	FmoeOwn		own;
 	int			live;
 
@@ -144,15 +144,15 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	domain = managed_domain(fcinfo);
 	version = version_argument(fcinfo, domain);
 	id = Int64GetDatum(domain->id);
-	expert_id = Int64GetDatum(version->expert_id);
+	version_id = Int64GetDatum(version->version_id);
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&lock_domain, &id, NULL, false, 0);
 	live = read_live(id);
 	if (live != version->version)
 	{
-		fmoe_own_execute(&delete_deployments, &expert_id, NULL, false, 0);
-		fmoe_own_execute(&delete_expert, &expert_id, NULL, false, 0);
-		fmoe_forget(domain->id, version->expert_id);
+		fmoe_own_execute(&delete_deployments, &version_id, NULL, false, 0);
+		fmoe_own_execute(&delete_version, &version_id, NULL, false, 0);
+		fmoe_evict_version(domain->id, version->version_id);
 	}
 	fmoe_own_end(&own);
 	fmoe_fresh_end();

@@ -7,7 +7,7 @@
 #include "pg/evaluate/evaluate.h"
 
 static FmoeStatement newest_version = {
-	"SELECT version FROM fmoe.expert WHERE domain_id OPERATOR(pg_catalog.=) $1 AND complete"
+	"SELECT version FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1 AND complete"
 	" ORDER BY version DESC LIMIT 1",
 	1, {INT8OID}
 };

@@ -21,7 +21,7 @@
 
 PG_FUNCTION_INFO_V1(fmoe_lend);
 PG_FUNCTION_INFO_V1(fmoe_withdraw);
-PG_FUNCTION_INFO_V1(fmoe_forget_lent);
+PG_FUNCTION_INFO_V1(fmoe_forget);
 
 static FmoeStatement lock_domain = {
 	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
@@ -208,7 +208,7 @@ check_may_forget(const char *party)
 }
 
 Datum
-fmoe_forget_lent(PG_FUNCTION_ARGS)
+fmoe_forget(PG_FUNCTION_ARGS)
 {
 	Datum		values[2];
 	char		nulls[2] = {' ', PG_ARGISNULL(1) ? 'n' : ' '};

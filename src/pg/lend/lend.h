@@ -16,7 +16,7 @@
 typedef struct FmoeLent
 {
 	char	   *name;			/* "party.domain"; of an import into the domain: the name it was given */
-	char	   *key;			/* of exactly these weights: a uuid, or "import:" and an expert_id */
+	char	   *key;			/* of exactly these weights: a uuid, or "import:" and an version_id */
 	FmoeVersion facts;			/* not of a lent one: holdout, seconds, metrics, last_event */
 } FmoeLent;
 

@@ -433,7 +433,7 @@ read_import(const FmoeLent *lent)
 	fmoe_check_memory(2 * (size_t) lent->facts.bytes, psprintf("the imported expert \"%s\"", lent->name));
 	file->facts = lent->facts;
 	file->precision = fmoe_precision_names[FMOE_FLOAT32];
-	file->n_arrays = fmoe_load_arrays(lent->facts.expert_id, CurrentMemoryContext, &file->arrays, &bytes);
+	file->n_arrays = fmoe_load_arrays(lent->facts.version_id, CurrentMemoryContext, &file->arrays, &bytes);
 	fmoe_expert_check_encoder(file);
 	return file;
 }
@@ -446,7 +446,7 @@ fmoe_lent_read(const FmoeLent *lent)
 	char	   *bytes;
 	FmoeOwn		own;
 
-	if (lent->facts.expert_id != 0)
+	if (lent->facts.version_id != 0)
 		return read_import(lent);
 	fmoe_own_begin(&own);
 	head = find_head(lent, context);

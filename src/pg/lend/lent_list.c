@@ -22,15 +22,15 @@ static FmoeStatement newest_heads = {
 };
 
 static FmoeStatement imported_encoders = {
-	"SELECT e.version FROM fmoe.expert e WHERE e.domain_id OPERATOR(pg_catalog.=) $1"
-	" AND e.origin OPERATOR(pg_catalog.=) 'import' AND NOT e.complete ORDER BY e.version",
+	"SELECT v.version FROM fmoe.version v WHERE v.domain_id OPERATOR(pg_catalog.=) $1"
+	" AND v.origin OPERATOR(pg_catalog.=) 'import' AND NOT v.complete ORDER BY v.version",
 	1, {INT8OID}
 };
 
 static FmoeStatement import_by_name = {
-	"SELECT pg_catalog.format('version %s of domain \"%s\"', e.version, d.name) FROM fmoe.expert e"
-	" JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) e.domain_id"
-	" WHERE e.name OPERATOR(pg_catalog.=) $1 ORDER BY d.name LIMIT 1",
+	"SELECT pg_catalog.format('version %s of domain \"%s\"', v.version, d.name) FROM fmoe.version v"
+	" JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
+	" WHERE v.name OPERATOR(pg_catalog.=) $1 ORDER BY d.name LIMIT 1",
 	1, {TEXTOID}
 };
 
@@ -204,7 +204,7 @@ fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
 	{
 		lent[n].facts = *fmoe_find_version(domain, lfirst_int(cell));
 		lent[n].name = unconstify(char *, lent[n].facts.name);
-		lent[n].key = psprintf("import:" INT64_FORMAT, lent[n].facts.expert_id);
+		lent[n].key = psprintf("import:" INT64_FORMAT, lent[n].facts.version_id);
 		n++;
 	}
 	qsort(lent, n, sizeof(FmoeLent), compare_names);

@@ -9,8 +9,8 @@
 #include "pg/lend/lend.h"
 
 static FmoeStatement version_created = {
-	.sql = "SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', e.created_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-	" FROM fmoe.expert e WHERE e.expert_id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', v.created_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+	" FROM fmoe.version v WHERE v.version_id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
 	.types = {INT8OID}
 };
@@ -51,7 +51,7 @@ FmoeExpertFile *
 fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const FmoeRelease *release, bool complete)
 {
 	FmoeExpertFile *file = palloc0(sizeof(FmoeExpertFile));
-	Datum		expert_id = Int64GetDatum(version->expert_id);
+	Datum		version_id = Int64GetDatum(version->version_id);
 	size_t		bytes;
 
 	/* read into memory once, written once; what changes weights needs a copy of them */
@@ -59,8 +59,8 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
 	file->facts = *version;
 	file->facts.complete = complete;
-	file->n_arrays = fmoe_load_arrays(version->expert_id, CurrentMemoryContext, &file->arrays, &bytes);
-	file->created = fmoe_own_text(&version_created, &expert_id);
+	file->n_arrays = fmoe_load_arrays(version->version_id, CurrentMemoryContext, &file->arrays, &bytes);
+	file->created = fmoe_own_text(&version_created, &version_id);
 	if (complete)
 	{
 		file->item_type = fmoe_id_type_name(domain->item_type);

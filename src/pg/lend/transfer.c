@@ -26,8 +26,8 @@ PG_FUNCTION_INFO_V1(fmoe_export);
 PG_FUNCTION_INFO_V1(fmoe_import);
 
 static FmoeStatement version_by_name = {
-	.sql = "SELECT e.version FROM fmoe.expert e"
-	" WHERE e.domain_id OPERATOR(pg_catalog.=) $1 AND e.name OPERATOR(pg_catalog.=) $2",
+	.sql = "SELECT v.version FROM fmoe.version v"
+	" WHERE v.domain_id OPERATOR(pg_catalog.=) $1 AND v.name OPERATOR(pg_catalog.=) $2",
 	.nargs = 2,
 	.types = {INT8OID, TEXTOID}
 };

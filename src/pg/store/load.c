@@ -11,21 +11,21 @@
 #include "pg/store/store_private.h"
 
 static FmoeStatement stored_facts = {
-	"SELECT d.name, e.version, e.bytes, e.checksum, e.format"
-	" FROM fmoe.expert e JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) e.domain_id"
-	" WHERE e.expert_id OPERATOR(pg_catalog.=) $1",
+	"SELECT d.name, v.version, v.bytes, v.checksum, v.format"
+	" FROM fmoe.version v JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
+	" WHERE v.version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
 static FmoeStatement stored_arrays = {
 	"SELECT name, dtype, shape, pg_catalog.count(*)::integer,"
 	" pg_catalog.sum(pg_catalog.octet_length(data))::bigint"
-	" FROM fmoe.tensor WHERE expert_id OPERATOR(pg_catalog.=) $1 GROUP BY name, dtype, shape ORDER BY name",
+	" FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1 GROUP BY name, dtype, shape ORDER BY name",
 	1, {INT8OID}
 };
 
 static FmoeStatement stored_part = {
-	"SELECT data FROM fmoe.tensor WHERE expert_id OPERATOR(pg_catalog.=) $1"
+	"SELECT data FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1"
 	" AND name OPERATOR(pg_catalog.=) $2 AND part OPERATOR(pg_catalog.=) $3",
 	3, {INT8OID, TEXTOID, INT4OID}
 };
@@ -33,7 +33,7 @@ static FmoeStatement stored_part = {
 /* The version being loaded, for messages, and what its row says. */
 typedef struct Loading
 {
-	int64		expert_id;
+	int64		version_id;
 	char	   *domain;
 	int			version;
 	int64		bytes;
@@ -57,7 +57,7 @@ reject_damaged(const Loading *loading, const char *detail)
 static void
 read_facts(Loading *loading)
 {
-	Datum		value = Int64GetDatum(loading->expert_id);
+	Datum		value = Int64GetDatum(loading->version_id);
 	int			format;
 
 	fmoe_own_execute(&stored_facts, &value, NULL, true, 0);
@@ -110,7 +110,7 @@ read_header(const Loading *loading, HeapTuple tuple, TupleDesc shape, FnnArray *
 static void
 read_headers(Loading *loading, MemoryContext context)
 {
-	Datum		value = Int64GetDatum(loading->expert_id);
+	Datum		value = Int64GetDatum(loading->version_id);
 	uint64		sum = 0;
 	int			i;
 
@@ -138,7 +138,7 @@ read_data(const Loading *loading, const FnnArray *array, int parts)
 	size_t		done = 0;
 	int			part;
 
-	values[0] = Int64GetDatum(loading->expert_id);
+	values[0] = Int64GetDatum(loading->version_id);
 	values[1] = CStringGetTextDatum(array->name);
 	for (part = 0; part < parts; part++)
 	{
@@ -190,7 +190,7 @@ place_arrays(Loading *loading, FmoeTake take, void *argument)
 }
 
 int
-fmoe_load_arrays_into(int64 expert_id, FmoeTake take, void *argument, FnnArray **arrays)
+fmoe_load_arrays_into(int64 version_id, FmoeTake take, void *argument, FnnArray **arrays)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Loading		loading = {0};
@@ -198,7 +198,7 @@ fmoe_load_arrays_into(int64 expert_id, FmoeTake take, void *argument, FnnArray *
 	FmoeOwn		own;
 	int			i;
 
-	loading.expert_id = expert_id;
+	loading.version_id = version_id;
 	fmoe_own_begin(&own);
 	read_facts(&loading);
 	read_headers(&loading, context);
@@ -221,7 +221,7 @@ typedef struct OwnMemory
 } OwnMemory;
 
 static void *
-take_own(void *argument, size_t bytes, const char *what)
+take_private(void *argument, size_t bytes, const char *what)
 {
 	OwnMemory  *memory = argument;
 	char	   *block;
@@ -233,11 +233,11 @@ take_own(void *argument, size_t bytes, const char *what)
 }
 
 int
-fmoe_load_arrays(int64 expert_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
+fmoe_load_arrays(int64 version_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
 {
 	OwnMemory	memory = {.context = context};
 	MemoryContext old = MemoryContextSwitchTo(context);
-	int			n_arrays = fmoe_load_arrays_into(expert_id, take_own, &memory, arrays);
+	int			n_arrays = fmoe_load_arrays_into(version_id, take_private, &memory, arrays);
 
 	MemoryContextSwitchTo(old);
 	*bytes = memory.bytes;

@@ -1,6 +1,6 @@
 /*
  * version.c
- *	  Versions in the tables fmoe.expert, fmoe.tensor and fmoe.deployment.
+ *	  Versions in the tables fmoe.version, fmoe.tensor and fmoe.deployment.
  *
  * A version is written once and never changed.  Its arrays are cut into parts
  * of at most FMOE_PART_BYTES.  What is read back is believed only when sizes
@@ -23,17 +23,17 @@ static FmoeStatement next_version = {
 	1, {INT8OID}
 };
 
-static FmoeStatement insert_expert = {
-	"INSERT INTO fmoe.expert (domain_id, version, name, model, config, origin, complete, holdout,"
+static FmoeStatement insert_version = {
+	"INSERT INTO fmoe.version (domain_id, version, name, model, config, origin, complete, holdout,"
 	" events, users, items, last_event, seconds, metrics, bytes, format, checksum, created_by)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-	" ON CONFLICT (domain_id, name) DO NOTHING RETURNING expert_id",
+	" ON CONFLICT (domain_id, name) DO NOTHING RETURNING version_id",
 	18, {INT8OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID,
 		INT8OID, INT8OID, INT4OID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT4OID, TEXTOID, NAMEOID}
 };
 
 static FmoeStatement insert_part = {
-	"INSERT INTO fmoe.tensor (expert_id, name, part, dtype, shape, data) VALUES ($1, $2, $3, $4, $5, $6)",
+	"INSERT INTO fmoe.tensor (version_id, name, part, dtype, shape, data) VALUES ($1, $2, $3, $4, $5, $6)",
 	6, {INT8OID, TEXTOID, INT4OID, TEXTOID, INT8ARRAYOID, BYTEAOID}
 };
 
@@ -49,13 +49,13 @@ shape_array(const FnnArray *array)
 }
 
 static void
-store_array(int64 expert_id, const FnnArray *array)
+store_array(int64 version_id, const FnnArray *array)
 {
 	size_t		done = 0;
 	int			part = 0;
 	Datum		values[6];
 
-	values[0] = Int64GetDatum(expert_id);
+	values[0] = Int64GetDatum(version_id);
 	values[1] = CStringGetTextDatum(array->name);
 	values[3] = CStringGetTextDatum(fnn_dtype_name(array->dtype));
 	values[4] = PointerGetDatum(shape_array(array));
@@ -76,7 +76,7 @@ store_array(int64 expert_id, const FnnArray *array)
 }
 
 static void
-store_expert(FmoeVersion *version, const char *creator)
+store_facts(FmoeVersion *version, const char *creator)
 {
 	Jsonb	   *config = fmoe_options_jsonb(fmoe_train_options, &version->config);
 	Datum		values[18];
@@ -111,9 +111,9 @@ store_expert(FmoeVersion *version, const char *creator)
 	values[15] = Int32GetDatum(FMOE_FORMAT);
 	values[16] = CStringGetTextDatum(fmoe_checksum_text(version->checksum));
 	values[17] = DirectFunctionCall1(namein, CStringGetDatum(creator));
-	fmoe_own_execute(&insert_expert, values, nulls, false, 0);
-	version->expert_id = fmoe_result_int64();
-	if (version->expert_id == 0)
+	fmoe_own_execute(&insert_version, values, nulls, false, 0);
+	version->version_id = fmoe_result_int64();
+	if (version->version_id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("the domain already has a version named \"%s\"", version->name)));
@@ -132,26 +132,26 @@ fmoe_store_version(FmoeVersion *version, int n_arrays, const FnnArray *arrays)
 	version->checksum = fmoe_checksum(n_arrays, arrays);
 
 	fmoe_own_begin(&own);
-	store_expert(version, creator);
+	store_facts(version, creator);
 	for (i = 0; i < n_arrays; i++)
-		store_array(version->expert_id, &arrays[i]);
+		store_array(version->version_id, &arrays[i]);
 	fmoe_own_end(&own);
 }
 
 /* ---------------------------------------------------------------- finding versions */
 
 #define VERSION_COLUMNS \
-	"expert_id, version, domain_id, name, model, origin, complete, holdout, config, events, users, items," \
+	"version_id, version, domain_id, name, model, origin, complete, holdout, config, events, users, items," \
 	" last_event, seconds, metrics, bytes, format, checksum"
 
 static FmoeStatement version_by_number = {
-	"SELECT " VERSION_COLUMNS " FROM fmoe.expert"
+	"SELECT " VERSION_COLUMNS " FROM fmoe.version"
 	" WHERE domain_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
 	2, {INT8OID, INT4OID}
 };
 
 static FmoeStatement version_by_id = {
-	"SELECT " VERSION_COLUMNS " FROM fmoe.expert WHERE expert_id OPERATOR(pg_catalog.=) $1",
+	"SELECT " VERSION_COLUMNS " FROM fmoe.version WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
@@ -174,7 +174,7 @@ version_of_row(void)
 	bool		isnull;
 	int			format;
 
-	version->expert_id = DatumGetInt64(fmoe_result_column(1, NULL));
+	version->version_id = DatumGetInt64(fmoe_result_column(1, NULL));
 	version->version = DatumGetInt32(fmoe_result_column(2, NULL));
 	format = DatumGetInt32(fmoe_result_column(17, NULL));
 	if (format > FMOE_FORMAT)
@@ -207,7 +207,7 @@ fmoe_find_version(const FmoeDomain *domain, int version)
 	Datum		values[2];
 	FmoeOwn		own;
 
-	values[0] = Int64GetDatum(version == 0 ? fmoe_live_expert(domain->id) : domain->id);
+	values[0] = Int64GetDatum(version == 0 ? fmoe_live_version(domain->id) : domain->id);
 	values[1] = Int32GetDatum(version);
 	if (version == 0 && DatumGetInt64(values[0]) == 0)
 		return NULL;
