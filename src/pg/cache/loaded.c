@@ -30,7 +30,6 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -74,13 +73,6 @@ static MemoryContext cache_context = NULL;
 static dlist_head cache_entries = DLIST_STATIC_INIT(cache_entries);
 static dlist_head cache_pins = DLIST_STATIC_INIT(cache_pins);
 static size_t cache_bytes = 0;
-
-static FmoeStatement version_number = {
-	.sql = "SELECT v.version FROM fmoe.version v"
-	" WHERE v.version_id OPERATOR(pg_catalog.=) $1 AND v.domain_id OPERATOR(pg_catalog.=) $2",
-	.nargs = 2,
-	.types = {INT8OID, INT8OID}
-};
 
 static size_t
 cache_limit(void)
@@ -213,32 +205,16 @@ cache_pin(CacheEntry *entry, bool hit)
 static FmoeVersion *
 cache_find_version(const FmoeDomain *domain, int64 version_id)
 {
-	Datum		values[2];
-	FmoeOwn		own;
-	int			number = 0;
-	FmoeVersion *version;
+	FmoeVersion *version = fmoe_version_of_id(domain, version_id);
 
-	values[0] = Int64GetDatum(version_id);
-	values[1] = Int64GetDatum(domain->id);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&version_number, values, NULL, true, 1);
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-
-		number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	fmoe_own_end(&own);
-	if (number == 0)
+	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("a version of domain \"%s\" is no longer there", domain->name)));
-
-	version = fmoe_find_version(domain, number);
 	if (!version->complete)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version %d of domain \"%s\" cannot answer by itself", number, domain->name),
+				 errmsg("version %d of domain \"%s\" cannot answer by itself", version->version, domain->name),
 				 errdetail("It holds an encoder without item vectors."),
 				 errhint("Train a version of this domain with CALL fmoe_train('%s').", domain->name)));
 	return version;
@@ -430,23 +406,14 @@ Datum
 fmoe_prewarm(PG_FUNCTION_ARGS)
 {
 	FmoeDomain *domain = fmoe_domain_argument(fcinfo, 0, FMOE_USE);
-	int64		version_id;
+	FmoeVersion *version = fmoe_version_argument(fcinfo, 1, domain);
 
-	if (PG_ARGISNULL(1))
-		version_id = fmoe_live_version(domain->id);
-	else if (PG_GETARG_INT32(1) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, PG_GETARG_INT32(1)),
-				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
-	else
-		version_id = fmoe_find_version(domain, PG_GETARG_INT32(1))->version_id;
-	if (version_id == 0)
+	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no live version", domain->name),
 				 errhint("Say which version, as in fmoe_prewarm('%s', 1).", domain->name)));
-	PG_RETURN_INT64(image_bytes(&cache_load(domain, version_id)->image));
+	PG_RETURN_INT64(image_bytes(&cache_load(domain, version->version_id)->image));
 }
 
 static void

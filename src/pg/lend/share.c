@@ -18,15 +18,8 @@ static FmoeStatement version_created = {
 FmoeVersion *
 fmoe_version_to_share(FunctionCallInfo fcinfo, const FmoeDomain *domain, const char *what)
 {
-	int			number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
-	FmoeVersion *version;
+	FmoeVersion *version = fmoe_version_argument(fcinfo, 1, domain);
 
-	if (!PG_ARGISNULL(1) && number < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, number),
-				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
-	version = fmoe_find_version(domain, number);
 	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -60,7 +53,7 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 	file->facts = *version;
 	file->facts.complete = complete;
 	file->n_arrays = fmoe_load_arrays(version->version_id, CurrentMemoryContext, &file->arrays, &bytes);
-	file->created = fmoe_own_text(&version_created, &version_id);
+	file->created = fmoe_own_text(&version_created, &version_id, true);
 	if (complete)
 	{
 		file->item_type = fmoe_id_type_name(domain->item_type);

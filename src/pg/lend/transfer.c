@@ -87,7 +87,7 @@ name_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 				 errmsg("name must not be empty")));
 	values[0] = Int64GetDatum(domain->id);
 	values[1] = PG_GETARG_DATUM(1);
-	taken = fmoe_own_text(&version_by_name, values);
+	taken = fmoe_own_text(&version_by_name, values, true);
 	if (taken != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

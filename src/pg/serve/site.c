@@ -133,14 +133,6 @@ fmoe_serving_begin(FmoeServing *serving)
 
 /* ---------------------------------------------------------------- domain and version */
 
-static FmoeStatement newest_version = {
-	.sql = "SELECT v.version_id FROM fmoe.version v"
-	" WHERE v.domain_id OPERATOR(pg_catalog.=) $1 AND v.complete"
-	" ORDER BY v.version DESC LIMIT 1",
-	.nargs = 1,
-	.types = {INT8OID}
-};
-
 static FmoeMoment
 this_moment(void)
 {
@@ -175,26 +167,6 @@ static bool
 same_name(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-/* The newest version whose count experts can serve while nothing is live; 0: none. */
-static int64
-find_newest(int64 domain_id)
-{
-	Datum		value = Int64GetDatum(domain_id);
-	int64		version_id = 0;
-	FmoeOwn		own;
-
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&newest_version, &value, NULL, true, 1);
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-
-		version_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	fmoe_own_end(&own);
-	return version_id;
 }
 
 /* metrics -> expert -> 'ndcg@10', as training wrote it down; NaN: it did not. */
@@ -238,7 +210,7 @@ resolve_again(FunctionCallInfo fcinfo, FmoeServing *serving, int argument, const
 	serving->version_id = fmoe_live_version(serving->domain->id);
 	serving->live = serving->version_id != 0;
 	if (!serving->live)
-		serving->version_id = find_newest(serving->domain->id);
+		serving->version_id = fmoe_newest_version(serving->domain->id);
 	MemoryContextSwitchTo(old);
 
 	if (serving->version_id == 0)

@@ -16,11 +16,6 @@ static FmoeStatement live_version = {
 	1, {INT8OID}
 };
 
-static FmoeStatement lock_domain = {
-	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
-};
-
 static FmoeStatement insert_deployment = {
 	"INSERT INTO fmoe.deployment (domain_id, version_id, deployed_by) VALUES ($1, $2, $3)",
 	3, {INT8OID, INT8OID, NAMEOID}
@@ -28,7 +23,6 @@ static FmoeStatement insert_deployment = {
 
 /* Columns of fmoe.deployment, as the extension's script numbers them. */
 #define DEPLOYMENT_DOMAIN 2
-
 #define DEPLOYMENT_VERSION 3
 
 int64
@@ -53,7 +47,6 @@ fmoe_live_version(int64 domain_id)
 	return version_id;
 }
 
-/* Also locks the domain's row: deployments come one after the other. */
 void
 fmoe_set_live(int64 domain_id, int64 version_id)
 {
@@ -64,9 +57,9 @@ fmoe_set_live(int64 domain_id, int64 version_id)
 	values[0] = Int64GetDatum(domain_id);
 	values[1] = Int64GetDatum(version_id);
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(deployer));
+	fmoe_lock_domain(domain_id);
 	fmoe_own_begin(&own);
-	fmoe_own_execute(&lock_domain, values, NULL, false, 0);
-	/* to deploy what is live already is nothing that could be rolled back */
+	/* deploying the live version again adds no entry, for there would be nothing to roll back */
 	fmoe_own_execute(&live_version, values, NULL, false, 1);
 	if (fmoe_result_int64() != version_id)
 		fmoe_own_execute(&insert_deployment, values, NULL, false, 0);

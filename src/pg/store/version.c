@@ -51,28 +51,13 @@ shape_array(const FnnArray *array)
 static void
 store_array(int64 version_id, const FnnArray *array)
 {
-	size_t		done = 0;
-	int			part = 0;
 	Datum		values[6];
 
 	values[0] = Int64GetDatum(version_id);
 	values[1] = CStringGetTextDatum(array->name);
 	values[3] = CStringGetTextDatum(fnn_dtype_name(array->dtype));
 	values[4] = PointerGetDatum(shape_array(array));
-	do
-	{
-		size_t		piece = Min(array->bytes - done, FMOE_PART_BYTES);
-		bytea	   *data = palloc(VARHDRSZ + piece);
-
-		SET_VARSIZE(data, VARHDRSZ + piece);
-		memcpy(VARDATA(data), (const char *) array->data + done, piece);
-		values[2] = Int32GetDatum(part++);
-		values[5] = PointerGetDatum(data);
-		fmoe_own_execute(&insert_part, values, NULL, false, 0);
-		pfree(data);
-		done += piece;
-		CHECK_FOR_INTERRUPTS();
-	} while (done < array->bytes);
+	fmoe_parts_write(&insert_part, values, 2, 5, array->data, array->bytes);
 }
 
 static void
@@ -151,8 +136,9 @@ static FmoeStatement version_by_number = {
 };
 
 static FmoeStatement version_by_id = {
-	"SELECT " VERSION_COLUMNS " FROM fmoe.version WHERE version_id OPERATOR(pg_catalog.=) $1",
-	1, {INT8OID}
+	"SELECT " VERSION_COLUMNS " FROM fmoe.version"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 AND version_id OPERATOR(pg_catalog.=) $2",
+	2, {INT8OID, INT8OID}
 };
 
 void
@@ -195,25 +181,20 @@ version_of_row(void)
 	version->seconds = DatumGetFloat8(fmoe_result_column(14, NULL));
 	version->metrics = DatumGetJsonbPCopy(fmoe_result_column(15, NULL));
 	version->bytes = DatumGetInt64(fmoe_result_column(16, NULL));
-	version->checksum = strtoull(fmoe_result_text(18), NULL, 16);
+	version->checksum = fmoe_checksum_parse(fmoe_result_text(18));
 	return version;
 }
 
-FmoeVersion *
-fmoe_find_version(const FmoeDomain *domain, int version)
+/* The version that a statement finds, in the current context; NULL: none. */
+static FmoeVersion *
+find(FmoeStatement *statement, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
 	FmoeVersion *found = NULL;
-	Datum		values[2];
 	FmoeOwn		own;
 
-	values[0] = Int64GetDatum(version == 0 ? fmoe_live_version(domain->id) : domain->id);
-	values[1] = Int32GetDatum(version);
-	if (version == 0 && DatumGetInt64(values[0]) == 0)
-		return NULL;
-
 	fmoe_own_begin(&own);
-	fmoe_own_execute(version == 0 ? &version_by_id : &version_by_number, values, NULL, true, 0);
+	fmoe_own_execute(statement, values, NULL, true, 1);
 	if (SPI_processed == 1)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
@@ -222,10 +203,57 @@ fmoe_find_version(const FmoeDomain *domain, int version)
 		MemoryContextSwitchTo(old);
 	}
 	fmoe_own_end(&own);
+	return found;
+}
+
+FmoeVersion *
+fmoe_version_of_id(const FmoeDomain *domain, int64 version_id)
+{
+	Datum		values[2] = {Int64GetDatum(domain->id), Int64GetDatum(version_id)};
+
+	return version_id == 0 ? NULL : find(&version_by_id, values);
+}
+
+FmoeVersion *
+fmoe_find_version(const FmoeDomain *domain, int number)
+{
+	Datum		values[2] = {Int64GetDatum(domain->id), Int32GetDatum(number)};
+	FmoeVersion *found;
+
+	if (number == 0)
+		return fmoe_version_of_id(domain, fmoe_live_version(domain->id));
+	found = find(&version_by_number, values);
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, version),
+				 errmsg("domain \"%s\" has no version %d", domain->name, number),
 				 errhint("The view fmoe.versions lists the versions.")));
 	return found;
+}
+
+FmoeVersion *
+fmoe_version_argument(FunctionCallInfo fcinfo, int argument, const FmoeDomain *domain)
+{
+	int			number = PG_ARGISNULL(argument) ? 0 : PG_GETARG_INT32(argument);
+
+	if (!PG_ARGISNULL(argument) && number < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" has no version %d", domain->name, number),
+				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
+	return fmoe_find_version(domain, number);
+}
+
+static FmoeStatement newest_version = {
+	"SELECT version_id FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1 AND complete"
+	" ORDER BY version DESC LIMIT 1",
+	1, {INT8OID}
+};
+
+int64
+fmoe_newest_version(int64 domain_id)
+{
+	Datum		value = Int64GetDatum(domain_id);
+
+	return fmoe_own_int64(&newest_version, &value, true);
 }
