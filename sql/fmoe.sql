@@ -84,7 +84,7 @@ SELECT domain, model, width FROM fmoe.experts WHERE domain = 'mix_songs' ORDER B
 -- the same seed gives the same mixture
 CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "deploy": false}');
 CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "deploy": false, "workers": 1}');
-SELECT count(*) AS two, count(DISTINCT checksum) AS one FROM fmoe.expert WHERE config -> 'experts' -> 0 ->> 'name' = 'books' AND config ->> 'epochs' = '2'
+SELECT count(*) AS two, count(DISTINCT checksum) AS one FROM fmoe.version WHERE config -> 'experts' -> 0 ->> 'name' = 'books' AND config ->> 'epochs' = '2'
 	AND jsonb_array_length(config -> 'experts') = 1 AND config ->> 'gate' = 'user';
 
 -- mistakes

@@ -25,9 +25,9 @@ SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'nobody', 3);
 BEGIN;
 SET LOCAL fmoe.cache_size = 0;
 SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann', 1);
-UPDATE fmoe.expert SET metrics = '{"popularity": {"ndcg@10": 0.3}, "markov": {"ndcg@10": 0.2}}' WHERE version = 1;
+UPDATE fmoe.version SET metrics = '{"popularity": {"ndcg@10": 0.3}, "markov": {"ndcg@10": 0.2}}' WHERE version = 1;
 SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann', 1);
-UPDATE fmoe.expert SET metrics = '{"popularity": {"ndcg@10": 0.2}, "markov": {"ndcg@10": 0.3}}' WHERE version = 1;
+UPDATE fmoe.version SET metrics = '{"popularity": {"ndcg@10": 0.2}, "markov": {"ndcg@10": 0.3}}' WHERE version = 1;
 SELECT item_id, source FROM fmoe_recommend_as(NULL::bigint, 'ann', 1);
 ROLLBACK;
 

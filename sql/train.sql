@@ -68,7 +68,7 @@ CALL fmoe_train('train_plays', '{"width": 8, "layers": 1, "epochs": 2, "seed": 7
 CALL fmoe_train('train_plays', '{"width": 8, "layers": 1, "epochs": 2, "seed": 7, "deploy": false}');
 CALL fmoe_train('train_plays', '{"width": 8, "layers": 1, "epochs": 2, "seed": 8, "deploy": false}');
 SELECT a.version AS a, b.version AS b, a.checksum = b.checksum AS same
-	FROM fmoe.expert a JOIN fmoe.expert b ON a.domain_id = b.domain_id AND a.version < b.version
+	FROM fmoe.version a JOIN fmoe.version b ON a.domain_id = b.domain_id AND a.version < b.version
 	WHERE a.version BETWEEN 8 AND 10 AND b.version BETWEEN 8 AND 10 ORDER BY 1, 2;
 
 -- without validation nothing is checked, and the last epoch's weights are kept

@@ -64,7 +64,7 @@ SELECT fmoe_drop_version('versions', 2);
 SELECT fmoe_rollback('versions');
 CALL fmoe_train('versions', '{"model": "popularity", "holdout": "none", "deploy": false}');
 SELECT version FROM versions;
-SELECT count(*) FROM fmoe.tensor t WHERE NOT EXISTS (SELECT FROM fmoe.expert e WHERE e.expert_id = t.expert_id);
+SELECT count(*) FROM fmoe.tensor t WHERE NOT EXISTS (SELECT FROM fmoe.version v WHERE v.version_id = t.version_id);
 
 -- a version without an item table cannot go live
 SELECT fmoe_alter_domain('versions', sharing => 'encoder');
@@ -92,8 +92,8 @@ EXCEPTION WHEN data_corrupted THEN
 END
 $$;
 SELECT fmoe_deploy('versions', 3);
-CREATE VIEW stored AS SELECT * FROM fmoe.tensor WHERE name = 'vocabulary.integer' AND expert_id =
-	(SELECT e.expert_id FROM fmoe.expert e JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'versions' AND e.version = 3);
+CREATE VIEW stored AS SELECT * FROM fmoe.tensor WHERE name = 'vocabulary.integer' AND version_id =
+	(SELECT v.version_id FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'versions' AND v.version = 3);
 SELECT name, part, dtype, shape, octet_length(data) FROM stored;
 SELECT damaged($$UPDATE stored SET data = set_byte(data, 3, get_byte(data, 3) # 1)$$);
 SELECT damaged($$UPDATE stored SET data = substr(data, 2)$$);
@@ -108,19 +108,19 @@ SELECT damaged($$UPDATE stored SET shape = '{NULL}'$$);
 SELECT damaged($$UPDATE stored SET part = 1$$);
 SELECT damaged($$UPDATE stored SET name = repeat('x', 64)$$);
 SELECT damaged($$UPDATE stored SET name = 'vocabulary'$$);
-SELECT damaged($$INSERT INTO fmoe.tensor SELECT expert_id, name, part + 1, 'F32', shape, data FROM stored$$);
-SELECT damaged($$INSERT INTO fmoe.tensor SELECT expert_id, 'more', 0, dtype, '{0}', '' FROM stored$$);
-SELECT damaged($$DELETE FROM fmoe.tensor t USING stored s WHERE t.expert_id = s.expert_id AND t.name = s.name$$);
-SELECT damaged($$UPDATE fmoe.expert SET bytes = bytes + 1 WHERE version = 3$$);
-SELECT damaged($$UPDATE fmoe.expert SET checksum = '0' WHERE version = 3$$);
+SELECT damaged($$INSERT INTO fmoe.tensor SELECT version_id, name, part + 1, 'F32', shape, data FROM stored$$);
+SELECT damaged($$INSERT INTO fmoe.tensor SELECT version_id, 'more', 0, dtype, '{0}', '' FROM stored$$);
+SELECT damaged($$DELETE FROM fmoe.tensor t USING stored s WHERE t.version_id = s.version_id AND t.name = s.name$$);
+SELECT damaged($$UPDATE fmoe.version SET bytes = bytes + 1 WHERE version = 3$$);
+SELECT damaged($$UPDATE fmoe.version SET checksum = '0' WHERE version = 3$$);
 SELECT damaged($$SELECT$$);
 
 -- one that a newer fmoe stored
 SELECT fmoe_deploy('versions', 1);
-UPDATE fmoe.expert SET format = 2 WHERE version = 1;
+UPDATE fmoe.version SET format = 2 WHERE version = 1;
 SELECT * FROM fmoe_recommend('u1');
 
 -- a domain goes with all it has
 SELECT fmoe_drop_domain('versions');
-SELECT (SELECT count(*) FROM fmoe.expert), (SELECT count(*) FROM fmoe.tensor), (SELECT count(*) FROM fmoe.deployment);
+SELECT (SELECT count(*) FROM fmoe.version), (SELECT count(*) FROM fmoe.tensor), (SELECT count(*) FROM fmoe.deployment);
 DROP SCHEMA versions_test CASCADE;

@@ -95,7 +95,7 @@ SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'does not drop');
 SELECT throws_ok($$SELECT * FROM fmoe_recommend('c1')$$, '42704', NULL, 'finds no domain that it may use');
 SELECT denied('SELECT * FROM fmoe.domain', 'reads no table of the extension');
 SELECT denied('SELECT data FROM fmoe.tensor', 'and no weights');
-SELECT denied('INSERT INTO fmoe.deployment (domain_id, expert_id, deployed_by) VALUES (1, 2, current_user)', 'and writes none');
+SELECT denied('INSERT INTO fmoe.deployment (domain_id, version_id, deployed_by) VALUES (1, 2, current_user)', 'and writes none');
 
 -- nothing in the way to the extension's tables runs what a caller put into its search_path
 RESET ROLE;
@@ -152,7 +152,7 @@ SELECT denied('SELECT * FROM shop.orders', 'and no interactions');
 SELECT denied('SELECT * FROM fmoe.lent', 'no table about lending');
 SELECT denied('SELECT * FROM fmoe.lent_part', 'nor the other one');
 SELECT denied('SELECT * FROM fmoe.tensor', 'no weights');
-SELECT denied('SELECT * FROM fmoe.expert', 'no versions');
+SELECT denied('SELECT * FROM fmoe.version', 'no versions');
 SELECT denied('SELECT * FROM fmoe.domain', 'no domains');
 SELECT is_empty('SELECT domain FROM fmoe.domains UNION ALL SELECT domain FROM fmoe.versions', 'nor by the views');
 SELECT denied('DELETE FROM fmoe.shared_expert', 'writes nothing');

@@ -102,9 +102,9 @@ sub train
 sub checksum
 {
 	my ($domain) = @_;
-	return value("SELECT e.checksum || ' ' || (SELECT pg_catalog.md5(pg_catalog.string_agg(name || part || pg_catalog.md5(data), ','"
-		  . ' ORDER BY name, part)) FROM fmoe.tensor t WHERE t.expert_id = e.expert_id)'
-		  . " FROM fmoe.expert e JOIN fmoe.domain d USING (domain_id) WHERE d.name = '$domain' ORDER BY version DESC LIMIT 1");
+	return value("SELECT v.checksum || ' ' || (SELECT pg_catalog.md5(pg_catalog.string_agg(name || part || pg_catalog.md5(data), ','"
+		  . ' ORDER BY name, part)) FROM fmoe.tensor t WHERE t.version_id = v.version_id)'
+		  . " FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = '$domain' ORDER BY version DESC LIMIT 1");
 }
 
 sub pid_of
@@ -387,7 +387,7 @@ wait_for($watcher, 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 1)')
 ask($rival, 'DROP TABLE doomed');
 answer($trainer);
 like($trainer->{err}, qr/ERROR:  \w{5}: .*doomed/, 'a domain whose table is gone is not stored');
-is(value("SELECT count(*) FROM fmoe.expert e JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'doomed'"), '0',
+is(value("SELECT count(*) FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'doomed'"), '0',
 	'it has no version');
 value('DELETE FROM fmoe.training');
 

@@ -319,14 +319,14 @@ $node->safe_psql('postgres', <<'SQL');
 BEGIN;
 CALL fmoe_train('shop', '{"model": "sasrec", "width": 16, "layers": 1, "epochs": 1, "seed": 10, "deploy": false}');
 SELECT fmoe_prewarm('shop', 6);
-SELECT pg_catalog.setval('fmoe.expert_expert_id_seq', (SELECT pg_catalog.max(expert_id) FROM fmoe.expert), false);
+SELECT pg_catalog.setval('fmoe.version_version_id_seq', (SELECT pg_catalog.max(version_id) FROM fmoe.version), false);
 ROLLBACK;
 SQL
 $node->safe_psql('postgres', <<'SQL');
 CALL fmoe_train('shop', '{"model": "sasrec", "width": 16, "layers": 1, "epochs": 1, "seed": 11, "deploy": false}');
 SELECT fmoe_deploy('shop', 6);
 SQL
-is($node->safe_psql('postgres', 'SELECT pg_catalog.count(*) FROM fmoe._cache() c WHERE expert_id = (SELECT pg_catalog.max(expert_id) FROM fmoe.expert)'),
+is($node->safe_psql('postgres', 'SELECT pg_catalog.count(*) FROM fmoe._cache() c WHERE version_id = (SELECT pg_catalog.max(version_id) FROM fmoe.version)'),
 	'1', 'something is loaded under the id of a new version');
 my $sixth = $node->safe_psql('postgres', everyone('shop'));
 set_limit(0);

@@ -178,7 +178,7 @@ foreach my $other ('north', 'west')
 		($result, $out, $err) = $node{south}->psql('postgres', "SELECT * FROM ${other}_$table", extra_params => [ '-U', 'syncer' ]);
 		like($err, qr/permission denied for table $name/, "through its server, $other\'s table $name is closed");
 	}
-	foreach my $table ('public.plays', 'public.films', 'fmoe.tensor', 'fmoe.lent', 'fmoe.lent_part', 'fmoe.domain', 'fmoe.expert')
+	foreach my $table ('public.plays', 'public.films', 'fmoe.tensor', 'fmoe.lent', 'fmoe.lent_part', 'fmoe.domain', 'fmoe.version')
 	{
 		($result, $out, $err) = $node{$other}->psql('postgres', "SELECT * FROM $table", extra_params => [ '-U', 'borrower' ]);
 		like($err, qr/permission denied for table/, "and so is $table directly");

@@ -73,7 +73,7 @@ sub wait_for
 sub checksum
 {
 	my ($database) = @_;
-	return value($database, 'SELECT checksum FROM fmoe.expert ORDER BY expert_id DESC LIMIT 1');
+	return value($database, 'SELECT checksum FROM fmoe.version ORDER BY version_id DESC LIMIT 1');
 }
 
 # ---------------------------------------------------------------- two parties, each the other's peer

@@ -62,8 +62,8 @@ static FmoeStatement delete_domain = {
 	1, {INT8OID}
 };
 
-static FmoeStatement count_versions = {
-	"SELECT FROM fmoe.expert WHERE domain_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+static FmoeStatement any_version = {
+	"SELECT FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
 	1, {INT8OID}
 };
 
@@ -235,7 +235,6 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	FmoeRegistration r = {0};
 	Datum		values[R_COLUMNS];
 	char		nulls[R_COLUMNS];
-	FmoeOwn		own;
 	int			i;
 
 	for (i = 0; i < lengthof(required); i++)
@@ -262,11 +261,8 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 
 	fmoe_lock_overloads();
 	row_of_registration(&r, values, nulls);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&insert_domain, values, nulls, false, 0);
-	if (SPI_processed == 0)
+	if (fmoe_own_change(&insert_domain, values, nulls) == 0)
 		reject_duplicate(r.base.name);
-	fmoe_own_end(&own);
 	fmoe_maintain_overloads();
 	PG_RETURN_VOID();
 }
@@ -287,16 +283,8 @@ static void
 check_item_type(const FmoeDomain *d, Oid before)
 {
 	Datum		value = Int64GetDatum(d->id);
-	FmoeOwn		own;
-	bool		versions;
 
-	if (same_vocabulary(before, d->item_type))
-		return;
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&count_versions, &value, NULL, false, 1);
-	versions = SPI_processed > 0;
-	fmoe_own_end(&own);
-	if (versions)
+	if (!same_vocabulary(before, d->item_type) && fmoe_own_found(&any_version, &value, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the item ids of domain \"%s\" cannot change from %s to %s", d->name,
@@ -391,7 +379,6 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	Datum		values[R_COLUMNS + 1];
 	char		nulls[R_COLUMNS + 1];
 	Oid			item_type;
-	FmoeOwn		own;
 
 	require(fcinfo, 0, "name");
 	fmoe_fresh_begin();
@@ -419,9 +406,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	row_of_registration(&r, values, nulls);
 	values[R_COLUMNS] = Int64GetDatum(r.base.id);
 	nulls[R_COLUMNS] = ' ';
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&update_domain, values, nulls, false, 0);
-	fmoe_own_end(&own);
+	(void) fmoe_own_change(&update_domain, values, nulls);
 	if (strcmp(r.base.sharing, "none") == 0)
 		fmoe_lent_domain_changed(domain->name, NULL);
 	else if (strcmp(r.base.name, domain->name) != 0)
@@ -438,7 +423,6 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	FmoeDomain *domain;
 	Datum		value;
-	FmoeOwn		own;
 
 	fmoe_fresh_begin();
 	if (PG_GETARG_BOOL(1) && fmoe_domain_lookup(name) == NULL)
@@ -450,11 +434,9 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	domain = fmoe_domain_find(name, FMOE_MANAGE);
 	fmoe_lock_overloads();
 	value = Int64GetDatum(domain->id);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&delete_domain, &value, NULL, false, 0);
-	fmoe_own_end(&own);
+	(void) fmoe_own_change(&delete_domain, &value, NULL);
 	fmoe_lent_domain_changed(domain->name, NULL);
-	fmoe_forget(domain->id, 0);
+	fmoe_evict_version(domain->id, 0);
 	fmoe_maintain_overloads();
 	fmoe_fresh_end();
 	PG_RETURN_VOID();

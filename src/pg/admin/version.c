@@ -14,11 +14,6 @@
 
 #include "pg/cache/cache.h"
 
-static FmoeStatement lock_domain = {
-	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
-};
-
 static FmoeStatement undo_newest = {
 	"UPDATE fmoe.deployment SET undone_at = pg_catalog.now() WHERE deployment_id OPERATOR(pg_catalog.=)"
 	" (SELECT p.deployment_id FROM fmoe.deployment p"
@@ -27,21 +22,22 @@ static FmoeStatement undo_newest = {
 	1, {INT8OID}
 };
 
+/* As the newest committed state has it: read after the domain is locked. */
 static FmoeStatement live_version = {
-	"SELECT e.version FROM fmoe.deployment p"
-	" JOIN fmoe.expert e ON e.expert_id OPERATOR(pg_catalog.=) p.expert_id"
+	"SELECT v.version FROM fmoe.deployment p"
+	" JOIN fmoe.version v ON v.version_id OPERATOR(pg_catalog.=) p.version_id"
 	" WHERE p.domain_id OPERATOR(pg_catalog.=) $1 AND p.undone_at IS NULL"
 	" ORDER BY p.deployment_id DESC LIMIT 1",
 	1, {INT8OID}
 };
 
 static FmoeStatement delete_deployments = {
-	"DELETE FROM fmoe.deployment WHERE expert_id OPERATOR(pg_catalog.=) $1",
+	"DELETE FROM fmoe.deployment WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
-static FmoeStatement delete_expert = {
-	"DELETE FROM fmoe.expert WHERE expert_id OPERATOR(pg_catalog.=) $1",
+static FmoeStatement delete_version = {
+	"DELETE FROM fmoe.version WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
@@ -59,23 +55,7 @@ version_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("version must not be null")));
-	if (PG_GETARG_INT32(1) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, PG_GETARG_INT32(1)),
-				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
-	return fmoe_find_version(domain, PG_GETARG_INT32(1));
-}
-
-/* The version that is live, as the newest committed state has it; 0: none.  Inside fmoe_own_begin. */
-static int
-read_live(Datum domain_id)
-{
-	bool		isnull;
-
-	fmoe_own_execute(&live_version, &domain_id, NULL, false, 0);
-	return SPI_processed == 0 ? 0
-		: DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return fmoe_version_argument(fcinfo, 1, domain);
 }
 
 PG_FUNCTION_INFO_V1(fmoe_deploy);
@@ -94,7 +74,7 @@ fmoe_deploy(PG_FUNCTION_ARGS)
 				 errmsg("version %d of domain \"%s\" cannot go live", version->version, domain->name),
 				 errdetail("It was imported without an item table."),
 				 errhint("Train a version that builds on it, or import one that was shared in full.")));
-	fmoe_set_live(domain->id, version->expert_id);
+	fmoe_set_live(domain->id, version->version_id);
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
@@ -105,19 +85,15 @@ fmoe_rollback(PG_FUNCTION_ARGS)
 {
 	FmoeDomain *domain;
 	Datum		id;
-	FmoeOwn		own;
 	bool		undone;
 	int			live;
 
 	fmoe_fresh_begin();
 	domain = managed_domain(fcinfo);
 	id = Int64GetDatum(domain->id);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&lock_domain, &id, NULL, false, 0);
-	fmoe_own_execute(&undo_newest, &id, NULL, false, 0);
-	undone = SPI_processed > 0;
-	live = read_live(id);
-	fmoe_own_end(&own);
+	fmoe_lock_domain(domain->id);
+	undone = fmoe_own_change(&undo_newest, &id, NULL) > 0;
+	live = fmoe_own_int64(&live_version, &id, false);
 	fmoe_fresh_end();
 
 	if (!undone)
@@ -136,25 +112,22 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	FmoeDomain *domain;
 	FmoeVersion *version;
 	Datum		id;
-	Datum		expert_id;
-	FmoeOwn		own;
+	Datum		version_id;
 	int			live;
 
 	fmoe_fresh_begin();
 	domain = managed_domain(fcinfo);
 	version = version_argument(fcinfo, domain);
 	id = Int64GetDatum(domain->id);
-	expert_id = Int64GetDatum(version->expert_id);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&lock_domain, &id, NULL, false, 0);
-	live = read_live(id);
+	version_id = Int64GetDatum(version->version_id);
+	fmoe_lock_domain(domain->id);
+	live = fmoe_own_int64(&live_version, &id, false);
 	if (live != version->version)
 	{
-		fmoe_own_execute(&delete_deployments, &expert_id, NULL, false, 0);
-		fmoe_own_execute(&delete_expert, &expert_id, NULL, false, 0);
-		fmoe_forget(domain->id, version->expert_id);
+		(void) fmoe_own_change(&delete_deployments, &version_id, NULL);
+		(void) fmoe_own_change(&delete_version, &version_id, NULL);
+		fmoe_evict_version(domain->id, version->version_id);
 	}
-	fmoe_own_end(&own);
 	fmoe_fresh_end();
 
 	if (live == version->version)

@@ -45,6 +45,11 @@ extern FnnArena *fmoe_arena(MemoryContext context, int limit_kb);
 /* Error unless bytes fit fmoe.max_memory; what names the work: "training domain \"films\"". */
 extern void fmoe_check_memory(size_t bytes, const char *what);
 
+/* settings.c */
+extern void fmoe_define_settings(void);
+
+#define FMOE_VERSION "1.0"		/* default_version of fmoe.control */
+
 /* ---------------------------------------------------------------- own tables */
 
 /* A statement over the extension's tables, prepared once a backend. */
@@ -66,19 +71,34 @@ typedef struct FmoeOwn
 
 /* Connects SPI as the owner of the extension's tables, search_path = pg_catalog, pg_temp. */
 extern void fmoe_own_begin(FmoeOwn *own);
+/* The same as the caller, for tables that are not the extension's. */
+extern void fmoe_caller_begin(FmoeOwn *own);
 extern void fmoe_own_end(FmoeOwn *own);
-/* Runs a statement between the two; results in SPI_tuptable, SPI_processed.  nulls may be NULL. */
+
+/*
+ * Runs a statement between the two; results in SPI_tuptable, SPI_processed.
+ * nulls may be NULL.  With read_only it sees what the caller's statement sees,
+ * otherwise also what was committed or done since.
+ */
 extern void fmoe_own_execute(FmoeStatement *statement, Datum *values, const char *nulls,
 							 bool read_only, long limit);
+/* Of the first row of SPI_tuptable: a column, and its text form (NULL when it is null). */
+extern Datum fmoe_result_column(int column, bool *isnull);
+extern char *fmoe_result_text(int column);
+/* The first column, int4 or int8, of the only row; 0 when there is none or it is null. */
+extern int64 fmoe_result_int64(void);
+
+/* The whole of it, for the first column of the first row as text, in the caller's memory; NULL: no row, or null. */
+extern char *fmoe_own_text(FmoeStatement *statement, Datum *values, bool read_only);
+/* The same of an int4 or int8; 0: no row, or null. */
+extern int64 fmoe_own_int64(FmoeStatement *statement, Datum *values, bool read_only);
+/* Whether there is a row. */
+extern bool fmoe_own_found(FmoeStatement *statement, Datum *values, bool read_only);
+/* Runs a statement that writes; how many rows it wrote. */
+extern uint64 fmoe_own_change(FmoeStatement *statement, Datum *values, const char *nulls);
+
 /* OID of the schema the extension's functions are in. */
 extern Oid	fmoe_extension_schema(void);
-
-#define FMOE_VERSION "1.0"		/* default_version of fmoe.control */
-
-/* settings.c */
-extern void fmoe_define_settings(void);
-
-/* own.c */
 
 /*
  * Rows of one of the extension's tables, seen with the active snapshot: those
@@ -104,7 +124,37 @@ extern void fmoe_rows_end(FmoeRows *rows);
 extern void fmoe_fresh_begin(void);
 extern void fmoe_fresh_end(void);
 
-/* shared.c */
+/* ---------------------------------------------------------------- bytes in parts */
+
+#define FMOE_PART_BYTES (8 * 1024 * 1024)
+
+/* At least one part, which is empty when there are no bytes. */
+extern int	fmoe_part_count(size_t bytes);
+/* How long a part of so many bytes is. */
+extern size_t fmoe_part_bytes(size_t bytes, int part);
+/* Inserts bytes[size]; values[number] and values[data] become the part's number and what it holds. */
+extern void fmoe_parts_write(FmoeStatement *insert, Datum *values, int number, int data,
+							 const void *bytes, size_t size);
+/*
+ * Reads them back by a statement whose first column is the data of the part
+ * values[number].  The number of a part that is missing or has another length,
+ * or -1: all are there.
+ */
+extern int	fmoe_parts_read(FmoeStatement *select, Datum *values, int number, bool read_only,
+							void *into, size_t size);
+/* Copies a part out of a row; false: it is null or has another length. */
+extern bool fmoe_part_copy(HeapTuple row, TupleDesc shape, int column, void *into, size_t size);
+
+/* ---------------------------------------------------------------- attempts */
+
+/*
+ * Does work in a subtransaction.  NULL: it is done; otherwise what went wrong,
+ * in the current context, and all that it did is undone.  An error that ends
+ * the whole call is thrown on.
+ */
+extern ErrorData *fmoe_attempt(void (*work) (void *argument), void *argument);
+
+/* ---------------------------------------------------------------- shared memory */
 
 /* A struct of PostgreSQL's main shared memory, initialized by whoever comes first. */
 extern void *fmoe_shared_struct(const char *name, Size bytes, void (*initialize) (void *memory));
@@ -114,13 +164,5 @@ extern void *fmoe_shared_struct(const char *name, Size bytes, void (*initialize)
  * reason says why, or (reason untouched) it is no longer there.
  */
 extern dsm_segment *fmoe_segment(size_t bytes, dsm_handle handle, const char **reason);
-
-/* Of the first row of SPI_tuptable: a column, and its text form (NULL when it is null). */
-extern Datum fmoe_result_column(int column, bool *isnull);
-extern char *fmoe_result_text(int column);
-/* The first column, int4 or int8, of the only row; 0 when there is none or it is null. */
-extern int64 fmoe_result_int64(void);
-/* Runs a statement that reads; the first column of its first row as text, in the caller's memory; NULL: no row. */
-extern char *fmoe_own_text(FmoeStatement *statement, Datum *values);
 
 #endif							/* FMOE_PG_BASE_BASE_H */

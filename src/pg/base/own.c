@@ -65,13 +65,9 @@ owner_of_tables(void)
 }
 
 void
-fmoe_own_begin(FmoeOwn *own)
+fmoe_caller_begin(FmoeOwn *own)
 {
-	Oid			owner = owner_of_tables();
-
 	GetUserIdAndSecContext(&own->user, &own->security_context);
-	SetUserIdAndSecContext(owner, own->security_context | SECURITY_LOCAL_USERID_CHANGE);
-
 	own->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -83,6 +79,15 @@ fmoe_own_begin(FmoeOwn *own)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+}
+
+void
+fmoe_own_begin(FmoeOwn *own)
+{
+	Oid			owner = owner_of_tables();
+
+	fmoe_caller_begin(own);
+	SetUserIdAndSecContext(owner, own->security_context | SECURITY_LOCAL_USERID_CHANGE);
 }
 
 void
@@ -150,18 +155,59 @@ fmoe_result_int64(void)
 }
 
 char *
-fmoe_own_text(FmoeStatement *statement, Datum *values)
+fmoe_own_text(FmoeStatement *statement, Datum *values, bool read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	FmoeOwn		own;
-	char	   *result = NULL;
+	char	   *text = NULL;
 
 	fmoe_own_begin(&own);
-	fmoe_own_execute(statement, values, NULL, true, 1);
+	fmoe_own_execute(statement, values, NULL, read_only, 1);
 	if (SPI_processed > 0)
-		result = MemoryContextStrdup(caller, fmoe_result_text(1));
+		text = fmoe_result_text(1);
+	if (text != NULL)
+		text = MemoryContextStrdup(caller, text);
 	fmoe_own_end(&own);
-	return result;
+	return text;
+}
+
+int64
+fmoe_own_int64(FmoeStatement *statement, Datum *values, bool read_only)
+{
+	FmoeOwn		own;
+	int64		number;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(statement, values, NULL, read_only, 1);
+	number = fmoe_result_int64();
+	fmoe_own_end(&own);
+	return number;
+}
+
+bool
+fmoe_own_found(FmoeStatement *statement, Datum *values, bool read_only)
+{
+	FmoeOwn		own;
+	bool		found;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(statement, values, NULL, read_only, 1);
+	found = SPI_processed > 0;
+	fmoe_own_end(&own);
+	return found;
+}
+
+uint64
+fmoe_own_change(FmoeStatement *statement, Datum *values, const char *nulls)
+{
+	FmoeOwn		own;
+	uint64		rows;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(statement, values, nulls, false, 0);
+	rows = SPI_processed;
+	fmoe_own_end(&own);
+	return rows;
 }
 
 void

@@ -17,29 +17,29 @@
  */
 typedef struct FmoeLoaded
 {
-	int64		expert_id;
+	int64		version_id;
 	FmoeVersion *version;
 	FmoeModel	model;
 	FmoeVocabulary *vocabulary;
 	size_t		bytes;			/* of this session's own memory */
 } FmoeLoaded;
 
-extern FmoeLoaded *fmoe_load(const FmoeDomain *domain, int64 expert_id);
+extern FmoeLoaded *fmoe_load(const FmoeDomain *domain, int64 version_id);
 /*
- * A version of a domain, or all with expert_id 0, need not stay in shared
+ * A version of a domain, or all with version_id 0, need not stay in shared
  * memory: it is being dropped.  Should it be asked for after all, it is loaded
  * again.
  */
-extern void fmoe_forget(int64 domain_id, int64 expert_id);
+extern void fmoe_evict_version(int64 domain_id, int64 version_id);
 
 /* ---------------------------------------------------------------- images */
 
-typedef enum FmoeBlock
+typedef enum FmoeImageBlock
 {
-	FMOE_ARRAYS,				/* the arrays as they are stored */
-	FMOE_INDEX,					/* where they are, and what was derived from them */
+	FMOE_IMAGE_ARRAYS,			/* the arrays as they are stored */
+	FMOE_IMAGE_INDEX,			/* where they are, and what was derived from them */
 	FMOE_IMAGE_BLOCKS
-} FmoeBlock;
+} FmoeImageBlock;
 
 /* A version in memory as blocks without pointers: the same for every process that maps them. */
 typedef struct FmoeImage
@@ -63,9 +63,9 @@ extern void fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, Fm
 typedef struct FmoeImageKey
 {
 	Oid			database;
-	Oid			relation;		/* fmoe.expert */
+	Oid			relation;		/* fmoe.version */
 	int64		domain_id;
-	int64		expert_id;
+	int64		version_id;
 	uint64		checksum;
 	int32		items;
 	Oid			item_type;
@@ -88,8 +88,8 @@ extern void fmoe_shared_unmap(int slot);
 /* Whether a query uses the image: those in use are not evicted to make room.  hit: another use of it. */
 extern void fmoe_shared_use(int slot, bool hit);
 extern void fmoe_shared_rest(int slot);
-/* Evicts a version of a domain, or all with expert_id 0, whether in use or not. */
-extern void fmoe_shared_forget(Oid relation, int64 domain_id, int64 expert_id);
+/* Evicts a version of a domain, or all with version_id 0, whether in use or not. */
+extern void fmoe_shared_evict(Oid relation, int64 domain_id, int64 version_id);
 /* Whether any image was evicted since this was last asked. */
 extern bool fmoe_shared_changed(void);
 /* Whether a mapped image was evicted: it should be unmapped when it is not needed any more. */
@@ -99,7 +99,7 @@ extern bool fmoe_shared_evicted(int slot);
 
 typedef struct FmoeSharedFacts
 {
-	int64		expert_id;
+	int64		version_id;
 	bool		evicted;
 	size_t		bytes;
 	uint64		hits;
@@ -108,7 +108,7 @@ typedef struct FmoeSharedFacts
 	int			users;			/* sessions that use it right now */
 } FmoeSharedFacts;
 
-/* The images, at most FMOE_SHARED_IMAGES, of versions in a table fmoe.expert of this database; returns their number. */
+/* The images, at most FMOE_SHARED_IMAGES, of versions in a table fmoe.version of this database; returns their number. */
 extern int	fmoe_shared_list(Oid relation, FmoeSharedFacts *facts);
 
 #endif							/* FMOE_PG_CACHE_CACHE_H */

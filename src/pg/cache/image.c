@@ -6,8 +6,8 @@
  * blocks, because the size of the second is known only when the first is
  * filled:
  *
- *	  FMOE_ARRAYS	every stored array, each at a multiple of FNN_ALIGN
- *	  FMOE_INDEX	ImageHeader		names, shapes and places of the arrays
+ *	  FMOE_IMAGE_ARRAYS	every stored array, each at a multiple of FNN_ALIGN
+ *	  FMOE_IMAGE_INDEX	ImageHeader		names, shapes and places of the arrays
  *					vocabulary		the ids, ready for use, and their hash table
  *					scan block		the codes of the item vectors (model.h)
  *
@@ -73,8 +73,8 @@ take_arrays(void *argument, size_t bytes, const char *what)
 	TakeArrays *taking = argument;
 	char	   *block = taking->take(taking->argument, bytes, what);
 
-	taking->image->block[FMOE_ARRAYS] = block;
-	taking->image->bytes[FMOE_ARRAYS] = bytes;
+	taking->image->block[FMOE_IMAGE_ARRAYS] = block;
+	taking->image->bytes[FMOE_IMAGE_ARRAYS] = bytes;
 	return block;
 }
 
@@ -100,10 +100,10 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 	block = take(argument, bytes, psprintf("loading version %d of domain \"%s\"", version->version, domain->name));
 	if (block == NULL)
 		return false;
-	image->block[FMOE_INDEX] = block;
-	image->bytes[FMOE_INDEX] = bytes;
+	image->block[FMOE_IMAGE_INDEX] = block;
+	image->bytes[FMOE_IMAGE_INDEX] = bytes;
 
-	put_header((ImageHeader *) block, image->block[FMOE_ARRAYS], n_arrays, arrays);
+	put_header((ImageHeader *) block, image->block[FMOE_IMAGE_ARRAYS], n_arrays, arrays);
 	((ImageHeader *) block)->vocabulary = vocabulary_place;
 	((ImageHeader *) block)->scan = scan_place;
 	fmoe_vocabulary_flatten(vocabulary, block + vocabulary_place);
@@ -120,7 +120,7 @@ fmoe_image_make(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *v
 	MemoryContext old = MemoryContextSwitchTo(scratch);
 	TakeArrays	taking = {.image = image, .take = take, .argument = argument};
 	FnnArray   *arrays;
-	int			n_arrays = fmoe_load_arrays_into(version->expert_id, take_arrays, &taking, &arrays);
+	int			n_arrays = fmoe_load_arrays_into(version->version_id, take_arrays, &taking, &arrays);
 	bool		made = n_arrays >= 0 && make_index(image, domain, version, n_arrays, arrays, take, argument);
 
 	MemoryContextSwitchTo(old);
@@ -131,7 +131,7 @@ fmoe_image_make(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *v
 void
 fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *loaded)
 {
-	char	   *block = image->block[FMOE_INDEX];
+	char	   *block = image->block[FMOE_IMAGE_INDEX];
 	const ImageHeader *header = (const ImageHeader *) block;
 	FnnArray   *arrays = palloc(sizeof(FnnArray) * Max(header->n_arrays, 1));
 	int			i;
@@ -139,7 +139,7 @@ fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *lo
 	for (i = 0; i < header->n_arrays; i++)
 	{
 		arrays[i] = header->array[i].array;
-		arrays[i].data = image->block[FMOE_ARRAYS] + header->array[i].place;
+		arrays[i].data = image->block[FMOE_IMAGE_ARRAYS] + header->array[i].place;
 	}
 	fmoe_model_open(&loaded->model, fmoe_host(CurrentMemoryContext), &loaded->version->config,
 					loaded->version->items, header->n_arrays, arrays);

@@ -6,7 +6,7 @@
  * here is ever invalidated: which version is live is read elsewhere, with the
  * query's snapshot, and a version that was dropped is simply not asked for
  * any more and ages out.  What is not immutable is part of the key: the
- * relation fmoe.expert (a re-created extension counts its ids from one again)
+ * relation fmoe.version (a re-created extension counts its ids from one again)
  * and the type the vocabulary was opened with.
  *
  * The bytes of a version (image.c) are in shared memory, once for all sessions
@@ -30,7 +30,6 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -47,7 +46,7 @@
 typedef struct CacheEntry
 {
 	FmoeLoaded	loaded;
-	Oid			relation;		/* fmoe.expert */
+	Oid			relation;		/* fmoe.version */
 	Oid			item_type;
 	Oid			item_collation;
 	MemoryContext context;
@@ -75,13 +74,6 @@ static dlist_head cache_entries = DLIST_STATIC_INIT(cache_entries);
 static dlist_head cache_pins = DLIST_STATIC_INIT(cache_pins);
 static size_t cache_bytes = 0;
 
-static FmoeStatement version_number = {
-	.sql = "SELECT e.version FROM fmoe.expert e"
-	" WHERE e.expert_id OPERATOR(pg_catalog.=) $1 AND e.domain_id OPERATOR(pg_catalog.=) $2",
-	.nargs = 2,
-	.types = {INT8OID, INT8OID}
-};
-
 static size_t
 cache_limit(void)
 {
@@ -89,9 +81,9 @@ cache_limit(void)
 }
 
 static Oid
-expert_relation(void)
+version_relation(void)
 {
-	return get_relname_relid("expert", get_namespace_oid("fmoe", false));
+	return get_relname_relid("version", get_namespace_oid("fmoe", false));
 }
 
 /* ---------------------------------------------------------------- entries that go */
@@ -211,34 +203,18 @@ cache_pin(CacheEntry *entry, bool hit)
 
 /* The stored version behind an id; error when it is gone or cannot serve. */
 static FmoeVersion *
-cache_find_version(const FmoeDomain *domain, int64 expert_id)
+cache_find_version(const FmoeDomain *domain, int64 version_id)
 {
-	Datum		values[2];
-	FmoeOwn		own;
-	int			number = 0;
-	FmoeVersion *version;
+	FmoeVersion *version = fmoe_version_of_id(domain, version_id);
 
-	values[0] = Int64GetDatum(expert_id);
-	values[1] = Int64GetDatum(domain->id);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&version_number, values, NULL, true, 1);
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-
-		number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	fmoe_own_end(&own);
-	if (number == 0)
+	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("a version of domain \"%s\" is no longer there", domain->name)));
-
-	version = fmoe_find_version(domain, number);
 	if (!version->complete)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version %d of domain \"%s\" cannot answer by itself", number, domain->name),
+				 errmsg("version %d of domain \"%s\" cannot answer by itself", version->version, domain->name),
 				 errdetail("It holds an encoder without item vectors."),
 				 errhint("Train a version of this domain with CALL fmoe_train('%s').", domain->name)));
 	return version;
@@ -283,7 +259,7 @@ fill_shared(CacheEntry *entry, const FmoeDomain *domain)
 	key.database = MyDatabaseId;
 	key.relation = entry->relation;
 	key.domain_id = domain->id;
-	key.expert_id = version->expert_id;
+	key.version_id = version->version_id;
 	key.checksum = version->checksum;
 	key.items = version->items;
 	key.item_type = domain->item_type;
@@ -304,7 +280,7 @@ fill_shared(CacheEntry *entry, const FmoeDomain *domain)
 }
 
 static void *
-take_own(void *argument, size_t bytes, const char *what)
+take_private(void *argument, size_t bytes, const char *what)
 {
 	const FnnHost *host = argument;
 
@@ -314,17 +290,17 @@ take_own(void *argument, size_t bytes, const char *what)
 
 /* Makes the entry's image in the entry's context. */
 static void
-fill_own(CacheEntry *entry, const FmoeDomain *domain)
+fill_private(CacheEntry *entry, const FmoeDomain *domain)
 {
 	const FmoeVersion *version = entry->loaded.version;
 
 	cache_shrink(version->bytes > cache_limit() ? 0 : version->bytes);
-	(void) fmoe_image_make(&entry->image, domain, version, take_own, unconstify(FnnHost *, fmoe_host(entry->context)));
+	(void) fmoe_image_make(&entry->image, domain, version, take_private, unconstify(FnnHost *, fmoe_host(entry->context)));
 }
 
 /* Loads a version into an entry in a context of its own under the current one. */
 static CacheEntry *
-cache_fill(const FmoeDomain *domain, int64 expert_id, Oid relation)
+cache_fill(const FmoeDomain *domain, int64 version_id, Oid relation)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe model", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -340,10 +316,10 @@ cache_fill(const FmoeDomain *domain, int64 expert_id, Oid relation)
 	entry->unmap.arg = entry;
 	MemoryContextRegisterResetCallback(context, &entry->unmap);
 
-	loaded->expert_id = expert_id;
-	loaded->version = cache_find_version(domain, expert_id);
+	loaded->version_id = version_id;
+	loaded->version = cache_find_version(domain, version_id);
 	if (!fill_shared(entry, domain))
-		fill_own(entry, domain);
+		fill_private(entry, domain);
 	fmoe_image_open(&entry->image, domain, loaded);
 	entry->loaded_at = GetCurrentTimestamp();
 	MemoryContextSetIdentifier(context, psprintf("%s %d", domain->name, loaded->version->version));
@@ -364,7 +340,7 @@ cache_setup(void)
 }
 
 static CacheEntry *
-cache_find(const FmoeDomain *domain, int64 expert_id, Oid relation)
+cache_find(const FmoeDomain *domain, int64 version_id, Oid relation)
 {
 	dlist_iter	iter;
 
@@ -372,7 +348,7 @@ cache_find(const FmoeDomain *domain, int64 expert_id, Oid relation)
 	{
 		CacheEntry *entry = dlist_container(CacheEntry, node, iter.cur);
 
-		if (entry->loaded.expert_id == expert_id && entry->relation == relation &&
+		if (entry->loaded.version_id == version_id && entry->relation == relation &&
 			entry->item_type == domain->item_type && entry->item_collation == domain->item_collation)
 			return entry;
 	}
@@ -380,13 +356,13 @@ cache_find(const FmoeDomain *domain, int64 expert_id, Oid relation)
 }
 
 static CacheEntry *
-cache_load(const FmoeDomain *domain, int64 expert_id)
+cache_load(const FmoeDomain *domain, int64 version_id)
 {
-	Oid			relation = expert_relation();
+	Oid			relation = version_relation();
 	CacheEntry *entry;
 
 	cache_setup();
-	entry = cache_find(domain, expert_id, relation);
+	entry = cache_find(domain, version_id, relation);
 	if (entry != NULL)
 	{
 		cache_pin(entry, true);
@@ -394,7 +370,7 @@ cache_load(const FmoeDomain *domain, int64 expert_id)
 		return entry;
 	}
 
-	entry = cache_fill(domain, expert_id, relation);
+	entry = cache_fill(domain, version_id, relation);
 	MemoryContextSetParent(entry->context, cache_context);
 	dlist_push_head(&cache_entries, &entry->node);
 	cache_bytes += entry->loaded.bytes;
@@ -405,15 +381,15 @@ cache_load(const FmoeDomain *domain, int64 expert_id)
 }
 
 FmoeLoaded *
-fmoe_load(const FmoeDomain *domain, int64 expert_id)
+fmoe_load(const FmoeDomain *domain, int64 version_id)
 {
-	return &cache_load(domain, expert_id)->loaded;
+	return &cache_load(domain, version_id)->loaded;
 }
 
 void
-fmoe_forget(int64 domain_id, int64 expert_id)
+fmoe_evict_version(int64 domain_id, int64 version_id)
 {
-	fmoe_shared_forget(expert_relation(), domain_id, expert_id);
+	fmoe_shared_evict(version_relation(), domain_id, version_id);
 }
 
 /* ---------------------------------------------------------------- SQL */
@@ -421,7 +397,7 @@ fmoe_forget(int64 domain_id, int64 expert_id)
 static size_t
 image_bytes(const FmoeImage *image)
 {
-	return image->bytes[FMOE_ARRAYS] + image->bytes[FMOE_INDEX];
+	return image->bytes[FMOE_IMAGE_ARRAYS] + image->bytes[FMOE_IMAGE_INDEX];
 }
 
 /* Loads a version, the live one without a number, and gives the bytes it takes. */
@@ -430,23 +406,14 @@ Datum
 fmoe_prewarm(PG_FUNCTION_ARGS)
 {
 	FmoeDomain *domain = fmoe_domain_argument(fcinfo, 0, FMOE_USE);
-	int64		expert_id;
+	FmoeVersion *version = fmoe_version_argument(fcinfo, 1, domain);
 
-	if (PG_ARGISNULL(1))
-		expert_id = fmoe_live_expert(domain->id);
-	else if (PG_GETARG_INT32(1) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, PG_GETARG_INT32(1)),
-				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
-	else
-		expert_id = fmoe_find_version(domain, PG_GETARG_INT32(1))->expert_id;
-	if (expert_id == 0)
+	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no live version", domain->name),
 				 errhint("Say which version, as in fmoe_prewarm('%s', 1).", domain->name)));
-	PG_RETURN_INT64(image_bytes(&cache_load(domain, expert_id)->image));
+	PG_RETURN_INT64(image_bytes(&cache_load(domain, version->version_id)->image));
 }
 
 static void
@@ -455,7 +422,7 @@ put_image(ReturnSetInfo *result, const char *place, const FmoeSharedFacts *facts
 	Datum		values[7];
 	bool		nulls[7] = {false};
 
-	values[0] = Int64GetDatum(facts->expert_id);
+	values[0] = Int64GetDatum(facts->version_id);
 	values[1] = CStringGetTextDatum(place);
 	values[2] = Int64GetDatum(facts->bytes);
 	values[3] = Int64GetDatum(facts->hits);
@@ -472,7 +439,7 @@ fmoe_cache(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	FmoeSharedFacts shared[FMOE_SHARED_IMAGES];
-	Oid			relation = expert_relation();
+	Oid			relation = version_relation();
 	dlist_iter	iter;
 	int			n;
 	int			i;
@@ -486,7 +453,7 @@ fmoe_cache(PG_FUNCTION_ARGS)
 	{
 		const CacheEntry *entry = dlist_container(CacheEntry, node, iter.cur);
 		FmoeSharedFacts own = {
-			.expert_id = entry->loaded.expert_id,
+			.version_id = entry->loaded.version_id,
 			.bytes = image_bytes(&entry->image),
 			.hits = entry->hits,
 			.loaded_at = entry->loaded_at,

@@ -21,7 +21,7 @@
  * transaction (cache.c).  So the images that are given out always fit
  * fmoe.shared_cache_size, and those of sessions that stay idle come on top.
  *
- * An image is found by the database, the relation fmoe.expert, the version's
+ * An image is found by the database, the relation fmoe.version, the version's
  * id in it, what its row says of the contents, and the type the ids were read
  * as.  Ids are not given out twice, so what a rolled-back transaction left
  * behind is never asked for; a relation that was restored with other contents
@@ -178,7 +178,7 @@ cache_limit(void)
 static size_t
 slot_bytes(const ImageSlot *slot)
 {
-	return slot->bytes[FMOE_ARRAYS] + slot->bytes[FMOE_INDEX];
+	return slot->bytes[FMOE_IMAGE_ARRAYS] + slot->bytes[FMOE_IMAGE_INDEX];
 }
 
 /* ---------------------------------------------------------------- room; all with the directory's lock */
@@ -610,7 +610,7 @@ fmoe_shared_evicted(int index)
 }
 
 void
-fmoe_shared_forget(Oid relation, int64 domain_id, int64 expert_id)
+fmoe_shared_evict(Oid relation, int64 domain_id, int64 version_id)
 {
 	int			i;
 
@@ -621,7 +621,7 @@ fmoe_shared_forget(Oid relation, int64 domain_id, int64 expert_id)
 		ImageSlot  *slot = &directory->slot[i];
 
 		if (slot->state == IMAGE_READY && slot->key.database == MyDatabaseId && slot->key.relation == relation &&
-			slot->key.domain_id == domain_id && (expert_id == 0 || slot->key.expert_id == expert_id))
+			slot->key.domain_id == domain_id && (version_id == 0 || slot->key.version_id == version_id))
 			evict(slot);
 	}
 	LWLockRelease(&directory->lock);
@@ -642,7 +642,7 @@ fmoe_shared_list(Oid relation, FmoeSharedFacts *facts)
 		if ((slot->state != IMAGE_READY && slot->state != IMAGE_EVICTED) ||
 			slot->key.database != MyDatabaseId || slot->key.relation != relation)
 			continue;
-		facts[n].expert_id = slot->key.expert_id;
+		facts[n].version_id = slot->key.version_id;
 		facts[n].evicted = slot->state == IMAGE_EVICTED;
 		facts[n].bytes = slot_bytes(slot);
 		facts[n].hits = pg_atomic_read_u64(&slot->hits);

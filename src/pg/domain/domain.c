@@ -124,8 +124,8 @@ may_select_column(Oid relation, const char *column)
 		pg_attribute_aclcheck_ext(relation, number, GetUserId(), ACL_SELECT, &missing) == ACLCHECK_OK;
 }
 
-bool
-fmoe_may_select(Oid relation, const FmoeDomain *domain)
+static bool
+may_select(Oid relation, const FmoeDomain *domain)
 {
 	bool		missing = false;
 
@@ -145,8 +145,9 @@ relation_exists(Oid relation)
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation));
 }
 
-bool
-fmoe_may_manage(const FmoeDomain *domain)
+/* The domain's table may be gone. */
+static bool
+may_manage(const FmoeDomain *domain)
 {
 	Oid			owner = get_role_oid(domain->owner, true);
 
@@ -161,9 +162,9 @@ static bool
 may(const FmoeDomain *domain, FmoeAccess access)
 {
 	if (access == FMOE_MANAGE)
-		return fmoe_may_manage(domain);
-	return fmoe_may_select(domain->interactions, domain) ||
-		(!relation_exists(domain->interactions) && fmoe_may_manage(domain));
+		return may_manage(domain);
+	return may_select(domain->interactions, domain) ||
+		(!relation_exists(domain->interactions) && may_manage(domain));
 }
 
 static void
@@ -314,6 +315,19 @@ fmoe_domain_lookup(const char *name)
 	ScanKeyEntryInitialize(&key, 0, NAME, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(name));
 	return read_domain("domain_name_key", &key);
+}
+
+static FmoeStatement lock_domain = {
+	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+	1, {INT8OID}
+};
+
+void
+fmoe_lock_domain(int64 domain_id)
+{
+	Datum		value = Int64GetDatum(domain_id);
+
+	(void) fmoe_own_found(&lock_domain, &value, false);
 }
 
 static FmoeDomain *

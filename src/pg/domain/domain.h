@@ -50,13 +50,10 @@ extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
 /* fmoe_domain_open for a SQL argument that may be NULL. */
 extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
 
-/* domain.c */
-
 /* The domain of a name, no check made; NULL: none. */
 extern FmoeDomain *fmoe_domain_lookup(const char *name);
-/* Both work for a domain whose table is gone; relation InvalidOid or dangling. */
-extern bool fmoe_may_select(Oid relation, const FmoeDomain *domain);
-extern bool fmoe_may_manage(const FmoeDomain *domain);
+/* Locks the domain's row to the end of the transaction: what changes what is live or lent comes one after the other. */
+extern void fmoe_lock_domain(int64 domain_id);
 /* Whether the caller may use or manage the domain of that id; not if there is none. */
 extern bool fmoe_may_see(int64 domain_id);
 

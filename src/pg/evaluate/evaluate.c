@@ -156,10 +156,10 @@ choose_version(Evaluation *evaluation)
 	int			number = evaluation->options.judge.version;
 	FmoeVersion *version = fmoe_version_to_judge(domain, number);
 
-	evaluation->live = number == 0 && version->expert_id == fmoe_live_expert(domain->id);
+	evaluation->live = number == 0 && version->version_id == fmoe_live_version(domain->id);
 	if (evaluation->options.split == EVALUATE_LEAVE_ONE_OUT && version->config.holdout != FMOE_HOLDOUT_TEST)
 		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
-	evaluation->loaded = fmoe_load(domain, version->expert_id);
+	evaluation->loaded = fmoe_load(domain, version->version_id);
 }
 
 /* ---------------------------------------------------------------- the cases */

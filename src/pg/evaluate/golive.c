@@ -111,7 +111,7 @@ stand_live(const FmoeDomain *domain, const FmoeInteractions *interactions, const
 	FmoeVocabulary *vocabulary;
 	FnnArray   *arrays;
 	size_t		bytes;
-	int			n_arrays = fmoe_load_arrays(live->expert_id, CurrentMemoryContext, &arrays, &bytes);
+	int			n_arrays = fmoe_load_arrays(live->version_id, CurrentMemoryContext, &arrays, &bytes);
 
 	fmoe_model_bind(model, fnn_arena_host(arena), &live->config, live->items, n_arrays, arrays);
 	vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);

@@ -104,7 +104,7 @@ choose_mixture(Report *report)
 		fmoe_refuse_seen(domain, version, "validation", "events that a training kept back", "validation");
 	if (version->config.holdout != FMOE_HOLDOUT_TEST && report->options.split == REPORT_LEAVE_ONE_OUT)
 		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
-	report->loaded = fmoe_load(domain, version->expert_id);
+	report->loaded = fmoe_load(domain, version->version_id);
 }
 
 static size_t

@@ -295,7 +295,7 @@ fmoe_expert_write(FmoeExpertFile *file)
 		say(&out, "precision", file->precision);
 	if (file->privacy != NULL)
 		say(&out, "privacy", JsonbToCString(NULL, &file->privacy->root, VARSIZE(file->privacy)));
-	say(&out, "checksum", psprintf("%016llx", (unsigned long long) facts->checksum));
+	say(&out, "checksum", fmoe_checksum_text(facts->checksum));
 	if (file->created != NULL)
 		say(&out, "created", file->created);
 
@@ -452,7 +452,7 @@ check_checksum(const FnnFile *in, FmoeVersion *facts)
 	const char *text = asked(in, "checksum");
 
 	facts->checksum = fmoe_checksum(in->n_arrays, in->array);
-	if (strcmp(text, psprintf("%016llx", (unsigned long long) facts->checksum)) != 0)
+	if (strcmp(text, fmoe_checksum_text(facts->checksum)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the expert file is damaged"),

@@ -66,6 +66,7 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 	}
 	pfree(events);
 
+	memset(data, 0, sizeof(*data));
 	data->n_users = n_users;
 	data->n_events = n;
 	data->n_items = n_items;

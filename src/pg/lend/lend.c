@@ -21,12 +21,7 @@
 
 PG_FUNCTION_INFO_V1(fmoe_lend);
 PG_FUNCTION_INFO_V1(fmoe_withdraw);
-PG_FUNCTION_INFO_V1(fmoe_forget_lent);
-
-static FmoeStatement lock_domain = {
-	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
-};
+PG_FUNCTION_INFO_V1(fmoe_forget);
 
 /* What a lending takes the place of: the same version's, and all rounds. */
 static FmoeStatement delete_replaced = {
@@ -69,7 +64,7 @@ head_of_file(const FmoeDomain *domain, FmoeExpertFile *file, int64 bytes, int ro
 	head->precision = unconstify(char *, file->precision);
 	head->privacy = file->privacy;
 	head->bytes = bytes;
-	head->checksum = psprintf("%016llx", (unsigned long long) facts->checksum);
+	head->checksum = fmoe_checksum_text(facts->checksum);
 	/* what was lent last is the newest, also within a transaction */
 	head->created_at = GetCurrentTimestamp();
 	return head;
@@ -82,16 +77,11 @@ publish(const FmoeDomain *domain, FmoeExpertFile *file, int round)
 	bytea	   *bytes = fmoe_expert_write(file);
 	FmoeLentHead *head = head_of_file(domain, file, VARSIZE(bytes) - VARHDRSZ, round);
 	Datum		values[3];
-	FmoeOwn		own;
 
 	/* nothing leaves that is not what others would take in: an encoder, whole and finite */
 	fmoe_lent_check_head(head);
 	(void) fmoe_lent_check(head, VARDATA(bytes));
-	values[0] = Int64GetDatum(domain->id);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&lock_domain, values, NULL, false, 0);
-	fmoe_own_end(&own);
-
+	fmoe_lock_domain(domain->id);
 	values[0] = CStringGetTextDatum(head->party);
 	values[1] = CStringGetTextDatum(head->domain);
 	values[2] = Int32GetDatum(head->version);
@@ -175,7 +165,6 @@ void
 fmoe_lent_domain_changed(const char *name, const char *new_name)
 {
 	Datum		values[3] = {CStringGetTextDatum(fmoe_party_name()), CStringGetTextDatum(name)};
-	FmoeOwn		own;
 	int			withdrawn;
 
 	if (new_name == NULL)
@@ -187,9 +176,7 @@ fmoe_lent_domain_changed(const char *name, const char *new_name)
 		return;
 	}
 	values[2] = CStringGetTextDatum(new_name);
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&rename_lent, values, NULL, false, 0);
-	fmoe_own_end(&own);
+	(void) fmoe_own_change(&rename_lent, values, NULL);
 }
 
 static void
@@ -208,7 +195,7 @@ check_may_forget(const char *party)
 }
 
 Datum
-fmoe_forget_lent(PG_FUNCTION_ARGS)
+fmoe_forget(PG_FUNCTION_ARGS)
 {
 	Datum		values[2];
 	char		nulls[2] = {' ', PG_ARGISNULL(1) ? 'n' : ' '};

@@ -16,7 +16,7 @@
 typedef struct FmoeLent
 {
 	char	   *name;			/* "party.domain"; of an import into the domain: the name it was given */
-	char	   *key;			/* of exactly these weights: a uuid, or "import:" and an expert_id */
+	char	   *key;			/* of exactly these weights: a uuid, or "import:" and an version_id */
 	FmoeVersion facts;			/* not of a lent one: holdout, seconds, metrics, last_event */
 } FmoeLent;
 
@@ -85,8 +85,8 @@ typedef struct FmoeLentHead
 /* In the current context; NULL where a column must not be null and is, and then *problem says so. */
 extern FmoeLentHead *fmoe_lent_head_of_row(HeapTuple row, TupleDesc shape, const char **problem);
 extern char *fmoe_lent_name(const FmoeLentHead *head);
-extern int	fmoe_lent_parts(const FmoeLentHead *head);
-extern size_t fmoe_lent_part_bytes(const FmoeLentHead *head, int part);
+/* Error: a part of its file is missing or has another length. */
+extern void fmoe_lent_refuse_part(const FmoeLentHead *head, int part) pg_attribute_noreturn();
 extern void fmoe_lent_check_name(const FmoeLentHead *head);
 /* Error unless the head can be that of an expert and fits into memory; before its file is asked for. */
 extern void fmoe_lent_check_head(const FmoeLentHead *head);
@@ -96,11 +96,12 @@ extern FmoeExpertFile *fmoe_lent_check(const FmoeLentHead *head, const void *byt
 extern bool fmoe_lent_store(const FmoeLentHead *head, const void *bytes);
 /* A domain was renamed, or with new_name NULL lends no more. */
 extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
-/* Deletes heads by a statement that ends in "RETURNING lent_id", and their parts; returns how many. */
-#define FMOE_LENT_DELETE(heads) \
-	"WITH gone AS (DELETE FROM fmoe.lent AS l WHERE " heads " RETURNING l.lent_id)," \
+/* Text of a statement that deletes the heads for which a condition on l holds, and their parts. */
+#define FMOE_LENT_DELETE(condition) \
+	"WITH gone AS (DELETE FROM fmoe.lent AS l WHERE " condition " RETURNING l.lent_id)," \
 	" parts AS (DELETE FROM fmoe.lent_part AS p USING gone WHERE p.lent_id OPERATOR(pg_catalog.=) gone.lent_id)" \
 	" SELECT pg_catalog.count(*)::pg_catalog.int4 FROM gone"
+/* Runs such a statement; returns how many heads are gone. */
 extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
 /* The domain's name and version for whom an expert of the name was imported; NULL: none. */
 extern char *fmoe_import_of_name(const char *name);
@@ -129,6 +130,8 @@ extern FmoePeer *fmoe_find_peer(const char *name);
 extern bool fmoe_has_tables(const FmoePeer *peer);
 extern bool fmoe_may_read_peer(const FmoePeer *peer);
 extern void fmoe_check_may_sync(const FmoePeer *peer);
+/* Locks its row to the end of the transaction; false: it was dropped. */
+extern bool fmoe_lock_peer(const FmoePeer *peer);
 /* "fmoe"."table" */
 extern char *fmoe_qualified_table(Oid table);
 /* DROP EXTENSION is to take the table along. */

@@ -120,18 +120,6 @@ fmoe_lent_head_of_row(HeapTuple row, TupleDesc shape, const char **problem)
 	return head;
 }
 
-int
-fmoe_lent_parts(const FmoeLentHead *head)
-{
-	return (int) ((head->bytes + FMOE_PART_BYTES - 1) / FMOE_PART_BYTES);
-}
-
-size_t
-fmoe_lent_part_bytes(const FmoeLentHead *head, int part)
-{
-	return Min(head->bytes - (int64) part * FMOE_PART_BYTES, FMOE_PART_BYTES);
-}
-
 /* ---------------------------------------------------------------- checking */
 
 #define refused(head, ...) \
@@ -139,6 +127,13 @@ fmoe_lent_part_bytes(const FmoeLentHead *head, int part)
 			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), \
 			 errmsg("the lent expert \"%s\" is refused", fmoe_lent_name(head)), \
 			 errdetail(__VA_ARGS__)))
+
+void
+fmoe_lent_refuse_part(const FmoeLentHead *head, int part)
+{
+	refused(head, "Its part %d is missing or does not have %zu bytes.", part, fmoe_part_bytes(head->bytes, part));
+	pg_unreachable();
+}
 
 static bool
 is_name(const char *name)
@@ -209,7 +204,7 @@ check_agreement(const FmoeLentHead *head, const FmoeExpertFile *file)
 		refused(head, "Its row and its file disagree about the number of events, users or items.");
 	if (strcmp(head->precision, file->precision) != 0)
 		refused(head, "Its row says precision \"%s\", its file \"%s\".", head->precision, file->precision);
-	if (strcmp(head->checksum, psprintf("%016llx", (unsigned long long) facts->checksum)) != 0)
+	if (strcmp(head->checksum, fmoe_checksum_text(facts->checksum)) != 0)
 		refused(head, "Its row and its file have different checksums.");
 	if (!same_jsonb(head->privacy, file->privacy))
 		refused(head, "Its row and its file disagree about what was done for privacy.");
@@ -288,19 +283,8 @@ fmoe_lent_store(const FmoeLentHead *head, const void *bytes)
 	values[0] = UUIDPGetDatum(&head->id);
 	values[2] = CStringGetTextDatum(head->party);
 	values[3] = BoolGetDatum(head->shared);
-	for (int part = 0; stored && part < fmoe_lent_parts(head); part++)
-	{
-		size_t		size = fmoe_lent_part_bytes(head, part);
-		bytea	   *data = palloc(VARHDRSZ + size);
-
-		SET_VARSIZE(data, VARHDRSZ + size);
-		memcpy(VARDATA(data), (const char *) bytes + (size_t) part * FMOE_PART_BYTES, size);
-		values[1] = Int32GetDatum(part);
-		values[4] = PointerGetDatum(data);
-		fmoe_own_execute(&insert_part, values, NULL, false, 0);
-		pfree(data);
-		CHECK_FOR_INTERRUPTS();
-	}
+	if (stored)
+		fmoe_parts_write(&insert_part, values, 1, 4, bytes, head->bytes);
 	fmoe_own_end(&own);
 	return stored;
 }
@@ -309,12 +293,11 @@ int
 fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls)
 {
 	FmoeOwn		own;
-	bool		isnull;
 	int			deleted;
 
 	fmoe_own_begin(&own);
 	fmoe_own_execute(statement, values, nulls, false, 0);
-	deleted = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	deleted = fmoe_result_int64();
 	fmoe_own_end(&own);
 	return deleted;
 }
@@ -398,28 +381,10 @@ read_parts(const FmoeLentHead *head, MemoryContext context)
 {
 	char	   *bytes = MemoryContextAlloc(context, head->bytes);
 	Datum		values[2] = {UUIDPGetDatum(&head->id)};
+	int			part = fmoe_parts_read(&part_by_id, values, 1, false, bytes, head->bytes);
 
-	for (int part = 0; part < fmoe_lent_parts(head); part++)
-	{
-		size_t		size = fmoe_lent_part_bytes(head, part);
-		bool		isnull = true;
-		Datum		value = (Datum) 0;
-		bytea	   *data;
-
-		values[1] = Int32GetDatum(part);
-		fmoe_own_execute(&part_by_id, values, NULL, false, 1);
-		if (SPI_processed == 1)
-			value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		data = isnull ? NULL : DatumGetByteaPP(value);
-		if (data == NULL || VARSIZE_ANY_EXHDR(data) != size)
-			refused(head, "Its part %d is missing or does not have %zu bytes.", part, size);
-		memcpy(bytes + (size_t) part * FMOE_PART_BYTES, VARDATA_ANY(data), size);
-		/* small ones stand in the tuple itself */
-		if ((Pointer) data != DatumGetPointer(value))
-			pfree(data);
-		SPI_freetuptable(SPI_tuptable);
-		CHECK_FOR_INTERRUPTS();
-	}
+	if (part >= 0)
+		fmoe_lent_refuse_part(head, part);
 	return bytes;
 }
 
@@ -433,7 +398,7 @@ read_import(const FmoeLent *lent)
 	fmoe_check_memory(2 * (size_t) lent->facts.bytes, psprintf("the imported expert \"%s\"", lent->name));
 	file->facts = lent->facts;
 	file->precision = fmoe_precision_names[FMOE_FLOAT32];
-	file->n_arrays = fmoe_load_arrays(lent->facts.expert_id, CurrentMemoryContext, &file->arrays, &bytes);
+	file->n_arrays = fmoe_load_arrays(lent->facts.version_id, CurrentMemoryContext, &file->arrays, &bytes);
 	fmoe_expert_check_encoder(file);
 	return file;
 }
@@ -446,7 +411,7 @@ fmoe_lent_read(const FmoeLent *lent)
 	char	   *bytes;
 	FmoeOwn		own;
 
-	if (lent->facts.expert_id != 0)
+	if (lent->facts.version_id != 0)
 		return read_import(lent);
 	fmoe_own_begin(&own);
 	head = find_head(lent, context);

@@ -22,15 +22,15 @@ static FmoeStatement newest_heads = {
 };
 
 static FmoeStatement imported_encoders = {
-	"SELECT e.version FROM fmoe.expert e WHERE e.domain_id OPERATOR(pg_catalog.=) $1"
-	" AND e.origin OPERATOR(pg_catalog.=) 'import' AND NOT e.complete ORDER BY e.version",
+	"SELECT v.version FROM fmoe.version v WHERE v.domain_id OPERATOR(pg_catalog.=) $1"
+	" AND v.origin OPERATOR(pg_catalog.=) 'import' AND NOT v.complete ORDER BY v.version",
 	1, {INT8OID}
 };
 
 static FmoeStatement import_by_name = {
-	"SELECT pg_catalog.format('version %s of domain \"%s\"', e.version, d.name) FROM fmoe.expert e"
-	" JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) e.domain_id"
-	" WHERE e.name OPERATOR(pg_catalog.=) $1 ORDER BY d.name LIMIT 1",
+	"SELECT pg_catalog.format('version %s of domain \"%s\"', v.version, d.name) FROM fmoe.version v"
+	" JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
+	" WHERE v.name OPERATOR(pg_catalog.=) $1 ORDER BY d.name LIMIT 1",
 	1, {TEXTOID}
 };
 
@@ -42,37 +42,33 @@ static FmoeStatement lent_by_name = {
 char *
 fmoe_import_of_name(const char *name)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	Datum		value = CStringGetTextDatum(name);
-	char	   *found = NULL;
-	FmoeOwn		own;
 
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&import_by_name, &value, NULL, false, 1);
-	if (SPI_processed > 0)
-		found = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	fmoe_own_end(&own);
-	return found;
+	return fmoe_own_text(&import_by_name, &value, false);
 }
 
 bool
 fmoe_is_lent_name(const char *name)
 {
 	Datum		value = CStringGetTextDatum(name);
-	FmoeOwn		own;
-	bool		found;
 
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&lent_by_name, &value, NULL, false, 1);
-	found = SPI_processed > 0;
-	fmoe_own_end(&own);
-	return found;
+	return fmoe_own_found(&lent_by_name, &value, false);
 }
 
-/* What a head says, as far as a version has it. */
-static void
-facts_of_head(const FmoeLentHead *head, FmoeVersion *facts)
+/* A head, and what it says as far as a version has it. */
+typedef struct HeadFacts
 {
+	const FmoeLentHead *head;
+	FmoeVersion *facts;
+} HeadFacts;
+
+/* Error when the head is no good. */
+static void
+read_facts(void *argument)
+{
+	const FmoeLentHead *head = ((HeadFacts *) argument)->head;
+	FmoeVersion *facts = ((HeadFacts *) argument)->facts;
+
 	fmoe_lent_check_head(head);
 	facts->version = head->version;
 	facts->model = head->model;
@@ -83,48 +79,25 @@ facts_of_head(const FmoeLentHead *head, FmoeVersion *facts)
 	facts->items = head->items;
 	facts->last_event = NAN;
 	facts->bytes = head->bytes;
-	facts->checksum = strtoull(head->checksum, NULL, 16);
+	facts->checksum = fmoe_checksum_parse(head->checksum);
 	(void) fmoe_lent_config(head->config, head->items, &facts->config);
 }
 
-/* The same, but a head that is no good is a WARNING and false: replication brings what it will. */
+/* A head that is no good is a WARNING and false: replication brings what it will. */
 static bool
 try_facts(const FmoeLentHead *head, FmoeVersion *facts)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool good = false;
+	HeadFacts	both = {.head = head, .facts = facts};
+	ErrorData  *error = fmoe_attempt(read_facts, &both);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		facts_of_head(head, facts);
-		ReleaseCurrentSubTransaction();
-		good = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 errmsg("a lent expert of party \"%s\" is left out: %s", head->party, error->message),
-				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 errhint("SELECT fmoe_forget(%s) removes what the party has lent.", quote_literal_cstr(head->party))));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return good;
+	if (error == NULL)
+		return true;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("a lent expert of party \"%s\" is left out: %s", head->party, error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 errhint("SELECT fmoe_forget(%s) removes what the party has lent.", quote_literal_cstr(head->party))));
+	return false;
 }
 
 static int
@@ -204,7 +177,7 @@ fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
 	{
 		lent[n].facts = *fmoe_find_version(domain, lfirst_int(cell));
 		lent[n].name = unconstify(char *, lent[n].facts.name);
-		lent[n].key = psprintf("import:" INT64_FORMAT, lent[n].facts.expert_id);
+		lent[n].key = psprintf("import:" INT64_FORMAT, lent[n].facts.version_id);
 		n++;
 	}
 	qsort(lent, n, sizeof(FmoeLent), compare_names);

@@ -178,6 +178,14 @@ fmoe_check_may_sync(const FmoePeer *peer)
 				 errdetail("It needs the privilege SELECT on its two foreign tables, which who added it may grant.")));
 }
 
+bool
+fmoe_lock_peer(const FmoePeer *peer)
+{
+	Datum		value = Int64GetDatum(peer->id);
+
+	return fmoe_own_found(&lock_peer, &value, false);
+}
+
 /* ---------------------------------------------------------------- the foreign tables */
 
 char *
@@ -264,7 +272,6 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 	ForeignServer *found = GetForeignServerByName(server, false);
 	AclResult	allowed = pg_foreign_server_aclcheck(found->serverid, GetUserId(), ACL_USAGE);
 	Datum		values[3];
-	bool		isnull;
 	int64		id;
 	FmoeOwn		own;
 
@@ -276,11 +283,11 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(server));
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(caller));
 	fmoe_own_execute(&insert_peer, values, NULL, false, 0);
-	if (SPI_processed == 0)
+	id = fmoe_result_int64();
+	if (id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("peer \"%s\" already exists", name)));
-	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	values[0] = Int64GetDatum(id);
 	values[1] = ObjectIdGetDatum(create_table(id, "expert",
 											  "lent_id pg_catalog.uuid, party pg_catalog.text, domain pg_catalog.text,"
@@ -325,8 +332,8 @@ fmoe_drop_peer(PG_FUNCTION_ARGS)
 	peer = fmoe_find_peer(name_argument(fcinfo, 0, "name"));
 	check_may_drop(peer);
 	value = Int64GetDatum(peer->id);
+	(void) fmoe_lock_peer(peer);
 	fmoe_own_begin(&own);
-	fmoe_own_execute(&lock_peer, &value, NULL, false, 0);
 	if (is_foreign_table(peer->expert_table))
 		run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->expert_table)));
 	if (is_foreign_table(peer->part_table))

@@ -9,8 +9,8 @@
 #include "pg/lend/lend.h"
 
 static FmoeStatement version_created = {
-	.sql = "SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', e.created_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-	" FROM fmoe.expert e WHERE e.expert_id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', v.created_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+	" FROM fmoe.version v WHERE v.version_id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
 	.types = {INT8OID}
 };
@@ -18,15 +18,8 @@ static FmoeStatement version_created = {
 FmoeVersion *
 fmoe_version_to_share(FunctionCallInfo fcinfo, const FmoeDomain *domain, const char *what)
 {
-	int			number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
-	FmoeVersion *version;
+	FmoeVersion *version = fmoe_version_argument(fcinfo, 1, domain);
 
-	if (!PG_ARGISNULL(1) && number < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, number),
-				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
-	version = fmoe_find_version(domain, number);
 	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -51,7 +44,7 @@ FmoeExpertFile *
 fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const FmoeRelease *release, bool complete)
 {
 	FmoeExpertFile *file = palloc0(sizeof(FmoeExpertFile));
-	Datum		expert_id = Int64GetDatum(version->expert_id);
+	Datum		version_id = Int64GetDatum(version->version_id);
 	size_t		bytes;
 
 	/* read into memory once, written once; what changes weights needs a copy of them */
@@ -59,8 +52,8 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
 	file->facts = *version;
 	file->facts.complete = complete;
-	file->n_arrays = fmoe_load_arrays(version->expert_id, CurrentMemoryContext, &file->arrays, &bytes);
-	file->created = fmoe_own_text(&version_created, &expert_id);
+	file->n_arrays = fmoe_load_arrays(version->version_id, CurrentMemoryContext, &file->arrays, &bytes);
+	file->created = fmoe_own_text(&version_created, &version_id, true);
 	if (complete)
 	{
 		file->item_type = fmoe_id_type_name(domain->item_type);

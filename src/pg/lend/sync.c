@@ -17,16 +17,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/snapmgr.h"
 
 #include "pg/lend/lend.h"
 
@@ -44,41 +40,7 @@ typedef struct Counts
 	int64		received;
 } Counts;
 
-static FmoeStatement lock_peer = {
-	"SELECT FROM fmoe.peer WHERE peer_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
-};
-
 /* ---------------------------------------------------------------- reading as the caller */
-
-typedef struct Remote
-{
-	int			guc_level;
-	bool		snapshot;		/* pushed here */
-} Remote;
-
-static void
-remote_begin(Remote *remote)
-{
-	remote->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	remote->snapshot = !ActiveSnapshotSet();
-	if (remote->snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-}
-
-static void
-remote_end(Remote *remote)
-{
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	if (remote->snapshot)
-		PopActiveSnapshot();
-	AtEOXact_GUC(true, remote->guc_level);
-}
 
 /* Bytes of a row as PostgreSQL's protocol carries it in text form, which is how postgres_fdw asks for it. */
 static int64
@@ -118,9 +80,9 @@ remote_heads(const FmoePeer *peer, Counts *counts)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *heads = NIL;
-	Remote		remote;
+	FmoeOwn		own;
 
-	remote_begin(&remote);
+	fmoe_caller_begin(&own);
 	query(psprintf("SELECT " FMOE_LENT_COLUMNS " FROM %s", fmoe_qualified_table(peer->expert_table)),
 		  0, NULL, NULL, HEADS_MAX + 1, counts);
 	if (SPI_processed > HEADS_MAX)
@@ -143,36 +105,28 @@ remote_heads(const FmoePeer *peer, Counts *counts)
 		counts->received += wire_bytes(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 		MemoryContextSwitchTo(old);
 	}
-	remote_end(&remote);
+	fmoe_own_end(&own);
 	return heads;
 }
 
-/* A part of a file to out[size]. */
+/* A part of a file to where it belongs in bytes. */
 static void
-remote_part(const FmoePeer *peer, const FmoeLentHead *head, int part, char *out, size_t size, Counts *counts)
+remote_part(const FmoePeer *peer, const FmoeLentHead *head, int part, char *bytes, Counts *counts)
 {
+	char	   *out = bytes + (size_t) part * FMOE_PART_BYTES;
+	size_t		size = fmoe_part_bytes(head->bytes, part);
 	Oid			types[2] = {UUIDOID, INT4OID};
 	Datum		values[2] = {UUIDPGetDatum(&head->id), Int32GetDatum(part)};
-	Datum		value = (Datum) 0;
-	bool		isnull = true;
-	bytea	   *data;
-	Remote		remote;
+	FmoeOwn		own;
 
-	remote_begin(&remote);
+	fmoe_caller_begin(&own);
 	query(psprintf("SELECT data FROM %s WHERE lent_id OPERATOR(pg_catalog.=) $1 AND part OPERATOR(pg_catalog.=) $2",
 				   fmoe_qualified_table(peer->part_table)), 2, types, values, 2, counts);
 	counts->sent += UUID_LEN * 2 + 4 + strlen(psprintf("%d", part));
-	if (SPI_processed == 1)
-		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	data = isnull ? NULL : DatumGetByteaPP(value);
-	if (data == NULL || VARSIZE_ANY_EXHDR(data) != size)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("the lent expert \"%s\" is refused", fmoe_lent_name(head)),
-				 errdetail("Its part %d is missing or does not have %zu bytes.", part, size)));
-	memcpy(out, VARDATA_ANY(data), size);
+	if (SPI_processed != 1 || !fmoe_part_copy(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, out, size))
+		fmoe_lent_refuse_part(head, part);
 	counts->received += wire_bytes(SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
-	remote_end(&remote);
+	fmoe_own_end(&own);
 }
 
 /* ---------------------------------------------------------------- one peer */
@@ -184,7 +138,7 @@ static FmoeStatement party_of_other = {
 
 static FmoeStatement has_party = {
 	"SELECT FROM fmoe.lent WHERE party OPERATOR(pg_catalog.=) $1 LIMIT 1",
-	2, {TEXTOID, UUIDARRAYOID}
+	1, {TEXTOID}
 };
 
 static FmoeStatement shares_with_party = {
@@ -221,23 +175,6 @@ static FmoeStatement note_error = {
 	2, {INT8OID, TEXTOID}
 };
 
-/* Runs one of the statements above as the owner; whether it gave a row, its first column in *text. */
-static bool
-own_row(FmoeStatement *statement, Datum *values, const char *nulls, char **text)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	FmoeOwn		own;
-	bool		found;
-
-	fmoe_own_begin(&own);
-	fmoe_own_execute(statement, values, nulls, false, 0);
-	found = SPI_processed > 0;
-	if (found && text != NULL)
-		*text = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	fmoe_own_end(&own);
-	return found;
-}
-
 /* The lent_ids of heads. */
 static Datum
 ids_of(List *heads)
@@ -262,7 +199,8 @@ check_known_party(const FmoePeer *peer, const char *party, List *heads)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("peer \"%s\" was party \"%s\" and says now that it is \"%s\"", peer->name, peer->party, party),
 				 errhint("If that is right, drop the peer, forget what it has lent, and add it again.")));
-	if (peer->party == NULL && own_row(&has_party, values, NULL, NULL) && !own_row(&shares_with_party, values, NULL, NULL))
+	if (peer->party == NULL && fmoe_own_found(&has_party, values, false) &&
+		!fmoe_own_found(&shares_with_party, values, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("peer \"%s\" says that it is party \"%s\", which has lent other experts already", peer->name, party),
@@ -299,7 +237,8 @@ check_party(const FmoePeer *peer, List *heads)
 				 errhint("Give every database a setting fmoe.party of its own.")));
 	values[0] = CStringGetTextDatum(party);
 	values[1] = Int64GetDatum(peer->id);
-	if (own_row(&party_of_other, values, NULL, &other))
+	other = fmoe_own_text(&party_of_other, values, false);
+	if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("peer \"%s\" says that it is party \"%s\", which is the name of peer \"%s\"",
@@ -350,9 +289,9 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 				 errdetail("%s has that name already.", import)));
 	fmoe_lent_check_head(head);
 	bytes = palloc(head->bytes);
-	for (int part = 0; part < fmoe_lent_parts(head); part++)
+	for (int part = 0; part < fmoe_part_count(head->bytes); part++)
 	{
-		remote_part(peer, head, part, bytes + (size_t) part * FMOE_PART_BYTES, fmoe_lent_part_bytes(head, part), counts);
+		remote_part(peer, head, part, bytes, counts);
 		CHECK_FOR_INTERRUPTS();
 	}
 	(void) fmoe_lent_check(head, bytes);
@@ -381,7 +320,7 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 
 	fmoe_check_may_sync(peer);
 	/* one after the other, and none while it is being dropped */
-	if (!own_row(&lock_peer, values, NULL, NULL))
+	if (!fmoe_lock_peer(peer))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("peer \"%s\" was dropped", peer->name)));
@@ -394,11 +333,11 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 		FmoeLentHead *head = lfirst(cell);
 		Datum		key[3] = {UUIDPGetDatum(&head->id)};
 
-		if (own_row(&is_here, key, NULL, NULL))
+		if (fmoe_own_found(&is_here, key, false))
 		{
 			key[1] = CStringGetTextDatum(head->party);
 			key[2] = CStringGetTextDatum(head->domain);
-			(void) own_row(&rename_here, key, NULL, NULL);
+			(void) fmoe_own_change(&rename_here, key, NULL);
 			counts->skipped++;
 		}
 		else if (!is_newest(head, heads))
@@ -413,7 +352,7 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 	values[1] = party == NULL ? (Datum) 0 : CStringGetTextDatum(party);
 	values[2] = Int64GetDatum(counts->sent);
 	values[3] = Int64GetDatum(counts->received);
-	(void) own_row(&note_synced, values, nulls, NULL);
+	(void) fmoe_own_change(&note_synced, values, nulls);
 	ereport(NOTICE,
 			(errmsg("peer \"%s\": %d experts fetched, %d skipped, %d removed; "
 					INT64_FORMAT " bytes sent, " INT64_FORMAT " received",
@@ -422,44 +361,31 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 
 /* ---------------------------------------------------------------- all peers */
 
-/* Errors that are the caller's own and end the whole call. */
-static bool
-ends_the_call(const ErrorData *error)
+typedef struct PeerSync
 {
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->elevel > ERROR ||
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY;
+	const FmoePeer *peer;
+	Counts	   *counts;
+} PeerSync;
+
+static void
+sync_one(void *argument)
+{
+	PeerSync   *sync = argument;
+
+	sync_peer(sync->peer, sync->counts);
 }
 
-/* In a subtransaction; an error becomes a WARNING and is noted. */
+/* An error undoes all of this peer, becomes a WARNING and is noted. */
 static void
 try_peer(const FmoePeer *peer, Counts *counts)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	PeerSync	sync = {.peer = peer, .counts = counts};
+	ErrorData  *error = fmoe_attempt(sync_one, &sync);
 	Datum		values[2];
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		sync_peer(peer, counts);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return;
-	if (ends_the_call(error))
+	if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 		ReThrowError(error);
 	memset(counts, 0, sizeof(Counts));
 	ereport(WARNING,
@@ -469,7 +395,7 @@ try_peer(const FmoePeer *peer, Counts *counts)
 			 error->hint ? errhint("%s", error->hint) : 0));
 	values[0] = Int64GetDatum(peer->id);
 	values[1] = CStringGetTextDatum(error->message);
-	(void) own_row(&note_error, values, NULL, NULL);
+	(void) fmoe_own_change(&note_error, values, NULL);
 }
 
 /* What pg_dump does not keep; of all peers, whichever is synced. */

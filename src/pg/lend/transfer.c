@@ -26,8 +26,8 @@ PG_FUNCTION_INFO_V1(fmoe_export);
 PG_FUNCTION_INFO_V1(fmoe_import);
 
 static FmoeStatement version_by_name = {
-	.sql = "SELECT e.version FROM fmoe.expert e"
-	" WHERE e.domain_id OPERATOR(pg_catalog.=) $1 AND e.name OPERATOR(pg_catalog.=) $2",
+	.sql = "SELECT v.version FROM fmoe.version v"
+	" WHERE v.domain_id OPERATOR(pg_catalog.=) $1 AND v.name OPERATOR(pg_catalog.=) $2",
 	.nargs = 2,
 	.types = {INT8OID, TEXTOID}
 };
@@ -87,7 +87,7 @@ name_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 				 errmsg("name must not be empty")));
 	values[0] = Int64GetDatum(domain->id);
 	values[1] = PG_GETARG_DATUM(1);
-	taken = fmoe_own_text(&version_by_name, values);
+	taken = fmoe_own_text(&version_by_name, values, true);
 	if (taken != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

@@ -78,8 +78,8 @@ typedef struct FmoeServing
 	char	   *asked;			/* domain argument, NULL: none */
 	char	   *setting;		/* fmoe.domain at the time */
 	FmoeDomain *domain;
-	int64		expert_id;
-	bool		live;			/* else expert_id is the newest version, of which only the count experts serve */
+	int64		version_id;
+	bool		live;			/* else version_id is the newest version, of which only the count experts serve */
 	FmoeExpertSlot fallback;	/* the better count expert for a known last item */
 	FmoeLoaded *loaded;			/* fetched again by every call */
 
@@ -103,7 +103,7 @@ extern FmoeServing *fmoe_serving(FunctionCallInfo fcinfo);
 /* Starts a call: what the previous one left is forgotten. */
 extern void fmoe_serving_begin(FmoeServing *serving);
 /*
- * Domain of the argument and the version that serves it: domain, expert_id,
+ * Domain of the argument and the version that serves it: domain, version_id,
  * live, fallback, loaded.  An error when the domain has no version.
  */
 extern void fmoe_serving_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument);

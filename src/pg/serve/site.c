@@ -133,14 +133,6 @@ fmoe_serving_begin(FmoeServing *serving)
 
 /* ---------------------------------------------------------------- domain and version */
 
-static FmoeStatement newest_version = {
-	.sql = "SELECT e.expert_id FROM fmoe.expert e"
-	" WHERE e.domain_id OPERATOR(pg_catalog.=) $1 AND e.complete"
-	" ORDER BY e.version DESC LIMIT 1",
-	.nargs = 1,
-	.types = {INT8OID}
-};
-
 static FmoeMoment
 this_moment(void)
 {
@@ -175,26 +167,6 @@ static bool
 same_name(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-/* The newest version whose count experts can serve while nothing is live; 0: none. */
-static int64
-newest_expert(int64 domain_id)
-{
-	Datum		value = Int64GetDatum(domain_id);
-	int64		expert_id = 0;
-	FmoeOwn		own;
-
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&newest_version, &value, NULL, true, 1);
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-
-		expert_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	fmoe_own_end(&own);
-	return expert_id;
 }
 
 /* metrics -> expert -> 'ndcg@10', as training wrote it down; NaN: it did not. */
@@ -235,13 +207,13 @@ resolve_again(FunctionCallInfo fcinfo, FmoeServing *serving, int argument, const
 	serving->asked = asked ? pstrdup(asked) : NULL;
 	serving->setting = fmoe_domain_setting ? pstrdup(fmoe_domain_setting) : NULL;
 	serving->domain = fmoe_domain_argument(fcinfo, argument, FMOE_USE);
-	serving->expert_id = fmoe_live_expert(serving->domain->id);
-	serving->live = serving->expert_id != 0;
+	serving->version_id = fmoe_live_version(serving->domain->id);
+	serving->live = serving->version_id != 0;
 	if (!serving->live)
-		serving->expert_id = newest_expert(serving->domain->id);
+		serving->version_id = fmoe_newest_version(serving->domain->id);
 	MemoryContextSwitchTo(old);
 
-	if (serving->expert_id == 0)
+	if (serving->version_id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no version that can answer", serving->domain->name),
@@ -263,10 +235,10 @@ fmoe_serving_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument
 		!same_name(fmoe_domain_setting, serving->setting))
 	{
 		resolve_again(fcinfo, serving, argument, asked);
-		serving->loaded = fmoe_load(serving->domain, serving->expert_id);
+		serving->loaded = fmoe_load(serving->domain, serving->version_id);
 		serving->fallback = better_count_expert(serving->loaded->version);
 		serving->moment = now;
 	}
 	else
-		serving->loaded = fmoe_load(serving->domain, serving->expert_id);
+		serving->loaded = fmoe_load(serving->domain, serving->version_id);
 }

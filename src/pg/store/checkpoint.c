@@ -74,12 +74,6 @@ static FmoeStatement discard_training = {
 	1, {INT8OID}
 };
 
-static char *
-fingerprint_text(uint64 fingerprint)
-{
-	return psprintf("%016llx", (unsigned long long) fingerprint);
-}
-
 /* Blocks that belong to a checkpoint of this state. */
 static bool
 block_counts(const FmoeTrainState *state, FmoeTrainBlock block)
@@ -140,6 +134,22 @@ open_seal(TrainingSeal *seal, const bytea *bytes, FmoeTrainer *trainer)
 	return true;
 }
 
+/* The row of SPI_tuptable holds that part, which goes to where it belongs in into[bytes]. */
+static bool
+restore_part(uint64 row, int block, int part, char *into, size_t bytes)
+{
+	HeapTuple	tuple;
+	TupleDesc	shape = SPI_tuptable->tupdesc;
+	bool		null;
+
+	if (row >= SPI_processed)
+		return false;
+	tuple = SPI_tuptable->vals[row];
+	return DatumGetInt32(SPI_getbinval(tuple, shape, 1, &null)) == block &&
+		DatumGetInt32(SPI_getbinval(tuple, shape, 2, &null)) == part &&
+		fmoe_part_copy(tuple, shape, 3, into + (size_t) part * FMOE_PART_BYTES, fmoe_part_bytes(bytes, part));
+}
+
 /*
  * Copies the parts in SPI_tuptable, ordered by block and part, into the
  * trainer.  False when something is missing, too much or altered.
@@ -147,55 +157,31 @@ open_seal(TrainingSeal *seal, const bytea *bytes, FmoeTrainer *trainer)
 static bool
 restore_blocks(const TrainingSeal *seal, FmoeTrainer *trainer)
 {
-	size_t		filled[FMOE_BLOCKS] = {0};
-	uint64		row;
-	int			block;
+	uint64		row = 0;
 
-	for (row = 0; row < SPI_processed; row++)
+	for (int block = 0; block < FMOE_BLOCKS; block++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[row];
-		bool		null;
-		int			part;
-		Datum		value;
-		bytea	   *data;
-		size_t		bytes;
+		size_t		bytes = seal->block_bytes[block];
+		int			parts = bytes == 0 ? 0 : fmoe_part_count(bytes);
 		size_t		capacity;
-		char	   *into;
+		char	   *into = fmoe_trainer_block(trainer, block, &capacity);
 
-		block = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &null));
-		part = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &null));
-		if (block < 0 || block >= FMOE_BLOCKS)
-			return false;
-		into = fmoe_trainer_block(trainer, block, &capacity);
-		if (part < 0 || filled[block] != (size_t) part * FMOE_PART_BYTES)
-			return false;
-		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &null);
-		data = DatumGetByteaPP(value);
-		bytes = VARSIZE_ANY_EXHDR(data);
-		if (bytes > FMOE_PART_BYTES || bytes > seal->block_bytes[block] - filled[block])
-			return false;
-		memcpy(into + filled[block], VARDATA_ANY(data), bytes);
-		filled[block] += bytes;
-		/* small ones stand in the tuple itself */
-		if ((Pointer) data != DatumGetPointer(value))
-			pfree(data);
-		CHECK_FOR_INTERRUPTS();
-	}
-	for (block = 0; block < FMOE_BLOCKS; block++)
-	{
-		size_t		bytes;
-		void	   *data = fmoe_trainer_block(trainer, block, &bytes);
-
-		if (filled[block] != seal->block_bytes[block] ||
-			(seal->block_bytes[block] > 0 && fnn_hash(block, data, bytes) != seal->block_hash[block]))
+		Assert(bytes <= capacity);
+		for (int part = 0; part < parts; part++)
+		{
+			if (!restore_part(row++, block, part, into, bytes))
+				return false;
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (parts > 0 && fnn_hash(block, into, bytes) != seal->block_hash[block])
 			return false;
 	}
-	return true;
+	return row == SPI_processed;
 }
 
-/* Judges the row in SPI_tuptable; seal is filled when it is ready to be restored. */
+/* What the row in SPI_tuptable is good for; seal is filled when it is ready to be restored. */
 static FmoeResume
-judge_training(Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, TrainingSeal *seal, double *seconds)
+check_training(Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, TrainingSeal *seal, double *seconds)
 {
 	HeapTuple	tuple = SPI_tuptable->vals[0];
 	TupleDesc	desc = SPI_tuptable->tupdesc;
@@ -205,7 +191,7 @@ judge_training(Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, Training
 	bytea	   *state = DatumGetByteaPP(SPI_getbinval(tuple, desc, 3, &null));
 
 	*seconds = DatumGetFloat8(SPI_getbinval(tuple, desc, 4, &null));
-	if (strcmp(print, fingerprint_text(fingerprint)) != 0)
+	if (strcmp(print, fmoe_checksum_text(fingerprint)) != 0)
 		return FMOE_RESUME_OTHER_DATA;
 	if (compareJsonbContainers(&stored->root, &config->root) != 0)
 		return FMOE_RESUME_OTHER_CONFIG;
@@ -228,7 +214,7 @@ fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint, FmoeTra
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&find_training, values, NULL, false, 0);
 	if (SPI_processed > 0)
-		resume = judge_training(config, fingerprint, trainer, &seal, seconds);
+		resume = check_training(config, fingerprint, trainer, &seal, seconds);
 	if (resume == FMOE_RESUME_READY)
 	{
 		fmoe_own_execute(&find_parts, values, NULL, false, 0);
@@ -243,30 +229,6 @@ fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint, FmoeTra
 	return resume;
 }
 
-static void
-save_block(int64 domain_id, int block, const char *data, size_t bytes)
-{
-	bytea	   *buffer = palloc(VARHDRSZ + Min(bytes, FMOE_PART_BYTES));
-	size_t		done;
-	int			part = 0;
-
-	for (done = 0; done < bytes; done += FMOE_PART_BYTES)
-	{
-		size_t		length = Min(bytes - done, FMOE_PART_BYTES);
-		Datum		values[4];
-
-		memcpy(VARDATA(buffer), data + done, length);
-		SET_VARSIZE(buffer, VARHDRSZ + length);
-		values[0] = Int64GetDatum(domain_id);
-		values[1] = Int32GetDatum(block);
-		values[2] = Int32GetDatum(part++);
-		values[3] = PointerGetDatum(buffer);
-		fmoe_own_execute(&save_part, values, NULL, false, 0);
-		CHECK_FOR_INTERRUPTS();
-	}
-	pfree(buffer);
-}
-
 void
 fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epochs,
 					 FmoeTrainer *trainer, double seconds)
@@ -276,6 +238,7 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 	bytea	   *state;
 	Datum		values[9];
 	char		nulls[9];
+	Datum		part[4] = {Int64GetDatum(domain_id)};
 	int			block;
 
 	seal_training(&seal, trainer);
@@ -286,7 +249,7 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(domain_id);
 	values[1] = JsonbPGetDatum(config);
-	values[2] = CStringGetTextDatum(fingerprint_text(fingerprint));
+	values[2] = CStringGetTextDatum(fmoe_checksum_text(fingerprint));
 	values[3] = PointerGetDatum(state);
 	values[4] = Int32GetDatum(seal.state.epoch);
 	values[5] = Int32GetDatum(epochs);
@@ -307,7 +270,9 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 		/* an older best block is still what is stored */
 		if (block == FMOE_BLOCK_BEST && seal.state.best_epoch != seal.state.epoch)
 			continue;
-		save_block(domain_id, block, data, bytes);
+		part[1] = Int32GetDatum(block);
+		if (bytes > 0)
+			fmoe_parts_write(&save_part, part, 2, 3, data, bytes);
 	}
 	fmoe_own_end(&own);
 }
@@ -315,10 +280,7 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 void
 fmoe_checkpoint_discard(int64 domain_id)
 {
-	FmoeOwn		own;
-	Datum		values[1] = {Int64GetDatum(domain_id)};
+	Datum		value = Int64GetDatum(domain_id);
 
-	fmoe_own_begin(&own);
-	fmoe_own_execute(&discard_training, values, NULL, false, 0);
-	fmoe_own_end(&own);
+	(void) fmoe_own_change(&discard_training, &value, NULL);
 }

@@ -8,7 +8,6 @@
 
 #include "pg/store/store.h"
 
-/* Does not depend on the order of the arrays. */
 uint64
 fmoe_checksum(int n_arrays, const FnnArray *arrays)
 {
@@ -42,4 +41,10 @@ char *
 fmoe_checksum_text(uint64 checksum)
 {
 	return psprintf("%016llx", (unsigned long long) checksum);
+}
+
+uint64
+fmoe_checksum_parse(const char *text)
+{
+	return strtoull(text, NULL, 16);
 }

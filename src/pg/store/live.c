@@ -10,34 +10,28 @@
 
 #include "pg/store/store.h"
 
-static FmoeStatement live_expert = {
-	"SELECT expert_id FROM fmoe.deployment WHERE domain_id OPERATOR(pg_catalog.=) $1 AND undone_at IS NULL"
+static FmoeStatement live_version = {
+	"SELECT version_id FROM fmoe.deployment WHERE domain_id OPERATOR(pg_catalog.=) $1 AND undone_at IS NULL"
 	" ORDER BY deployment_id DESC LIMIT 1",
 	1, {INT8OID}
 };
 
-static FmoeStatement lock_domain = {
-	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
-};
-
 static FmoeStatement insert_deployment = {
-	"INSERT INTO fmoe.deployment (domain_id, expert_id, deployed_by) VALUES ($1, $2, $3)",
+	"INSERT INTO fmoe.deployment (domain_id, version_id, deployed_by) VALUES ($1, $2, $3)",
 	3, {INT8OID, INT8OID, NAMEOID}
 };
 
 /* Columns of fmoe.deployment, as the extension's script numbers them. */
 #define DEPLOYMENT_DOMAIN 2
-
-#define DEPLOYMENT_EXPERT 3
+#define DEPLOYMENT_VERSION 3
 
 int64
-fmoe_live_expert(int64 domain_id)
+fmoe_live_version(int64 domain_id)
 {
 	ScanKeyData key;
 	FmoeRows	rows;
 	HeapTuple	newest;
-	int64		expert_id = 0;
+	int64		version_id = 0;
 
 	/* the index leaves those that were undone out, and has the newest first */
 	ScanKeyInit(&key, DEPLOYMENT_DOMAIN, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(domain_id));
@@ -47,28 +41,27 @@ fmoe_live_expert(int64 domain_id)
 	{
 		bool		isnull;
 
-		expert_id = DatumGetInt64(heap_getattr(newest, DEPLOYMENT_EXPERT, RelationGetDescr(rows.table), &isnull));
+		version_id = DatumGetInt64(heap_getattr(newest, DEPLOYMENT_VERSION, RelationGetDescr(rows.table), &isnull));
 	}
 	fmoe_rows_end(&rows);
-	return expert_id;
+	return version_id;
 }
 
-/* Also locks the domain's row: deployments come one after the other. */
 void
-fmoe_set_live(int64 domain_id, int64 expert_id)
+fmoe_set_live(int64 domain_id, int64 version_id)
 {
 	const char *deployer = GetUserNameFromId(GetUserId(), false);
 	Datum		values[3];
 	FmoeOwn		own;
 
 	values[0] = Int64GetDatum(domain_id);
-	values[1] = Int64GetDatum(expert_id);
+	values[1] = Int64GetDatum(version_id);
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(deployer));
+	fmoe_lock_domain(domain_id);
 	fmoe_own_begin(&own);
-	fmoe_own_execute(&lock_domain, values, NULL, false, 0);
-	/* to deploy what is live already is nothing that could be rolled back */
-	fmoe_own_execute(&live_expert, values, NULL, false, 1);
-	if (fmoe_result_int64() != expert_id)
+	/* deploying the live version again adds no entry, for there would be nothing to roll back */
+	fmoe_own_execute(&live_version, values, NULL, false, 1);
+	if (fmoe_result_int64() != version_id)
 		fmoe_own_execute(&insert_deployment, values, NULL, false, 0);
 	fmoe_own_end(&own);
 }

@@ -4,28 +4,26 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "pg/store/store_private.h"
 
 static FmoeStatement stored_facts = {
-	"SELECT d.name, e.version, e.bytes, e.checksum, e.format"
-	" FROM fmoe.expert e JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) e.domain_id"
-	" WHERE e.expert_id OPERATOR(pg_catalog.=) $1",
+	"SELECT d.name, v.version, v.bytes, v.checksum, v.format"
+	" FROM fmoe.version v JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
+	" WHERE v.version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
 static FmoeStatement stored_arrays = {
-	"SELECT name, dtype, shape, pg_catalog.count(*)::integer,"
-	" pg_catalog.sum(pg_catalog.octet_length(data))::bigint"
-	" FROM fmoe.tensor WHERE expert_id OPERATOR(pg_catalog.=) $1 GROUP BY name, dtype, shape ORDER BY name",
+	"SELECT name, dtype, shape, pg_catalog.sum(pg_catalog.octet_length(data))::bigint"
+	" FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1 GROUP BY name, dtype, shape ORDER BY name",
 	1, {INT8OID}
 };
 
 static FmoeStatement stored_part = {
-	"SELECT data FROM fmoe.tensor WHERE expert_id OPERATOR(pg_catalog.=) $1"
+	"SELECT data FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1"
 	" AND name OPERATOR(pg_catalog.=) $2 AND part OPERATOR(pg_catalog.=) $3",
 	3, {INT8OID, TEXTOID, INT4OID}
 };
@@ -33,14 +31,13 @@ static FmoeStatement stored_part = {
 /* The version being loaded, for messages, and what its row says. */
 typedef struct Loading
 {
-	int64		expert_id;
+	int64		version_id;
 	char	   *domain;
 	int			version;
 	int64		bytes;
 	uint64		checksum;
 	int			n_arrays;
 	FnnArray   *array;
-	int		   *parts;			/* [n_arrays] */
 } Loading;
 
 static void pg_attribute_noreturn()
@@ -57,7 +54,7 @@ reject_damaged(const Loading *loading, const char *detail)
 static void
 read_facts(Loading *loading)
 {
-	Datum		value = Int64GetDatum(loading->expert_id);
+	Datum		value = Int64GetDatum(loading->version_id);
 	int			format;
 
 	fmoe_own_execute(&stored_facts, &value, NULL, true, 0);
@@ -68,7 +65,7 @@ read_facts(Loading *loading)
 	loading->domain = fmoe_result_text(1);
 	loading->version = DatumGetInt32(fmoe_result_column(2, NULL));
 	loading->bytes = DatumGetInt64(fmoe_result_column(3, NULL));
-	loading->checksum = strtoull(fmoe_result_text(4), NULL, 16);
+	loading->checksum = fmoe_checksum_parse(fmoe_result_text(4));
 	format = DatumGetInt32(fmoe_result_column(5, NULL));
 	if (format > FMOE_FORMAT)
 		fmoe_reject_format(loading->version, format);
@@ -76,17 +73,16 @@ read_facts(Loading *loading)
 
 /* Name, dtype and shape of an array, whose product must be its stored length. */
 static void
-read_header(const Loading *loading, HeapTuple tuple, TupleDesc shape, FnnArray *array, int *parts)
+read_header(const Loading *loading, HeapTuple tuple, TupleDesc shape, FnnArray *array)
 {
 	bool		isnull;
 	char	   *name = SPI_getvalue(tuple, shape, 1);
 	char	   *dtype = SPI_getvalue(tuple, shape, 2);
 	ArrayType  *dims = DatumGetArrayTypeP(SPI_getbinval(tuple, shape, 3, &isnull));
-	uint64		stored = DatumGetInt64(SPI_getbinval(tuple, shape, 5, &isnull));
+	uint64		stored = DatumGetInt64(SPI_getbinval(tuple, shape, 4, &isnull));
 	uint64		bytes;
 	int			i;
 
-	*parts = DatumGetInt32(SPI_getbinval(tuple, shape, 4, &isnull));
 	memset(array, 0, sizeof(FnnArray));
 	if (strlcpy(array->name, name, FNN_NAME_MAX) >= FNN_NAME_MAX || !fnn_dtype_parse(dtype, &array->dtype))
 		reject_damaged(loading, psprintf("Array \"%s\" has an unusable name or type.", name));
@@ -110,17 +106,16 @@ read_header(const Loading *loading, HeapTuple tuple, TupleDesc shape, FnnArray *
 static void
 read_headers(Loading *loading, MemoryContext context)
 {
-	Datum		value = Int64GetDatum(loading->expert_id);
+	Datum		value = Int64GetDatum(loading->version_id);
 	uint64		sum = 0;
 	int			i;
 
 	fmoe_own_execute(&stored_arrays, &value, NULL, true, 0);
 	loading->n_arrays = (int) SPI_processed;
 	loading->array = MemoryContextAlloc(context, sizeof(FnnArray) * Max(loading->n_arrays, 1));
-	loading->parts = palloc(sizeof(int) * Max(loading->n_arrays, 1));
 	for (i = 0; i < loading->n_arrays; i++)
 	{
-		read_header(loading, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &loading->array[i], &loading->parts[i]);
+		read_header(loading, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &loading->array[i]);
 		if (i > 0 && strcmp(loading->array[i].name, loading->array[i - 1].name) == 0)
 			reject_damaged(loading, psprintf("Parts of array \"%s\" disagree.", loading->array[i].name));
 		if (pg_add_u64_overflow(sum, loading->array[i].bytes, &sum))
@@ -132,36 +127,14 @@ read_headers(Loading *loading, MemoryContext context)
 }
 
 static void
-read_data(const Loading *loading, const FnnArray *array, int parts)
+read_data(const Loading *loading, const FnnArray *array)
 {
-	Datum		values[3];
-	size_t		done = 0;
-	int			part;
+	Datum		values[3] = {Int64GetDatum(loading->version_id), CStringGetTextDatum(array->name)};
+	int			part = fmoe_parts_read(&stored_part, values, 2, true, array->data, array->bytes);
 
-	values[0] = Int64GetDatum(loading->expert_id);
-	values[1] = CStringGetTextDatum(array->name);
-	for (part = 0; part < parts; part++)
-	{
-		bytea	   *data;
-		size_t		piece;
-
-		values[2] = Int32GetDatum(part);
-		fmoe_own_execute(&stored_part, values, NULL, true, 0);
-		if (SPI_processed != 1)
-			reject_damaged(loading, psprintf("Part %d of array \"%s\" is missing.", part, array->name));
-		data = DatumGetByteaPP(fmoe_result_column(1, NULL));
-		piece = VARSIZE_ANY_EXHDR(data);
-		if (piece > array->bytes - done)
-			reject_damaged(loading, psprintf("Part %d of array \"%s\" is too long.", part, array->name));
-		memcpy((char *) array->data + done, VARDATA_ANY(data), piece);
-		done += piece;
-		if ((Pointer) data != DatumGetPointer(fmoe_result_column(1, NULL)))
-			pfree(data);
-		SPI_freetuptable(SPI_tuptable);
-		CHECK_FOR_INTERRUPTS();
-	}
-	if (done != array->bytes)
-		reject_damaged(loading, psprintf("Array \"%s\" is too short.", array->name));
+	if (part >= 0)
+		reject_damaged(loading, psprintf("Part %d of array \"%s\" is missing or does not have %zu bytes.",
+										 part, array->name, fmoe_part_bytes(array->bytes, part)));
 }
 
 /* Places all arrays in one block that take gives, each at a multiple of FNN_ALIGN; false: it gave none. */
@@ -190,7 +163,7 @@ place_arrays(Loading *loading, FmoeTake take, void *argument)
 }
 
 int
-fmoe_load_arrays_into(int64 expert_id, FmoeTake take, void *argument, FnnArray **arrays)
+fmoe_load_arrays_into(int64 version_id, FmoeTake take, void *argument, FnnArray **arrays)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Loading		loading = {0};
@@ -198,13 +171,13 @@ fmoe_load_arrays_into(int64 expert_id, FmoeTake take, void *argument, FnnArray *
 	FmoeOwn		own;
 	int			i;
 
-	loading.expert_id = expert_id;
+	loading.version_id = version_id;
 	fmoe_own_begin(&own);
 	read_facts(&loading);
 	read_headers(&loading, context);
 	placed = place_arrays(&loading, take, argument);
 	for (i = 0; placed && i < loading.n_arrays; i++)
-		read_data(&loading, &loading.array[i], loading.parts[i]);
+		read_data(&loading, &loading.array[i]);
 	if (placed && fmoe_checksum(loading.n_arrays, loading.array) != loading.checksum)
 		reject_damaged(&loading, "Its checksum does not agree.");
 	fmoe_own_end(&own);
@@ -221,7 +194,7 @@ typedef struct OwnMemory
 } OwnMemory;
 
 static void *
-take_own(void *argument, size_t bytes, const char *what)
+take_private(void *argument, size_t bytes, const char *what)
 {
 	OwnMemory  *memory = argument;
 	char	   *block;
@@ -233,11 +206,11 @@ take_own(void *argument, size_t bytes, const char *what)
 }
 
 int
-fmoe_load_arrays(int64 expert_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
+fmoe_load_arrays(int64 version_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
 {
 	OwnMemory	memory = {.context = context};
 	MemoryContext old = MemoryContextSwitchTo(context);
-	int			n_arrays = fmoe_load_arrays_into(expert_id, take_own, &memory, arrays);
+	int			n_arrays = fmoe_load_arrays_into(version_id, take_private, &memory, arrays);
 
 	MemoryContextSwitchTo(old);
 	*bytes = memory.bytes;

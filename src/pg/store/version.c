@@ -1,6 +1,6 @@
 /*
  * version.c
- *	  Versions in the tables fmoe.expert, fmoe.tensor and fmoe.deployment.
+ *	  Versions in the tables fmoe.version, fmoe.tensor and fmoe.deployment.
  *
  * A version is written once and never changed.  Its arrays are cut into parts
  * of at most FMOE_PART_BYTES.  What is read back is believed only when sizes
@@ -23,17 +23,17 @@ static FmoeStatement next_version = {
 	1, {INT8OID}
 };
 
-static FmoeStatement insert_expert = {
-	"INSERT INTO fmoe.expert (domain_id, version, name, model, config, origin, complete, holdout,"
+static FmoeStatement insert_version = {
+	"INSERT INTO fmoe.version (domain_id, version, name, model, config, origin, complete, holdout,"
 	" events, users, items, last_event, seconds, metrics, bytes, format, checksum, created_by)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-	" ON CONFLICT (domain_id, name) DO NOTHING RETURNING expert_id",
+	" ON CONFLICT (domain_id, name) DO NOTHING RETURNING version_id",
 	18, {INT8OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID,
 		INT8OID, INT8OID, INT4OID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT4OID, TEXTOID, NAMEOID}
 };
 
 static FmoeStatement insert_part = {
-	"INSERT INTO fmoe.tensor (expert_id, name, part, dtype, shape, data) VALUES ($1, $2, $3, $4, $5, $6)",
+	"INSERT INTO fmoe.tensor (version_id, name, part, dtype, shape, data) VALUES ($1, $2, $3, $4, $5, $6)",
 	6, {INT8OID, TEXTOID, INT4OID, TEXTOID, INT8ARRAYOID, BYTEAOID}
 };
 
@@ -49,34 +49,19 @@ shape_array(const FnnArray *array)
 }
 
 static void
-store_array(int64 expert_id, const FnnArray *array)
+store_array(int64 version_id, const FnnArray *array)
 {
-	size_t		done = 0;
-	int			part = 0;
 	Datum		values[6];
 
-	values[0] = Int64GetDatum(expert_id);
+	values[0] = Int64GetDatum(version_id);
 	values[1] = CStringGetTextDatum(array->name);
 	values[3] = CStringGetTextDatum(fnn_dtype_name(array->dtype));
 	values[4] = PointerGetDatum(shape_array(array));
-	do
-	{
-		size_t		piece = Min(array->bytes - done, FMOE_PART_BYTES);
-		bytea	   *data = palloc(VARHDRSZ + piece);
-
-		SET_VARSIZE(data, VARHDRSZ + piece);
-		memcpy(VARDATA(data), (const char *) array->data + done, piece);
-		values[2] = Int32GetDatum(part++);
-		values[5] = PointerGetDatum(data);
-		fmoe_own_execute(&insert_part, values, NULL, false, 0);
-		pfree(data);
-		done += piece;
-		CHECK_FOR_INTERRUPTS();
-	} while (done < array->bytes);
+	fmoe_parts_write(&insert_part, values, 2, 5, array->data, array->bytes);
 }
 
 static void
-store_expert(FmoeVersion *version, const char *creator)
+store_facts(FmoeVersion *version, const char *creator)
 {
 	Jsonb	   *config = fmoe_options_jsonb(fmoe_train_options, &version->config);
 	Datum		values[18];
@@ -111,9 +96,9 @@ store_expert(FmoeVersion *version, const char *creator)
 	values[15] = Int32GetDatum(FMOE_FORMAT);
 	values[16] = CStringGetTextDatum(fmoe_checksum_text(version->checksum));
 	values[17] = DirectFunctionCall1(namein, CStringGetDatum(creator));
-	fmoe_own_execute(&insert_expert, values, nulls, false, 0);
-	version->expert_id = fmoe_result_int64();
-	if (version->expert_id == 0)
+	fmoe_own_execute(&insert_version, values, nulls, false, 0);
+	version->version_id = fmoe_result_int64();
+	if (version->version_id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("the domain already has a version named \"%s\"", version->name)));
@@ -132,27 +117,28 @@ fmoe_store_version(FmoeVersion *version, int n_arrays, const FnnArray *arrays)
 	version->checksum = fmoe_checksum(n_arrays, arrays);
 
 	fmoe_own_begin(&own);
-	store_expert(version, creator);
+	store_facts(version, creator);
 	for (i = 0; i < n_arrays; i++)
-		store_array(version->expert_id, &arrays[i]);
+		store_array(version->version_id, &arrays[i]);
 	fmoe_own_end(&own);
 }
 
 /* ---------------------------------------------------------------- finding versions */
 
 #define VERSION_COLUMNS \
-	"expert_id, version, domain_id, name, model, origin, complete, holdout, config, events, users, items," \
+	"version_id, version, domain_id, name, model, origin, complete, holdout, config, events, users, items," \
 	" last_event, seconds, metrics, bytes, format, checksum"
 
 static FmoeStatement version_by_number = {
-	"SELECT " VERSION_COLUMNS " FROM fmoe.expert"
+	"SELECT " VERSION_COLUMNS " FROM fmoe.version"
 	" WHERE domain_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
 	2, {INT8OID, INT4OID}
 };
 
 static FmoeStatement version_by_id = {
-	"SELECT " VERSION_COLUMNS " FROM fmoe.expert WHERE expert_id OPERATOR(pg_catalog.=) $1",
-	1, {INT8OID}
+	"SELECT " VERSION_COLUMNS " FROM fmoe.version"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 AND version_id OPERATOR(pg_catalog.=) $2",
+	2, {INT8OID, INT8OID}
 };
 
 void
@@ -174,7 +160,7 @@ version_of_row(void)
 	bool		isnull;
 	int			format;
 
-	version->expert_id = DatumGetInt64(fmoe_result_column(1, NULL));
+	version->version_id = DatumGetInt64(fmoe_result_column(1, NULL));
 	version->version = DatumGetInt32(fmoe_result_column(2, NULL));
 	format = DatumGetInt32(fmoe_result_column(17, NULL));
 	if (format > FMOE_FORMAT)
@@ -195,25 +181,20 @@ version_of_row(void)
 	version->seconds = DatumGetFloat8(fmoe_result_column(14, NULL));
 	version->metrics = DatumGetJsonbPCopy(fmoe_result_column(15, NULL));
 	version->bytes = DatumGetInt64(fmoe_result_column(16, NULL));
-	version->checksum = strtoull(fmoe_result_text(18), NULL, 16);
+	version->checksum = fmoe_checksum_parse(fmoe_result_text(18));
 	return version;
 }
 
-FmoeVersion *
-fmoe_find_version(const FmoeDomain *domain, int version)
+/* The version that a statement finds, in the current context; NULL: none. */
+static FmoeVersion *
+find(FmoeStatement *statement, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
 	FmoeVersion *found = NULL;
-	Datum		values[2];
 	FmoeOwn		own;
 
-	values[0] = Int64GetDatum(version == 0 ? fmoe_live_expert(domain->id) : domain->id);
-	values[1] = Int32GetDatum(version);
-	if (version == 0 && DatumGetInt64(values[0]) == 0)
-		return NULL;
-
 	fmoe_own_begin(&own);
-	fmoe_own_execute(version == 0 ? &version_by_id : &version_by_number, values, NULL, true, 0);
+	fmoe_own_execute(statement, values, NULL, true, 1);
 	if (SPI_processed == 1)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
@@ -222,10 +203,57 @@ fmoe_find_version(const FmoeDomain *domain, int version)
 		MemoryContextSwitchTo(old);
 	}
 	fmoe_own_end(&own);
+	return found;
+}
+
+FmoeVersion *
+fmoe_version_of_id(const FmoeDomain *domain, int64 version_id)
+{
+	Datum		values[2] = {Int64GetDatum(domain->id), Int64GetDatum(version_id)};
+
+	return version_id == 0 ? NULL : find(&version_by_id, values);
+}
+
+FmoeVersion *
+fmoe_find_version(const FmoeDomain *domain, int number)
+{
+	Datum		values[2] = {Int64GetDatum(domain->id), Int32GetDatum(number)};
+	FmoeVersion *found;
+
+	if (number == 0)
+		return fmoe_version_of_id(domain, fmoe_live_version(domain->id));
+	found = find(&version_by_number, values);
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" has no version %d", domain->name, version),
+				 errmsg("domain \"%s\" has no version %d", domain->name, number),
 				 errhint("The view fmoe.versions lists the versions.")));
 	return found;
+}
+
+FmoeVersion *
+fmoe_version_argument(FunctionCallInfo fcinfo, int argument, const FmoeDomain *domain)
+{
+	int			number = PG_ARGISNULL(argument) ? 0 : PG_GETARG_INT32(argument);
+
+	if (!PG_ARGISNULL(argument) && number < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" has no version %d", domain->name, number),
+				 errhint("Versions count from 1; the view fmoe.versions lists them.")));
+	return fmoe_find_version(domain, number);
+}
+
+static FmoeStatement newest_version = {
+	"SELECT version_id FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1 AND complete"
+	" ORDER BY version DESC LIMIT 1",
+	1, {INT8OID}
+};
+
+int64
+fmoe_newest_version(int64 domain_id)
+{
+	Datum		value = Int64GetDatum(domain_id);
+
+	return fmoe_own_int64(&newest_version, &value, true);
 }

@@ -290,7 +290,7 @@ finish(FmoeTraining *training)
 	{
 		objection = fmoe_verdict_objection(verdict);
 		if (objection == NULL)
-			fmoe_set_live(domain->id, version->expert_id);
+			fmoe_set_live(domain->id, version->version_id);
 	}
 	fmoe_training_commit(training);
 	fmoe_training_report_version(training, version, verdict, objection);

@@ -77,7 +77,7 @@ fmoe_training_start_warm(const FmoeTraining *training)
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe warm start", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	n_arrays = fmoe_load_arrays(live->expert_id, context, &arrays, &bytes);
+	n_arrays = fmoe_load_arrays(live->version_id, context, &arrays, &bytes);
 	if (live->complete)
 	{
 		vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
