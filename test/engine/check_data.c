@@ -77,6 +77,66 @@ check_gather(void)
 }
 
 static void
+check_growth(void)
+{
+	static const int32_t number[] = {0, 7, 0, 6, 5};
+	FmoeEvents	small = placed(&some, 1);
+	char	   *memory = fnn_alloc(check_arena(), fmoe_events_bytes(&all, 900));
+	FmoeEvents	grown;
+
+	check_begin("columns of events grow, event by event");
+	fmoe_events_place(&grown, &all, 3, memory);
+	for (int i = 0; i < EVENTS; i++)
+	{
+		FmoeEvent	event = {.item = item[i], .time = time[i], .label = label[i], .weight = weight[i], .basket = basket[i]};
+
+		if (i == 3)
+			fmoe_events_spread(&grown, 3, 100, i, memory);
+		if (i == 6)
+			fmoe_events_spread(&grown, 100, 900, i, memory);
+		fmoe_events_put(&grown, i, &event);
+	}
+	CHECK(same(&grown, 0, &all, 0, EVENTS), "the events differ from those that were put in");
+	fmoe_events_put(&small, 0, &(FmoeEvent) {.item = 8, .label = 1, .time = 5});
+	CHECK(small.item[0] == 8 && small.label[0] == 1 && small.time == NULL, "an event of fewer columns differs");
+	fmoe_events_renumber(&grown, 3, number);
+	CHECK(grown.item[0] == 6 && grown.item[1] == 7 && grown.item[2] == 5 && grown.item[3] == 1 &&
+		  grown.time[2] == 20, "items have other numbers");
+	check_end();
+}
+
+static void
+check_order(void)
+{
+	/* by time; then item; then whatever else differs, one way or the other */
+	static const int32_t items[] = {5, 1, 2, 2, 2};
+	static const double times[] = {1, 2, 2, 2, 2};
+	static const int8_t labels[] = {0, 0, 0, 1, 1};
+	FmoeEvents	events = {.item = items, .time = times, .label = labels};
+	FmoeEvents	two = {.item = items, .time = times};
+	FmoeEvents	part = placed(&two, EVENTS);
+
+	check_begin("events have one order, and a hash of all columns");
+	for (int a = 0; a < 4; a++)
+		for (int b = 0; b < 4; b++)
+			if (a < 3 || b < 3)
+			{
+				int			order = fmoe_events_compare(&events, a, b);
+
+				CHECK(order == (a < b ? -1 : a > b), "the order of events %d and %d is %d", a, b, order);
+			}
+	CHECK(fmoe_events_compare(&events, 2, 3) == -fmoe_events_compare(&events, 3, 2) &&
+		  fmoe_events_compare(&events, 3, 2) != 0, "labels do not tell events apart");
+	CHECK(fmoe_events_compare(&events, 3, 4) == 0 && fmoe_events_compare(&two, 2, 3) == 0, "equal events differ");
+	fmoe_events_copy(&part, 0, &two, 0, 5);
+	CHECK(fmoe_events_hash(7, &two, 5) == fmoe_events_hash(7, &part, 5), "copies have different hashes");
+	CHECK(fmoe_events_hash(7, &two, 5) == fnn_hash(fnn_hash(7, items, sizeof(items)), times, sizeof(times)),
+		  "a hash is not that of items, then times");
+	CHECK(fmoe_events_hash(7, &two, 5) != fmoe_events_hash(7, &events, 5), "a label makes no difference");
+	check_end();
+}
+
+static void
 check_batches(void)
 {
 	static const int64_t begin[] = {0, 3, 3};
@@ -101,5 +161,7 @@ check_data(void)
 {
 	check_columns();
 	check_gather();
+	check_growth();
+	check_order();
 	check_batches();
 }

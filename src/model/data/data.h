@@ -19,6 +19,16 @@ typedef struct FmoeEvents
 	const int32_t *basket;		/* equal for a user's events that happened at once; NULL: none did */
 } FmoeEvents;
 
+/* One event, with all columns there may be. */
+typedef struct FmoeEvent
+{
+	double		time;
+	int32_t		item;
+	int32_t		basket;
+	float		weight;
+	int8_t		label;
+} FmoeEvent;
+
 /* Bytes of one block for n events with the columns of like, and of an event without what alignment adds. */
 extern size_t fmoe_events_bytes(const FmoeEvents *like, int64_t n);
 extern size_t fmoe_event_bytes(const FmoeEvents *like);
@@ -28,8 +38,21 @@ extern void fmoe_events_place(FmoeEvents *events, const FmoeEvents *like, int64_
 extern void fmoe_events_copy(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t first, int64_t n);
 /* The same of events index[n]. */
 extern void fmoe_events_gather(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t n, const int64_t *index);
+/* Writes one event to place at of writable columns. */
+extern void fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *event);
 /* The events from first on. */
 extern FmoeEvents fmoe_events_from(const FmoeEvents *events, int64_t first);
+/*
+ * Columns placed in a block for old events, of which n are written, move to
+ * their places in a block for more: memory, which begins with the old block's bytes.
+ */
+extern void fmoe_events_spread(FmoeEvents *events, int64_t old, int64_t more, int64_t n, void *memory);
+/* Items of n writable events become number[item]. */
+extern void fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number);
+/* -1, 0, 1: the order of events a and b by time, then item, then what else there is of them. */
+extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
+/* fnn_hash over the columns. */
+extern uint64_t fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n);
 
 /* ---------------------------------------------------------------- datasets */
 

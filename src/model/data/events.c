@@ -1,9 +1,9 @@
 /*
  * events.c
- *	  Columns of events: how much room they take, where they lie, copies of them.
+ *	  Columns of events: how much room they take, where they lie, copies of them, their order.
  *
- * What an event consists of is said by FmoeEvents and by the table here, and
- * nowhere else: whoever moves events moves all columns there are.
+ * What an event consists of is said by FmoeEvents, FmoeEvent and the table
+ * here, and nowhere else: whoever moves events moves all columns there are.
  */
 #include "model/data/data.h"
 
@@ -12,15 +12,16 @@
 typedef struct Column
 {
 	size_t		field;			/* offset of its pointer in FmoeEvents */
-	size_t		bytes;			/* of an event */
+	size_t		value;			/* offset of its value in FmoeEvent */
+	size_t		bytes;			/* of an event: 1, 4 or 8 */
 } Column;
 
 static const Column columns[] = {
-	{offsetof(FmoeEvents, item), sizeof(int32_t)},
-	{offsetof(FmoeEvents, time), sizeof(double)},
-	{offsetof(FmoeEvents, label), sizeof(int8_t)},
-	{offsetof(FmoeEvents, weight), sizeof(float)},
-	{offsetof(FmoeEvents, basket), sizeof(int32_t)}
+	{offsetof(FmoeEvents, item), offsetof(FmoeEvent, item), sizeof(int32_t)},
+	{offsetof(FmoeEvents, time), offsetof(FmoeEvent, time), sizeof(double)},
+	{offsetof(FmoeEvents, label), offsetof(FmoeEvent, label), sizeof(int8_t)},
+	{offsetof(FmoeEvents, weight), offsetof(FmoeEvent, weight), sizeof(float)},
+	{offsetof(FmoeEvents, basket), offsetof(FmoeEvent, basket), sizeof(int32_t)}
 };
 
 #define COLUMNS ((int) (sizeof(columns) / sizeof(columns[0])))
@@ -96,11 +97,48 @@ fmoe_events_copy(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64
 	}
 }
 
+/* Values of a column; a size that the compiler knows makes each a load and a store. */
+static void
+gather_column(char *to, const char *from, size_t bytes, int64_t n, const int64_t *index)
+{
+	switch (bytes)
+	{
+		case 1:
+			for (int64_t i = 0; i < n; i++)
+				to[i] = from[index[i]];
+			break;
+		case 4:
+			for (int64_t i = 0; i < n; i++)
+				memcpy(to + i * 4, from + index[i] * 4, 4);
+			break;
+		default:
+			for (int64_t i = 0; i < n; i++)
+				memcpy(to + i * 8, from + index[i] * 8, 8);
+	}
+}
+
 void
 fmoe_events_gather(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t n, const int64_t *index)
 {
-	for (int64_t i = 0; i < n; i++)
-		fmoe_events_copy(to, at + i, from, index[i], 1);
+	for (int c = 0; c < COLUMNS; c++)
+	{
+		size_t		bytes = columns[c].bytes;
+
+		if (get(to, c) != NULL)
+			gather_column((char *) get(to, c) + (size_t) at * bytes, get(from, c), bytes, n, index);
+	}
+}
+
+void
+fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *event)
+{
+	for (int c = 0; c < COLUMNS; c++)
+	{
+		size_t		bytes = columns[c].bytes;
+
+		if (get(to, c) != NULL)
+			memcpy((char *) get(to, c) + (size_t) at * bytes, (const char *) event + columns[c].value, bytes);
+	}
 }
 
 FmoeEvents
@@ -115,4 +153,59 @@ fmoe_events_from(const FmoeEvents *events, int64_t first)
 		set(&rest, c, pointer != NULL ? pointer + (size_t) first * columns[c].bytes : NULL);
 	}
 	return rest;
+}
+
+void
+fmoe_events_spread(FmoeEvents *events, int64_t old, int64_t more, int64_t n, void *memory)
+{
+	FmoeEvents	before;
+	FmoeEvents	after;
+
+	fmoe_events_place(&before, events, old, memory);
+	fmoe_events_place(&after, events, more, memory);
+	/* from the last to the first: a column's new place holds nothing that is still to be moved */
+	for (int c = COLUMNS - 1; c >= 0; c--)
+		if (get(&after, c) != NULL && n > 0)
+			memmove((char *) get(&after, c), get(&before, c), (size_t) n * columns[c].bytes);
+	*events = after;
+}
+
+void
+fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number)
+{
+	int32_t    *item = (int32_t *) events->item;
+
+	for (int64_t i = 0; i < n; i++)
+		item[i] = number[item[i]];
+}
+
+int
+fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b)
+{
+	if (events->time != NULL && events->time[a] != events->time[b])
+		return events->time[a] < events->time[b] ? -1 : 1;
+	if (events->item[a] != events->item[b])
+		return events->item[a] < events->item[b] ? -1 : 1;
+	/* any order will do, as long as it depends on the values alone */
+	for (int c = 0; c < COLUMNS; c++)
+	{
+		const char *values = get(events, c);
+		size_t		bytes = columns[c].bytes;
+		int			order = 0;
+
+		if (values != NULL)
+			order = memcmp(values + (size_t) a * bytes, values + (size_t) b * bytes, bytes);
+		if (order != 0)
+			return order < 0 ? -1 : 1;
+	}
+	return 0;
+}
+
+uint64_t
+fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n)
+{
+	for (int c = 0; c < COLUMNS; c++)
+		if (get(events, c) != NULL)
+			hash = fnn_hash(hash, get(events, c), (size_t) n * columns[c].bytes);
+	return hash;
 }

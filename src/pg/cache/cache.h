@@ -21,6 +21,7 @@ typedef struct FmoeLoaded
 	FmoeVersion *version;
 	FmoeModel	model;
 	FmoeVocabulary *vocabulary;
+	FmoeExpertSlot fallback;	/* the count expert that answers a history where the model may not */
 	size_t		bytes;			/* of this session's own memory */
 } FmoeLoaded;
 

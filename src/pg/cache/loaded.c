@@ -29,12 +29,15 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/namespace.h"
 #include "funcapi.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -298,6 +301,33 @@ fill_private(CacheEntry *entry, const FmoeDomain *domain)
 	(void) fmoe_image_make(&entry->image, domain, version, take_private, unconstify(FnnHost *, fmoe_host(entry->context)));
 }
 
+/* metrics -> expert -> 'ndcg@10', as training wrote it down; NaN: it did not. */
+static double
+validation_metric(Jsonb *metrics, const char *expert)
+{
+	static const char key[] = "ndcg@10";
+	JsonbValue	standing;
+	JsonbValue	value;
+
+	if (metrics == NULL || !JB_ROOT_IS_OBJECT(metrics) ||
+		getKeyJsonValueFromContainer(&metrics->root, expert, strlen(expert), &standing) == NULL ||
+		standing.type != jbvBinary || !JsonContainerIsObject(standing.val.binary.data) ||
+		getKeyJsonValueFromContainer(standing.val.binary.data, key, strlen(key), &value) == NULL ||
+		value.type != jbvNumeric)
+		return NAN;
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value.val.numeric)));
+}
+
+/* Transitions, unless popularity was better on the validation events. */
+static FmoeExpertSlot
+better_count_expert(const FmoeVersion *version)
+{
+	double		popularity = validation_metric(version->metrics, "popularity");
+	double		markov = validation_metric(version->metrics, "markov");
+
+	return popularity > markov ? FMOE_POPULARITY : FMOE_MARKOV;
+}
+
 /* Loads a version into an entry in a context of its own under the current one. */
 static CacheEntry *
 cache_fill(const FmoeDomain *domain, int64 version_id, Oid relation)
@@ -321,6 +351,7 @@ cache_fill(const FmoeDomain *domain, int64 version_id, Oid relation)
 	if (!fill_shared(entry, domain))
 		fill_private(entry, domain);
 	fmoe_image_open(&entry->image, domain, loaded);
+	loaded->fallback = better_count_expert(loaded->version);
 	entry->loaded_at = GetCurrentTimestamp();
 	MemoryContextSetIdentifier(context, psprintf("%s %d", domain->name, loaded->version->version));
 	MemoryContextSwitchTo(old);

@@ -22,7 +22,7 @@
 size_t
 fmoe_jury_bytes(int64 n_events, int64 n_users, int64 n_cases)
 {
-	return (size_t) n_events * (sizeof(int32) + sizeof(double) + sizeof(int64)) +
+	return (size_t) n_events * (fmoe_event_bytes(&fmoe_read_columns) + sizeof(int64)) +
 		(size_t) n_users * sizeof(int64) + (size_t) n_cases * 3 * sizeof(int64);
 }
 
@@ -50,6 +50,9 @@ item_numbers(const FmoeInteractions *interactions, const FmoeVocabulary *vocabul
 	return number;
 }
 
+/* Runs of known events are copied at once, and one run is no longer than this. */
+#define RUN_MAX 65536
+
 /*
  * Copies the events whose item the version knows.  Returns place[n_events + 1]:
  * how many known events stand before each event.
@@ -59,24 +62,26 @@ translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, Fm
 {
 	int64	   *place = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (from->n_events + 1));
 	int64	   *offset = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (from->n_users + 1));
-	int32	   *item = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * Max(from->n_events, 1));
-	double	   *time = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(double) * Max(from->n_events, 1));
+	void	   *memory = MemoryContextAllocHuge(CurrentMemoryContext,
+												Max(fmoe_events_bytes(&from->events, from->n_events), 1));
 	int64		known = 0;
-	int64		i;
+	int64		i = 0;
 
-	for (i = 0; i < from->n_events; i++)
+	fmoe_events_place(&to->events, &from->events, from->n_events, memory);
+	while (i < from->n_events)
 	{
-		int32		n = number[from->events.item[i]];
+		int64		first = i;
+		int64		end = Min(first + RUN_MAX, from->n_events);
 
-		place[i] = known;
-		if (n >= 0)
-		{
-			item[known] = n;
-			time[known++] = from->events.time[i];
-		}
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
+		CHECK_FOR_INTERRUPTS();
+		for (; i < end && number[from->events.item[i]] >= 0; i++)
+			place[i] = known + (i - first);
+		fmoe_events_copy(&to->events, known, &from->events, first, i - first);
+		known += i - first;
+		for (; i < end && number[from->events.item[i]] < 0; i++)
+			place[i] = known;
 	}
+	fmoe_events_renumber(&to->events, known, number);
 	place[from->n_events] = known;
 	for (i = 0; i <= from->n_users; i++)
 		offset[i] = place[from->offset[i]];
@@ -85,8 +90,6 @@ translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, Fm
 	to->n_events = known;
 	to->n_items = n_items;
 	to->offset = offset;
-	to->events.item = item;
-	to->events.time = time;
 	return place;
 }
 

@@ -1,40 +1,121 @@
 /*
  * dataset.c
- *	  Events in any order, sorted into a dataset.
+ *	  Events as they come, sorted into histories and datasets.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 
-#include "pg/ingest/ingest.h"
+#include "pg/ingest/ingest_private.h"
+
+#define FIRST_EVENTS 64
+#define INDEX_AT_ONCE 512
+
+/* ---------------------------------------------------------------- as they come */
+
+void
+fmoe_collect_reserve(FmoeCollected *collected, int64 capacity)
+{
+	size_t		bytes = fmoe_events_bytes(&fmoe_read_columns, capacity);
+
+	if (collected->memory != NULL && capacity <= collected->capacity)
+		return;
+	if (collected->memory == NULL)
+	{
+		collected->memory = MemoryContextAllocHuge(CurrentMemoryContext, bytes);
+		fmoe_events_place(&collected->events, &fmoe_read_columns, capacity, collected->memory);
+	}
+	else
+	{
+		collected->memory = repalloc_huge(collected->memory, bytes);
+		fmoe_events_spread(&collected->events, collected->capacity, capacity, collected->count, collected->memory);
+	}
+	collected->capacity = capacity;
+}
+
+void
+fmoe_collect(FmoeCollected *collected, int32 item, const FmoeEvent *event)
+{
+	FmoeEvent	known = *event;
+
+	if (collected->count == collected->capacity)
+		fmoe_collect_reserve(collected, Max(2 * collected->capacity, FIRST_EVENTS));
+	known.item = item;
+	fmoe_events_put(&collected->events, collected->count++, &known);
+}
+
+void
+fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int32 *number)
+{
+	FmoeEvents	added;
+
+	if (collected->count + from->count > collected->capacity)
+		fmoe_collect_reserve(collected, Max(2 * collected->capacity, collected->count + from->count));
+	fmoe_events_copy(&collected->events, collected->count, &from->events, 0, from->count);
+	added = fmoe_events_from(&collected->events, collected->count);
+	if (number != NULL)
+		fmoe_events_renumber(&added, from->count, number);
+	collected->count += from->count;
+}
+
+/* ---------------------------------------------------------------- sorted */
+
+/* Where an event lies, with what most often decides its order. */
+typedef struct Place
+{
+	double		time;
+	int64		at;
+} Place;
+
+StaticAssertDecl(sizeof(Place) == FMOE_SORT_BYTES, "what sorting takes is not what is reckoned with");
 
 static int
-compare_events(const void *a, const void *b)
+compare_places(const void *a, const void *b, void *events)
 {
-	const FmoeEvent *x = a;
-	const FmoeEvent *y = b;
+	const Place *x = a;
+	const Place *y = b;
 
 	CHECK_FOR_INTERRUPTS();
 	if (x->time != y->time)
 		return x->time < y->time ? -1 : 1;
-	return x->item < y->item ? -1 : x->item > y->item;
+	return fmoe_events_compare(events, x->at, y->at);
+}
+
+/* Sorts n places of from's events and copies those events, in that order, to places at .. of to. */
+static void
+put_sorted(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 n, Place *places)
+{
+	int64		index[INDEX_AT_ONCE];
+
+	qsort_arg(places, n, sizeof(Place), compare_places, unconstify(FmoeEvents *, from));
+	for (int64 done = 0; done < n; done += INDEX_AT_ONCE)
+	{
+		int64		count = Min(n - done, INDEX_AT_ONCE);
+
+		for (int64 i = 0; i < count; i++)
+			index[i] = places[done + i].at;
+		fmoe_events_gather(to, at + done, from, count, index);
+	}
 }
 
 void
-fmoe_sort_events(int64 count, FmoeEvent *events)
+fmoe_sort_events(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 first, int64 n)
 {
-	qsort(events, count, sizeof(FmoeEvent), compare_events);
+	Place	   *places = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Place) * Max(n, 1));
+
+	for (int64 i = 0; i < n; i++)
+		places[i] = (Place) {.time = from->time[first + i], .at = first + i};
+	put_sorted(to, at, from, n, places);
+	pfree(places);
 }
 
 void
 fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
-				   const int64 *user, const int32 *item, const double *time)
+				   const int64 *user, const FmoeEvents *events)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int64	   *offset = MemoryContextAllocHuge(context, sizeof(int64) * (n_users + 1));
-	int32	   *items = MemoryContextAllocHuge(context, sizeof(int32) * Max(n, 1));
-	double	   *times = MemoryContextAllocHuge(context, sizeof(double) * Max(n, 1));
-	FmoeEvent  *events = MemoryContextAllocHuge(context, sizeof(FmoeEvent) * Max(n, 1));
+	Place	   *places = MemoryContextAllocHuge(context, sizeof(Place) * Max(n, 1));
 	int64		u;
 	int64		i;
 
@@ -46,10 +127,7 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 		offset[u + 1] += offset[u];
 	for (i = n - 1; i >= 0; i--)
 	{
-		FmoeEvent  *event = &events[--offset[user[i] + 1]];
-
-		event->time = time[i];
-		event->item = item[i];
+		places[--offset[user[i] + 1]] = (Place) {.time = events->time[i], .at = i};
 		if ((i & 0xfffff) == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
@@ -57,20 +135,15 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 	memmove(offset, offset + 1, sizeof(int64) * n_users);
 	offset[n_users] = n;
 
+	fmoe_events_place(&data->events, events, n,
+					  MemoryContextAllocHuge(context, Max(fmoe_events_bytes(events, n), 1)));
 	for (u = 0; u < n_users; u++)
-		qsort(events + offset[u], offset[u + 1] - offset[u], sizeof(FmoeEvent), compare_events);
-	for (i = 0; i < n; i++)
-	{
-		items[i] = events[i].item;
-		times[i] = events[i].time;
-	}
-	pfree(events);
+		put_sorted(&data->events, offset[u], events, offset[u + 1] - offset[u], places + offset[u]);
+	pfree(places);
 
 	memset(data, 0, sizeof(*data));
 	data->n_users = n_users;
 	data->n_events = n;
 	data->n_items = n_items;
 	data->offset = offset;
-	data->events.item = items;
-	data->events.time = times;
 }

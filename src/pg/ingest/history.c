@@ -6,20 +6,39 @@
 
 #include "catalog/pg_operator.h"
 #include "utils/builtins.h"
-#include "utils/float.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "pg/ingest/ingest_private.h"
 
+/*
+ * The plan that reads one user's rows of a domain, so that a recommendation
+ * costs one index lookup where the user column has an index.
+ *
+ * The text of the query follows from what the domain says and from what the
+ * catalogs say of the user's operator, its schema and the label's type.  The
+ * first is kept to be compared; whether the second may have changed is known
+ * from the invalidations that came since.
+ */
 typedef struct HistoryPlan
 {
-	int64		domain_id;		/* key */
+	MemoryContext context;		/* of all of it */
+	FmoeDomain	domain;			/* what the text follows from; other fields are not set */
+	uint64		generation;		/* of the catalogs when the text was right */
 	char	   *sql;
-	Oid			user_type;
 	SPIPlanPtr	plan;
+	bool		item_varlena;
+	int			users;			/* executions that run */
+	bool		kept;			/* in the table of plans; else its last user frees it */
 } HistoryPlan;
+
+typedef struct HistoryEntry
+{
+	int64		domain_id;		/* key */
+	HistoryPlan *plan;
+} HistoryEntry;
 
 /* Domains whose plans a session keeps; a session that uses more starts over. */
 #define HISTORY_PLANS_MAX 500
@@ -27,6 +46,11 @@ typedef struct HistoryPlan
 static HTAB *history_plans = NULL;
 
 static MemoryContext history_context = NULL;
+
+/* Counts the changes of catalogs that a query's text may follow from. */
+static uint64 catalog_generation = 1;
+
+/* ---------------------------------------------------------------- the text of the query */
 
 /* OPERATOR(schema.name) */
 static char *
@@ -49,81 +73,178 @@ static char *
 history_query(const FmoeDomain *domain)
 {
 	StringInfoData sql;
-	char	   *user = pstrdup(quote_identifier(domain->user_column));
-	char	   *item = pstrdup(quote_identifier(domain->item_column));
-	char	   *time = pstrdup(quote_identifier(domain->time_column));
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s, %s FROM %s WHERE %s %s $1", item, time, domain->relation, user,
-					 operator_name(domain->user_equal));
+	appendStringInfo(&sql, "SELECT %s FROM %s WHERE ", fmoe_event_columns(domain), domain->relation);
+	appendStringInfo(&sql, "%s %s $1", quote_identifier(domain->user_column), operator_name(domain->user_equal));
 	if (domain->label_column != NULL)
 		appendStringInfo(&sql, " AND %s", fmoe_label_condition(domain));
 	return sql.data;
 }
 
-static HistoryPlan *
-plan_entry(int64 domain_id)
+static bool
+same_text(const char *a, const char *b)
 {
-	HistoryPlan *entry;
-	HASH_SEQ_STATUS scan;
-	HASHCTL		control;
-	bool		found;
-
-	if (history_plans != NULL && hash_get_num_entries(history_plans) >= HISTORY_PLANS_MAX)
-	{
-		hash_seq_init(&scan, history_plans);
-		while ((entry = hash_seq_search(&scan)) != NULL)
-			if (entry->plan != NULL)
-				SPI_freeplan(entry->plan);
-		history_plans = NULL;
-		MemoryContextReset(history_context);
-	}
-	if (history_context == NULL)
-		history_context = AllocSetContextCreate(TopMemoryContext, "fmoe history plans", ALLOCSET_DEFAULT_SIZES);
-	if (history_plans == NULL)
-	{
-		control.keysize = sizeof(int64);
-		control.entrysize = sizeof(HistoryPlan);
-		control.hcxt = history_context;
-		history_plans = hash_create("fmoe history plans", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	entry = hash_search(history_plans, &domain_id, HASH_ENTER, &found);
-	if (!found)
-	{
-		entry->sql = NULL;
-		entry->plan = NULL;
-	}
-	return entry;
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* Inside SPI.  A domain or table that changed gives another query text, and so another plan. */
-static SPIPlanPtr
+/* Whether two domains give the same query while the catalogs stay as they are. */
+static bool
+same_source(const FmoeDomain *a, const FmoeDomain *b)
+{
+	return a->interactions == b->interactions && a->user_type == b->user_type && a->item_type == b->item_type &&
+		a->user_equal == b->user_equal && same_text(a->relation, b->relation) &&
+		same_text(a->user_column, b->user_column) && same_text(a->item_column, b->item_column) &&
+		same_text(a->time_column, b->time_column) && same_text(a->label_column, b->label_column);
+}
+
+/* In the current context. */
+static FmoeDomain
+source_of(const FmoeDomain *domain)
+{
+	FmoeDomain	source = {
+		.interactions = domain->interactions,
+		.user_type = domain->user_type,
+		.item_type = domain->item_type,
+		.user_equal = domain->user_equal,
+		.relation = pstrdup(domain->relation),
+		.user_column = pstrdup(domain->user_column),
+		.item_column = pstrdup(domain->item_column),
+		.time_column = pstrdup(domain->time_column),
+		.label_column = domain->label_column != NULL ? pstrdup(domain->label_column) : NULL
+	};
+
+	return source;
+}
+
+/* ---------------------------------------------------------------- plans */
+
+static void
+relation_changed(Datum argument, Oid relation)
+{
+	catalog_generation++;
+}
+
+static void
+catalog_changed(Datum argument, int cache, uint32 hash)
+{
+	catalog_generation++;
+}
+
+static void
+create_table(void)
+{
+	HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(HistoryEntry)};
+
+	if (history_context == NULL)
+	{
+		history_context = AllocSetContextCreate(TopMemoryContext, "fmoe history plans", ALLOCSET_SMALL_SIZES);
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(OPEROID, catalog_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
+	}
+	control.hcxt = history_context;
+	history_plans = hash_create("fmoe history plans", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Frees a plan that is neither kept nor in use. */
+static void
+release(HistoryPlan *plan)
+{
+	if (plan->kept || plan->users > 0)
+		return;
+	SPI_freeplan(plan->plan);
+	MemoryContextDelete(plan->context);
+}
+
+/* The plan of an entry leaves the table. */
+static void
+drop(HistoryEntry *entry)
+{
+	HistoryPlan *plan = entry->plan;
+
+	(void) hash_search(history_plans, &entry->domain_id, HASH_REMOVE, NULL);
+	plan->kept = false;
+	release(plan);
+}
+
+static void
+drop_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	HistoryEntry *entry;
+
+	hash_seq_init(&scan, history_plans);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		drop(entry);
+}
+
+/* A plan of our own, in a context that the caller's error frees until it is kept. */
+static HistoryPlan *
+make_plan(const FmoeDomain *domain, const char *sql, uint64 generation)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe history plan", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	HistoryPlan *made = palloc0(sizeof(HistoryPlan));
+	Oid			type = domain->user_type;
+
+	made->context = context;
+	made->domain = source_of(domain);
+	made->generation = generation;
+	made->sql = pstrdup(sql);
+	made->item_varlena = get_typlen(domain->item_type) == -1;
+	made->plan = SPI_prepare_cursor(sql, 1, &type, CURSOR_OPT_GENERIC_PLAN);
+	if (made->plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	MemoryContextSwitchTo(old);
+	return made;
+}
+
+/* Puts a plan into the table, in the place of what is there. */
+static void
+keep(int64 domain_id, HistoryPlan *plan)
+{
+	HistoryEntry *entry = hash_search(history_plans, &domain_id, HASH_FIND, NULL);
+
+	if (entry != NULL)
+		drop(entry);
+	else if (hash_get_num_entries(history_plans) >= HISTORY_PLANS_MAX)
+		drop_all();
+	entry = hash_search(history_plans, &domain_id, HASH_ENTER, NULL);
+	entry->plan = plan;
+	SPI_keepplan(plan->plan);
+	MemoryContextSetParent(plan->context, history_context);
+	plan->kept = true;
+}
+
+/* Inside SPI. */
+static HistoryPlan *
 history_plan(const FmoeDomain *domain)
 {
-	HistoryPlan *entry = plan_entry(domain->id);
-	char	   *sql = history_query(domain);
-	Oid			type = domain->user_type;
-	SPIPlanPtr	plan;
+	uint64		generation = catalog_generation;
+	HistoryEntry *entry;
+	HistoryPlan *plan;
+	char	   *sql;
 
-	if (entry->plan != NULL && entry->user_type == type && strcmp(entry->sql, sql) == 0)
-		return entry->plan;
+	if (history_plans == NULL)
+		create_table();
+	entry = hash_search(history_plans, &domain->id, HASH_FIND, NULL);
+	plan = entry == NULL ? NULL : entry->plan;
+	if (plan != NULL && plan->generation == generation && same_source(&plan->domain, domain))
+		return plan;
 
-	if (entry->plan != NULL)
+	sql = history_query(domain);
+	if (plan != NULL && same_source(&plan->domain, domain) && strcmp(plan->sql, sql) == 0)
 	{
-		SPI_freeplan(entry->plan);
-		entry->plan = NULL;
-		pfree(entry->sql);
-		entry->sql = NULL;
+		plan->generation = generation;
+		return plan;
 	}
-	plan = SPI_prepare_cursor(sql, 1, &type, CURSOR_OPT_GENERIC_PLAN);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	entry->sql = MemoryContextStrdup(history_context, sql);
-	entry->user_type = type;
-	SPI_keepplan(plan);
-	entry->plan = plan;
+	plan = make_plan(domain, sql, generation);
+	keep(domain->id, plan);
 	return plan;
 }
+
+/* ---------------------------------------------------------------- rows */
 
 typedef struct HistoryReceiver
 {
@@ -139,17 +260,44 @@ static bool
 history_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	HistoryReceiver *history = (HistoryReceiver *) self;
-	double		time;
+	FmoeRow		row;
 
 	slot_getallattrs(slot);
-	if (slot->tts_isnull[0] || slot->tts_isnull[1])
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+		if (slot->tts_isnull[i])
+			return true;
+	if (!fmoe_row(&row, history->domain, slot->tts_values) || row.event.time > history->as_of)
 		return true;
-	time = fmoe_seconds(history->domain->time_type, slot->tts_values[1]);
-	if (!isfinite(time) || time > history->as_of)
-		return true;
-	history->take(history->argument, history->item_varlena
-				  ? PointerGetDatum(PG_DETOAST_DATUM(slot->tts_values[0])) : slot->tts_values[0], time);
+	if (history->item_varlena)
+		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));
+	history->take(history->argument, &row);
 	return true;
+}
+
+/*
+ * Executing may run code of whoever made the table: a view's functions may
+ * alter the domain and ask for its histories, and so drop this very plan.
+ */
+static int
+execute(HistoryPlan *plan, SPIExecuteOptions *options)
+{
+	int			result;
+
+	plan->users++;
+	PG_TRY();
+	{
+		result = SPI_execute_plan_extended(plan->plan, options);
+	}
+	PG_CATCH();
+	{
+		plan->users--;
+		release(plan);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	plan->users--;
+	release(plan);
+	return result;
 }
 
 void
@@ -158,7 +306,6 @@ fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEv
 	ParamListInfo parameters = makeParamList(1);
 	HistoryReceiver history = {
 		.domain = domain,
-		.item_varlena = get_typlen(domain->item_type) == -1,
 		.as_of = as_of,
 		.take = take,
 		.argument = argument
@@ -168,6 +315,7 @@ fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEv
 		.read_only = true,
 		.dest = &history.receiver
 	};
+	HistoryPlan *plan;
 	int			result;
 
 	fmoe_receiver_init(&history.receiver, history_row);
@@ -177,7 +325,9 @@ fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEv
 	parameters->params[0].ptype = domain->user_type;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = SPI_execute_plan_extended(history_plan(domain), &options);
+	plan = history_plan(domain);
+	history.item_varlena = plan->item_varlena;
+	result = execute(plan, &options);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not read a history: %s", SPI_result_code_string(result));
 	SPI_finish();

@@ -4,9 +4,38 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "utils/builtins.h"
 
 #include "pg/ingest/ingest_private.h"
+
+static const int32_t some_item;
+static const double some_time;
+
+const FmoeEvents fmoe_read_columns = {.item = &some_item, .time = &some_time};
+
+char *
+fmoe_event_columns(const FmoeDomain *domain)
+{
+	char	   *item = pstrdup(quote_identifier(domain->item_column));
+
+	return psprintf("%s, %s", item, quote_identifier(domain->time_column));
+}
+
+bool
+fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time)
+{
+	*event = (FmoeEvent) {.time = fmoe_seconds(time_type, time), .weight = 1, .label = 1};
+	return isfinite(event->time);
+}
+
+bool
+fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value)
+{
+	row->item = value[0];
+	return fmoe_event_at(&row->event, domain->time_type, value[1]);
+}
 
 char *
 fmoe_label_condition(const FmoeDomain *domain)
@@ -44,8 +73,8 @@ fmoe_table_query(const FmoeDomain *domain)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s, %s, %s", quote_identifier(domain->user_column),
-					 quote_identifier(domain->item_column), quote_identifier(domain->time_column));
+	appendStringInfo(&sql, "SELECT %s, %s", quote_identifier(domain->user_column),
+					 fmoe_event_columns(domain));
 	if (domain->label_column != NULL)
 		appendStringInfo(&sql, ", %s", quote_identifier(domain->label_column));
 	appendStringInfo(&sql, " FROM %s", domain->relation);

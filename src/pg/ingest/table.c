@@ -1,15 +1,11 @@
 /*
  * table.c
- *	  Reading interactions: a whole table for training, one user's rows for
- *	  a recommendation, all users' one after the other for everybody's.
+ *	  A whole table of interactions is read, for training and evaluation.
  *
- * All are read as the caller.  The whole table comes through a cursor in no
- * order: users and items are numbered as they appear, and sorted as numbers at
- * the end, which is much cheaper than having the server sort wide rows.  The
- * result depends on the set of rows only.
- *
- * One user's rows come by a plan that is kept for each domain, so that a
- * recommendation costs one index lookup where the user column has an index.
+ * The rows come through a cursor in no order: users and items are numbered as
+ * they appear, and sorted as numbers at the end, which is much cheaper than
+ * having the server sort wide rows.  The result depends on the set of rows
+ * only.
  */
 #include "postgres.h"
 
@@ -21,17 +17,15 @@
 #include "pg/ingest/ingest_private.h"
 
 #define ROWS_A_FETCH 10000
+#define COLUMNS_MAX 16			/* of the query */
 
 /* ---------------------------------------------------------------- the whole table */
 
-/* Rows as they come; arrays of capacity, rows of them filled. */
+/* Rows as they come. */
 typedef struct Raw
 {
-	int64		count;
-	int64		capacity;
-	int64	   *user;
-	int32	   *item;
-	double	   *time;
+	FmoeCollected rows;
+	int64	   *user;			/* [rows.capacity] */
 	int64		skipped;
 	double		last_event;
 	FmoeVocabulary *users;		/* id sets */
@@ -42,8 +36,8 @@ typedef struct Raw
 static size_t
 raw_bytes(const Raw *raw, int64 capacity)
 {
-	size_t		each = sizeof(int64) + sizeof(int32) + sizeof(double)	/* raw */
-		+ sizeof(FmoeEvent) + sizeof(int32) + sizeof(double);	/* sorted */
+	/* as they come, the places that are sorted, and sorted */
+	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(&fmoe_read_columns) + FMOE_SORT_BYTES;
 
 	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
 		(raw->items != NULL ? fmoe_idset_bytes(raw->items) : 0);
@@ -63,7 +57,7 @@ capacity_for(int64 rows)
 static void
 refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
 {
-	int64		rows = raw->count + SPI_processed;
+	int64		rows = raw->rows.count + SPI_processed;
 
 	SPI_cursor_move(portal, true, LONG_MAX);
 	rows += SPI_processed;
@@ -75,34 +69,27 @@ refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
 static void
 grow(Raw *raw, const FmoeDomain *domain, Portal portal)
 {
-	int64		capacity = capacity_for(raw->count + SPI_processed);
+	int64		capacity = capacity_for(raw->rows.count + SPI_processed);
 
 	if (raw_bytes(raw, capacity) > (size_t) fmoe_max_memory_kb * 1024)
 		refuse(raw, domain, portal);
-	if (raw->capacity == 0)
-	{
+	if (raw->user == NULL)
 		raw->user = palloc(sizeof(int64) * capacity);
-		raw->item = palloc(sizeof(int32) * capacity);
-		raw->time = palloc(sizeof(double) * capacity);
-	}
 	else
-	{
 		raw->user = repalloc_huge(raw->user, sizeof(int64) * capacity);
-		raw->item = repalloc_huge(raw->item, sizeof(int32) * capacity);
-		raw->time = repalloc_huge(raw->time, sizeof(double) * capacity);
-	}
-	raw->capacity = capacity;
+	fmoe_collect_reserve(&raw->rows, capacity);
 }
 
 static void
 take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, HeapTuple tuple, TupleDesc shape)
 {
-	Datum		value[4];
+	Datum		value[COLUMNS_MAX];
+	FmoeRow		row;
 	bool		isnull;
-	double		time;
 	int32		item;
 	int			i;
 
+	Assert(shape->natts <= COLUMNS_MAX);
 	for (i = 0; i < shape->natts; i++)
 	{
 		value[i] = SPI_getbinval(tuple, shape, i + 1, &isnull);
@@ -112,22 +99,19 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 			return;
 		}
 	}
-	time = fmoe_seconds(domain->time_type, value[2]);
-	if (!isfinite(time))
+	if (!fmoe_row(&row, domain, value + 1))
 	{
 		raw->skipped++;
 		return;
 	}
-	item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, value[1])
-		: fmoe_idset_add(raw->items, value[1]);
+	item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row.item)
+		: fmoe_idset_add(raw->items, row.item);
 	if (item < 0)
 		return;
-	raw->user[raw->count] = fmoe_idset_add(raw->users, value[0]);
-	raw->item[raw->count] = item;
-	raw->time[raw->count] = time;
-	raw->count++;
-	if (!(time <= raw->last_event))
-		raw->last_event = time;
+	raw->user[raw->rows.count] = fmoe_idset_add(raw->users, value[0]);
+	fmoe_collect(&raw->rows, item, &row.event);
+	if (!(row.event.time <= raw->last_event))
+		raw->last_event = row.event.time;
 }
 
 /* Everything that grows is in the current context of the call, which SPI would change. */
@@ -152,7 +136,7 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 		if (SPI_processed == 0)
 			break;
 		old = MemoryContextSwitchTo(context);
-		if (raw->count + SPI_processed > raw->capacity)
+		if (raw->rows.count + SPI_processed > raw->rows.capacity)
 			grow(raw, domain, portal);
 		for (i = 0; i < SPI_processed; i++)
 			take_row(raw, domain, vocabulary, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
@@ -176,8 +160,7 @@ fingerprint(const FmoeInteractions *interactions)
 	int			i;
 
 	hash = fnn_hash(0, data->offset, sizeof(int64) * (data->n_users + 1));
-	hash = fnn_hash(hash, data->events.item, sizeof(int32) * data->n_events);
-	hash = fnn_hash(hash, data->events.time, sizeof(double) * data->n_events);
+	hash = fmoe_events_hash(hash, &data->events, data->n_events);
 	for (i = 0; i < n; i++)
 		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
 	return hash;
@@ -190,12 +173,10 @@ renumber(Raw *raw, const int32 *index_of)
 	int32	   *rank = fmoe_idset_ranks(raw->users);
 	int64		i;
 
-	for (i = 0; i < raw->count; i++)
-	{
+	for (i = 0; i < raw->rows.count; i++)
 		raw->user[i] = rank[raw->user[i]];
-		if (index_of != NULL)
-			raw->item[i] = index_of[raw->item[i]];
-	}
+	if (index_of != NULL)
+		fmoe_events_renumber(&raw->rows.events, raw->rows.count, index_of);
 	pfree(rank);
 }
 
@@ -223,8 +204,8 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	interactions->vocabulary = raw.items == NULL ? vocabulary
 		: fmoe_vocabulary_of_idset(raw.items, index_of);
 	renumber(&raw, index_of);
-	fmoe_build_dataset(&interactions->data, raw.count, fmoe_vocabulary_count(raw.users),
-					   fmoe_vocabulary_count(interactions->vocabulary), raw.user, raw.item, raw.time);
+	fmoe_build_dataset(&interactions->data, raw.rows.count, fmoe_vocabulary_count(raw.users),
+					   fmoe_vocabulary_count(interactions->vocabulary), raw.user, &raw.rows.events);
 	interactions->skipped = raw.skipped;
 	interactions->last_event = raw.last_event;
 

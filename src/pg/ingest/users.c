@@ -6,7 +6,6 @@
 
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/float.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
@@ -34,16 +33,15 @@ static bool
 users_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	UsersReceiver *users = (UsersReceiver *) self;
+	FmoeRow		row;
 	bool		first;
-	double		time;
 	int			i;
 
 	slot_getallattrs(slot);
 	for (i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 		if (slot->tts_isnull[i])
 			return true;
-	time = fmoe_seconds(users->domain->time_type, slot->tts_values[2]);
-	if (!isfinite(time))
+	if (!fmoe_row(&row, users->domain, slot->tts_values + 1))
 		return true;
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
@@ -58,8 +56,9 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 		users->any = true;
 		MemoryContextSwitchTo(old);
 	}
-	users->take(users->argument, users->user, first, users->item_varlena
-				? PointerGetDatum(PG_DETOAST_DATUM(slot->tts_values[1])) : slot->tts_values[1], time);
+	if (users->item_varlena)
+		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));
+	users->take(users->argument, users->user, first, &row);
 	return true;
 }
 

@@ -7,35 +7,35 @@
 #include "pg/serve/serve.h"
 
 FmoeExpertSlot
-fmoe_serving_slot(const FmoeServing *serving, const FmoeItems *history)
+fmoe_serve_slot(const FmoeServing *serving, int64 events)
 {
-	if (history->count == 0)
+	if (events == 0)
 		return FMOE_POPULARITY;
-	return serving->live ? FMOE_MAIN : serving->fallback;
+	return serving->moment.live ? FMOE_MAIN : serving->call.loaded->fallback;
 }
 
 FmoeBatch *
-fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
+fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 {
 	int64		begin = 0;
 	int64		end = history->count;
 
-	return fmoe_batch(serving->arena, &(FmoeEvents) {.item = history->item, .time = history->time}, 1, &begin, &end, max_length);
+	return fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
 }
 
 FnnTopk *
-fmoe_serving_topk(FmoeServing *serving, int32 k, int64 n)
+fmoe_serve_topk(FmoeServing *serving, int32 k, int64 n)
 {
-	FnnTopk    *best = fnn_alloc(serving->arena, sizeof(FnnTopk));
+	FnnTopk    *best = fnn_alloc(serving->site.arena, sizeof(FnnTopk));
 	int32		capacity = (int32) Max(Min(k, n), 1);
 
-	fnn_topk_init(best, capacity, fnn_alloc(serving->arena, capacity * sizeof(int32)),
-				  fnn_alloc_reals(serving->arena, 1, capacity));
+	fnn_topk_init(best, capacity, fnn_alloc(serving->site.arena, capacity * sizeof(int32)),
+				  fnn_alloc_reals(serving->site.arena, 1, capacity));
 	return best;
 }
 
 void
-fmoe_serving_ranked(FnnTopk *best)
+fmoe_serve_ranked(FnnTopk *best)
 {
 	fnn_topk_sort(best);
 	if (!fnn_all_finite(best->score, best->count))
@@ -49,33 +49,33 @@ static void
 pass_over(uint64 *passed, const FmoeItems *items)
 {
 	for (int64 i = 0; items != NULL && i < items->count; i++)
-		passed[items->item[i] / 64] |= UINT64CONST(1) << items->item[i] % 64;
+		passed[items->events.item[i] / 64] |= UINT64CONST(1) << items->events.item[i] % 64;
 }
 
 FnnTopk *
-fmoe_serving_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
-				  const FmoeItems *history, const FmoeFilter *filter, int32 k)
+fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
+				const FmoeItems *history, const FmoeFilter *filter, int32 k)
 {
 	const FmoeItems *candidates = filter->candidates;
-	FnnTopk    *best = fmoe_serving_topk(serving, k, candidates != NULL ? Min(candidates->count, model->n_items)
-										 : model->n_items);
-	FnnMark		mark = fnn_arena_mark(serving->arena);
+	FnnTopk    *best = fmoe_serve_topk(serving, k, candidates != NULL ? Min(candidates->count, model->n_items)
+										   : model->n_items);
+	FnnMark		mark = fnn_arena_mark(serving->site.arena);
 	FmoeEligible eligible = {0};
 
 	if (candidates != NULL)
 	{
-		eligible.candidate = candidates->item;
+		eligible.candidate = candidates->events.item;
 		eligible.n_candidates = candidates->count;
 	}
 	if (filter->seen != NULL || filter->exclude != NULL)
 	{
-		eligible.passed = fnn_zalloc(serving->arena, fnn_set_words(model->n_items) * sizeof(uint64));
+		eligible.passed = fnn_zalloc(serving->site.arena, fnn_set_words(model->n_items) * sizeof(uint64));
 		pass_over(eligible.passed, filter->seen);
 		pass_over(eligible.passed, filter->exclude);
 	}
-	fmoe_best(model, slot, serving->arena, fmoe_serving_batch(serving, history, model->config.max_length),
+	fmoe_best(model, slot, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
 			  fmoe_scan_setting, &eligible, best);
-	fnn_arena_reset(serving->arena, mark);
-	fmoe_serving_ranked(best);
+	fnn_arena_reset(serving->site.arena, mark);
+	fmoe_serve_ranked(best);
 	return best;
 }

@@ -23,15 +23,15 @@ PG_FUNCTION_INFO_V1(fmoe_apply);
 /* What a model value is known again by. */
 typedef struct ModelKey
 {
-	Oid			toast_table;	/* InvalidOid: not a stored value … */
+	Oid			toast_table;	/* of a stored value, else InvalidOid */
 	Oid			toast_value;
-	uint64		hash;			/* … but these bytes */
+	uint64		hash;			/* of the bytes of any other value */
 	uint64		size;
 } ModelKey;
 
 typedef struct AppliedModel
 {
-	FmoeLoaded	loaded;			/* first: FmoeServing.loaded points here */
+	FmoeLoaded	loaded;
 	ModelKey	key;
 	Oid			item_type;
 	MemoryContext context;
@@ -131,10 +131,10 @@ models_shrink(AppliedModel *first)
 static AppliedModel *
 model_argument(FmoeServing *serving, struct varlena *value, Oid element_type, Oid collation)
 {
-	AppliedModel *first = (AppliedModel *) serving->loaded;
+	AppliedModel *first = serving->site.applied;
 	AppliedModel **link = &first;
 	AppliedModel *model;
-	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	ModelKey	key = model_key(value);
 
 	while (*link != NULL && !same_key(&(*link)->key, &key))
@@ -145,10 +145,10 @@ model_argument(FmoeServing *serving, struct varlena *value, Oid element_type, Oi
 	else
 	{
 		model = model_open(value, element_type, collation);
-		MemoryContextSetParent(model->context, serving->context);
+		MemoryContextSetParent(model->context, serving->site.context);
 	}
 	model->next = first;
-	serving->loaded = &model->loaded;
+	serving->site.applied = model;
 	models_shrink(model);
 	MemoryContextSwitchTo(old);
 	return model;
@@ -159,7 +159,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
 	Datum		history_argument = PG_GETARG_DATUM(1);
 	Oid			element_type = getBaseType(get_base_element_type(fmoe_argument_type(fcinfo, 1)));
-	int32		k = fmoe_serving_k(fcinfo, 2);
+	int32		k = fmoe_serve_k(fcinfo, 2);
 	FmoeFilter	filter = {0};
 	AppliedModel *applied;
 	const FmoeModel *model;
@@ -168,12 +168,12 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving)
 
 	applied = model_argument(serving, (struct varlena *) PG_GETARG_POINTER(0), element_type, PG_GET_COLLATION());
 	model = &applied->loaded.model;
-	history = fmoe_serving_array(serving, FMOE_ID_HISTORY, history_argument, applied->item_type,
-								 applied->loaded.vocabulary);
+	history = fmoe_serve_array(serving, FMOE_ID_HISTORY, history_argument, applied->item_type,
+								   applied->loaded.vocabulary);
 	filter.seen = history;
 	slot = history->count > 0 ? FMOE_MAIN : FMOE_POPULARITY;
-	fmoe_serving_answer(fcinfo, serving, applied->loaded.vocabulary, applied->item_type,
-						fmoe_serving_best(serving, model, slot, history, &filter, k), NULL);
+	fmoe_serve_answer(fcinfo, serving, applied->loaded.vocabulary, applied->item_type,
+						  fmoe_serve_best(serving, model, slot, history, &filter, k), NULL);
 }
 
 Datum
@@ -181,12 +181,12 @@ fmoe_apply(PG_FUNCTION_ARGS)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
-	if (!serving->active)
+	if (!serving->rows.active)
 	{
-		fmoe_serving_begin(serving);
+		fmoe_serve_begin(serving);
 		/* fmoe_fit over no rows is NULL: no model, no rows */
 		if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
 			answer(fcinfo, serving);
 	}
-	return fmoe_serving_next(fcinfo, serving);
+	return fmoe_serve_next(fcinfo, serving);
 }

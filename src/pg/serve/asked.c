@@ -13,6 +13,7 @@
 
 #define DEFAULT_K 10
 #define POLL_EVERY 4096			/* ids converted between two polls */
+#define FIRST_EVENTS 64
 
 Oid
 fmoe_argument_type(FunctionCallInfo fcinfo, int argument)
@@ -28,13 +29,13 @@ fmoe_argument_type(FunctionCallInfo fcinfo, int argument)
 }
 
 FmoeConverter *
-fmoe_serving_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to)
+fmoe_serve_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to)
 {
-	FmoeIdConverter *known = &serving->converter[source];
+	FmoeIdConverter *known = &serving->site.converter[source];
 
 	if (known->converter == NULL || known->from != from || known->to != to)
 	{
-		MemoryContext old = MemoryContextSwitchTo(serving->context);
+		MemoryContext old = MemoryContextSwitchTo(serving->site.context);
 
 		known->converter = NULL;
 		known->converter = fmoe_converter(from, to);
@@ -46,10 +47,10 @@ fmoe_serving_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid 
 }
 
 Datum
-fmoe_serving_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id)
+fmoe_serve_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id)
 {
-	FmoeConverter *converter = fmoe_serving_converter(serving, source, from, to);
-	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	FmoeConverter *converter = fmoe_serve_converter(serving, source, from, to);
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	Datum		result = fmoe_convert(converter, id);
 
 	MemoryContextSwitchTo(old);
@@ -57,13 +58,14 @@ fmoe_serving_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Dat
 }
 
 FmoeItems *
-fmoe_serving_array(FmoeServing *serving, FmoeIdSource source, Datum array,
-				   Oid item_type, const FmoeVocabulary *vocabulary)
+fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
+				 Oid item_type, const FmoeVocabulary *vocabulary)
 {
-	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	ArrayType  *ids = DatumGetArrayTypeP(array);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
-	FmoeConverter *converter = fmoe_serving_converter(serving, source, ARR_ELEMTYPE(ids), item_type);
+	int32	   *item;
+	FmoeConverter *converter = fmoe_serve_converter(serving, source, ARR_ELEMTYPE(ids), item_type);
 	int16		length;
 	bool		by_value;
 	char		alignment;
@@ -73,7 +75,7 @@ fmoe_serving_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 
 	get_typlenbyvalalign(ARR_ELEMTYPE(ids), &length, &by_value, &alignment);
 	deconstruct_array(ids, ARR_ELEMTYPE(ids), length, by_value, alignment, &element, &element_null, &n);
-	items->item = palloc(Max(n, 1) * sizeof(int32));
+	items->events.item = item = palloc(Max(n, 1) * sizeof(int32));
 	for (int i = 0; i < n; i++)
 	{
 		int32		index;
@@ -84,7 +86,7 @@ fmoe_serving_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 			continue;
 		index = fmoe_vocabulary_find(vocabulary, fmoe_convert(converter, element[i]));
 		if (index >= 0)
-			items->item[items->count++] = index;
+			item[items->count++] = index;
 	}
 	MemoryContextSwitchTo(old);
 	return items;
@@ -106,62 +108,47 @@ as_of_seconds(FunctionCallInfo fcinfo, int argument)
 	return fmoe_seconds(TIMESTAMPTZOID, TimestampTzGetDatum(moment));
 }
 
-/* Events of items that the vocabulary knows. */
-typedef struct Events
+/* The events of a user whose items a vocabulary knows. */
+typedef struct Known
 {
 	const FmoeVocabulary *vocabulary;
-	int64		count;
-	int64		capacity;
-	FmoeEvent  *event;
-} Events;
+	FmoeCollected events;
+} Known;
 
 static void
-take_event(void *argument, Datum item, double time)
+take_event(void *argument, const FmoeRow *row)
 {
-	Events	   *events = argument;
-	int32		index = fmoe_vocabulary_find(events->vocabulary, item);
+	Known	   *known = argument;
+	int32		index = fmoe_vocabulary_find(known->vocabulary, row->item);
 
-	if (index < 0)
-		return;
-	if (events->count == events->capacity)
-	{
-		events->capacity *= 2;
-		events->event = repalloc_huge(events->event, sizeof(FmoeEvent) * events->capacity);
-	}
-	events->event[events->count].time = time;
-	events->event[events->count++].item = index;
+	if (index >= 0)
+		fmoe_collect(&known->events, index, &row->event);
 }
 
 FmoeItems *
-fmoe_serving_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_argument, int as_of_argument)
+fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_argument, int as_of_argument)
 {
-	const FmoeDomain *domain = serving->domain;
-	Datum		user = fmoe_serving_id(serving, FMOE_ID_USER, fmoe_argument_type(fcinfo, user_argument),
-									   domain->user_type, PG_GETARG_DATUM(user_argument));
+	const FmoeDomain *domain = serving->moment.domain;
+	Datum		user = fmoe_serve_id(serving, FMOE_ID_USER, fmoe_argument_type(fcinfo, user_argument),
+									 domain->user_type, PG_GETARG_DATUM(user_argument));
 	double		as_of = as_of_seconds(fcinfo, as_of_argument);
-	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
-	Events		events = {.vocabulary = serving->loaded->vocabulary, .capacity = 64};
+	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
-	events.event = palloc(sizeof(FmoeEvent) * events.capacity);
+	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
 	if (as_of != -INFINITY)
-		fmoe_read_history(domain, user, as_of, take_event, &events);
-	fmoe_sort_events(events.count, events.event);
-
-	items->count = events.count;
-	items->item = palloc_extended(Max(events.count, 1) * sizeof(int32), MCXT_ALLOC_HUGE);
-	items->time = palloc_extended(Max(events.count, 1) * sizeof(double), MCXT_ALLOC_HUGE);
-	for (int64 i = 0; i < events.count; i++)
-	{
-		items->item[i] = events.event[i].item;
-		items->time[i] = events.event[i].time;
-	}
+		fmoe_read_history(domain, user, as_of, take_event, &known);
+	items->count = known.events.count;
+	fmoe_events_place(&items->events, &known.events.events, items->count,
+					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));
+	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
 	MemoryContextSwitchTo(old);
 	return items;
 }
 
 int32
-fmoe_serving_k(FunctionCallInfo fcinfo, int argument)
+fmoe_serve_k(FunctionCallInfo fcinfo, int argument)
 {
 	int32		k = PG_ARGISNULL(argument) ? DEFAULT_K : PG_GETARG_INT32(argument);
 

@@ -56,9 +56,9 @@ typedef struct Explanation
 	FnnTopk    *best;
 	FmoeConverter *to_text;
 	int			n_parts;
-	Datum		part[FMOE_PARTS_MAX];	/* text: what kind of part … */
-	int			nth[FMOE_PARTS_MAX];	/* … which one of the kind … */
-	Datum		name[FMOE_PARTS_MAX];	/* … and what it is called */
+	Datum		part[FMOE_PARTS_MAX];	/* its kind, as text */
+	int			nth[FMOE_PARTS_MAX];	/* its number among those of its kind */
+	Datum		name[FMOE_PARTS_MAX];	/* text */
 	double		weight[FMOE_PARTS_MAX];
 	double	   *contribution;	/* [best->count, n_parts] */
 	int			n_events;		/* of the history, the last one first */
@@ -70,7 +70,7 @@ typedef struct Explanation
 static Datum
 item_text(const Explanation *explanation, int32 item)
 {
-	return fmoe_convert(explanation->to_text, fmoe_vocabulary_id(explanation->serving->loaded->vocabulary, item));
+	return fmoe_convert(explanation->to_text, fmoe_vocabulary_id(explanation->serving->call.loaded->vocabulary, item));
 }
 
 static void
@@ -85,12 +85,12 @@ name_part(Explanation *explanation, int p, const char *part, int nth, Datum name
 static void
 explain_counts(Explanation *explanation)
 {
-	const FmoeModel *model = &explanation->serving->loaded->model;
+	const FmoeModel *model = &explanation->serving->call.loaded->model;
 	const FnnTopk *best = explanation->best;
 
 	explanation->n_parts = 1;
 	explanation->weight[0] = 1;
-	explanation->contribution = fnn_alloc(explanation->serving->arena, sizeof(double) * best->count);
+	explanation->contribution = fnn_alloc(explanation->serving->site.arena, sizeof(double) * best->count);
 	for (int i = 0; i < best->count; i++)
 		explanation->contribution[i] = best->score[i];
 	name_part(explanation, 0, explanation->slot == FMOE_MAIN ? "expert" : "fallback", 1,
@@ -101,7 +101,7 @@ static void
 explain_model(Explanation *explanation)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->loaded->model;
+	const FmoeModel *model = &serving->call.loaded->model;
 	const FmoeItems *history = explanation->history;
 	const FnnTopk *best = explanation->best;
 	bool		mixture = fmoe_gated_count(&model->config) > 0;
@@ -109,16 +109,16 @@ explain_model(Explanation *explanation)
 	FnnMark		mark;
 
 	explanation->n_parts = parts;
-	explanation->contribution = fnn_alloc(serving->arena,
-										  fnn_mul_size(fnn_arena_host(serving->arena), best->count, parts * sizeof(double)));
-	mark = fnn_arena_mark(serving->arena);
-	fmoe_contributions(model, serving->arena, fmoe_serving_batch(serving, history, model->config.max_length),
+	explanation->contribution = fnn_alloc(serving->site.arena,
+										  fnn_mul_size(fnn_arena_host(serving->site.arena), best->count, parts * sizeof(double)));
+	mark = fnn_arena_mark(serving->site.arena);
+	fmoe_contributions(model, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
 					   best->count, best->item, explanation->weight, explanation->contribution);
-	fnn_arena_reset(serving->arena, mark);
+	fnn_arena_reset(serving->site.arena, mark);
 	for (int p = 0; p + 1 < parts; p++)
 		name_part(explanation, p, "expert", p + 1,
 				  CStringGetTextDatum(mixture ? fmoe_gated_name(&model->config, p) : "own"));
-	name_part(explanation, parts - 1, "transitions", 1, item_text(explanation, history->item[history->count - 1]));
+	name_part(explanation, parts - 1, "transitions", 1, item_text(explanation, history->events.item[history->count - 1]));
 }
 
 /* Scores of the best items without each of the last events. */
@@ -126,7 +126,7 @@ static void
 leave_events_out(Explanation *explanation)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->loaded->model;
+	const FmoeModel *model = &serving->call.loaded->model;
 	const FmoeItems *history = explanation->history;
 	int64		count = explanation->best->count;
 	int64		n = history->count;
@@ -135,32 +135,28 @@ leave_events_out(Explanation *explanation)
 
 	explanation->n_events = (int) Min(n, HISTORY_MAX);
 	for (int e = 0; e < explanation->n_events; e++)
-		explanation->event[e] = item_text(explanation, history->item[n - 1 - e]);
+		explanation->event[e] = item_text(explanation, history->events.item[n - 1 - e]);
 	if (n < 2)
 		return;
-	explanation->without = fnn_alloc_reals(serving->arena, explanation->n_events, count);
-	mark = fnn_arena_mark(serving->arena);
-	rest.item = fnn_alloc(serving->arena, sizeof(int32) * rest.count);
-	rest.time = fnn_alloc(serving->arena, sizeof(double) * rest.count);
+	explanation->without = fnn_alloc_reals(serving->site.arena, explanation->n_events, count);
+	mark = fnn_arena_mark(serving->site.arena);
+	fmoe_events_place(&rest.events, &history->events, rest.count,
+					  fnn_alloc(serving->site.arena, fmoe_events_bytes(&history->events, rest.count)));
 	/* all but the last event, then each earlier one gives its place to the one left out before it */
-	memcpy(rest.item, history->item, sizeof(int32) * rest.count);
-	memcpy(rest.time, history->time, sizeof(double) * rest.count);
+	fmoe_events_copy(&rest.events, 0, &history->events, 0, rest.count);
 	for (int e = 0; e < explanation->n_events; e++)
 	{
-		FnnMark		before = fnn_arena_mark(serving->arena);
+		FnnMark		before = fnn_arena_mark(serving->site.arena);
 
 		CHECK_FOR_INTERRUPTS();
 		if (e > 0)
-		{
-			rest.item[n - 1 - e] = history->item[n - e];
-			rest.time[n - 1 - e] = history->time[n - e];
-		}
-		fmoe_scores_of(model, explanation->slot, serving->arena,
-					   fmoe_serving_batch(serving, &rest, model->config.max_length), count, explanation->best->item,
+			fmoe_events_copy(&rest.events, n - 1 - e, &history->events, n - e, 1);
+		fmoe_scores_of(model, explanation->slot, serving->site.arena,
+					   fmoe_serve_batch(serving, &rest, model->config.max_length), count, explanation->best->item,
 					   explanation->without + e * count);
-		fnn_arena_reset(serving->arena, before);
+		fnn_arena_reset(serving->site.arena, before);
 	}
-	fnn_arena_reset(serving->arena, mark);
+	fnn_arena_reset(serving->site.arena, mark);
 }
 
 static void
@@ -204,25 +200,25 @@ static void
 explain(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
 	Explanation *explanation = palloc0(sizeof(Explanation));
-	int32		k = fmoe_serving_k(fcinfo, 1);
+	int32		k = fmoe_serve_k(fcinfo, 1);
 	FmoeFilter	filter = {0};
 	const FmoeModel *model;
 	MemoryContext scratch;
 	MemoryContext old;
 
-	fmoe_serving_resolve(fcinfo, serving, 2);
-	model = &serving->loaded->model;
+	fmoe_serve_resolve(fcinfo, serving, 2);
+	model = &serving->call.loaded->model;
 	explanation->serving = serving;
-	explanation->to_text = fmoe_converter(serving->domain->item_type, TEXTOID);
-	explanation->history = filter.seen = fmoe_serving_history(fcinfo, serving, 0, -1);
-	explanation->slot = fmoe_serving_slot(serving, explanation->history);
-	explanation->best = fmoe_serving_best(serving, model, explanation->slot, explanation->history, &filter, k);
+	explanation->to_text = fmoe_converter(serving->moment.domain->item_type, TEXTOID);
+	explanation->history = filter.seen = fmoe_serve_history(fcinfo, serving, 0, -1);
+	explanation->slot = fmoe_serve_slot(serving, explanation->history->count);
+	explanation->best = fmoe_serve_best(serving, model, explanation->slot, explanation->history, &filter, k);
 	if (fmoe_counts(model->expert[explanation->slot].class))
 		explain_counts(explanation);
 	else
 		explain_model(explanation);
 	leave_events_out(explanation);
-	scratch = AllocSetContextCreate(serving->call, "fmoe explanation row", ALLOCSET_DEFAULT_SIZES);
+	scratch = AllocSetContextCreate(serving->call.context, "fmoe explanation row", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(scratch);
 	for (int i = 0; i < explanation->best->count; i++)
 	{
@@ -240,8 +236,8 @@ fmoe_explain(PG_FUNCTION_ARGS)
 	MemoryContext old;
 
 	InitMaterializedSRF(fcinfo, 0);
-	fmoe_serving_begin(serving);
-	old = MemoryContextSwitchTo(serving->call);
+	fmoe_serve_begin(serving);
+	old = MemoryContextSwitchTo(serving->call.context);
 	if (!PG_ARGISNULL(0))
 		explain(fcinfo, serving);
 	MemoryContextSwitchTo(old);

@@ -34,7 +34,7 @@ PG_FUNCTION_INFO_V1(fmoe_embedding);
 static void
 answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
-	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	ArrayType  *items = DatumGetArrayTypePCopy(PG_GETARG_DATUM(1));
 	Oid			type = ARR_ELEMTYPE(items);
 	const FmoeModel *model;
@@ -43,17 +43,17 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
 	fnn_real   *score;
 	Datum	   *id;
 	bool	   *id_null;
-	int32	   *known;			/* [n_known] indexes of the items that the version knows … */
-	int		   *of;				/* [n_known] … and which of the given ids each is */
+	int32	   *known;			/* [n_known] indexes of the items that the version knows */
+	int		   *of;				/* [n_known] which of the given ids each of them is */
 	int			n_known = 0;
 	int16		length;
 	bool		by_value;
 	char		alignment;
 	int			n;
 
-	fmoe_serving_resolve(fcinfo, serving, 2);
-	model = &serving->loaded->model;
-	history = fmoe_serving_history(fcinfo, serving, 0, 3);
+	fmoe_serve_resolve(fcinfo, serving, 2);
+	model = &serving->call.loaded->model;
+	history = fmoe_serve_history(fcinfo, serving, 0, 3);
 
 	get_typlenbyvalalign(type, &length, &by_value, &alignment);
 	deconstruct_array(items, type, length, by_value, alignment, &id, &id_null, &n);
@@ -68,21 +68,21 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
 		if (i % CHUNK == CHUNK - 1)
 			CHECK_FOR_INTERRUPTS();
 		if (!id_null[i])
-			index = fmoe_vocabulary_find(serving->loaded->vocabulary,
-										 fmoe_serving_id(serving, FMOE_ID_ITEM, type,
-														 serving->domain->item_type, id[i]));
+			index = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
+										 fmoe_serve_id(serving, FMOE_ID_ITEM, type,
+														   serving->moment.domain->item_type, id[i]));
 		score[i] = NAN;
 		if (index < 0)
 			continue;
 		of[n_known] = i;
 		known[n_known++] = index;
 	}
-	fmoe_scores_of(model, fmoe_serving_slot(serving, history), serving->arena,
-				   fmoe_serving_batch(serving, history, model->config.max_length), n_known, known, known_score);
+	fmoe_scores_of(model, fmoe_serve_slot(serving, history->count), serving->site.arena,
+				   fmoe_serve_batch(serving, history, model->config.max_length), n_known, known, known_score);
 	for (int i = 0; i < n_known; i++)
 		score[of[i]] = known_score[i];
 	MemoryContextSwitchTo(old);
-	fmoe_serving_answer_ids(fcinfo, serving, n, id, id_null, score);
+	fmoe_serve_answer_ids(fcinfo, serving, n, id, id_null, score);
 }
 
 Datum
@@ -90,13 +90,13 @@ fmoe_score_items(PG_FUNCTION_ARGS)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
-	if (!serving->active)
+	if (!serving->rows.active)
 	{
-		fmoe_serving_begin(serving);
+		fmoe_serve_begin(serving);
 		if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
 			answer_score(fcinfo, serving);
 	}
-	return fmoe_serving_next(fcinfo, serving);
+	return fmoe_serve_next(fcinfo, serving);
 }
 
 /* ---------------------------------------------------------------- neighbours */
@@ -104,7 +104,7 @@ fmoe_score_items(PG_FUNCTION_ARGS)
 static bool
 has_vectors(const FmoeServing *serving)
 {
-	return serving->live && !fmoe_counts(serving->loaded->model.expert[FMOE_MAIN].class);
+	return serving->moment.live && !fmoe_counts(serving->call.loaded->model.expert[FMOE_MAIN].class);
 }
 
 /* Item vectors [n_items, width] of a gradient expert. */
@@ -122,29 +122,29 @@ item_vectors(const FmoeModel *model)
 static void
 answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
-	int32		k = fmoe_serving_k(fcinfo, 1);
+	int32		k = fmoe_serve_k(fcinfo, 1);
 	int32		item;
-	FmoeItems	itself = {.count = 1, .item = &item};
+	FmoeItems	itself = {.count = 1, .events = {.item = &item}};
 	FmoeFilter	filter = {.seen = &itself};
 	const FmoeModel *model;
 	FnnTopk    *best;
 
-	fmoe_serving_resolve(fcinfo, serving, 2);
-	model = &serving->loaded->model;
-	item = fmoe_vocabulary_find(serving->loaded->vocabulary,
-								fmoe_serving_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
-												serving->domain->item_type, PG_GETARG_DATUM(0)));
+	fmoe_serve_resolve(fcinfo, serving, 2);
+	model = &serving->call.loaded->model;
+	item = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
+								fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
+												  serving->moment.domain->item_type, PG_GETARG_DATUM(0)));
 	if (item < 0)
 		return;
 	if (has_vectors(serving))
 	{
-		best = fmoe_serving_topk(serving, k, model->n_items);
-		fmoe_neighbours(model, serving->arena, item, best);
-		fmoe_serving_ranked(best);
+		best = fmoe_serve_topk(serving, k, model->n_items);
+		fmoe_neighbours(model, serving->site.arena, item, best);
+		fmoe_serve_ranked(best);
 	}
 	else
-		best = fmoe_serving_best(serving, model, FMOE_MARKOV, &itself, &filter, k);
-	fmoe_serving_answer(fcinfo, serving, serving->loaded->vocabulary, serving->domain->item_type, best, NULL);
+		best = fmoe_serve_best(serving, model, FMOE_MARKOV, &itself, &filter, k);
+	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type, best, NULL);
 }
 
 Datum
@@ -152,13 +152,13 @@ fmoe_similar(PG_FUNCTION_ARGS)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
-	if (!serving->active)
+	if (!serving->rows.active)
 	{
-		fmoe_serving_begin(serving);
+		fmoe_serve_begin(serving);
 		if (!PG_ARGISNULL(0))
 			answer_similar(fcinfo, serving);
 	}
-	return fmoe_serving_next(fcinfo, serving);
+	return fmoe_serve_next(fcinfo, serving);
 }
 
 /* ---------------------------------------------------------------- vectors */
@@ -183,25 +183,25 @@ embedding_kind(FunctionCallInfo fcinfo, int argument)
 		return EMBEDDING_USER;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown kind of embedding \"%s\"", kind),
+			 errmsg("unrecognized kind of embedding \"%s\"", kind),
 			 errhint("Use \"item\" or \"user\".")));
 }
 
 static void
 require_vectors(const FmoeServing *serving)
 {
-	const FmoeVersion *version = serving->loaded->version;
+	const FmoeVersion *version = serving->call.loaded->version;
 
 	if (has_vectors(serving))
 		return;
-	if (!serving->live)
+	if (!serving->moment.live)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no live version", serving->domain->name),
-				 errhint("Make one live with fmoe_deploy('%s', version).", serving->domain->name)));
+				 errmsg("domain \"%s\" has no live version", serving->moment.domain->name),
+				 errhint("Make one live with fmoe_deploy('%s', version).", serving->moment.domain->name)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("version %d of domain \"%s\" has no vectors", version->version, serving->domain->name),
+			 errmsg("version %d of domain \"%s\" has no vectors", version->version, serving->moment.domain->name),
 			 errdetail("Its model \"%s\" only counts.", version->model),
 			 errhint("Train a model that has, such as \"sasrec\".")));
 }
@@ -232,17 +232,17 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	fmoe_serving_begin(serving);
-	fmoe_serving_resolve(fcinfo, serving, 1);
+	fmoe_serve_begin(serving);
+	fmoe_serve_resolve(fcinfo, serving, 1);
 	require_vectors(serving);
-	model = &serving->loaded->model;
+	model = &serving->call.loaded->model;
 	vectors = item_vectors(model);
 
 	if (kind == EMBEDDING_ITEM)
 	{
-		Datum		id = fmoe_serving_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
-										 serving->domain->item_type, PG_GETARG_DATUM(0));
-		int32		item = fmoe_vocabulary_find(serving->loaded->vocabulary, id);
+		Datum		id = fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
+										   serving->moment.domain->item_type, PG_GETARG_DATUM(0));
+		int32		item = fmoe_vocabulary_find(serving->call.loaded->vocabulary, id);
 
 		if (item < 0)
 			PG_RETURN_NULL();
@@ -250,13 +250,13 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		FmoeItems  *history = fmoe_serving_history(fcinfo, serving, 0, -1);
+		FmoeItems  *history = fmoe_serve_history(fcinfo, serving, 0, -1);
 
 		if (history->count == 0)
 			PG_RETURN_NULL();
-		vector = fnn_alloc_reals(serving->arena, 1, vectors->cols);
-		fmoe_encode(model, serving->arena,
-					fmoe_serving_batch(serving, history, model->config.max_length), vector);
+		vector = fnn_alloc_reals(serving->site.arena, 1, vectors->cols);
+		fmoe_encode(model, serving->site.arena,
+					fmoe_serve_batch(serving, history, model->config.max_length), vector);
 	}
 	PG_RETURN_ARRAYTYPE_P(real_array(vector, vectors->cols));
 }

@@ -93,7 +93,7 @@ static const RecommendArguments recommend_next_arguments = {
 static FmoeItems *
 array_argument(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource source, int argument)
 {
-	Oid			item_type = serving->domain->item_type;
+	Oid			item_type = serving->moment.domain->item_type;
 	Datum		array;
 	Oid			type;
 
@@ -114,7 +114,7 @@ array_argument(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource sourc
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("ids are given as type %s, which is no array", format_type_be(type)),
 				 errhint("Use an array of ids, such as ARRAY[id].")));
-	return fmoe_serving_array(serving, source, array, item_type, serving->loaded->vocabulary);
+	return fmoe_serve_array(serving, source, array, item_type, serving->call.loaded->vocabulary);
 }
 
 static void
@@ -123,11 +123,11 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const RecommendArguments *
 	FmoeFilter	filter = {0};
 	FmoeItems  *history;
 	FmoeExpertSlot slot;
-	int32		k = fmoe_serving_k(fcinfo, at->k);
+	int32		k = fmoe_serve_k(fcinfo, at->k);
 
-	fmoe_serving_resolve(fcinfo, serving, at->domain);
+	fmoe_serve_resolve(fcinfo, serving, at->domain);
 	if (at->user >= 0)
-		history = fmoe_serving_history(fcinfo, serving, at->user, at->as_of);
+		history = fmoe_serve_history(fcinfo, serving, at->user, at->as_of);
 	else
 		history = array_argument(fcinfo, serving, FMOE_ID_HISTORY, at->history);
 
@@ -136,10 +136,10 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const RecommendArguments *
 	filter.exclude = array_argument(fcinfo, serving, FMOE_ID_EXCLUDE, at->exclude);
 	filter.candidates = array_argument(fcinfo, serving, FMOE_ID_CANDIDATES, at->candidates);
 
-	slot = fmoe_serving_slot(serving, history);
-	fmoe_serving_answer(fcinfo, serving, serving->loaded->vocabulary, serving->domain->item_type,
-						fmoe_serving_best(serving, &serving->loaded->model, slot, history, &filter, k),
-						source_names[slot]);
+	slot = fmoe_serve_slot(serving, history->count);
+	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
+						  fmoe_serve_best(serving, &serving->call.loaded->model, slot, history, &filter, k),
+						  source_names[slot]);
 }
 
 static Datum
@@ -147,13 +147,13 @@ recommend(FunctionCallInfo fcinfo, const RecommendArguments *at)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
-	if (!serving->active)
+	if (!serving->rows.active)
 	{
-		fmoe_serving_begin(serving);
+		fmoe_serve_begin(serving);
 		if (!PG_ARGISNULL(at->user >= 0 ? at->user : at->history))
 			answer(fcinfo, serving, at);
 	}
-	return fmoe_serving_next(fcinfo, serving);
+	return fmoe_serve_next(fcinfo, serving);
 }
 
 Datum

@@ -49,9 +49,7 @@ typedef struct Everybody
 	int64		tokens;			/* of the users before the last */
 	Datum		user[BATCH_USERS];
 	int64		begin[BATCH_USERS + 1]; /* into events: user u's are begin[u] .. begin[u + 1] - 1 */
-	int64		events;
-	int64		capacity;
-	FmoeEvent  *event;
+	FmoeCollected events;
 } Everybody;
 
 /* ---------------------------------------------------------------- rows */
@@ -69,7 +67,7 @@ put_rows(Everybody *all, Datum user, const FnnTopk *best)
 	for (int32 i = 0; i < best->count; i++)
 	{
 		values[1] = Int32GetDatum(i + 1);
-		values[2] = fmoe_convert(all->to_item, fmoe_vocabulary_id(all->serving->loaded->vocabulary, best->item[i]));
+		values[2] = fmoe_convert(all->to_item, fmoe_vocabulary_id(all->serving->call.loaded->vocabulary, best->item[i]));
 		values[3] = Float4GetDatum((float4) best->score[i]);
 		tuplestore_putvalues(all->result->setResult, all->result->setDesc, values, nulls);
 	}
@@ -102,7 +100,7 @@ compare_items(const void *a, const void *b)
 static FnnRows
 seen_items(const Everybody *all, const int32 *item, int64 count)
 {
-	int32	   *row = fnn_alloc(all->serving->arena, Max(count, 1) * sizeof(int32));
+	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
 
 	memcpy(row, item, sizeof(int32) * count);
 	qsort(row, count, sizeof(int32), compare_items);
@@ -111,39 +109,38 @@ seen_items(const Everybody *all, const int32 *item, int64 count)
 
 /* Users whose histories go through the encoder: all at once. */
 static void
-best_together(Everybody *all, Known *known, const int32 *item, const double *time)
+best_together(Everybody *all, Known *known, const FmoeEvents *events)
 {
 	FmoeServing *serving = all->serving;
-	const FmoeModel *model = &serving->loaded->model;
-	FmoeBatch  *batch = fmoe_batch(serving->arena, &(FmoeEvents) {.item = item, .time = time}, known->users,
-								   known->begin, known->end, model->config.max_length);
+	const FmoeModel *model = &serving->call.loaded->model;
+	FmoeBatch  *batch = fmoe_batch(serving->site.arena, events, known->users, known->begin, known->end,
+								   model->config.max_length);
 
 	for (int i = 0; i < known->users; i++)
 	{
-		known->best[i] = *fmoe_serving_topk(serving, all->k, model->n_items);
+		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
 		known->seen[i] = (FnnRows) {0};
 		if (all->exclude_seen)
-			known->seen[i] = seen_items(all, item + known->begin[i], known->end[i] - known->begin[i]);
+			known->seen[i] = seen_items(all, events->item + known->begin[i], known->end[i] - known->begin[i]);
 	}
-	fmoe_best_many(model, serving->arena, batch, known->seen, known->best);
+	fmoe_best_many(model, serving->site.arena, batch, known->seen, known->best);
 	for (int i = 0; i < known->users; i++)
-		fmoe_serving_ranked(&known->best[i]);
+		fmoe_serve_ranked(&known->best[i]);
 }
 
 /* Users that a count expert answers: one after the other. */
 static void
-best_each(Everybody *all, Known *known, FmoeExpertSlot slot, int32 *item, double *time)
+best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = {
 			.count = known->end[i] - known->begin[i],
-			.item = item + known->begin[i],
-			.time = time + known->begin[i]
+			.events = fmoe_events_from(events, known->begin[i])
 		};
 		FmoeFilter	filter = {.seen = all->exclude_seen ? &history : NULL};
 
-		known->best[i] = *fmoe_serving_best(all->serving, &all->serving->loaded->model, slot, &history, &filter, all->k);
+		known->best[i] = *fmoe_serve_best(all->serving, &all->serving->call.loaded->model, slot, &history, &filter, all->k);
 	}
 }
 
@@ -154,26 +151,21 @@ make_popular(Everybody *all)
 	FmoeItems	nothing = {0};
 	FmoeFilter	filter = {0};
 
-	all->popular = fmoe_serving_best(all->serving, &all->serving->loaded->model, FMOE_POPULARITY, &nothing, &filter, all->k);
+	all->popular = fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &nothing, &filter, all->k);
 }
 
 /* Sorts the users' events into histories; who has one is known. */
 static void
-make_histories(Everybody *all, Known *known, int32 *item, double *time)
+make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 {
 	for (int u = 0; u < all->users; u++)
 	{
 		int64		begin = all->begin[u];
 		int64		end = all->begin[u + 1];
 
-		fmoe_sort_events(end - begin, all->event + begin);
-		for (int64 i = begin; i < end; i++)
-		{
-			item[i] = all->event[i].item;
-			time[i] = all->event[i].time;
-		}
 		if (begin == end)
 			continue;
+		fmoe_sort_events(sorted, begin, &all->events.events, begin, end - begin);
 		known->of[known->users] = u;
 		known->begin[known->users] = begin;
 		known->end[known->users++] = end;
@@ -184,20 +176,22 @@ static void
 finish_batch(Everybody *all)
 {
 	FmoeServing *serving = all->serving;
-	FnnMark		mark = fnn_arena_mark(serving->arena);
-	FmoeExpertSlot slot = serving->live ? FMOE_MAIN : serving->fallback;
-	Known	   *known = fnn_alloc(serving->arena, sizeof(Known));
-	int32	   *item = fnn_alloc(serving->arena, sizeof(int32) * Max(all->events, 1));
-	double	   *time = fnn_alloc(serving->arena, sizeof(double) * Max(all->events, 1));
+	FnnMark		mark = fnn_arena_mark(serving->site.arena);
+	FmoeExpertSlot slot = fmoe_serve_slot(serving, 1);
+	Known	   *known = fnn_alloc(serving->site.arena, sizeof(Known));
+	const FmoeEvents *unsorted = &all->events.events;
+	FmoeEvents	events;
 	int			next = 0;
 
 	known->users = 0;
-	all->begin[all->users] = all->events;
-	make_histories(all, known, item, time);
-	if (known->users > 0 && !fmoe_counts(serving->loaded->model.expert[slot].class))
-		best_together(all, known, item, time);
+	all->begin[all->users] = all->events.count;
+	fmoe_events_place(&events, unsorted, all->events.count,
+					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
+	make_histories(all, known, &events);
+	if (known->users > 0 && !fmoe_counts(serving->call.loaded->model.expert[slot].class))
+		best_together(all, known, &events);
 	else
-		best_each(all, known, slot, item, time);
+		best_each(all, known, slot, &events);
 	for (int u = 0; u < all->users; u++)
 	{
 		bool		is_known = next < known->users && known->of[next] == u;
@@ -205,43 +199,37 @@ finish_batch(Everybody *all)
 		put_rows(all, all->user[u], is_known ? &known->best[next] : all->popular);
 		next += is_known;
 	}
-	fnn_arena_reset(serving->arena, mark);
+	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
 	all->users = 0;
 	all->tokens = 0;
-	all->events = 0;
+	all->events.count = 0;
 }
 
 /* ---------------------------------------------------------------- reading */
 
 static void
-take_user_event(void *argument, Datum user, bool first, Datum item, double time)
+take_user_event(void *argument, Datum user, bool first, const FmoeRow *row)
 {
 	Everybody  *all = argument;
-	int32		index = fmoe_vocabulary_find(all->serving->loaded->vocabulary, item);
+	int32		index = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
 
 	if (first)
 	{
 		MemoryContext old;
 
 		if (all->users > 0)
-			all->tokens += Min(all->events - all->begin[all->users - 1], all->serving->loaded->model.config.max_length);
+			all->tokens += Min(all->events.count - all->begin[all->users - 1],
+							   all->serving->call.loaded->model.config.max_length);
 		if (all->users == BATCH_USERS || all->tokens >= BATCH_TOKENS)
 			finish_batch(all);
 		old = MemoryContextSwitchTo(all->batch);
 		all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
-		all->begin[all->users++] = all->events;
+		all->begin[all->users++] = all->events.count;
 		MemoryContextSwitchTo(old);
 	}
-	if (index < 0)
-		return;
-	if (all->events == all->capacity)
-	{
-		all->capacity *= 2;
-		all->event = repalloc_huge(all->event, sizeof(FmoeEvent) * all->capacity);
-	}
-	all->event[all->events].item = index;
-	all->event[all->events++].time = time;
+	if (index >= 0)
+		fmoe_collect(&all->events, index, &row->event);
 }
 
 /* Arguments: a value of the users' type, one of the items', domain, k, exclude_seen. */
@@ -250,34 +238,33 @@ fmoe_recommend_all_as(PG_FUNCTION_ARGS)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int32		k = fmoe_serving_k(fcinfo, 3);
+	int32		k = fmoe_serve_k(fcinfo, 3);
 	MemoryContext old;
 	Everybody  *all;
 
 	InitMaterializedSRF(fcinfo, 0);
-	fmoe_serving_begin(serving);
-	fmoe_serving_resolve(fcinfo, serving, 2);
+	fmoe_serve_begin(serving);
+	fmoe_serve_resolve(fcinfo, serving, 2);
 
-	old = MemoryContextSwitchTo(serving->call);
+	old = MemoryContextSwitchTo(serving->call.context);
 	all = palloc0(sizeof(Everybody));
 	all->serving = serving;
 	all->result = result;
 	all->k = k;
 	all->exclude_seen = PG_ARGISNULL(4) || PG_GETARG_BOOL(4);
-	get_typlenbyval(serving->domain->user_type, &all->user_length, &all->user_byval);
-	all->to_user = fmoe_converter(serving->domain->user_type, TupleDescAttr(result->setDesc, 0)->atttypid);
-	all->to_item = fmoe_converter(serving->domain->item_type, TupleDescAttr(result->setDesc, 2)->atttypid);
-	all->batch = AllocSetContextCreate(serving->call, "fmoe batch of users", ALLOCSET_DEFAULT_SIZES);
-	all->row = AllocSetContextCreate(serving->call, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
-	all->capacity = FIRST_EVENTS;
-	all->event = palloc(sizeof(FmoeEvent) * all->capacity);
+	get_typlenbyval(serving->moment.domain->user_type, &all->user_length, &all->user_byval);
+	all->to_user = fmoe_converter(serving->moment.domain->user_type, TupleDescAttr(result->setDesc, 0)->atttypid);
+	all->to_item = fmoe_converter(serving->moment.domain->item_type, TupleDescAttr(result->setDesc, 2)->atttypid);
+	all->batch = AllocSetContextCreate(serving->call.context, "fmoe batch of users", ALLOCSET_DEFAULT_SIZES);
+	all->row = AllocSetContextCreate(serving->call.context, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
+	fmoe_collect_reserve(&all->events, FIRST_EVENTS);
 	make_popular(all);
-	fmoe_read_users(serving->domain, take_user_event, all);
+	fmoe_read_users(serving->moment.domain, take_user_event, all);
 	if (all->users > 0)
 		finish_batch(all);
 	MemoryContextSwitchTo(old);
 
 	/* nothing of it is asked for again */
-	fmoe_serving_begin(serving);
+	fmoe_serve_begin(serving);
 	return (Datum) 0;
 }

@@ -14,114 +14,118 @@
 static void
 rows_abandoned(Datum serving)
 {
-	((FmoeServing *) DatumGetPointer(serving))->active = false;
+	((FmoeServing *) DatumGetPointer(serving))->rows.active = false;
 }
 
-static void
+static FmoeAnswer *
 rows_begin(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	FmoeAnswer *rows = &serving->rows;
 
-	if (serving->desc == NULL)
+	if (rows->desc == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(serving->context);
+		MemoryContext old = MemoryContextSwitchTo(serving->site.context);
 		TupleDesc	desc;
 
 		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
-		serving->desc = BlessTupleDesc(desc);
+		rows->desc = BlessTupleDesc(desc);
 		MemoryContextSwitchTo(old);
 	}
 	RegisterExprContextCallback(result->econtext, rows_abandoned, PointerGetDatum(serving));
-	serving->active = true;
-	serving->next = 0;
+	rows->active = true;
+	rows->next = 0;
+	return rows;
 }
 
 void
-fmoe_serving_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
-					Oid item_type, const FnnTopk *best, const char *source)
+fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
+				  Oid item_type, const FnnTopk *best, const char *source)
 {
+	FmoeAnswer *rows = rows_begin(fcinfo, serving);
 	MemoryContext old;
 
-	rows_begin(fcinfo, serving);
-	serving->vocabulary = vocabulary;
-	serving->item_type = item_type;
-	serving->to_result = fmoe_serving_converter(serving, FMOE_ID_RESULT, item_type,
-												TupleDescAttr(serving->desc, 0)->atttypid);
-	serving->count = best->count;
-	serving->item = best->item;
-	serving->score = best->score;
-	old = MemoryContextSwitchTo(serving->call);
-	serving->source = source ? CStringGetTextDatum(source) : (Datum) 0;
+	rows->vocabulary = vocabulary;
+	rows->item_type = item_type;
+	rows->to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, item_type,
+										   TupleDescAttr(rows->desc, 0)->atttypid);
+	rows->count = best->count;
+	rows->item = best->item;
+	rows->score = best->score;
+	old = MemoryContextSwitchTo(serving->call.context);
+	rows->source = source ? CStringGetTextDatum(source) : (Datum) 0;
 	MemoryContextSwitchTo(old);
 }
 
 void
-fmoe_serving_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 count,
-						const Datum *id, const bool *id_null, const fnn_real *score)
+fmoe_serve_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 count,
+					  const Datum *id, const bool *id_null, const fnn_real *score)
 {
-	rows_begin(fcinfo, serving);
-	serving->vocabulary = NULL;
-	serving->count = count;
-	serving->id = id;
-	serving->id_null = id_null;
-	serving->score = score;
-	serving->source = (Datum) 0;
+	FmoeAnswer *rows = rows_begin(fcinfo, serving);
+
+	rows->vocabulary = NULL;
+	rows->count = count;
+	rows->id = id;
+	rows->id_null = id_null;
+	rows->score = score;
+	rows->source = (Datum) 0;
 }
 
 /* An id that the result's type cannot hold is the caller's choice of type. */
 static void
-result_hint(void *serving)
+result_hint(void *rows)
 {
 	if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_DATA_EXCEPTION)
-		errhint("Ask for item ids as %s or text.", format_type_be(((FmoeServing *) serving)->item_type));
+		errhint("Ask for item ids as %s or text.", format_type_be(((FmoeAnswer *) rows)->item_type));
 }
 
 static Datum
-result_id(FmoeServing *serving, int32 item)
+result_id(FmoeAnswer *rows, int32 item)
 {
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = result_hint,
-		.arg = serving
+		.arg = rows
 	};
 	Datum		id;
 
 	error_context_stack = &callback;
-	id = fmoe_convert(serving->to_result, fmoe_vocabulary_id(serving->vocabulary, item));
+	id = fmoe_convert(rows->to_result, fmoe_vocabulary_id(rows->vocabulary, item));
 	error_context_stack = callback.previous;
 	return id;
 }
 
 Datum
-fmoe_serving_next(FunctionCallInfo fcinfo, FmoeServing *serving)
+fmoe_serve_next(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int64		row = serving->next++;
+	FmoeAnswer *rows = &serving->rows;
+	int64		row = rows->next++;
 	Datum		values[3] = {0};
 	bool		nulls[3] = {false};
 
-	if (!serving->active || row >= serving->count)
+	if (!rows->active || row >= rows->count)
 	{
-		if (serving->active)
+		if (rows->active)
 			UnregisterExprContextCallback(result->econtext, rows_abandoned, PointerGetDatum(serving));
-		serving->active = false;
+		rows->active = false;
 		result->isDone = ExprEndResult;
 		PG_RETURN_NULL();
 	}
 
-	Assert(serving->desc->natts == (serving->source ? 3 : 2));
-	if (serving->vocabulary != NULL)
-		values[0] = result_id(serving, serving->item[row]);
+	Assert(rows->desc->natts == (rows->source ? 3 : 2));
+	if (rows->vocabulary != NULL)
+		values[0] = result_id(rows, rows->item[row]);
 	else
 	{
-		values[0] = serving->id[row];
-		nulls[0] = serving->id_null[row];
+		values[0] = rows->id[row];
+		nulls[0] = rows->id_null[row];
 	}
-	values[1] = Float4GetDatum(serving->score[row]);
-	nulls[1] = isnan(serving->score[row]);
-	values[2] = serving->source;
+	values[1] = Float4GetDatum(rows->score[row]);
+	nulls[1] = isnan(rows->score[row]);
+	values[2] = rows->source;
 
 	result->isDone = ExprMultipleResult;
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(serving->desc, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(rows->desc, values, nulls)));
 }

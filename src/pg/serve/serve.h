@@ -10,12 +10,11 @@
 #include "pg/ingest/ingest.h"
 #include "funcapi.h"
 
-/* Items by index; those the vocabulary does not know are left out. */
+/* Items that the vocabulary knows, with what else there is of them: a history has times, a list of candidates none. */
 typedef struct FmoeItems
 {
 	int64		count;
-	int32	   *item;			/* [count] */
-	double	   *time;			/* [count] seconds, or NULL */
+	FmoeEvents	events;			/* [count] */
 } FmoeItems;
 
 /* What a call may answer with. */
@@ -45,8 +44,18 @@ typedef struct FmoeIdConverter
 	FmoeConverter *converter;	/* NULL: not made yet */
 } FmoeIdConverter;
 
-/* The snapshot, user and settings under which a domain was looked up. */
-typedef struct FmoeMoment
+/* What lasts as long as a call site. */
+typedef struct FmoeSite
+{
+	MemoryContext context;
+	FnnArena   *arena;			/* scratch and answer of one call; its blocks are kept */
+	FnnMark		start;			/* of the arena, before any call */
+	FmoeIdConverter converter[FMOE_ID_SOURCES];
+	struct AppliedModel *applied;	/* models of fmoe_apply, the one used last first */
+} FmoeSite;
+
+/* The user, transaction and snapshot that decide what is seen. */
+typedef struct FmoeSight
 {
 	bool		valid;
 	Oid			user;
@@ -57,35 +66,32 @@ typedef struct FmoeMoment
 	uint32		xcnt;
 	int32		subxcnt;
 	CommandId	command;
-} FmoeMoment;
+} FmoeSight;
 
-/*
- * The state of one call site, in flinfo->fn_extra.  A query that asks for many
- * users calls the same site again and again: the domain and its version are
- * looked up once a snapshot, and scratch memory is kept from call to call.
- */
-typedef struct FmoeServing
+/* What fmoe_serve_resolve found, good while the same is seen and asked for. */
+typedef struct FmoeMoment
 {
-	MemoryContext context;		/* as long as the call site */
-	MemoryContext call;			/* reset when the next call begins */
-	FnnArena   *arena;			/* scratch and answer of one call; its blocks are kept */
-	FnnMark		start;
-	FmoeIdConverter converter[FMOE_ID_SOURCES];
-
-	/* what fmoe_serving_resolve found */
-	MemoryContext resolved;
-	FmoeMoment	moment;
+	MemoryContext context;
+	FmoeSight	sight;
 	char	   *asked;			/* domain argument, NULL: none */
 	char	   *setting;		/* fmoe.domain at the time */
 	FmoeDomain *domain;
 	int64		version_id;
-	bool		live;			/* else version_id is the newest version, of which only the count experts serve */
-	FmoeExpertSlot fallback;	/* the better count expert for a known last item */
-	FmoeLoaded *loaded;			/* fetched again by every call */
+	bool		live;			/* else it is the newest version, of which only the count experts serve */
+} FmoeMoment;
 
-	/* rows still to be given out */
+/* What lasts until the next call. */
+typedef struct FmoeCall
+{
+	MemoryContext context;
+	FmoeLoaded *loaded;			/* the version that answers */
+} FmoeCall;
+
+/* Rows still to be given out. */
+typedef struct FmoeAnswer
+{
 	bool		active;
-	TupleDesc	desc;
+	TupleDesc	desc;			/* made once a site */
 	const FmoeVocabulary *vocabulary;	/* NULL: ids are given */
 	Oid			item_type;		/* of the vocabulary */
 	FmoeConverter *to_result;
@@ -94,56 +100,67 @@ typedef struct FmoeServing
 	const int32 *item;			/* [count], when vocabulary is there */
 	const Datum *id;			/* [count], when not */
 	const bool *id_null;		/* [count], when not */
-	const fnn_real *score;		/* [count], NaN: NULL */
+	const fnn_real *score;		/* [count], NaN: null */
 	Datum		source;			/* text; 0: no such column */
+} FmoeAnswer;
+
+/*
+ * The state of one call site, in flinfo->fn_extra.  A query that asks for many
+ * users calls the same site again and again: the domain and its version are
+ * looked up once a snapshot, and scratch memory is kept from call to call.
+ */
+typedef struct FmoeServing
+{
+	FmoeSite	site;
+	FmoeMoment	moment;
+	FmoeCall	call;
+	FmoeAnswer	rows;
 } FmoeServing;
 
 /* The state of this call site, made when it is not there. */
 extern FmoeServing *fmoe_serving(FunctionCallInfo fcinfo);
 /* Starts a call: what the previous one left is forgotten. */
-extern void fmoe_serving_begin(FmoeServing *serving);
-/*
- * Domain of the argument and the version that serves it: domain, version_id,
- * live, fallback, loaded.  An error when the domain has no version.
- */
-extern void fmoe_serving_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument);
+extern void fmoe_serve_begin(FmoeServing *serving);
+/* Sets moment and call.loaded for the domain of an argument; an error when the domain has no version. */
+extern void fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument);
 
 /* The converter of a source of ids, made when the types have changed. */
-extern FmoeConverter *fmoe_serving_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to);
+extern FmoeConverter *fmoe_serve_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to);
 /* An id from outside in the type that is wanted; memory of the call. */
-extern Datum fmoe_serving_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id);
+extern Datum fmoe_serve_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id);
 /* Type of an argument declared "any". */
 extern Oid	fmoe_argument_type(FunctionCallInfo fcinfo, int argument);
-/* Indexes of an array of ids of any type; NULLs and unknown ids are left out. */
-extern FmoeItems *fmoe_serving_array(FmoeServing *serving, FmoeIdSource source, Datum array,
-									 Oid item_type, const FmoeVocabulary *vocabulary);
+/* Indexes of an array of ids of any type; nulls and unknown ids are left out. */
+extern FmoeItems *fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
+								   Oid item_type, const FmoeVocabulary *vocabulary);
 /* The history of a user id given as an argument, as it is now or was at as_of (argument, < 0: none). */
-extern FmoeItems *fmoe_serving_history(FunctionCallInfo fcinfo, FmoeServing *serving,
-									   int user_argument, int as_of_argument);
-/* k of an argument: NULL is 10, less than 1 an error. */
-extern int32 fmoe_serving_k(FunctionCallInfo fcinfo, int argument);
-/* The expert that answers a history: the model, or the fallback. */
-extern FmoeExpertSlot fmoe_serving_slot(const FmoeServing *serving, const FmoeItems *history);
+extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving,
+									 int user_argument, int as_of_argument);
+/* k of an argument: null is 10, less than 1 an error. */
+extern int32 fmoe_serve_k(FunctionCallInfo fcinfo, int argument);
+/* The expert that answers a history of so many events: the model, or a fallback. */
+extern FmoeExpertSlot fmoe_serve_slot(const FmoeServing *serving, int64 events);
 
 /* One history, packed, on the call's arena. */
-extern FmoeBatch *fmoe_serving_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
+extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
 /*
  * The k best items that the filter leaves, by descending score, ties by
  * ascending index, on the call's arena; exactly min(k, eligible).
  */
-extern FnnTopk *fmoe_serving_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
-								  const FmoeItems *history, const FmoeFilter *filter, int32 k);
-/* An empty ranking of at most k of n items, on the call's arena, and its order and check when it is filled. */
-extern FnnTopk *fmoe_serving_topk(FmoeServing *serving, int32 k, int64 n);
-extern void fmoe_serving_ranked(FnnTopk *best);
+extern FnnTopk *fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
+								const FmoeItems *history, const FmoeFilter *filter, int32 k);
+/* An empty ranking of at most k of n items, on the call's arena. */
+extern FnnTopk *fmoe_serve_topk(FmoeServing *serving, int32 k, int64 n);
+/* Sorts a filled ranking; an error where its scores are not finite. */
+extern void fmoe_serve_ranked(FnnTopk *best);
 
 /* Makes a ranking the rows of this call; source NULL: the result has no such column. */
-extern void fmoe_serving_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
-								Oid item_type, const FnnTopk *best, const char *source);
+extern void fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
+							  Oid item_type, const FnnTopk *best, const char *source);
 /* Makes ids in the result's own type, with their scores, the rows of this call. */
-extern void fmoe_serving_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 count,
-									const Datum *id, const bool *id_null, const fnn_real *score);
+extern void fmoe_serve_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 count,
+								  const Datum *id, const bool *id_null, const fnn_real *score);
 /* Gives out the next row, or ends the set. */
-extern Datum fmoe_serving_next(FunctionCallInfo fcinfo, FmoeServing *serving);
+extern Datum fmoe_serve_next(FunctionCallInfo fcinfo, FmoeServing *serving);
 
 #endif							/* FMOE_PG_SERVE_SERVE_H */

@@ -111,51 +111,51 @@ fmoe_serving(FunctionCallInfo fcinfo)
 	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "fmoe serving", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	serving = palloc0(sizeof(FmoeServing));
-	serving->context = context;
-	serving->call = AllocSetContextCreate(context, "fmoe serving call", ALLOCSET_DEFAULT_SIZES);
-	serving->resolved = AllocSetContextCreate(context, "fmoe serving domain", ALLOCSET_SMALL_SIZES);
-	serving->arena = take_scratch(context);
-	serving->start = fnn_arena_mark(serving->arena);
+	serving->site.context = context;
+	serving->call.context = AllocSetContextCreate(context, "fmoe serving call", ALLOCSET_DEFAULT_SIZES);
+	serving->moment.context = AllocSetContextCreate(context, "fmoe serving domain", ALLOCSET_SMALL_SIZES);
+	serving->site.arena = take_scratch(context);
+	serving->site.start = fnn_arena_mark(serving->site.arena);
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = serving;
 	return serving;
 }
 
 void
-fmoe_serving_begin(FmoeServing *serving)
+fmoe_serve_begin(FmoeServing *serving)
 {
 	CHECK_FOR_INTERRUPTS();
-	MemoryContextReset(serving->call);
-	fnn_arena_reset(serving->arena, serving->start);
-	serving->count = 0;
-	serving->next = 0;
+	MemoryContextReset(serving->call.context);
+	fnn_arena_reset(serving->site.arena, serving->site.start);
+	serving->rows.count = 0;
+	serving->rows.next = 0;
 }
 
 /* ---------------------------------------------------------------- domain and version */
 
-static FmoeMoment
-this_moment(void)
+static FmoeSight
+this_sight(void)
 {
-	FmoeMoment	moment = {0};
+	FmoeSight	sight = {0};
 	Snapshot	snapshot;
 
 	if (!ActiveSnapshotSet())
-		return moment;
+		return sight;
 	snapshot = GetActiveSnapshot();
-	moment.valid = true;
-	moment.user = GetUserId();
-	moment.transaction = MyProc->lxid;
-	moment.subtransaction = GetCurrentSubTransactionId();
-	moment.xmin = snapshot->xmin;
-	moment.xmax = snapshot->xmax;
-	moment.xcnt = snapshot->xcnt;
-	moment.subxcnt = snapshot->subxcnt;
-	moment.command = snapshot->curcid;
-	return moment;
+	sight.valid = true;
+	sight.user = GetUserId();
+	sight.transaction = MyProc->lxid;
+	sight.subtransaction = GetCurrentSubTransactionId();
+	sight.xmin = snapshot->xmin;
+	sight.xmax = snapshot->xmax;
+	sight.xcnt = snapshot->xcnt;
+	sight.subxcnt = snapshot->subxcnt;
+	sight.command = snapshot->curcid;
+	return sight;
 }
 
 static bool
-same_moment(const FmoeMoment *a, const FmoeMoment *b)
+same_sight(const FmoeSight *a, const FmoeSight *b)
 {
 	return a->valid && b->valid && a->user == b->user &&
 		a->transaction == b->transaction && a->subtransaction == b->subtransaction &&
@@ -169,76 +169,47 @@ same_name(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* metrics -> expert -> 'ndcg@10', as training wrote it down; NaN: it did not. */
-static double
-validation_metric(Jsonb *metrics, const char *expert)
-{
-	static const char key[] = "ndcg@10";
-	JsonbValue	standing;
-	JsonbValue	value;
-
-	if (metrics == NULL || !JB_ROOT_IS_OBJECT(metrics) ||
-		getKeyJsonValueFromContainer(&metrics->root, expert, strlen(expert), &standing) == NULL ||
-		standing.type != jbvBinary || !JsonContainerIsObject(standing.val.binary.data) ||
-		getKeyJsonValueFromContainer(standing.val.binary.data, key, strlen(key), &value) == NULL ||
-		value.type != jbvNumeric)
-		return NAN;
-	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value.val.numeric)));
-}
-
-/* Transitions, unless popularity was better on the validation events. */
-static FmoeExpertSlot
-better_count_expert(const FmoeVersion *version)
-{
-	double		popularity = validation_metric(version->metrics, "popularity");
-	double		markov = validation_metric(version->metrics, "markov");
-
-	return popularity > markov ? FMOE_POPULARITY : FMOE_MARKOV;
-}
-
 static void
-resolve_again(FunctionCallInfo fcinfo, FmoeServing *serving, int argument, const char *asked)
+resolve_again(FunctionCallInfo fcinfo, FmoeMoment *moment, int argument, const char *asked)
 {
 	MemoryContext old;
 
-	serving->moment.valid = false;
-	MemoryContextReset(serving->resolved);
-	old = MemoryContextSwitchTo(serving->resolved);
-	serving->asked = asked ? pstrdup(asked) : NULL;
-	serving->setting = fmoe_domain_setting ? pstrdup(fmoe_domain_setting) : NULL;
-	serving->domain = fmoe_domain_argument(fcinfo, argument, FMOE_USE);
-	serving->version_id = fmoe_live_version(serving->domain->id);
-	serving->live = serving->version_id != 0;
-	if (!serving->live)
-		serving->version_id = fmoe_newest_version(serving->domain->id);
+	moment->sight.valid = false;
+	MemoryContextReset(moment->context);
+	old = MemoryContextSwitchTo(moment->context);
+	moment->asked = asked ? pstrdup(asked) : NULL;
+	moment->setting = fmoe_domain_setting ? pstrdup(fmoe_domain_setting) : NULL;
+	moment->domain = fmoe_domain_argument(fcinfo, argument, FMOE_USE);
+	moment->version_id = fmoe_live_version(moment->domain->id);
+	moment->live = moment->version_id != 0;
+	if (!moment->live)
+		moment->version_id = fmoe_newest_version(moment->domain->id);
 	MemoryContextSwitchTo(old);
 
-	if (serving->version_id == 0)
+	if (moment->version_id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no version that can answer", serving->domain->name),
-				 errhint("Train one with CALL fmoe_train('%s').", serving->domain->name)));
+				 errmsg("domain \"%s\" has no version that can answer", moment->domain->name),
+				 errhint("Train one with CALL fmoe_train('%s').", moment->domain->name)));
 }
 
 void
-fmoe_serving_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
+fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
 {
-	FmoeMoment	now = this_moment();
+	FmoeMoment *moment = &serving->moment;
+	FmoeSight	now = this_sight();
 	char	   *asked = NULL;
-	MemoryContext old = MemoryContextSwitchTo(serving->call);
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
+	bool		known;
 
 	if (!PG_ARGISNULL(argument))
 		asked = text_to_cstring(PG_GETARG_TEXT_PP(argument));
 	MemoryContextSwitchTo(old);
 
-	if (!same_moment(&now, &serving->moment) || !same_name(asked, serving->asked) ||
-		!same_name(fmoe_domain_setting, serving->setting))
-	{
-		resolve_again(fcinfo, serving, argument, asked);
-		serving->loaded = fmoe_load(serving->domain, serving->version_id);
-		serving->fallback = better_count_expert(serving->loaded->version);
-		serving->moment = now;
-	}
-	else
-		serving->loaded = fmoe_load(serving->domain, serving->version_id);
+	known = same_sight(&now, &moment->sight) && same_name(asked, moment->asked) &&
+		same_name(fmoe_domain_setting, moment->setting);
+	if (!known)
+		resolve_again(fcinfo, moment, argument, asked);
+	serving->call.loaded = fmoe_load(moment->domain, moment->version_id);
+	moment->sight = now;
 }

@@ -83,7 +83,10 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 		return borrowing;
 	n = fmoe_lent_list(domain, &list);
 	if (config->start_encoder[0] != '\0')
-		check_start(domain, config, need_lent(domain, n, list, config->start_encoder));
+	{
+		borrowing->start = *need_lent(domain, n, list, config->start_encoder);
+		check_start(domain, config, &borrowing->start);
+	}
 	if (fmoe_gated_count(config) == 0)
 		return borrowing;
 	if (experts->count < 0 && n > FMOE_LENT_MAX)
@@ -131,20 +134,10 @@ adopt(const FmoeLent *lent, const char *prefix, FmoeTrainer *trainer)
 void
 fmoe_borrow_weights(const FmoeBorrowing *borrowing, FmoeTrainer *trainer)
 {
+	if (borrowing->start.name != NULL)
+		adopt(&borrowing->start, "", trainer);
 	for (int i = 0; i < borrowing->count; i++)
 		adopt(&borrowing->lent[i], psprintf("expert.%d.", i + 1), trainer);
-}
-
-void
-fmoe_borrow_start(const FmoeDomain *domain, const FmoeConfig *config, FmoeTrainer *trainer)
-{
-	FmoeLent   *list;
-	int			n;
-
-	if (config->start_encoder[0] == '\0')
-		return;
-	n = fmoe_lent_list(domain, &list);
-	adopt(need_lent(domain, n, list, config->start_encoder), "", trainer);
 }
 
 int

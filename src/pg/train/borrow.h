@@ -12,19 +12,18 @@ typedef struct FmoeBorrowing
 {
 	int			count;
 	FmoeLent	lent[FMOE_LENT_MAX];	/* in the order of config.experts */
+	FmoeLent	start;			/* the own encoder begins with its weights; name NULL: with none */
 } FmoeBorrowing;
 
 /*
  * Settles config->experts: the names asked for, or all that there are, become
- * names with shapes.  For other models it only checks start_encoder.  An
- * unknown name, more experts than FMOE_LENT_MAX or an encoder to start from of
- * another shape is an error.  Memory of the current context.
+ * names with shapes.  Other models borrow only what start_encoder names.  A
+ * name that was not lent, more experts than FMOE_LENT_MAX and an encoder to
+ * start from of another shape are errors.  Memory of the current context.
  */
 extern FmoeBorrowing *fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config);
-/* Puts the lent encoders' weights where the trainer keeps them. */
+/* Puts the lent encoders' weights, and those to start from, where the trainer keeps them. */
 extern void fmoe_borrow_weights(const FmoeBorrowing *borrowing, FmoeTrainer *trainer);
-/* The own encoder begins with the weights of the lent expert that config->start_encoder names. */
-extern void fmoe_borrow_start(const FmoeDomain *domain, const FmoeConfig *config, FmoeTrainer *trainer);
 /* Takes over what has been lent since under the same names; returns how many. */
 extern int	fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, const FmoeConfig *config,
 							  FmoeTrainer *trainer);

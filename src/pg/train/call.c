@@ -80,12 +80,12 @@ read_interactions(FmoeTraining *training)
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("domain \"%s\" has no interactions", training->domain->name),
 				 interactions->skipped == 0 ? 0 :
-				 errdetail("%lld rows have a NULL, a time that is not finite or a label that is not positive.",
+				 errdetail("%lld rows have a null, a time that is not finite or a label that is not positive.",
 						   (long long) interactions->skipped)));
 	if (interactions->skipped > 0)
 		ereport(NOTICE,
 				(errmsg("%lld rows are left out", (long long) interactions->skipped),
-				 errdetail("They have a NULL, a time that is not finite or a label that is not positive.")));
+				 errdetail("They have a null, a time that is not finite or a label that is not positive.")));
 }
 
 /* ---------------------------------------------------------------- epochs */
@@ -144,7 +144,6 @@ start_or_resume(FmoeTraining *training)
 	}
 	if (training->config.warm_start)
 		fmoe_training_start_warm(training);
-	fmoe_borrow_start(training->domain, &training->config, trainer);
 	fmoe_borrow_weights(training->borrowing, trainer);
 }
 
@@ -158,22 +157,6 @@ save_epoch(const FmoeTraining *training)
 						 training->config.epochs, training->trainer,
 						 training->earlier_seconds + fmoe_seconds_since(training->started));
 	fmoe_training_commit(training);
-}
-
-/* Learning that blew up leaves no weights worth keeping, and the last checkpoint leads there again. */
-static void
-check_loss(const FmoeTraining *training)
-{
-	const FmoeTrainState *state = fmoe_trainer_state(training->trainer);
-	size_t		bytes;
-	const fnn_real *value = fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes);
-
-	if (isfinite(state->loss) && fnn_all_finite(value, bytes / sizeof(fnn_real)))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-			 errmsg("training of domain \"%s\" diverged in epoch %d", training->domain->name, state->epoch),
-			 errhint("Lower the option \"learning_rate\" or set \"clip_norm\".")));
 }
 
 static void
@@ -199,7 +182,7 @@ run_epochs(FmoeTraining *training)
 		{
 			bool		round_ends = rounds && (state->finished || state->epoch % local_epochs == 0);
 
-			check_loss(training);
+			fmoe_check_learning(training->trainer, training->domain->name);
 			if (round_ends)
 				/* the policy may have changed since */
 				fmoe_lend_round(fmoe_domain_open(fmoe_training_recheck(training->domain), FMOE_MANAGE),
@@ -250,8 +233,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->model = fmoe_expert_classes[training->config.model]->name;
 	version->origin = "local";
 	version->complete = true;
-	version->holdout = training->config.holdout == FMOE_HOLDOUT_NONE ? "none" :
-		training->config.holdout == FMOE_HOLDOUT_VALIDATION ? "validation" : "test";
+	version->holdout = fmoe_holdout_name(training->config.holdout);
 	version->config = model->config;
 	version->events = interactions->data.n_events;
 	version->users = interactions->data.n_users;
@@ -313,7 +295,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("options must not be NULL")));
+				 errmsg("options must not be null")));
 	parse_options(training, PG_GETARG_JSONB_P(1));
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", training->config.epochs);

@@ -49,10 +49,9 @@
 /* Where things are in the run's segment, from its start. */
 typedef struct CrewLayout
 {
-	size_t		offset;			/* int64 [n_users + 1] */
-	size_t		item;			/* int32 [n_events] */
-	size_t		time;			/* double [n_events] */
 	size_t		shared;			/* the trainer's block */
+	size_t		offset;			/* int64 [n_users + 1] */
+	size_t		events;			/* the block of their columns */
 	size_t		bytes;
 } CrewLayout;
 
@@ -62,7 +61,7 @@ typedef struct CrewLaunch
 	dsm_handle	segment;
 	CrewLayout	layout;
 	FmoeConfig	config;
-	FmoeDataset data;			/* numbers only */
+	FmoeDataset data;			/* its pointers only say which columns there are */
 
 	/* written when it is known how many have come */
 	slock_t		mutex;
@@ -76,7 +75,7 @@ struct FmoeCrew
 	dsm_segment *segment;		/* NULL: the caller trains alone */
 	CrewLayout	layout;
 	int			workers;		/* to be asked for */
-	FmoeConfig	config;
+	const FmoeConfig *config;	/* the training's */
 	FmoeDataset data;			/* the copy that is shared */
 	void	   *shared;
 };
@@ -92,18 +91,20 @@ lay_out(const FmoeDataset *data, size_t shared_bytes)
 
 	layout.shared = 0;
 	layout.offset = TYPEALIGN(FNN_ALIGN, shared_bytes);
-	layout.time = layout.offset + TYPEALIGN(FNN_ALIGN, sizeof(int64) * (data->n_users + 1));
-	layout.item = layout.time + TYPEALIGN(FNN_ALIGN, sizeof(double) * data->n_events);
-	layout.bytes = layout.item + TYPEALIGN(FNN_ALIGN, sizeof(int32) * data->n_events);
+	layout.events = layout.offset + TYPEALIGN(FNN_ALIGN, sizeof(int64) * (data->n_users + 1));
+	layout.bytes = layout.events + fmoe_events_bytes(&data->events, data->n_events);
 	return layout;
 }
 
-static void
-bind_dataset(FmoeDataset *data, char *base, const CrewLayout *layout)
+/* The dataset in the segment, with the numbers and the columns of like. */
+static FmoeDataset
+shared_dataset(const FmoeDataset *like, char *base, const CrewLayout *layout)
 {
-	data->offset = (int64 *) (base + layout->offset);
-	data->events.item = (int32 *) (base + layout->item);
-	data->events.time = (double *) (base + layout->time);
+	FmoeDataset data = *like;
+
+	data.offset = (int64 *) (base + layout->offset);
+	fmoe_events_place(&data.events, &like->events, like->n_events, base + layout->events);
+	return data;
 }
 
 /*
@@ -185,7 +186,7 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 	FmoeCrew   *crew = palloc0(sizeof(FmoeCrew));
 	char	   *base;
 
-	crew->config = *config;
+	crew->config = config;
 	crew->data = *data;
 	crew->workers = fmoe_crew_workers(config, data);
 	crew->layout = lay_out(data, shared_bytes);
@@ -198,9 +199,8 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 	}
 	base = dsm_segment_address(crew->segment);
 	memcpy(base + crew->layout.offset, data->offset, sizeof(int64) * (data->n_users + 1));
-	memcpy(base + crew->layout.item, data->events.item, sizeof(int32) * data->n_events);
-	memcpy(base + crew->layout.time, data->events.time, sizeof(double) * data->n_events);
-	bind_dataset(&crew->data, base, &crew->layout);
+	crew->data = shared_dataset(data, base, &crew->layout);
+	fmoe_events_copy(&crew->data.events, 0, &data->events, 0, data->n_events);
 	crew->shared = base + crew->layout.shared;
 	return crew;
 }
@@ -208,7 +208,7 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 FmoeTrainer *
 fmoe_crew_trainer(FmoeCrew *crew, FnnArena *arena)
 {
-	return fmoe_trainer_attach(arena, &crew->config, &crew->data, crew->shared);
+	return fmoe_trainer_attach(arena, crew->config, &crew->data, crew->shared);
 }
 
 void
@@ -259,7 +259,7 @@ put_launch(const FmoeCrew *crew, ParallelContext *context)
 	memset(launch, 0, sizeof(CrewLaunch));
 	launch->segment = dsm_segment_handle(crew->segment);
 	launch->layout = crew->layout;
-	launch->config = crew->config;
+	launch->config = *crew->config;
 	launch->data = crew->data;
 	SpinLockInit(&launch->mutex);
 	ConditionVariableInit(&launch->size_known);
@@ -352,7 +352,7 @@ fmoe_train_worker(dsm_segment *launch_segment, shm_toc *toc)
 	CrewLaunch *launch = shm_toc_lookup(toc, KEY_LAUNCH, false);
 	dsm_segment *segment = dsm_attach(launch->segment);
 	MemoryContext context;
-	FmoeDataset data = launch->data;
+	FmoeDataset data;
 	FmoeTrainer *trainer;
 	FmoeTeam	team = {.rank = ParallelWorkerNumber + 1, .context = launch, .barrier = team_barrier};
 	char	   *base;
@@ -364,7 +364,7 @@ fmoe_train_worker(dsm_segment *launch_segment, shm_toc *toc)
 	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe training", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	base = dsm_segment_address(segment);
-	bind_dataset(&data, base, &launch->layout);
+	data = shared_dataset(&launch->data, base, &launch->layout);
 	trainer = fmoe_trainer_attach(fmoe_arena(context, fmoe_max_memory_kb), &launch->config, &data,
 								  base + launch->layout.shared);
 

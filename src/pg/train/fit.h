@@ -5,8 +5,7 @@
 #ifndef FMOE_PG_TRAIN_FIT_H
 #define FMOE_PG_TRAIN_FIT_H
 
-#include "pg/id/id.h"
-#include "model/model.h"
+#include "pg/ingest/ingest.h"
 
 /* Distinct ids, numbered in the order in which they came. */
 typedef struct FmoeFitIds
@@ -16,14 +15,6 @@ typedef struct FmoeFitIds
 	FmoeVocabulary *set;
 } FmoeFitIds;
 
-/* An event, 16 bytes. */
-typedef struct FmoeFitEvent
-{
-	int32		user;
-	int32		item;
-	double		time;			/* seconds */
-} FmoeFitEvent;
-
 typedef struct FmoeFitState
 {
 	MemoryContext context;		/* of the aggregate */
@@ -31,9 +22,8 @@ typedef struct FmoeFitState
 	FmoeConfig	config;
 	FmoeFitIds	users;
 	FmoeFitIds	items;
-	int64		count;
-	int64		capacity;
-	FmoeFitEvent *event;		/* [capacity] in any order */
+	FmoeCollected events;		/* items by their numbers among items */
+	int32	   *user;			/* [events.capacity] numbers among users */
 	size_t		fixed_bytes;	/* of the state and its options */
 } FmoeFitState;
 

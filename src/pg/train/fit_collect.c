@@ -2,10 +2,11 @@
  * fit_collect.c
  *	  fmoe_fit collects its rows.
  *
- * The state holds 16 bytes an event: numbers for user and item, and the time.
- * The numbers come from two id sets and are given out as ids turn up.  They depend on the order of the rows, so the final
- * function numbers anew, in the order of the types (fit.c): the model depends
- * on the set of rows only, however they came and whoever collected them.
+ * The state holds events with numbers for user and item, which two id sets
+ * give out as ids turn up.  The numbers depend on the order of the rows, so the
+ * final function numbers anew, in the order of the types (fit_train.c): the
+ * model depends on the set of rows only, however they came and whoever
+ * collected them.
  *
  * A parallel worker's state goes to the leader as the ids and the events in
  * its own numbers; combining looks every id up once and translates.
@@ -36,6 +37,9 @@ PG_FUNCTION_INFO_V1(fmoe_fit_deserialize);
 
 #define FIRST_EVENTS 64
 #define POLL_EVERY 4096
+
+/* Of a collected event. */
+#define EVENT_BYTES (sizeof(int32) + fmoe_event_bytes(&fmoe_read_columns))
 
 static MemoryContext
 aggregate_context(FunctionCallInfo fcinfo)
@@ -78,10 +82,7 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 
 /* ---------------------------------------------------------------- the state */
 
-/*
- * Options of a fit: those of fmoe_train but for what only means something for
- * a domain's versions.
- */
+/* Options of a fit: fmoe_train's, except those that only concern a domain. */
 static void
 parse_options(FmoeFitState *state)
 {
@@ -107,7 +108,7 @@ parse_options(FmoeFitState *state)
 	if (options == NULL)
 		options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	memset(config, 0, sizeof(FmoeConfig));
-	/* what is not ours is in the file all the same, and must be in its range */
+	/* options that a fit does not take are in its file too, with their defaults */
 	fmoe_parse_options(NULL, fmoe_train_options, config);
 	config->workers = 0;
 	config->deploy = false;
@@ -162,35 +163,44 @@ size_t
 fmoe_fit_bytes(const FmoeFitState *state)
 {
 	return state->fixed_bytes + fmoe_idset_bytes(state->users.set) + fmoe_idset_bytes(state->items.set) +
-		(size_t) state->capacity * sizeof(FmoeFitEvent);
+		(size_t) state->events.capacity * EVENT_BYTES;
 }
 
-/* Room for more events; ids are never more than events, so this is when to count. */
 static void
-grow(FmoeFitState *state)
+reserve(FmoeFitState *state, int64 capacity)
 {
-	int64		capacity = state->capacity > 0 ? 2 * state->capacity : FIRST_EVENTS;
+	MemoryContext old = MemoryContextSwitchTo(state->context);
 
-	fmoe_check_memory(fmoe_fit_bytes(state) + (capacity - state->capacity) * sizeof(FmoeFitEvent),
-					  psprintf("fmoe_fit over more than " INT64_FORMAT " rows", state->count));
-	if (state->event == NULL)
-		state->event = MemoryContextAllocHuge(state->context, capacity * sizeof(FmoeFitEvent));
+	if (state->user == NULL)
+		state->user = MemoryContextAllocHuge(state->context, capacity * sizeof(int32));
 	else
-		state->event = repalloc_huge(state->event, capacity * sizeof(FmoeFitEvent));
-	state->capacity = capacity;
+		state->user = repalloc_huge(state->user, capacity * sizeof(int32));
+	fmoe_collect_reserve(&state->events, capacity);
+	MemoryContextSwitchTo(old);
+}
+
+/* Room for so many events; ids are never more than events, so this is when to count. */
+static void
+grow(FmoeFitState *state, int64 events)
+{
+	int64		before = state->events.capacity;
+	int64		capacity = Max(before, FIRST_EVENTS / 2);
+
+	if (events <= before)
+		return;
+	while (capacity < events)
+		capacity *= 2;
+	fmoe_check_memory(fmoe_fit_bytes(state) + (capacity - before) * EVENT_BYTES,
+					  psprintf("fmoe_fit over more than " INT64_FORMAT " rows", events - 1));
+	reserve(state, capacity);
 }
 
 static void
-add_event(FmoeFitState *state, int32 user, int32 item, double time)
+add_event(FmoeFitState *state, int32 user, int32 item, const FmoeEvent *event)
 {
-	FmoeFitEvent *event;
-
-	if (state->count == state->capacity)
-		grow(state);
-	event = &state->event[state->count++];
-	event->user = user;
-	event->item = item;
-	event->time = time;
+	grow(state, state->events.count + 1);
+	state->user[state->events.count] = user;
+	fmoe_collect(&state->events, item, event);
 }
 
 /* ---------------------------------------------------------------- transition */
@@ -229,7 +239,7 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 	MemoryContext context = aggregate_context(fcinfo);
 	FmoeFitState *state = PG_ARGISNULL(0) ? NULL : (FmoeFitState *) PG_GETARG_POINTER(0);
 	Jsonb	   *options = PG_NARGS() > 4 && !PG_ARGISNULL(4) ? PG_GETARG_JSONB_P(4) : NULL;
-	double		time;
+	FmoeEvent	event;
 
 	if (state == NULL)
 		state = state_of_first_row(fcinfo, context, options);
@@ -237,10 +247,9 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 		check_options(state, options);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_POINTER(state);
-	time = fmoe_seconds(getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3)), PG_GETARG_DATUM(3));
-	if (isfinite(time))
+	if (fmoe_event_at(&event, getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3)), PG_GETARG_DATUM(3)))
 		add_event(state, id_number(state, &state->users, PG_GETARG_DATUM(1)),
-				  id_number(state, &state->items, PG_GETARG_DATUM(2)), time);
+				  id_number(state, &state->items, PG_GETARG_DATUM(2)), &event);
 	PG_RETURN_POINTER(state);
 }
 
@@ -270,6 +279,7 @@ fmoe_fit_combine(PG_FUNCTION_ARGS)
 	const FmoeFitState *from = PG_ARGISNULL(1) ? NULL : (FmoeFitState *) PG_GETARG_POINTER(1);
 	int32	   *user;
 	int32	   *item;
+	int64		before;
 
 	if (from == NULL)
 	{
@@ -285,14 +295,11 @@ fmoe_fit_combine(PG_FUNCTION_ARGS)
 
 	user = take_ids(state, &state->users, &from->users);
 	item = take_ids(state, &state->items, &from->items);
-	for (int64 i = 0; i < from->count; i++)
-	{
-		const FmoeFitEvent *event = &from->event[i];
-
-		add_event(state, user[event->user], item[event->item], event->time);
-		if (i % POLL_EVERY == 0)
-			CHECK_FOR_INTERRUPTS();
-	}
+	before = state->events.count;
+	grow(state, before + from->events.count);
+	for (int64 i = 0; i < from->events.count; i++)
+		state->user[before + i] = user[from->user[i]];
+	fmoe_collect_all(&state->events, &from->events, item);
 	pfree(user);
 	pfree(item);
 	PG_RETURN_POINTER(state);
@@ -371,6 +378,7 @@ Datum
 fmoe_fit_serialize(PG_FUNCTION_ARGS)
 {
 	const FmoeFitState *state = (FmoeFitState *) PG_GETARG_POINTER(0);
+	FmoeEvents	events;
 	FitHeader	header;
 	size_t		size;
 	bytea	   *result;
@@ -384,24 +392,26 @@ fmoe_fit_serialize(PG_FUNCTION_ARGS)
 	header.item_collation = state->items.collation;
 	header.n_users = fmoe_vocabulary_count(state->users.set);
 	header.n_items = fmoe_vocabulary_count(state->items.set);
-	header.n_events = state->count;
+	header.n_events = state->events.count;
 	header.options_size = state->options != NULL ? VARSIZE(state->options) : 0;
 
 	size = VARHDRSZ + sizeof(header) + header.options_size + ids_size(&state->users) + ids_size(&state->items) +
-		state->count * sizeof(FmoeFitEvent);
+		header.n_events * sizeof(int32) + fmoe_events_bytes(&fmoe_read_columns, header.n_events);
 	if (size > MaxAllocSize)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a parallel worker has collected too much for fmoe_fit: %zu MB", size / (1024 * 1024)),
 				 errhint("Set max_parallel_workers_per_gather to 0.")));
-	result = palloc(size);
+	result = palloc0(size);
 	SET_VARSIZE(result, size);
 	at = VARDATA(result);
 	copy_out(&at, &header, sizeof(header));
 	copy_out(&at, state->options, header.options_size);
 	ids_write(&state->users, &at);
 	ids_write(&state->items, &at);
-	copy_out(&at, state->event, state->count * sizeof(FmoeFitEvent));
+	copy_out(&at, state->user, header.n_events * sizeof(int32));
+	fmoe_events_place(&events, &fmoe_read_columns, header.n_events, at);
+	fmoe_events_copy(&events, 0, &state->events.events, 0, header.n_events);
 	PG_RETURN_BYTEA_P(result);
 }
 
@@ -415,6 +425,7 @@ fmoe_fit_deserialize(PG_FUNCTION_ARGS)
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 	char	   *at = VARDATA_ANY(bytes);
 	Jsonb	   *options = NULL;
+	FmoeCollected events = {0};
 	FitHeader	header;
 	FmoeFitState *state;
 
@@ -429,8 +440,10 @@ fmoe_fit_deserialize(PG_FUNCTION_ARGS)
 						 header.item_type, header.item_collation, options);
 	ids_read(&state->users, header.n_users, &at);
 	ids_read(&state->items, header.n_items, &at);
-	state->count = state->capacity = header.n_events;
-	state->event = MemoryContextAllocHuge(CurrentMemoryContext, Max(header.n_events, 1) * sizeof(FmoeFitEvent));
-	copy_in(&at, state->event, header.n_events * sizeof(FmoeFitEvent));
+	reserve(state, Max(header.n_events, 1));
+	copy_in(&at, state->user, header.n_events * sizeof(int32));
+	events.count = header.n_events;
+	fmoe_events_place(&events.events, &fmoe_read_columns, events.count, at);
+	fmoe_collect_all(&state->events, &events, NULL);
 	PG_RETURN_POINTER(state);
 }

@@ -18,6 +18,7 @@
 #include "pg/ingest/ingest.h"
 #include "pg/option/option.h"
 #include "pg/train/fit.h"
+#include "pg/train/train.h"
 
 PG_FUNCTION_INFO_V1(fmoe_fit_final);
 
@@ -27,29 +28,26 @@ PG_FUNCTION_INFO_V1(fmoe_fit_final);
 static FmoeVocabulary *
 fit_dataset(const FmoeFitState *state, FmoeDataset *data, double *last_event)
 {
-	int64		n = state->count;
+	int64		n = state->events.count;
 	int32		n_items = fmoe_vocabulary_count(state->items.set);
 	int32	   *user_of = fmoe_idset_ranks(state->users.set);
 	int32	   *item_of = MemoryContextAllocHuge(CurrentMemoryContext, n_items * sizeof(int32));
 	int64	   *user = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int64));
-	int32	   *item = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int32));
-	double	   *time = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
+	FmoeCollected events = {0};
 	FmoeVocabulary *vocabulary = fmoe_vocabulary_of_idset(state->items.set, item_of);
 
 	*last_event = -INFINITY;
 	for (int64 i = 0; i < n; i++)
 	{
-		user[i] = user_of[state->event[i].user];
-		item[i] = item_of[state->event[i].item];
-		time[i] = state->event[i].time;
-		*last_event = Max(*last_event, time[i]);
+		user[i] = user_of[state->user[i]];
+		*last_event = Max(*last_event, state->events.events.time[i]);
 		if (i % POLL_EVERY == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	fmoe_build_dataset(data, n, fmoe_vocabulary_count(state->users.set), n_items, user, item, time);
+	fmoe_collect_all(&events, &state->events, item_of);
+	fmoe_build_dataset(data, n, fmoe_vocabulary_count(state->users.set), n_items, user, &events.events);
 	pfree(user);
-	pfree(item);
-	pfree(time);
+	pfree(events.memory);
 	return vocabulary;
 }
 
@@ -77,15 +75,8 @@ train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data
 	fmoe_trainer_start(trainer);
 	while (!state->finished)
 	{
-		size_t		bytes;
-		const fnn_real *value = fmoe_trainer_block(trainer, FMOE_BLOCK_VALUES, &bytes);
-
 		fmoe_trainer_epoch(trainer, &team);
-		if (!isfinite(state->loss) || !fnn_all_finite(value, bytes / sizeof(fnn_real)))
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("training diverged in epoch %d", state->epoch),
-					 errhint("Lower the option \"learning_rate\" or set \"clip_norm\".")));
+		fmoe_check_learning(trainer, NULL);
 		CHECK_FOR_INTERRUPTS();
 	}
 	fmoe_trainer_model(trainer, model);
@@ -115,7 +106,7 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);
 	if (!fmoe_counts(fmoe_expert_classes[config->model]))
 		bytes += fmoe_trainer_shared_bytes(arena, config, data) + fmoe_trainer_private_bytes(arena, config, data);
-	fmoe_check_memory(bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->count));
+	fmoe_check_memory(bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->events.count));
 
 	if (fmoe_counts(fmoe_expert_classes[config->model]))
 		fmoe_count_experts(model, arena, config, data);
@@ -138,7 +129,7 @@ fmoe_fit_final(PG_FUNCTION_ARGS)
 
 	if (!AggCheckCallContext(fcinfo, NULL))
 		elog(ERROR, "called outside of an aggregate");
-	if (state == NULL || state->count == 0)
+	if (state == NULL || state->events.count == 0)
 		PG_RETURN_NULL();
 
 	context = AllocSetContextCreate(caller, "fmoe fit", ALLOCSET_DEFAULT_SIZES);

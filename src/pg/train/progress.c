@@ -1,13 +1,10 @@
 /*
  * progress.c
- *	  Shared memory: directories in PostgreSQL's main segment, dynamic segments,
- *	  and the progress of the trainings now running.
+ *	  The progress of the trainings that run now, in shared memory.
  *
- * A directory is a few kilobytes, so it fits the slack PostgreSQL leaves in
- * its main segment and whoever comes first creates it; the library need not be
- * preloaded.  A slot of progress has one writer, the backend whose pid it holds, and is
- * given back when the training ends, however it ends: by fmoe_progress_end on
- * every path out of it, and at the exit of the process.
+ * A slot has one writer, the backend whose pid it holds.  It is given back
+ * however the training ends: by fmoe_progress_end on every path out of it, and
+ * at the exit of the process.
  *
  * Locks: the directory's lock exclusively for every write, shared for reading.
  * More trainings than slots run without showing their progress.

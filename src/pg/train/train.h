@@ -17,7 +17,7 @@ typedef struct FmoeCrew FmoeCrew;
 extern int	fmoe_crew_workers(const FmoeConfig *config, const FmoeDataset *data);
 /* Bytes of the segment in which workers find everything. */
 extern size_t fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes);
-/* In the current context; to be dismissed by hand.  shared_bytes: fmoe_trainer_shared_bytes. */
+/* In the current context; to be dismissed by hand.  config stays; shared_bytes: fmoe_trainer_shared_bytes. */
 extern FmoeCrew *fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes,
 						   const FnnHost *host);
 /* The caller's trainer, over the shared block. */
@@ -25,6 +25,11 @@ extern FmoeTrainer *fmoe_crew_trainer(FmoeCrew *crew, FnnArena *arena);
 /* One epoch by whoever can be had; alone is the team without workers. */
 extern void fmoe_crew_epoch(FmoeCrew *crew, FmoeTrainer *trainer, const FmoeTeam *alone);
 extern void fmoe_crew_dismiss(FmoeCrew *crew);
+
+/* ---------------------------------------------------------------- learning */
+
+/* An error when the epoch left a loss or weights that are not finite.  domain: its name, NULL: none. */
+extern void fmoe_check_learning(FmoeTrainer *trainer, const char *domain);
 
 /* ---------------------------------------------------------------- progress */
 

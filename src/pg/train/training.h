@@ -25,13 +25,13 @@ typedef struct FmoeTraining
 	FmoeVersion *live;			/* when training began; NULL: none */
 	FmoeBorrowing *borrowing;
 	FnnArena   *arena;
-	FmoeCrew   *crew;			/* NULL for experts that only count … */
-	FmoeTrainer *trainer;		/* … as is this */
+	FmoeCrew   *crew;			/* NULL for experts that only count */
+	FmoeTrainer *trainer;		/* NULL for experts that only count */
 	FmoeTrainState state;		/* of the finished training */
 	TimestampTz started;
 	double		earlier_seconds;	/* spent before the training was cut off */
-	TimestampTz epochs_started; /* for the estimate of the time left … */
-	int			first_epoch;	/* … done before that */
+	TimestampTz epochs_started; /* for the estimate of the time left */
+	int			first_epoch;	/* how many were done before that */
 } FmoeTraining;
 
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
