@@ -4,16 +4,22 @@ DATA = fmoe--1.0.sql
 MODULE_big = fmoe
 comma := ,
 
-# A room's sources, at the depths that there are.
-sources_of = $(sort $(wildcard src/$(1)/*.c src/$(1)/*/*.c))
+# Where the sources are: beside this file, and not here in a VPATH build.
+top := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+
+# A room's sources, at the depths that there are, relative to where they are.
+found_in = $(patsubst $(top)/%,%,$(sort $(wildcard $(foreach pattern,$(1),$(top)/$(pattern)))))
+sources_of = $(call found_in,src/$(1)/*.c src/$(1)/*/*.c)
 NN_OBJS = $(patsubst %.c,%.o,$(call sources_of,nn))
 MODEL_OBJS = $(patsubst %.c,%.o,$(call sources_of,model))
 PG_OBJS = $(patsubst %.c,%.o,$(call sources_of,pg))
 OBJS = $(NN_OBJS) $(MODEL_OBJS) $(PG_OBJS)
 
-TESTS = $(sort $(wildcard sql/*.sql))
-REGRESS = $(patsubst sql/%.sql,%,$(TESTS))
-TAP_TESTS = 1
+$(foreach room,nn model pg,$(if $(call sources_of,$(room)),,$(error there are no sources in $(top)/src/$(room))))
+
+# installcheck runs these against the running server; prove_installcheck runs
+# test/t, whose files start servers of their own.
+REGRESS = $(patsubst sql/%.sql,%,$(call found_in,sql/*.sql))
 
 # Numeric files: let the compiler vectorise.  Nothing here may change what the
 # rest of the backend computes, so no -ffast-math, and the CPU is found out at
@@ -25,9 +31,10 @@ STRICT_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-fie
 # Each object says which headers it was made from.
 DEPENDENCY_CFLAGS = -MMD -MP
 
-PG_CPPFLAGS += -Isrc
+PG_CPPFLAGS += -I$(top)/src
 PG_CFLAGS += $(STRICT_CFLAGS) $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
-SHLIB_LINK += -lopenblas -lm -Wl,-Bsymbolic
+BLAS_LIBS = -lopenblas
+SHLIB_LINK += $(BLAS_LIBS) -lm -Wl,-Bsymbolic $(EXTRA_LDFLAGS)
 
 EXTRA_CLEAN = build $(OBJS:.o=.d)
 
@@ -41,16 +48,40 @@ override with_llvm = no
 $(NN_OBJS) $(MODEL_OBJS): CFLAGS += $(NUMERIC_CFLAGS)
 -include $(OBJS:.o=.d)
 
+# make would take objects that it finds beside the sources for those it is to build
+ifneq ($(realpath $(top)),$(realpath $(CURDIR)))
+$(if $(wildcard $(OBJS:%=$(top)/%)),$(error $(top) has been built in: make clean there before a VPATH build))
+endif
+
+# In a VPATH build there are no folders yet.  Names that begin with / are not searched for in VPATH.
+OBJECT_FOLDERS = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
+$(OBJS): | $(OBJECT_FOLDERS) $(CURDIR)/build/openblas
+$(OBJECT_FOLDERS):
+	mkdir -p $@
+
+# ---------------------------------------------------------------- OpenBLAS
+
+# Linking tells whether it is there.  A header cblas.h does not: the reference
+# implementation (libblas-dev) has one too, and is refused, being some ten times
+# slower in all that fmoe does.
+$(CURDIR)/build/openblas:
+	@mkdir -p $(@D)
+	@printf '%s\n' '#include <cblas.h>' 'int openblas_get_parallel(void);' \
+		'int main(void) { return (int) cblas_snrm2(0, 0, 1) * openblas_get_parallel(); }' >$@.c
+	@$(CC) -o $@ $@.c $(BLAS_LIBS) 2>$@.log || { cat $@.log >&2; \
+		echo 'fmoe needs OpenBLAS, which cannot be compiled and linked here ($(BLAS_LIBS)).' >&2; \
+		echo 'Another BLAS will not do.  On Debian and Ubuntu: apt-get install libopenblas-dev' >&2; exit 1; }
+
 # ---------------------------------------------------------------- engine tests, no server
 
-ENGINE_SOURCES = $(call sources_of,nn) $(call sources_of,model) $(sort $(wildcard test/engine/*.c))
+ENGINE_SOURCES = $(call sources_of,nn) $(call sources_of,model) $(call found_in,test/engine/*.c)
 ENGINE_CFLAGS = -std=gnu11 -g -Wall -Wpointer-arith -Wdeclaration-after-statement $(STRICT_CFLAGS) -Wmissing-prototypes \
-	-Isrc $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
-ENGINE_LIBS = -lopenblas -lm
+	-I$(top)/src -I$(top)/test $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
+ENGINE_LIBS = $(BLAS_LIBS) -lm
 
 # $(1) name, $(2) flags, $(3) linker flags
 define engine_program
-build/$(1)/%.o: %.c
+build/$(1)/%.o: %.c | $(CURDIR)/build/openblas
 	@mkdir -p $$(@D)
 	$$(CC) $$(ENGINE_CFLAGS) $(2) -c -o $$@ $$<
 build/$(1)/check: $$(patsubst %.c,build/$(1)/%.o,$$(ENGINE_SOURCES))
@@ -66,23 +97,56 @@ CHECKED_CFLAGS = -O1 -fopenmp-simd -fno-omit-frame-pointer -DFNN_NO_CLONES -DFNN
 $(eval $(call engine_program,asan,$(CHECKED_CFLAGS) -fsanitize=address$(comma)undefined -fno-sanitize-recover=all))
 $(eval $(call engine_program,valgrind,$(CHECKED_CFLAGS) -DCHECK_FEW))
 
-.PHONY: engine-check engine-asan engine-valgrind check-layers indent check
+# as written, so that each line counts for itself
+$(eval $(call engine_program,coverage,-O0 -fopenmp-simd -DFNN_NO_CLONES -DFNN_GEMM_PIECE=100000 -DCHECK_FEW --coverage))
+
+# ENGINE_TESTS: words; tests whose names contain one of them are run, all without it
+engine_run = build/$(1)/check $(ENGINE_TESTS)
+
+.PHONY: engine-check engine-asan engine-valgrind coverage
 
 engine-check: build/double/check build/float/check
-	build/double/check
-	build/float/check
+	$(call engine_run,double)
+	$(call engine_run,float)
 
 engine-asan: build/asan/check
-	OPENBLAS_NUM_THREADS=1 build/asan/check
+	OPENBLAS_NUM_THREADS=1 $(call engine_run,asan)
 
 engine-valgrind: build/valgrind/check
-	OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=9 --leak-check=full build/valgrind/check
+	OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=9 --leak-check=full $(call engine_run,valgrind)
+
+coverage: build/coverage/check
+	find build/coverage -name '*.gcda' -delete
+	OPENBLAS_NUM_THREADS=1 $(call engine_run,coverage) >build/coverage/check.log
+	$(top)/scripts/coverage build/coverage
+
+# ---------------------------------------------------------------- other targets
+
+.PHONY: debug prove_installcheck check-layers indent test check-long
+
+# Assertions on, nothing optimised away.  Objects of another kind go first;
+# make clean before the next build without it.
+DEBUG_CFLAGS = -O0 -g3 -U_FORTIFY_SOURCE -DUSE_ASSERT_CHECKING
+debug:
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) clean
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) all NUMERIC_CFLAGS=-fopenmp-simd EXTRA_CFLAGS='$(DEBUG_CFLAGS) $(EXTRA_CFLAGS)'
+
+# as PostgreSQL's own, which looks in t/ only
+prove_installcheck:
+	rm -rf '$(CURDIR)/tmp_check'
+	mkdir -p '$(CURDIR)/tmp_check'
+	cd $(srcdir) && TESTDIR='$(CURDIR)' PATH="$(bindir):$$PATH" PGPORT='6$(DEF_PGPORT)' \
+		top_builddir='$(top_builddir)' PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
+		prove $(PG_PROVE_FLAGS) -I test/perl $(PROVE_FLAGS) $(or $(PROVE_TESTS),test/t/*.pl)
 
 check-layers:
-	scripts/check-layers
+	$(top)/scripts/check-layers
 
 indent:
-	scripts/indent
+	$(top)/scripts/indent
 
-check:
-	scripts/test
+test:
+	$(top)/scripts/test
+
+check-long:
+	$(top)/scripts/test --long

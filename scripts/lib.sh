@@ -4,11 +4,15 @@
 # removed when it ends, however it ends:
 #
 #   $work/source     a copy of the tree, so that the tree itself stays clean
-#   $work/server     a private PostgreSQL: the installed binaries copied, share/
-#                    and lib/ as symbolic links, and fmoe installed into it.
-#                    PostgreSQL finds share/ and lib/ relative to its binaries,
-#                    so the installed PostgreSQL never sees this fmoe.
+#   $work/server     a private PostgreSQL: the installed binaries copied, share/,
+#                    lib/ and include/ as symbolic links, and fmoe installed into
+#                    it.  PostgreSQL and pg_config find these relative to their
+#                    own place, so the installed PostgreSQL never sees this fmoe.
 #   $work/data       a cluster that listens on a socket in $work only
+#
+# FMOE_BUILD=DIRECTORY keeps the first two there, and the next run compiles only
+# what has changed since.  FMOE_SERVER=DIRECTORY takes a private PostgreSQL that
+# another program made.  FMOE_KEEP=1 keeps all of $work.
 #
 # Nothing but apt and the removal runs as root: PostgreSQL refuses to, so under
 # root all the rest runs as the user postgres, that Debian's packages make.
@@ -108,12 +112,27 @@ has_command()
 	PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin command -v "$1"
 }
 
-has_header()
+# compiles HEADERS STATEMENT [OPTION...]: whether a program of that statement compiles and links
+compiles()
 {
-	local found
+	printf '%s\nint main(void) { %s; return 0; }\n' "$1" "$2" |
+		"${CC:-gcc}" -x c - -o "$work/tmp/compiles" "${@:3}"
+}
 
-	found=$(compgen -G "/usr/include/$1" || compgen -G "/usr/include/*/$1" || compgen -G "/usr/local/include/$1")
-	[[ -n $found ]]
+has_gcc()
+{
+	"${CC:-gcc}" --version
+}
+
+has_libc()
+{
+	compiles '#include <stdio.h>' 'puts("")'
+}
+
+# What OpenBLAS alone has: the reference implementation has a cblas.h, too.
+has_openblas()
+{
+	compiles $'#include <cblas.h>\nint openblas_get_parallel(void);' 'cblas_snrm2(0, 0, 1); openblas_get_parallel()' -lopenblas
 }
 
 # The PostgreSQL that pg_config names; before there is one, the one Debian would install.
@@ -142,12 +161,14 @@ pg_major()
 
 has_server()
 {
-	[[ -x $(pg_of bindir)/postgres && -x $(pg_of bindir)/initdb ]]
+	"$(pg_of bindir)/postgres" --version && "$(pg_of bindir)/initdb" --version
 }
 
+# compiled only: the functions are the server's
 has_server_headers()
 {
-	[[ -f $(pg_of includedir-server)/postgres.h && -f $(pg_of pgxs) ]]
+	[[ -f $(pg_of pgxs) ]] && printf '#include "postgres.h"\n#include "fmgr.h"\nPG_MODULE_MAGIC;\n' |
+		"${CC:-gcc}" -x c - -c -o "$work/tmp/compiles" -I"$(pg_of includedir-server)"
 }
 
 want_build()
@@ -157,10 +178,10 @@ want_build()
 	# without a pg_config, apt has to be asked which PostgreSQL there is
 	has_command "$(pg_config_program)" >/dev/null || update_apt
 	major=$(pg_major)
-	want make has_command make
-	want gcc has_command gcc
-	want libc6-dev has_header stdio.h
-	want libopenblas-dev has_header cblas.h
+	want make make --version
+	want gcc has_gcc
+	want libc6-dev has_libc
+	want libopenblas-dev has_openblas
 	want "postgresql-$major" has_server
 	want "postgresql-server-dev-$major" has_server_headers
 }
@@ -241,6 +262,23 @@ begin_work()
 	work=$(mktemp -d "${TMPDIR:-/tmp}/fmoe.XXXXXX")
 	work=$(cd "$work" && pwd -P)
 	mkdir "$work/tmp"
+	build=$work
+	if [[ -n ${FMOE_BUILD:-} ]]; then
+		mkdir -p "$FMOE_BUILD"
+		build=$(cd "$FMOE_BUILD" && pwd -P)
+		[[ $build/ != "$top"/* && $top/ != "$build"/* ]] || die "$build is not beside the tree"
+	fi
+	source=$build/source
+	data=$work/data
+	port=5432
+}
+
+# Two programs cannot build in one place.
+lock_build()
+{
+	[[ $build != "$work" ]] || return 0
+	exec {build_lock}>"$build/lock"
+	flock -n "$build_lock" || die "another program builds in $build"
 }
 
 # After the packages: the user that everything runs as, and the environment.
@@ -250,14 +288,27 @@ begin_user()
 	if ((EUID == 0)); then
 		user=postgres
 		id "$user" >/dev/null 2>&1 || die "there is no user $user to run PostgreSQL as"
-		chown "$user:" "$work" "$work/tmp"
+		chown "$user:" "$work" "$work/tmp" "$build"
+		setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups test -w "$build" ||
+			die "the user $user, that everything runs as, cannot write to $build"
 	fi
 	pg_bin=$(pg_of bindir)
 	pg_share=$(pg_of sharedir)
 	pg_lib=$(pg_of pkglibdir)
+	pg_include=$(pg_of pkgincludedir)
 	pg_pgxs=$(pg_of pgxs)
-	server=${FMOE_SERVER:-$work/server}
+	server=${FMOE_SERVER:-$build/server}
 	jobs=$(nproc 2>/dev/null || echo 2)
+}
+
+# The private PostgreSQL's, once there is one: what it is asked to install goes there.
+private_pg_config()
+{
+	if [[ -x $server$pg_bin/pg_config ]]; then
+		printf '%s\n' "$server$pg_bin/pg_config"
+	else
+		command -v "$(pg_config_program)"
+	fi
 }
 
 # with_user VARIABLE=VALUE... COMMAND...: as the user, in $work, in a clean environment
@@ -266,8 +317,8 @@ with_user()
 	local environment=(
 		"PATH=$server$pg_bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" "HOME=$work" "TMPDIR=$work/tmp"
 		"USER=$user" "LOGNAME=$user" "LC_ALL=C.UTF-8" "TERM=${TERM:-dumb}"
-		"PG_CONFIG=$(command -v "$(pg_config_program)")"
-		"PGHOST=$work" "PGPORT=5432" "PGUSER=postgres" "PGDATABASE=postgres" "PGOPTIONS="
+		"PG_CONFIG=$(private_pg_config)"
+		"PGHOST=$work" "PGPORT=$port" "PGUSER=postgres" "PGDATABASE=postgres" "PGOPTIONS="
 	)
 
 	if ((EUID == 0)); then
@@ -305,26 +356,41 @@ run()
 
 # ---------------------------------------------------------------- building
 
+# copy_source [DIRECTORY]: a copy that was kept loses what the tree has no more, and keeps its objects
 copy_source()
 {
-	mkdir "$work/source"
-	tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' -cf - . | tar -C "$work/source" -xf -
-	((EUID == 0)) && chown -R "$user:" "$work/source"
-	chmod -R u+w "$work/source"
+	local to=${1:-$source}
+
+	mkdir -p "$to"
+	find "$to" -type f ! -path "$to/build/*" ! -name '*.[od]' ! -name '*.so' -delete
+	tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - . |
+		tar -C "$to" -xf -
+	((EUID != 0)) || chown -R "$user:" "$to"
+	chmod -R u+w "$to"
+}
+
+# copy_server DIRECTORY: PostgreSQL as installed, without any fmoe
+copy_server()
+{
+	local to=$1 new=$1.new directory
+
+	[[ ! -d $to ]] || return 0
+	run rm -rf "$new"
+	run mkdir -p "$new$pg_bin" "$new$pg_share" "$new$pg_lib" "$new$pg_include" || return 1
+	run cp -R "$pg_bin/." "$new$pg_bin/" || return 1
+	for directory in "$pg_share" "$pg_lib" "$pg_include"; do
+		[[ $directory/ == "$pg_bin/"* ]] || run cp -as "$directory/." "$new$directory/" || return 1
+	done
+	run find "$new" '(' -name 'fmoe*.sql' -o -name fmoe.control -o -name 'fmoe.so' ')' -delete || return 1
+	run mv "$new" "$to"
 }
 
 # build_server [MAKE ARGUMENT...]: the private PostgreSQL with fmoe in it
 build_server()
 {
-	local make=(make -C "$work/source" -s -j"$jobs" "PG_CONFIG=$(command -v "$(pg_config_program)")" "$@")
-
-	run "${make[@]}" || return 1
-	run mkdir -p "$server$pg_bin" "$server$pg_share" "$server$pg_lib" || return 1
-	run cp -R "$pg_bin/." "$server$pg_bin/" || return 1
-	run cp -as "$pg_share/." "$server$pg_share/" || return 1
-	[[ $pg_lib/ == "$pg_bin/"* ]] || run cp -as "$pg_lib/." "$server$pg_lib/" || return 1
-	run find "$server" '(' -name 'fmoe*.sql' -o -name fmoe.control -o -name 'fmoe.so' ')' -delete || return 1
-	run "${make[@]}" install "DESTDIR=$server"
+	copy_server "$server" || return 1
+	run make -C "$source" -s -j"$jobs" "$@" || return 1
+	run make -C "$source" -s install "$@"
 }
 
 # Builds unless another program of ours did already and says where.
@@ -335,6 +401,7 @@ provide_server()
 		return 0
 	fi
 	say "building fmoe for PostgreSQL $(pg_major)"
+	lock_build
 	copy_source
 	build_server "$@" >"$work/build.log" 2>&1 && return 0
 	cat "$work/build.log" >&2
@@ -347,9 +414,9 @@ provide_server()
 start_cluster()
 {
 	say "starting a throwaway cluster in $work"
-	run initdb -D "$work/data" -U postgres -A trust --no-locale -E UTF8 -N >"$work/initdb.log" 2>&1 ||
+	run initdb -D "$data" -U postgres -A trust --no-locale -E UTF8 -N >"$work/initdb.log" 2>&1 ||
 		{ cat "$work/initdb.log" >&2; die "initdb failed"; }
-	with_user tee -a "$work/data/postgresql.conf" >/dev/null <<-CONF
+	with_user tee -a "$data/postgresql.conf" >/dev/null <<-CONF
 		listen_addresses = ''
 		unix_socket_directories = '$work'
 		fsync = off
@@ -357,6 +424,6 @@ start_cluster()
 		shared_buffers = 256MB
 		$(printf '%s\n' "$@")
 	CONF
-	run pg_ctl -D "$work/data" -w -t 60 -l "$work/server.log" start >/dev/null ||
-		{ cat "$work/server.log" >&2; die "PostgreSQL did not start"; }
+	run pg_ctl -D "$data" -w -t 60 -l "$data.log" start >/dev/null ||
+		{ cat "$data.log" >&2; die "PostgreSQL did not start"; }
 }

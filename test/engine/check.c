@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "check.h"
 
@@ -486,6 +487,15 @@ run_function(const char *name, void (*run) (void))
 		host_release(NULL, (char *) pieces + FNN_ALIGN);
 }
 
+static double
+milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return 1e3 * (double) now.tv_sec + 1e-6 * (double) now.tv_nsec;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -497,8 +507,14 @@ main(int argc, char **argv)
 		return 1;
 	}
 	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
-		if (is_wanted(functions[i].name, argc, argv))
-			run_function(functions[i].name, functions[i].run);
+	{
+		double		begun = milliseconds();
+
+		if (!is_wanted(functions[i].name, argc, argv))
+			continue;
+		run_function(functions[i].name, functions[i].run);
+		printf("# %s: %.0f ms\n", functions[i].name, milliseconds() - begun);
+	}
 	printf("1..%d\n", tests);
 	return failed_tests == 0 ? 0 : 1;
 }
