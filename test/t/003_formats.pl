@@ -7,6 +7,7 @@ use warnings;
 
 use File::Basename;
 use FindBin;
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -36,7 +37,7 @@ sub load_dump
 	my $read = $file =~ /\.gz$/ ? "gzip -dc '$file'" : "cat '$file'";
 
 	$read .= " | '$rename'" if $renamed;
-	return $node->command_ok([ 'bash', '-c', "set -o pipefail; $read | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d '" . $node->connstr($database) . "'" ],
+	return $node->command_ok([ 'bash', '-c', "set -o pipefail; $read | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d $database" ],
 		basename($file) . ' is loaded');
 }
 
@@ -47,6 +48,7 @@ sub psql_file
 	system_or_bail('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-d', $node->connstr($database), '-f', $file);
 }
 
+# The functions that ask, and what is expected.
 sub begin_asking
 {
 	my ($database, $format) = @_;
@@ -58,7 +60,7 @@ CREATE TABLE expected (what text, call text, key text, rank bigint, item text, s
 SQL
 }
 
-# What was expected of a file, and something else was said.
+# Compares what is said with what the file of expectations has for it; what is not the same is shown.
 sub same
 {
 	my ($database, $what, $answers, $name) = @_;
