@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../src/nn/kernels.h"
+#include "nn/base/kernels.h"
+#include "nn/product/product.h"
 
 #define BLOCK ((size_t) 512 << 20)
 #define HISTORIES 256
