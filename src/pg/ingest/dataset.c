@@ -135,15 +135,6 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 	memmove(offset, offset + 1, sizeof(int64) * n_users);
 	offset[n_users] = n;
 
-<<<<<<< HEAD
-=======
-	fmoe_events_place(&data->events, events, n,
-					  MemoryContextAllocHuge(context, Max(fmoe_events_bytes(events, n), 1)));
-	for (u = 0; u < n_users; u++)
-		put_sorted(&data->events, offset[u], events, offset[u + 1] - offset[u], places + offset[u]);
-	pfree(places);
-
->>>>>>> h-build
 	memset(data, 0, sizeof(*data));
 	fmoe_events_place(&data->events, events, n,
 					  MemoryContextAllocHuge(context, Max(fmoe_events_bytes(events, n), 1)));
