@@ -75,7 +75,7 @@ $(CURDIR)/build/openblas:
 # ---------------------------------------------------------------- engine tests, no server
 
 ENGINE_SOURCES = $(call sources_of,nn) $(call sources_of,model) $(call found_in,test/engine/*.c)
-ENGINE_CFLAGS = -std=gnu11 -g -Wall -Wpointer-arith -Wdeclaration-after-statement $(STRICT_CFLAGS) -Wmissing-prototypes \
+ENGINE_CFLAGS = -std=gnu11 -DFMOE_TEST_CLASS=check_projection_class -g -Wall -Wpointer-arith -Wdeclaration-after-statement $(STRICT_CFLAGS) -Wmissing-prototypes \
 	-I$(top)/src -I$(top)/test $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
 ENGINE_LIBS = $(BLAS_LIBS) -lm
 

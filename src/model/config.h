@@ -14,32 +14,30 @@ typedef enum FmoeLoss
 	FMOE_LOSS_AUTO				/* by the number of items, until resolved */
 } FmoeLoss;
 
-/* Who weighs the experts of a mixture. */
-typedef enum FmoeGating
-{
-	FMOE_GATE_USER,				/* a weight for every history: its own mean state decides */
-	FMOE_GATE_BATCH,			/* one for all that are trained together, then one for all */
-	FMOE_GATE_EQUAL				/* nobody: the same for each expert */
-} FmoeGating;
-
-typedef enum FmoeHead
-{
-	FMOE_HEAD_TIED,				/* items are scored by the vectors they are read by */
-	FMOE_HEAD_OWN				/* by a table of their own */
-} FmoeHead;
+/*
+ * Up to this many items the softmax over all of them is both better and, on
+ * packed sequences, cheap enough; beyond it the time of a step is all in the
+ * item table.
+ */
+#define FMOE_SOFTMAX_ITEMS_MAX 30000
 
 #define FMOE_EXPERT_NAME_MAX 144	/* "party.domain", NUL included */
 #define FMOE_LENT_MAX 7
-#define FMOE_GATED_MAX (1 + FMOE_LENT_MAX + 2)	/* the own one, lent ones, popularity and markov */
+
+/* What the parameters of an encoder follow from. */
+typedef struct FmoeShape
+{
+	int			encoder;		/* row of fmoe_encoders */
+	int			width;			/* length of its states */
+	int			layers;
+	int			heads;
+} FmoeShape;
 
 /* A lent encoder: what it is called and how it is built. */
 typedef struct FmoeLentEncoder
 {
 	char		name[FMOE_EXPERT_NAME_MAX];
-	int			model;			/* row of fmoe_expert_classes; negative: only the name is known yet */
-	int			width;
-	int			layers;
-	int			heads;
+	FmoeShape	shape;			/* encoder negative: only the name is known yet */
 } FmoeLentEncoder;
 
 typedef struct FmoeLentList
@@ -48,7 +46,13 @@ typedef struct FmoeLentList
 	FmoeLentEncoder lent[FMOE_LENT_MAX];
 } FmoeLentList;
 
-/* Everything CALL fmoe_train takes; fmoe_train_options[] says names, ranges and defaults. */
+/* Room for the options of one class. */
+#define FMOE_OWN_OPTIONS_BYTES 2048
+
+/*
+ * Everything CALL fmoe_train takes: what fmoe_train_options[] lists is for every
+ * model, what the class of the model lists is its own.
+ */
 typedef struct FmoeConfig
 {
 	int			model;			/* row of fmoe_expert_classes */
@@ -76,23 +80,13 @@ typedef struct FmoeConfig
 	bool		warm_start;		/* from the live version's weights where names and shapes agree */
 	char		start_encoder[FMOE_EXPERT_NAME_MAX];	/* the encoder begins with this lent one's weights; empty:
 														 * none */
-	/* of model fmoe */
-	int			encoder;		/* class of the own expert: index of fmoe_encoder_names */
-	FmoeLentList experts;
-	int			head;			/* FmoeHead */
-	bool		item_graph;		/* item vectors are smoothed over what followed what */
-	int			lora_rank;		/* of the adapters of lent encoders; 0: none */
-	double		lora_alpha;
-	int			gate;			/* FmoeGating */
-	int			gate_layers;	/* hidden layers of the gate */
-	int			gate_top;		/* experts that get a weight; 0: all */
-	double		gate_loss;		/* weight of the gate's own loss */
-	bool		count_experts;	/* popularity and transitions are gated as well */
-	double		kl;				/* weight of the KL term, reached over the first 10000 steps */
-	double		contrast;		/* weight of the contrastive loss */
-	int			rounds;			/* exchanges with peers, at most */
-	int			local_epochs;	/* between two of them */
 	bool		deploy;			/* go live when not worse */
+	union
+	{
+		char		bytes[FMOE_OWN_OPTIONS_BYTES];
+		int64_t		align_int64;
+		double		align_double;
+	}			own;			/* the struct that the options of the class fill; zero without any */
 } FmoeConfig;
 
 #define FMOE_AUTO (-1)
@@ -106,7 +100,7 @@ typedef enum FmoeOptionType
 	FMOE_OPTION_ENUM,			/* int: index into choices */
 	FMOE_OPTION_TEXT,			/* const char * */
 	FMOE_OPTION_NAME,			/* char[FMOE_EXPERT_NAME_MAX]; empty for none */
-	FMOE_OPTION_LENT,			/* FmoeLentList: names, or (as versions keep it) objects */
+	FMOE_OPTION_LIST,			/* int, and elements as the option's list says */
 	FMOE_OPTION_INT_LIST		/* FmoeIntList: an int or an array of ints, each min .. max */
 } FmoeOptionType;
 
@@ -118,7 +112,32 @@ typedef struct FmoeIntList
 	int			value[FMOE_INT_LIST_MAX];
 } FmoeIntList;
 
-/* One option of a call that takes jsonb: the parser, the defaults, the errors and the README's table all read this. */
+/* Why options that are each in their range do not fit each other. */
+typedef struct FmoeMisfit
+{
+	char		message[256];	/* no full stop */
+	char		detail[256];
+	char		hint[256];
+} FmoeMisfit;
+
+/*
+ * A list of objects.  Behind its count, an int (negative: not given), lie the
+ * elements.  A string stands for an object with the first option alone, a NAME
+ * that no two elements may share.
+ */
+typedef struct FmoeOptionList
+{
+	const struct FmoeOption *element;	/* options of an element; ends with name NULL */
+	size_t		first;			/* bytes from the count to the first element */
+	size_t		bytes;			/* of an element */
+	int			max;			/* elements */
+	const char *what;			/* what they are, in the plural: "names of lent experts" */
+	const char *listed;			/* where users find them, a sentence's end: "the view fmoe.experts lists them" */
+	/* whether an element that was given as an object can be */
+	bool		(*fits) (const void *element, FmoeMisfit *misfit);
+} FmoeOptionList;
+
+/* One option of a call that takes jsonb: the parser, the defaults, the errors and the view fmoe.options all read this. */
 typedef struct FmoeOption
 {
 	const char *name;
@@ -129,16 +148,8 @@ typedef struct FmoeOption
 	const char *const *choices; /* of an ENUM, NULL-terminated */
 	const char *value;			/* default, as text; an ENUM's by name; NULL: left as the caller set it */
 	const char *help;
-	const char *model;			/* the only model that it is for; NULL: any */
 	const char *needs;			/* the INT option that must be above 0 for this one to mean anything; NULL: none */
+	const FmoeOptionList *list; /* of a LIST */
 } FmoeOption;
-
-/* Why options that are each in their range do not fit each other. */
-typedef struct FmoeMisfit
-{
-	char		message[128];	/* no full stop */
-	char		detail[128];
-	char		hint[128];
-} FmoeMisfit;
 
 #endif							/* FMOE_MODEL_CONFIG_H */

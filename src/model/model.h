@@ -19,6 +19,7 @@
 #include "model/config.h"
 #include "model/data/data.h"
 #include "model/evaluate/evaluate.h"
+#include "model/expert/expert.h"
 #include "model/options.h"
 #include "model/registry.h"
 #include "model/serve/serve.h"

@@ -1,6 +1,6 @@
 /*
  * options.h
- *	  The options of a training, and whether they fit each other.
+ *	  The options of a training that every model has, and whether all of them fit each other.
  */
 #ifndef FMOE_MODEL_OPTIONS_H
 #define FMOE_MODEL_OPTIONS_H
@@ -8,6 +8,7 @@
 #include "model/config.h"
 
 extern const FmoeOption fmoe_train_options[];	/* fills FmoeConfig; ends with name NULL */
+extern const char *const fmoe_holdout_names[];	/* by FmoeHoldout, NULL-terminated */
 
 /* Settles what depends on the data: the loss auto, by the size of the catalogue. */
 extern void fmoe_config_settle(FmoeConfig *config, int32_t n_items);

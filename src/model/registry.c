@@ -1,11 +1,20 @@
 /*
  * registry.c
- *	  The list of expert classes.
+ *	  The list of expert classes: a row is all that a new family adds outside its folder.
  */
-#include "model/fmoe/layout.h"
 #include "model/registry.h"
 
+#include "model/fmoe/fmoe.h"
+
 #include <string.h>
+
+/* The engine's tests bring a class of their own. */
+#ifdef FMOE_TEST_CLASS
+#define TEST_CLASS(row) row,
+extern const FmoeExpertClass FMOE_TEST_CLASS;
+#else
+#define TEST_CLASS(row)
+#endif
 
 const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_sasrec_class,
@@ -13,23 +22,77 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_popularity_class,
 	&fmoe_markov_class,
 	&fmoe_mixture_class,
+	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
-const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", NULL};
+const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", TEST_CLASS("projection") NULL};
 
-/* the same rows of both lists are the same classes */
-const char *const fmoe_encoder_names[] = {"sasrec", "gru4rec", NULL};
+const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS] = {
+	[FMOE_MAIN] = NULL,
+	[FMOE_POPULARITY] = &fmoe_popularity_class,
+	[FMOE_MARKOV] = &fmoe_markov_class
+};
+
+/* by row of fmoe_encoders */
+static const FmoeExpertClass *const encoder_classes[] = {&fmoe_sasrec_class, &fmoe_gru4rec_class};
+
+int
+fmoe_expert_number(const FmoeExpertClass *class)
+{
+	int			i = 0;
+
+	while (fmoe_expert_classes[i] != class)
+		i++;
+	return i;
+}
 
 const FmoeExpertClass *
 fmoe_expert_class(const char *name)
 {
-	int			i;
-
-	for (i = 0; fmoe_expert_classes[i] != NULL; i++)
-	{
+	for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
 		if (strcmp(fmoe_expert_classes[i]->name, name) == 0)
 			return fmoe_expert_classes[i];
-	}
 	return NULL;
+}
+
+bool
+fmoe_lendable(const FmoeConfig *config, FmoeShape *shape)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	return class->lends != NULL && class->lends(config, shape);
+}
+
+FmoeConfig
+fmoe_encoder_config(const FmoeConfig *config)
+{
+	FmoeConfig	own = *config;
+	FmoeShape	shape;
+
+	if (!fmoe_lendable(config, &shape))
+		return own;
+	own.model = fmoe_expert_number(encoder_classes[shape.encoder]);
+	own.width = shape.width;
+	own.layers = shape.layers;
+	own.heads = shape.heads;
+	if (own.model != config->model)
+		memset(&own.own, 0, sizeof(own.own));
+	return own;
+}
+
+FmoeLentList *
+fmoe_borrowed(FmoeConfig *config)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	return class->borrows != NULL ? class->borrows(config) : NULL;
+}
+
+int
+fmoe_rounds(const FmoeConfig *config, int *local_epochs)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	return class->rounds != NULL ? class->rounds(config, local_epochs) : 0;
 }

@@ -1,6 +1,6 @@
 /*
  * registry.h
- *	  The list of expert classes.
+ *	  The list of expert classes, and what can be asked of a configuration through it.
  */
 #ifndef FMOE_MODEL_REGISTRY_H
 #define FMOE_MODEL_REGISTRY_H
@@ -9,10 +9,26 @@
 
 /* In the order of the option "model"; NULL-terminated. */
 extern const FmoeExpertClass *const fmoe_expert_classes[];
-extern const char *const fmoe_expert_names[];	/* the same names, NULL-terminated: choices of the option */
-extern const FmoeExpertClass *fmoe_expert_class(const char *name);	/* NULL: none */
+/* The same names, NULL-terminated: choices of the option. */
+extern const char *const fmoe_expert_names[];
+/* The classes that every version holds beside its main one: baselines of evaluation, fallbacks of serving; FMOE_MAIN: NULL. */
+extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS];
 
-/* Rows of fmoe_expert_classes whose encoders can be lent, by name; NULL-terminated: choices of the option "encoder". */
-extern const char *const fmoe_encoder_names[];
+/* The default of the option "model". */
+#define FMOE_DEFAULT_MODEL "sasrec"
+
+/* NULL: none has that name. */
+extern const FmoeExpertClass *fmoe_expert_class(const char *name);
+/* The class's row of fmoe_expert_classes, where it must be. */
+extern int	fmoe_expert_number(const FmoeExpertClass *class);
+/* The shape of the encoder that a model of this configuration can lend; false: it has none. */
+extern bool fmoe_lendable(const FmoeConfig *config, FmoeShape *shape);
+/* The configuration that this encoder has by itself, as a model of its own; of a model without one, its own. */
+extern FmoeConfig fmoe_encoder_config(const FmoeConfig *config);
+
+/* The lent encoders that a model of this configuration uses, in its options; NULL: it uses none. */
+extern FmoeLentList *fmoe_borrowed(FmoeConfig *config);
+/* Exchanges with peers while training, each after so many epochs; 0: none. */
+extern int	fmoe_rounds(const FmoeConfig *config, int *local_epochs);
 
 #endif							/* FMOE_MODEL_REGISTRY_H */

@@ -444,6 +444,7 @@ static const Function functions[] = {
 	{"ranking", check_ranking},
 	{"safetensors", check_safetensors},
 	{"data", check_data},
+	{"class", check_class},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},

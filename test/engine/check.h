@@ -10,6 +10,7 @@
 #ifndef FMOE_CHECK_H
 #define FMOE_CHECK_H
 
+#include "model/fmoe/fmoe.h"
 #include "model/model.h"
 
 /* -DCHECK_FEW: under valgrind, which takes fifty times as long, sizes that still reach every path. */
@@ -19,9 +20,25 @@
 #define CHECK_SIZE(all, few) (all)
 #endif
 
+/* The options of a mixture in a configuration. */
+static inline FmoeMixtureOptions *
+check_own(FmoeConfig *config)
+{
+	return (FmoeMixtureOptions *) config->own.bytes;
+}
+
 /* Everything allocated through the host is freed after each test function. */
 extern const FnnHost *check_host(void);
 extern FnnArena *check_arena(void); /* fresh for each test function */
+
+/*
+ * A model over drawn values, its counts from data; noise moves what is drawn,
+ * values that begin as 0 or 1 too.  with_grad: the main expert has gradients.
+ */
+extern FmoeModel *check_model(const FmoeConfig *config, const FmoeDataset *data, uint64_t seed, double noise,
+							  bool with_grad);
+/* The same for the main expert of a model that has its counts. */
+extern void check_draw_main(FmoeModel *model, uint64_t seed, double noise, bool with_grad);
 
 /* Starts a named test; its checks count as one TAP line. */
 extern void check_begin(const char *format,...) __attribute__((format(printf, 1, 2)));
@@ -81,6 +98,7 @@ extern void check_mixture_losses(void);
 extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
+extern void check_class(void);
 extern void check_data(void);
 extern void check_experts(void);
 extern void check_mixtures(void);

@@ -43,13 +43,13 @@ check_known_events(void)
 
 		item[k] = (int32_t) (u * u * 60);
 	}
-	config.count_experts = true;
+	check_own(&config)->count_experts = true;
 	config.epochs = 4;
 	config.holdout = FMOE_HOLDOUT_VALIDATION;
 	trainer = check_finish_run(&config, data);
 	fmoe_trainer_model(trainer, model);
-	scale = fnn_params_find(&main->params, "gate.calibration.scale");
-	CHECK(scale > 0 && main->params.list[scale].frozen && main->params.list[scale + 1].frozen, "what is calibrated is not learned");
+	scale = fnn_params_find(main->params, "gate.calibration.scale");
+	CHECK(scale > 0 && main->params->list[scale].frozen && main->params->list[scale + 1].frozen, "what is calibrated is not learned");
 	calibrated = metric_of(model, data, FMOE_SPLIT_VALIDATION);
 	main->tensor[scale].value[0] = 1;
 	for (int64_t i = 0; i < main->tensor[scale + 1].cols; i++)
@@ -67,9 +67,9 @@ static double
 mean_weight(const FmoeModel *model, const FmoeDataset *data, int expert)
 {
 	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, model->config.holdout, 0, 0, 0);
-	FmoeGateUse use = {0};
+	FmoePartUse use = {0};
 
-	fmoe_gate_use(model, check_arena(), data, cases, 0, cases->count, &use);
+	fmoe_part_use(model, check_arena(), data, cases, 0, cases->count, &use);
 	return use.weight[expert] / (double) use.histories;
 }
 
@@ -78,13 +78,13 @@ static void
 take_current(FmoeTrainer *trainer, FmoeModel *model)
 {
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FnnArray	arrays[FNN_PARAMS_MAX];
-	int			n = fmoe_trainer_arrays(trainer, arrays, FNN_PARAMS_MAX);
+	FnnArray	arrays[64];
+	int			n = fmoe_trainer_arrays(trainer, arrays, 64);
 
 	fmoe_trainer_model(trainer, model);
 	for (int a = 0; a < n; a++)
 	{
-		int			slice = fnn_params_find(&main->params, arrays[a].name);
+		int			slice = fnn_params_find(main->params, arrays[a].name);
 
 		memcpy(main->tensor[slice].value, arrays[a].data, arrays[a].bytes);
 	}
@@ -116,13 +116,13 @@ check_by_heart(uint64_t seed)
 		item[k] = (int32_t) (u * u * u * 80);
 	}
 	config.width = config.heads = 1;
-	config.experts.lent[0].width = 48;
+	check_own(&config)->experts.lent[0].shape.width = 48;
 	config.dropout = 0;
 	config.epochs = config.patience = 40;
 	config.seed = seed;
 	take_current(check_finish_run(&config, data), model);
-	model->config.blend = 0;
-	scale = fnn_params_find(&main->params, "gate.calibration.scale");
+	model->blend = 0;
+	scale = fnn_params_find(main->params, "gate.calibration.scale");
 	weight = mean_weight(model, data, 1);
 	metric = metric_of(model, data, FMOE_SPLIT_TEST);
 	main->tensor[scale].value[0] = 1;

@@ -216,19 +216,20 @@ resolve_config(void *config)
 	fmoe_config_resolve(config, check_host(), 1000);
 }
 
+/* Every default of a table is in its range, and what an option needs is a number of the table. */
 static void
-check_options(void)
+check_table(const char *of, const FmoeOption *table)
 {
-	FmoeConfig	config = check_config("sasrec");
-	const FmoeOption *option;
-
-	check_begin("every option's default is in its range");
-	for (option = fmoe_train_options; option->name != NULL; option++)
+	check_begin("options of %s: defaults are in range, what is needed is there", of);
+	for (const FmoeOption *option = table; option->name != NULL; option++)
 	{
+		const FmoeOption *needed = table;
 		double		value = option->value != NULL ? atof(option->value) : 0;
 		int			i;
 
-		CHECK((option->value != NULL || option->type == FMOE_OPTION_LENT) && option->help != NULL, "\"%s\" has default and help", option->name);
+		CHECK((option->value != NULL || option->type == FMOE_OPTION_LIST) && option->help != NULL, "\"%s\" has default and help",
+			  option->name);
+		CHECK((option->type == FMOE_OPTION_LIST) == (option->list != NULL), "\"%s\" has elements", option->name);
 		if (option->type == FMOE_OPTION_ENUM)
 		{
 			for (i = 0; option->choices[i] != NULL && strcmp(option->choices[i], option->value) != 0; i++)
@@ -237,19 +238,23 @@ check_options(void)
 		}
 		else if (option->type != FMOE_OPTION_BOOL)
 			CHECK(value >= option->min && value <= option->max, "default of \"%s\" is %g", option->name, value);
-	}
-	check_end();
-
-	check_begin("what an option needs is a number");
-	for (option = fmoe_train_options; option->name != NULL; option++)
-	{
-		const FmoeOption *needed = fmoe_train_options;
-
 		while (option->needs != NULL && needed->name != NULL && strcmp(needed->name, option->needs) != 0)
 			needed++;
-		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT), "\"%s\"", option->name);
+		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT), "\"%s\" needs \"%s\"",
+			  option->name, option->needs);
 	}
 	check_end();
+}
+
+static void
+check_options(void)
+{
+	FmoeConfig	config = check_config("sasrec");
+
+	check_table("every model", fmoe_train_options);
+	for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
+		if (fmoe_expert_classes[i]->options != NULL)
+			check_table(fmoe_expert_classes[i]->name, fmoe_expert_classes[i]->options);
 
 	check_begin("what depends on the data is resolved");
 	config.loss = FMOE_LOSS_AUTO;

@@ -62,57 +62,37 @@ small_config(const char *model, int width, int layers, int heads, int max_length
 	return config;
 }
 
-/* An expert over fresh values (gains and all from N(0, 0.3), gains around 1); with_grad: and gradients. */
+/* A model over fresh values (gains and all moved by N(0, 0.3)), with counts of no data; with_grad: and gradients. */
+static FmoeModel *
+make_model(const FmoeConfig *config, int32_t n_items, bool with_grad)
+{
+	static const int64_t offset[] = {0};
+	FmoeDataset nothing = {.n_items = n_items, .offset = offset};
+
+	return check_model(config, &nothing, (uint64_t) config->seed, 0.3, with_grad);
+}
+
 static FmoeExpert *
 make_expert(const FmoeConfig *config, int32_t n_items, bool with_grad)
 {
-	FnnArena   *arena = check_arena();
-	FmoeExpert *expert = fnn_zalloc(arena, sizeof(FmoeExpert));
-	fnn_real   *values;
-	fnn_real   *grads = NULL;
-	size_t		i;
-
-	expert->class = fmoe_expert_classes[config->model];
-	expert->config = *config;
-	expert->n_items = n_items;
-	expert->class->declare(&expert->params, check_host(), config, n_items);
-	values = fnn_alloc_reals(arena, 1, (int64_t) expert->params.size);
-	fnn_params_init(&expert->params, check_host(), (uint64_t) config->seed, values);
-	for (i = 0; i < expert->params.size; i++)
-		values[i] += (fnn_real) (0.3 * fnn_random_normal(99, 0, i));
-	if (with_grad)
-		grads = fnn_zalloc(arena, expert->params.size * sizeof(fnn_real));
-	fnn_params_bind(&expert->params, expert->tensor, values, grads, NULL);
-	return expert;
+	return &make_model(config, n_items, with_grad)->expert[FMOE_MAIN];
 }
 
-/* A model around an expert, with count experts of no data. */
 static FmoeModel *
-make_model(const FmoeExpert *expert)
-{
-	static const int64_t offset[] = {0};
-	FmoeDataset nothing = {.n_items = expert->n_items, .offset = offset};
-	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-
-	fmoe_count_experts(model, check_arena(), &expert->config, &nothing);
-	model->expert[FMOE_MAIN] = *expert;
-	return model;
-}
-
-static FmoeExpert *
-golden_expert(const Golden *golden)
+golden_model(const Golden *golden)
 {
 	FmoeConfig	config = small_config(golden->model, golden->width, golden->layers, golden->heads,
 									  golden->max_length);
-	FmoeExpert *expert = make_expert(&config, golden->n_items, false);
+	FmoeModel  *model = make_model(&config, golden->n_items, false);
+	const FmoeExpert *expert = &model->expert[FMOE_MAIN];
 	int			w;
 	int			i;
 
-	CHECK(expert->params.count == golden->n_weights, "%d slices instead of %d", expert->params.count, golden->n_weights);
+	CHECK(expert->params->count == golden->n_weights, "%d slices instead of %d", expert->params->count, golden->n_weights);
 	for (w = 0; w < golden->n_weights; w++)
 	{
 		const GoldenWeight *weight = &golden->weight[w];
-		int			index = fnn_params_find(&expert->params, weight->name);
+		int			index = fnn_params_find(expert->params, weight->name);
 
 		CHECK(index >= 0, "no slice \"%s\"", weight->name);
 		if (index < 0)
@@ -122,7 +102,7 @@ golden_expert(const Golden *golden)
 		for (i = 0; i < weight->rows * weight->cols; i++)
 			expert->tensor[index].value[i] = weight->value[i];
 	}
-	return expert;
+	return model;
 }
 
 /* Mean cross-entropy of the histories as training computes it. */
@@ -149,7 +129,7 @@ golden_loss(const Golden *golden, const FmoeExpert *expert)
 			target[first + k] = golden->item[end[i] - n + 1 + k];
 	}
 	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
-	fnn_softmax_loss(&tape, expert->class->encode(expert, &tape, batch, false),
+	fnn_softmax_loss(&tape, expert->class->encode(expert, &tape, batch, FMOE_ALL_TOKENS),
 					 (FnnTensor *) &expert->tensor[0], target, 1.0 / batch->n_tokens);
 	return tape.loss;
 }
@@ -159,8 +139,8 @@ check_golden(const Golden *golden)
 {
 	for (; golden->model != NULL; golden++)
 	{
-		FmoeExpert *expert = golden_expert(golden);
-		FmoeModel  *model = make_model(expert);
+		FmoeModel  *model = golden_model(golden);
+		const FmoeExpert *expert = &model->expert[FMOE_MAIN];
 		FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden->item},
 									   golden->n_histories, golden->offset,
 									   golden->offset + 1, golden->max_length);
@@ -198,7 +178,7 @@ run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
 	static const int32_t negative[] = {0, 3, 5, 2};
 	const Problem *problem = context;
 	const FmoeExpert *expert = problem->expert;
-	FnnTensor  *hidden = expert->class->encode(expert, tape, problem->batch, problem->last_only);
+	FnnTensor  *hidden = expert->class->encode(expert, tape, problem->batch, problem->last_only ? FMOE_LAST_TOKENS : FMOE_ALL_TOKENS);
 	FnnTensor  *table = (FnnTensor *) &expert->tensor[0];
 
 	if (problem->gbce)
@@ -223,15 +203,15 @@ check_model_gradients(const char *model, int heads)
 	{
 		FmoeExpert *expert = make_expert(&config, 6, true);
 		Problem		problem = {.expert = expert, .target = target, .last_only = variant & 1, .gbce = variant & 2};
-		FnnTensor  *inputs[FNN_PARAMS_MAX];
+		FnnTensor **inputs = fnn_alloc(check_arena(), sizeof(FnnTensor *) * (size_t) expert->params->count);
 		int			i;
 
 		check_begin("gradients of %s with %d heads, %s, %s", model, heads,
 					problem.gbce ? "gbce" : "softmax", problem.last_only ? "last token" : "all tokens");
 		problem.batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 3, begin, end, 5);
-		for (i = 0; i < expert->params.count; i++)
+		for (i = 0; i < expert->params->count; i++)
 			inputs[i] = &expert->tensor[i];
-		check_gradients(expert->params.count, inputs, run_problem, &problem);
+		check_gradients(expert->params->count, inputs, run_problem, &problem);
 		check_end();
 	}
 }
@@ -243,11 +223,11 @@ hidden_of(const FmoeExpert *expert, const int32_t *item, int64_t n, const int64_
 		  bool last_only)
 {
 	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item},
-								   n, begin, end, expert->config.max_length);
+								   n, begin, end, expert->config->max_length);
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
-	return expert->class->encode(expert, &tape, batch, last_only)->value;
+	return expert->class->encode(expert, &tape, batch, last_only ? FMOE_LAST_TOKENS : FMOE_ALL_TOKENS)->value;
 }
 
 static bool
@@ -308,8 +288,7 @@ check_histories(const char *model)
 	const int64_t begin[] = {0, 0, LONG - 12, LONG, 0, 5};
 	const int64_t end[] = {0, LONG, LONG, LONG, 3, 5};
 	FmoeConfig	config = small_config(model, 8, 1, 1, 12);
-	FmoeExpert *expert = make_expert(&config, ITEMS, false);
-	FmoeModel  *loaded = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FmoeModel  *loaded;
 	fnn_real   *scores = fnn_alloc_reals(check_arena(), 6, ITEMS);
 	fnn_real   *hidden = fnn_alloc_reals(check_arena(), 6, 8);
 	fnn_real   *single = fnn_alloc_reals(check_arena(), 1, ITEMS);
@@ -321,8 +300,7 @@ check_histories(const char *model)
 	for (i = 0; i < LONG; i++)
 		item[i] = (int32_t) fnn_random_below(5, 0, i, 1 + fnn_random_below(6, 0, i, ITEMS));
 	data.events.time = time;
-	fmoe_count_experts(loaded, check_arena(), &config, &data);
-	loaded->expert[FMOE_MAIN] = *expert;
+	loaded = check_model(&config, &data, (uint64_t) config.seed, 0.3, false);
 	popularity = loaded->expert[FMOE_POPULARITY].array[0].data;
 
 	check_begin("%s: empty histories and one of %d events", model, LONG);
@@ -374,7 +352,7 @@ check_counts(void)
 	static const float decayed[] = {0.25 + 1 + 0.25 + 0.25 + 1, 0.5 + 0.25 + 0.25 + 0.5, 1, 0.25, 0};
 	FmoeConfig	config = small_config("markov", 4, 1, 1, 10);
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-	const FnnArray *array = model->expert[FMOE_MARKOV].array;
+	const FnnArray *array = model->array[FMOE_MARKOV];
 	const float *weight;
 	int			i;
 
@@ -455,7 +433,7 @@ typedef struct Stored
 {
 	FmoeConfig	config;
 	int			n;
-	FnnArray	array[FMOE_MODEL_ARRAYS_MAX];
+	FnnArray	array[64];
 } Stored;
 
 static void
@@ -494,12 +472,11 @@ check_binding(void)
 	int			slot;
 
 	stored->config = small_config("sasrec", 4, 1, 1, 10);
-	model = make_model(make_expert(&stored->config, 5, false));
-	fmoe_count_experts(model, check_arena(), &stored->config, &count_data);
-	stored->n = fmoe_model_arrays(model, stored->array, FMOE_MODEL_ARRAYS_MAX);
+	model = check_model(&stored->config, &count_data, (uint64_t) stored->config.seed, 0.3, false);
+	stored->n = fmoe_model_arrays(model, stored->array, 64);
 
 	check_begin("a model bound to its own arrays scores as before");
-	CHECK(stored->n == 1 + 4 + 2 + 14 + 2, "%d arrays", stored->n);
+	CHECK(stored->n == 1 + 4 + 2 + 14 + 2 + 1, "%d arrays", stored->n);
 	fmoe_model_bind(bound, check_host(), &stored->config, 5, stored->n, stored->array);
 	for (slot = 0; slot < FMOE_SLOTS; slot++)
 	{
@@ -562,12 +539,12 @@ check_registry(void)
 
 		CHECK(strcmp(class->name, fmoe_expert_names[i]) == 0, "choice %d is \"%s\"", i, fmoe_expert_names[i]);
 		CHECK(fmoe_expert_class(class->name) == class, "\"%s\" is found", class->name);
-		if (fmoe_counts(class))
+		if (fmoe_only_counts(class) || class->items != NULL)
 			continue;
 		expert = make_expert(&config, 9, false);
 		CHECK(expert->tensor[0].rows == 9 && expert->tensor[0].cols == 8, "item table of \"%s\"", class->name);
-		for (p = 0; p < expert->params.count; p++)
-			CHECK((expert->params.list[p].share == FNN_LOCAL) == (p == 0 || strncmp(expert->params.list[p].name, "gate.", 5) == 0),
+		for (p = 0; p < expert->params->count; p++)
+			CHECK((expert->params->list[p].share == FNN_LOCAL) == (p == 0 || strncmp(expert->params->list[p].name, "gate.", 5) == 0),
 				  "share of slice %d of \"%s\"", p, class->name);
 	}
 	CHECK(fmoe_expert_names[i] == NULL, "as many names as classes");

@@ -21,17 +21,38 @@ class_number(const char *name)
 	return i;
 }
 
+/* Rows of fmoe_encoders. */
+enum
+{
+	SASREC,
+	GRU4REC
+};
+
 /* An own sasrec of width 4, lent a gru4rec of width 6 and a sasrec of width 2. */
 static FmoeConfig
 mixture_config(void)
 {
 	FmoeConfig	config = {.model = class_number("fmoe"), .width = 4, .layers = 1, .heads = 2, .max_length = 6,
-		.loss = FMOE_LOSS_SOFTMAX, .negatives = 4, .calibration = 0.75, .seed = 7, .encoder = class_number("sasrec"),
-		.lora_alpha = 3, .gate_layers = 2};
+		.loss = FMOE_LOSS_SOFTMAX, .negatives = 4, .calibration = 0.75, .seed = 7};
 
-	config.experts.count = 2;
-	config.experts.lent[0] = (FmoeLentEncoder) {.name = "north.shop", .model = class_number("gru4rec"), .width = 6, .layers = 1, .heads = 1};
-	config.experts.lent[1] = (FmoeLentEncoder) {.name = "south.shop", .model = class_number("sasrec"), .width = 2, .layers = 2, .heads = 1};
+	*check_own(&config) = (FmoeMixtureOptions)
+	{
+		.lora_alpha = 3, .gate_layers = 2,.experts.count = 2
+	};
+	check_own(&config)->experts.lent[0] = (FmoeLentEncoder)
+	{
+		.name = "north.shop", .shape =
+		{
+			GRU4REC, 6, 1, 1
+			}
+	};
+	check_own(&config)->experts.lent[1] = (FmoeLentEncoder)
+	{
+		.name = "south.shop", .shape =
+		{
+			SASREC, 2, 2, 1
+			}
+	};
 	return config;
 }
 
@@ -53,28 +74,8 @@ make_mixture(const FmoeConfig *config, double noise, bool with_grad)
 {
 	static const int64_t offset[] = {0, 4, 5, 9, 11};
 	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .events = {.item = item}};
-	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-	FmoeExpert *expert = &model->expert[FMOE_MAIN];
-	fnn_real   *values;
-	fnn_real   *grads = NULL;
 
-	fmoe_count_experts(model, check_arena(), config, &data);
-	expert->class = fmoe_expert_classes[config->model];
-	expert->config = *config;
-	expert->n_items = N_ITEMS;
-	expert->popularity = &model->expert[FMOE_POPULARITY];
-	expert->markov = &model->expert[FMOE_MARKOV];
-	expert->class->declare(&expert->params, check_host(), config, N_ITEMS);
-	values = fnn_alloc_reals(check_arena(), 1, (int64_t) expert->params.size);
-	fnn_params_init(&expert->params, check_host(), 7, values);
-	for (size_t i = 0; i < expert->params.size; i++)
-		values[i] += (fnn_real) (noise * fnn_random_normal(99, 0, i));
-	if (with_grad)
-		grads = fnn_zalloc(check_arena(), expert->params.size * sizeof(fnn_real));
-	fnn_params_bind(&expert->params, expert->tensor, values, grads, NULL);
-	if (expert->class->start != NULL)
-		expert->class->start(expert, check_host());
-	return model;
+	return check_model(config, &data, 7, noise, with_grad);
 }
 
 static FmoeGoal
@@ -114,13 +115,13 @@ check_mixture_gradients(const char *what, const FmoeConfig *config, bool gate_al
 	FmoeModel  *model = make_mixture(config, 0.3, true);
 	FmoeExpert *expert = &model->expert[FMOE_MAIN];
 	Problem		problem = {.expert = expert, .batch = histories(4)};
-	FnnTensor  *inputs[FNN_PARAMS_MAX];
+	FnnTensor **inputs = fnn_alloc(check_arena(), sizeof(FnnTensor *) * (size_t) expert->params->count);
 	int			n = 0;
 
 	check_begin("gradients of a mixture, %s", what);
-	for (int i = 0; i < expert->params.count; i++)
+	for (int i = 0; i < expert->params->count; i++)
 	{
-		const FnnParam *param = &expert->params.list[i];
+		const FnnParam *param = &expert->params->list[i];
 		bool		gate = strncmp(param->name, "gate.", 5) == 0;
 
 		CHECK(param->frozen == (expert->tensor[i].grad == NULL), "gradient of \"%s\"", param->name);
@@ -139,29 +140,29 @@ check_all_gradients(void)
 
 	config.dropout = 0.2;
 	check_mixture_gradients("the gate", &config, true);
-	config.gate_loss = 0.7;
-	config.gate_layers = 1;
+	check_own(&config)->gate_loss = 0.7;
+	check_own(&config)->gate_layers = 1;
 	check_mixture_gradients("the gate with its own loss", &config, true);
-	config.count_experts = true;
+	check_own(&config)->count_experts = true;
 	check_mixture_gradients("the gate over count experts", &config, true);
-	config.gate_top = 2;
+	check_own(&config)->gate_top = 2;
 	check_mixture_gradients("the gate over the best two", &config, true);
-	config.gate = FMOE_GATE_BATCH;
-	config.gate_top = 0;
+	check_own(&config)->gate = FMOE_GATE_BATCH;
+	check_own(&config)->gate_top = 0;
 	check_mixture_gradients("one gate for all", &config, true);
 
 	config = mixture_config();
-	config.gate = FMOE_GATE_EQUAL;
+	check_own(&config)->gate = FMOE_GATE_EQUAL;
 	config.dropout = 0.2;
 	check_mixture_gradients("members", &config, false);
-	config.lora_rank = 2;
-	config.kl = 0.5;
+	check_own(&config)->lora_rank = 2;
+	check_own(&config)->kl = 0.5;
 	check_mixture_gradients("members with adapters and the KL term", &config, false);
-	config.head = FMOE_HEAD_OWN;
-	config.item_graph = true;
+	check_own(&config)->head = FMOE_HEAD_OWN;
+	check_own(&config)->item_graph = true;
 	check_mixture_gradients("members with the item graph and heads of their own", &config, false);
-	config.contrast = 0.4;
-	config.lora_rank = 0;
+	check_own(&config)->contrast = 0.4;
+	check_own(&config)->lora_rank = 0;
 	check_mixture_gradients("members with the contrastive loss", &config, false);
 }
 
@@ -177,10 +178,10 @@ check_stop_gradients(void)
 	double		largest = 0;
 
 	check_begin("the mixture's loss leaves every parameter but the gate's alone");
-	config.lora_rank = 2;
-	config.head = FMOE_HEAD_OWN;
+	check_own(&config)->lora_rank = 2;
+	check_own(&config)->head = FMOE_HEAD_OWN;
 	gated = make_mixture(&config, 0, true);
-	config.gate = FMOE_GATE_EQUAL;
+	check_own(&config)->gate = FMOE_GATE_EQUAL;
 	equal = make_mixture(&config, 0, true);
 	a = &gated->expert[FMOE_MAIN];
 	b = &equal->expert[FMOE_MAIN];
@@ -194,18 +195,18 @@ check_stop_gradients(void)
 		run_problem(&tape, NULL, &problem);
 		fnn_tape_backward(&tape);
 	}
-	for (int i = 0; i < b->params.count; i++)
+	for (int i = 0; i < b->params->count; i++)
 	{
 		size_t		bytes = sizeof(fnn_real) * a->tensor[i].rows * a->tensor[i].cols;
 
-		CHECK(strcmp(a->params.list[i].name, b->params.list[i].name) == 0, "slice %d", i);
+		CHECK(strcmp(a->params->list[i].name, b->params->list[i].name) == 0, "slice %d", i);
 		if (a->tensor[i].grad != NULL)
-			CHECK(memcmp(a->tensor[i].grad, b->tensor[i].grad, bytes) == 0, "gradient of \"%s\"", a->params.list[i].name);
+			CHECK(memcmp(a->tensor[i].grad, b->tensor[i].grad, bytes) == 0, "gradient of \"%s\"", a->params->list[i].name);
 	}
-	for (int i = b->params.count; i < a->params.count; i++)
+	for (int i = b->params->count; i < a->params->count; i++)
 		for (int64_t k = 0; a->tensor[i].grad != NULL && k < a->tensor[i].rows * a->tensor[i].cols; k++)
 			largest = fmax(largest, fabs((double) a->tensor[i].grad[k]));
-	CHECK(a->params.count > b->params.count && largest > 1e-6, "the gate has a gradient: %g", largest);
+	CHECK(a->params->count > b->params->count && largest > 1e-6, "the gate has a gradient: %g", largest);
 	check_end();
 }
 
@@ -228,13 +229,13 @@ states_of(const FmoeModel *model, const FmoeBatch *batch)
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
-	return main->class->encode(main, &tape, batch, false)->value;
+	return main->class->encode(main, &tape, batch, FMOE_ALL_TOKENS)->value;
 }
 
 static void
 set_slice(FmoeExpert *expert, const char *name, const FnnTensor *from, int64_t column)
 {
-	int			index = fnn_params_find(&expert->params, name);
+	int			index = fnn_params_find(expert->params, name);
 	FnnTensor  *to = &expert->tensor[index];
 
 	CHECK(index >= 0, "no \"%s\"", name);
@@ -258,11 +259,11 @@ check_one_expert(void)
 
 	check_begin("a gate that is open for one expert gives that expert");
 	CHECK(strcmp(fmoe_expert_classes[own.model]->name, "sasrec") == 0, "the own expert's class");
-	for (int i = 0; i < single->expert[FMOE_MAIN].params.count; i++)
+	for (int i = 0; i < single->expert[FMOE_MAIN].params->count; i++)
 	{
-		const char *name = single->expert[FMOE_MAIN].params.list[i].name;
+		const char *name = single->expert[FMOE_MAIN].params->list[i].name;
 
-		set_slice(&single->expert[FMOE_MAIN], name, &main->tensor[fnn_params_find(&main->params, name)], 0);
+		set_slice(&single->expert[FMOE_MAIN], name, &main->tensor[fnn_params_find(main->params, name)], 0);
 	}
 	main->without = ~1u;
 	got = scores_of(mixture, batch);
@@ -282,7 +283,7 @@ check_one_expert(void)
 		main->without = ~(1u << member);
 		got = scores_of(mixture, batch);
 		fnn_tape_begin(&tape, check_arena(), false, 0, 0);
-		hidden = main->class->encode(main, &tape, batch, true);
+		hidden = main->class->encode(main, &tape, batch, FMOE_LAST_TOKENS);
 		for (int s = 0; s < 4; s++)
 			for (int64_t c = 0; c < hidden->cols; c++)
 				if (member == 1 ? c < 4 || c >= 10 : c < 10)
@@ -305,14 +306,14 @@ check_adapters(void)
 	int			b;
 
 	check_begin("adapters whose B is 0 change nothing, and others do");
-	config.lora_rank = 3;
+	check_own(&config)->lora_rank = 3;
 	adapted = make_mixture(&config, 0, false);
 	expert = &adapted->expert[FMOE_MAIN];
-	for (int i = 0; i < bare->expert[FMOE_MAIN].params.count; i++)
-		set_slice(expert, bare->expert[FMOE_MAIN].params.list[i].name, &bare->expert[FMOE_MAIN].tensor[i], 0);
+	for (int i = 0; i < bare->expert[FMOE_MAIN].params->count; i++)
+		set_slice(expert, bare->expert[FMOE_MAIN].params->list[i].name, &bare->expert[FMOE_MAIN].tensor[i], 0);
 	got = scores_of(adapted, batch);
 	CHECK(memcmp(got, expected, sizeof(fnn_real) * 4 * N_ITEMS) == 0, "the same bits");
-	b = fnn_params_find(&expert->params, "expert.1.adapter.b");
+	b = fnn_params_find(expert->params, "expert.1.adapter.b");
 	CHECK(b >= 0, "there is a B");
 	for (int64_t i = 0; i < expert->tensor[b].rows * expert->tensor[b].cols; i++)
 		expert->tensor[b].value[i] = (fnn_real) 0.5;
@@ -334,23 +335,23 @@ check_independence(FmoeGating gate)
 	int			gated;
 
 	check_begin("with gate %d an answer does not depend on the batch", (int) gate);
-	config.gate = gate;
-	config.count_experts = true;
-	config.item_graph = true;
+	check_own(&config)->gate = gate;
+	check_own(&config)->count_experts = true;
+	check_own(&config)->item_graph = true;
 	model = make_mixture(&config, 0.3, false);
-	gated = fmoe_gated_count(&config);
+	gated = fmoe_mixture_gated(&config);
 	CHECK(gated == 5, "%d experts", gated);
-	CHECK(strcmp(fmoe_gated_name(&config, 0), "own") == 0 && strcmp(fmoe_gated_name(&config, 2), "south.shop") == 0 &&
-		  strcmp(fmoe_gated_name(&config, 4), "markov") == 0, "their names");
+	CHECK(strcmp(fmoe_mixture_gated_name(&config, 0), "own") == 0 && strcmp(fmoe_mixture_gated_name(&config, 2), "south.shop") == 0 &&
+		  strcmp(fmoe_mixture_gated_name(&config, 4), "markov") == 0, "their names");
 	together = scores_of(model, batch);
-	fmoe_gates(model, check_arena(), batch, weight);
+	fmoe_weigh(model, check_arena(), batch, weight);
 	for (int s = 0; s < 4; s++)
 	{
 		FmoeBatch  *single = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, begin + s, end + s, 6);
 		fnn_real   *scores = scores_of(model, single);
 		double		sum = 0;
 
-		fmoe_gates(model, check_arena(), single, alone);
+		fmoe_weigh(model, check_arena(), single, alone);
 		for (int i = 0; i < gated; i++)
 		{
 			CHECK(check_close(alone[i], weight[s * gated + i], 1e-6), "weight %d of history %d", i, s);
@@ -377,7 +378,7 @@ check_count_experts(void)
 	double		all = 0;
 
 	check_begin("gated count experts score what was counted");
-	config.count_experts = true;
+	check_own(&config)->count_experts = true;
 	model = make_mixture(&config, 0.3, false);
 	for (int v = 0; v < N_ITEMS; v++)
 	{
@@ -424,29 +425,30 @@ static void
 check_contributions(const char *what, const FmoeConfig *config, double blend)
 {
 	FmoeModel  *model = make_mixture(config, 0.3, false);
-	int			parts = fmoe_parts_count(config);
-	int			gated = fmoe_gated_count(config);
+	int			parts = fmoe_parts_count(model);
+	bool		weighs = model->expert[FMOE_MAIN].class->weigh != NULL;
+	int			own_parts = weighs ? fmoe_mixture_gated(config) : 1;
 	int32_t		all[N_ITEMS];
 	fnn_real	score[N_ITEMS];
 	fnn_real	gate[FMOE_GATED_MAX];
-	double		weight[FMOE_PARTS_MAX];
-	double		part[N_ITEMS * FMOE_PARTS_MAX];
+	double		weight[FMOE_EXPLAINED_MAX];
+	double		part[N_ITEMS * FMOE_EXPLAINED_MAX];
 	static const int64_t before[] = {3, 5, 8, 10};	/* the last items of three were followed by others */
 	int			raised = 0;
 
 	check_begin("contributions of %s sum up to the score", what);
-	model->config.blend = blend;
+	model->blend = blend;
 	for (int v = 0; v < N_ITEMS; v++)
 		all[v] = N_ITEMS - 1 - v;
-	CHECK(parts == (gated > 0 ? gated : 1) + 1, "%d parts", parts);
+	CHECK(parts == own_parts + 1, "%d parts", parts);
 	for (int s = 0; s < 4; s++)
 	{
 		FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 1, begin + s, before + s, 6);
 
 		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, N_ITEMS, all, score);
 		fmoe_contributions(model, check_arena(), batch, N_ITEMS, all, weight, part);
-		if (gated > 0)
-			fmoe_gates(model, check_arena(), batch, gate);
+		if (weighs)
+			fmoe_weigh(model, check_arena(), batch, gate);
 		else
 			gate[0] = 1;
 		for (int p = 0; p + 1 < parts; p++)
@@ -474,11 +476,11 @@ check_parts(void)
 	FmoeModel  *model;
 	FmoeBatch  *batch = histories(1);
 	static const int32_t asked[] = {6, 1};
-	double		weight[FMOE_PARTS_MAX];
-	double		part[2 * FMOE_PARTS_MAX];
+	double		weight[FMOE_EXPLAINED_MAX];
+	double		part[2 * FMOE_EXPLAINED_MAX];
 
 	check_begin("a contribution is the expert's own score, weighed");
-	config.count_experts = true;
+	check_own(&config)->count_experts = true;
 	model = make_mixture(&config, 0.3, false);
 	fmoe_contributions(model, check_arena(), batch, 2, asked, weight, part);
 	for (int p = 0; p < 5; p++)
@@ -504,15 +506,15 @@ check_all_contributions(void)
 	check_contributions("an encoder with counted transitions", &own, 0.5);
 	check_contributions("a mixture", &config, 0);
 	check_contributions("a mixture with counted transitions", &config, 2);
-	config.count_experts = true;
+	check_own(&config)->count_experts = true;
 	check_contributions("a mixture with count experts", &config, 0);
 	check_contributions("a mixture with count experts and counted transitions", &config, 0.25);
-	config.gate_top = 2;
-	config.gate = FMOE_GATE_BATCH;
-	config.head = FMOE_HEAD_OWN;
+	check_own(&config)->gate_top = 2;
+	check_own(&config)->gate = FMOE_GATE_BATCH;
+	check_own(&config)->head = FMOE_HEAD_OWN;
 	check_contributions("a mixture of the best two, with heads of their own", &config, 0);
 	config = mixture_config();
-	config.experts.count = 0;
+	check_own(&config)->experts.count = 0;
 	check_contributions("a mixture of the own expert alone", &config, 0.5);
 	check_parts();
 }
@@ -527,14 +529,14 @@ check_gate_use(void)
 	FmoeCases	cases = {.count = 4, .begin = first, .target = answer};
 	FmoeConfig	config = mixture_config();
 	FmoeModel  *model = make_mixture(&config, 0.3, false);
-	FmoeGateUse use = {0};
-	FmoeGateUse tied = {0};
+	FmoePartUse use = {0};
+	FmoePartUse tied = {0};
 	fnn_real	gate[4 * 3];
 	double		weight[3] = {0};
 	double		largest[3] = {0};
 
 	check_begin("how a gate uses its experts");
-	fmoe_gates(model, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, first, answer, 6), gate);
+	fmoe_weigh(model, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, first, answer, 6), gate);
 	for (int c = 0; c < 4; c++)
 	{
 		int			most = 0;
@@ -546,16 +548,16 @@ check_gate_use(void)
 		}
 		largest[most] += c != 1;
 	}
-	fmoe_gate_use(model, check_arena(), &data, &cases, 0, 3, &use);
-	fmoe_gate_use(model, check_arena(), &data, &cases, 3, 4, &use);
+	fmoe_part_use(model, check_arena(), &data, &cases, 0, 3, &use);
+	fmoe_part_use(model, check_arena(), &data, &cases, 3, 4, &use);
 	CHECK(use.histories == 3, "%d histories", (int) use.histories);
 	for (int i = 0; i < 3; i++)
 	{
 		CHECK(check_close(use.weight[i], weight[i], 1e-6), "weight of expert %d", i);
 		CHECK(use.largest[i] == largest[i], "expert %d has the largest weight %g times", i, use.largest[i]);
 	}
-	model->expert[FMOE_MAIN].config.gate = FMOE_GATE_EQUAL;
-	fmoe_gate_use(model, check_arena(), &data, &cases, 0, 4, &tied);
+	check_own(&model->config)->gate = FMOE_GATE_EQUAL;
+	fmoe_part_use(model, check_arena(), &data, &cases, 0, 4, &tied);
 	for (int i = 0; i < 3; i++)
 		CHECK(check_close(tied.largest[i], 1, 1e-6), "equal weights share the first place: %g", tied.largest[i]);
 	check_end();

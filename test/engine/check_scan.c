@@ -437,13 +437,11 @@ static FmoeModel *
 new_model(double blend, FmoeDataset *data)
 {
 	FnnArena   *arena = check_arena();
-	FmoeModel  *model = fnn_zalloc(arena, sizeof(FmoeModel));
-	FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeModel  *model;
 	FmoeConfig	config = {.width = 16, .layers = 2, .heads = 1, .max_length = 20, .blend = blend};
 	int64_t    *offset = fnn_alloc(arena, sizeof(int64_t) * (USERS + 1));
 	int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * USERS * 25);
 	double	   *time = fnn_alloc(arena, sizeof(double) * USERS * 25);
-	fnn_real   *values;
 
 	for (int i = 0; i < USERS * 25; i++)
 	{
@@ -460,14 +458,7 @@ new_model(double blend, FmoeDataset *data)
 			.item = item, .time = time
 			}
 	};
-	fmoe_count_experts(model, arena, &config, data);
-	main->class = fmoe_expert_class("sasrec");
-	main->config = config;
-	main->n_items = MODEL_ITEMS;
-	main->class->declare(&main->params, check_host(), &config, MODEL_ITEMS);
-	values = fnn_alloc_reals(arena, 1, (int64_t) main->params.size);
-	fnn_params_init(&main->params, check_host(), 11, values);
-	fnn_params_bind(&main->params, main->tensor, values, NULL, NULL);
+	model = check_model(&config, data, 11, 0, false);
 	fmoe_scan_build(model, arena, fnn_alloc(arena, fmoe_scan_bytes(model)));
 	return model;
 }

@@ -76,9 +76,15 @@ check_config(const char *model)
 	if (strcmp(model, "fmoe") == 0)
 	{
 		/* nobody has lent anything: a frozen encoder as it is drawn */
-		config.experts.count = 1;
-		config.experts.lent[0] = (FmoeLentEncoder) {.name = "north.shop", .model = 1, .width = 8, .layers = 1, .heads = 1};
-		config.gate_layers = 1;
+		check_own(&config)->experts.count = 1;
+		check_own(&config)->experts.lent[0] = (FmoeLentEncoder)
+		{
+			.name = "north.shop", .shape =
+			{
+				1, 8, 1, 1
+				}
+		};
+		check_own(&config)->gate_layers = 1;
 	}
 	return config;
 }
@@ -346,13 +352,13 @@ check_blend(void)
 	compare_runs(plain, blended, "with a weight");
 	fmoe_trainer_model(blended, model);
 	metric[1] = test_metric(model, FMOE_MAIN, data);
-	CHECK(model->config.blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1], metric[0]);
+	CHECK(model->blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1], metric[0]);
 	config.blend = -1;
 	blended = check_finish_run(&config, data);
 	compare_runs(plain, blended, "with a weight to be chosen");
 	fmoe_trainer_model(blended, model);
 	metric[2] = test_metric(model, FMOE_MAIN, data);
-	CHECK(model->config.blend > 0 && metric[2] > 1.2 * metric[0], "weight %g, NDCG@10 %g", model->config.blend, metric[2]);
+	CHECK(model->blend > 0 && metric[2] > 1.2 * metric[0], "weight %g, NDCG@10 %g", model->blend, metric[2]);
 	check_end();
 }
 
@@ -464,7 +470,7 @@ check_adopt(void)
 	FmoeTrainer *trainer;
 	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
 	FmoeTrainer *next;
-	FnnArray   *array = fnn_alloc(check_arena(), sizeof(FnnArray) * FMOE_MODEL_ARRAYS_MAX);
+	FnnArray   *array = fnn_alloc(check_arena(), sizeof(FnnArray) * 64);
 	const fnn_real *adopted;
 	size_t		bytes;
 	int			n;
@@ -472,7 +478,7 @@ check_adopt(void)
 	config.epochs = 1;
 	trainer = check_finish_run(&config, data);
 	fmoe_trainer_model(trainer, model);
-	n = fmoe_model_arrays(model, array, FMOE_MODEL_ARRAYS_MAX);
+	n = fmoe_model_arrays(model, array, 64);
 
 	check_begin("a warm start takes over what has the same name and shape");
 	config.seed = 2;
@@ -584,7 +590,7 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, boo
 		/* narrow, so that the transitions are a good part of it */
 		config.width = 8;
 		config.layers = 1;
-		config.item_graph = config.count_experts = true;
+		check_own(&config)->item_graph = check_own(&config)->count_experts = true;
 	}
 	shared = fmoe_trainer_shared_bytes(check_arena(), &config, data);
 	estimate = (double) fmoe_trainer_private_bytes(check_arena(), &config, data);
@@ -598,7 +604,7 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, boo
 	CHECK(estimate >= peak * CHECK_SIZE(0.98, 0.9) && estimate <= peak * CHECK_SIZE(1.2, 1.3),
 		  "%.0f bytes estimated, %.0f used", estimate, peak);
 
-	estimate = (double) fmoe_rank_bytes(model, cases, &protocol);
+	estimate = (double) fmoe_rank_bytes(model, data, cases, &protocol);
 	ranking = fnn_arena_create(check_host(), 0);
 	fmoe_rank_cases(model, FMOE_MAIN, ranking, data, cases, &protocol, 0, cases->count,
 					fnn_alloc(check_arena(), sizeof(int32_t) * cases->count), NULL);

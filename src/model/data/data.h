@@ -5,7 +5,7 @@
 #ifndef FMOE_MODEL_DATA_DATA_H
 #define FMOE_MODEL_DATA_DATA_H
 
-#include "nn/nn.h"
+#include "model/data/features.h"
 
 /* ---------------------------------------------------------------- events */
 
@@ -74,6 +74,8 @@ typedef struct FmoeDataset
 	int32_t		n_items;
 	const int64_t *offset;		/* [n_users + 1] into the events */
 	FmoeEvents	events;			/* [n_events] */
+	const FmoeFeatures *features;	/* of the items; NULL: none are known */
+	const FmoeFeatures *user_features;	/* of the users; NULL: none are known */
 } FmoeDataset;
 
 /* Events of user u that train under a holdout: offset[u] .. the result - 1. */

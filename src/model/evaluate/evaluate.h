@@ -6,9 +6,8 @@
 #define FMOE_MODEL_EVALUATE_EVALUATE_H
 
 #include "model/serve/serve.h"
-#include "model/expert/markov.h"
 
-/* ---------------------------------------------------------------- evaluation */
+/* ---------------------------------------------------------------- ranks */
 
 typedef struct FmoeProtocol
 {
@@ -26,12 +25,11 @@ extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnAren
 							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
 							int64_t from, int64_t to, int32_t *rank, uint8_t *covered);
 /* Bytes that takes on the arena. */
-extern size_t fmoe_rank_bytes(const FmoeModel *model, const FmoeCases *cases, const FmoeProtocol *protocol);
+extern size_t fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases,
+							  const FmoeProtocol *protocol);
 /* Mean of a metric (fnn_ndcg …) over the ranks; NaN for none. */
 extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k,
 							   const int32_t *rank, int64_t n);
-
-/* ---------------------------------------------------------------- explaining */
 
 /*
  * Intervals that hold the means of differences with 95 %, by the quantiles of
@@ -41,15 +39,31 @@ extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64
 extern void fmoe_bootstrap(FnnArena *arena, int64_t n, int columns, const double *difference,
 						   int resamples, uint64_t seed, double *low, double *high);
 
+/* ---------------------------------------------------------------- blocks */
+
 /* What the evaluator gives an expert at a time: at most so many bytes of scores, and tokens (one history more). */
 #define FMOE_BLOCK_SCORE_BYTES (16 << 20)
 #define FMOE_BLOCK_TOKENS_MAX 16384
 #define FMOE_BLOCK_CASES_MAX 256
 
-/* Reals of an encode that do not grow with the tokens: a layer's weights transposed; a mixture's members, their adapted matrices. */
-extern double fmoe_layer_reals(const FmoeConfig *config);
-/* Bytes of the evaluator's block of so many cases, the longest of so many events. */
-extern double fmoe_block_bytes(const FmoeConfig *config, int32_t n_items, double cases, double longest,
-							   const FmoeFollowers *followers);
+/* Cases from .. the result - 1 make a block: at most cases_max, and bounded tokens. */
+extern int64_t fmoe_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length);
+/* Bytes of a block of so many cases, the longest of so many events; class: that of the configuration. */
+extern double fmoe_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
+							   const FmoeEvents *events, double cases, double longest);
+
+/* ---------------------------------------------------------------- weights of parts */
+
+/* How a model uses the parts that it weighs. */
+typedef struct FmoePartUse
+{
+	int64_t		histories;		/* those that were not empty */
+	double		weight[FMOE_PARTS_MAX]; /* sums over them */
+	double		largest[FMOE_PARTS_MAX];	/* how often the weight was the largest; those that are equal share one */
+} FmoePartUse;
+
+/* Adds the weights after the histories of cases from .. to - 1. */
+extern void fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
+						  int64_t from, int64_t to, FmoePartUse *use);
 
 #endif							/* FMOE_MODEL_EVALUATE_EVALUATE_H */

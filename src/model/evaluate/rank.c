@@ -8,8 +8,6 @@
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
-#include "model/fmoe/layout.h"
-#include "model/registry.h"
 
 #include <math.h>
 
@@ -51,23 +49,6 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 	}
 	if (k > 0)
 		fnn_topk_init(&ranker->topk, k, fnn_alloc(arena, sizeof(int32_t) * k), fnn_alloc_reals(arena, 1, k));
-}
-
-/* Cases from .. the result - 1 make a block: bounded scores and bounded tokens. */
-static int64_t
-block_end(const Ranker *ranker, int64_t from, int64_t to, int max_length)
-{
-	int64_t		tokens = 0;
-	int64_t		end = from;
-
-	while (end < to && end - from < ranker->cases_max && tokens < FMOE_BLOCK_TOKENS_MAX)
-	{
-		int64_t		length = ranker->cases->target[end] - ranker->cases->begin[end];
-
-		tokens += length < max_length ? length : max_length;
-		end++;
-	}
-	return end;
 }
 
 /*
@@ -147,7 +128,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 {
 	const FmoeExpert *expert = &model->expert[slot];
 	/* no count expert looks further back than the last event */
-	int			max_length = fmoe_counts(expert->class) ? 1 : expert->config.max_length;
+	int			max_length = fmoe_only_counts(expert->class) ? 1 : expert->config->max_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	Ranker		ranker = {.model = model, .data = data, .cases = cases, .protocol = protocol};
 	int64_t		begin;
@@ -162,7 +143,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		FmoeBatch  *batch;
 		int64_t		c;
 
-		end = block_end(&ranker, begin, to, max_length);
+		end = fmoe_block_end(cases, begin, to, ranker.cases_max, max_length);
 		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin,
 						   cases->target + begin, max_length);
 		fmoe_score(model, slot, arena, batch, ranker.scores);
@@ -184,55 +165,6 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		fnn_arena_reset(arena, block_mark);
 	}
 	fnn_arena_reset(arena, mark);
-}
-
-/* ---------------------------------------------------------------- memory */
-
-double
-fmoe_layer_reals(const FmoeConfig *config)
-{
-	double		width = fmoe_item_width(config);
-	double		members = fmoe_gated_count(config);
-
-	return 4.0 * width * width + members * sizeof(FmoeExpert) / sizeof(fnn_real) +
-		(config->lora_rank > 0 ? members * 24 * width * width : 0);
-}
-
-double
-fmoe_block_bytes(const FmoeConfig *config, int32_t n_items, double cases, double longest, const FmoeFollowers *followers)
-{
-	double		length = fmin(longest, config->max_length);
-	double		tokens = fmin(cases * length, FMOE_BLOCK_TOKENS_MAX + length);
-	double		reals = fmin(cases * n_items, FMOE_BLOCK_SCORE_BYTES / sizeof(fnn_real));
-
-	/* inference keeps values only */
-	if (!fmoe_counts(fmoe_expert_classes[config->model]))
-		reals += tokens * fmoe_expert_classes[config->model]->token_reals(config, false) + fmoe_layer_reals(config) +
-			4 * cases * fmoe_item_width(config);
-	return reals * sizeof(fnn_real) + tokens * (2 * sizeof(int32_t) + sizeof(double)) +
-		fmoe_followers_bytes(config, followers, tokens, n_items, false);
-}
-
-size_t
-fmoe_rank_bytes(const FmoeModel *model, const FmoeCases *cases, const FmoeProtocol *protocol)
-{
-	const FmoeExpert *markov = &model->expert[FMOE_MARKOV];
-	FmoeFollowers followers = {0};
-	double		n_items = model->n_items;
-	double		most = fmin(cases->count, FMOE_BLOCK_CASES_MAX);
-	double		longest = 0;
-	double		bytes = 0;
-
-	for (int64_t c = 0; c < cases->count; c++)
-		if (cases->target[c] - cases->begin[c] > longest)
-			longest = cases->target[c] - cases->begin[c];
-	if (model->config.item_graph)
-		followers.mean = followers.all = fmoe_transitions_count(markov);
-	if (protocol->negatives > 0)
-		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t));
-	bytes += fmin(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
-	bytes += fmoe_block_bytes(&model->config, model->n_items, most, longest, &followers);
-	return (size_t) fmin(bytes, (double) (SIZE_MAX / 2));
 }
 
 /* ---------------------------------------------------------------- means */

@@ -1,16 +1,67 @@
 /*
  * expert.c
- *	  What declaring an expert takes, whatever its family.
+ *	  What any expert takes, whatever its family: declaring parameters, arrays, traits.
  */
 #include "model/expert/expert.h"
 
+#include <stdio.h>
 #include <string.h>
 
+/* ---------------------------------------------------------------- declaring */
+
 FnnParam *
-fmoe_declare_items(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items)
+fmoe_declare(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t rows, int64_t cols,
+			 FnnInit init, double init_scale)
 {
-	FnnParam   *param = fnn_params_add(params, host, "item.weight", n_items, fmoe_item_width(config),
-									   FNN_INIT_NORMAL, FMOE_INIT_SCALE);
+	char		full[2 * FNN_NAME_MAX];
+	FnnParam   *param;
+
+	snprintf(full, sizeof(full), "%s%s", to->prefix, name);
+	param = fnn_params_add(to->params, to->host, full, rows, cols, init, init_scale);
+	param->share = to->share;
+	param->group = group;
+	param->decay = rows > 1;
+	param->frozen = (to->frozen & FNN_GROUP_BIT(group)) != 0;
+	return param;
+}
+
+FnnParam *
+fmoe_declare_weight(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, int64_t in,
+					FnnInit init, double init_scale)
+{
+	FnnParam   *param = fmoe_declare(to, group, name, out, in, init, init_scale);
+
+	param->linear = true;
+	param->decay = true;
+	return param;
+}
+
+void
+fmoe_declare_linear(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, int64_t in)
+{
+	char		full[FNN_NAME_MAX];
+
+	snprintf(full, sizeof(full), "%s.weight", name);
+	fmoe_declare_weight(to, group, full, out, in, FNN_INIT_NORMAL, FMOE_INIT_SCALE);
+	snprintf(full, sizeof(full), "%s.bias", name);
+	fmoe_declare(to, group, full, 1, out, FNN_INIT_ZERO, 0);
+}
+
+void
+fmoe_declare_norm(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t width)
+{
+	char		full[FNN_NAME_MAX];
+
+	snprintf(full, sizeof(full), "%s.gain", name);
+	fmoe_declare(to, group, full, 1, width, FNN_INIT_ONE, 0);
+	snprintf(full, sizeof(full), "%s.bias", name);
+	fmoe_declare(to, group, full, 1, width, FNN_INIT_ZERO, 0);
+}
+
+FnnParam *
+fmoe_declare_items(FmoeDeclaring *to, const FmoeConfig *config, int32_t n_items, int64_t width)
+{
+	FnnParam   *param = fmoe_declare(to, FNN_ITEMS, "item.weight", n_items, width, FNN_INIT_NORMAL, FMOE_INIT_SCALE);
 
 	param->share = FNN_LOCAL;
 	param->decay = true;
@@ -19,36 +70,16 @@ fmoe_declare_items(FnnParams *params, const FnnHost *host, const FmoeConfig *con
 }
 
 void
-fmoe_declare_matrix(FnnParams *params, const FnnHost *host, const char *name,
-					int64_t rows, int64_t cols, FnnInit init, double init_scale)
+fmoe_declare_class(FnnParams *params, const FnnHost *host, const FmoeExpertClass *class,
+				   const FmoeConfig *config, const FmoeFacts *facts)
 {
-	FnnParam   *param = fnn_params_add(params, host, name, rows, cols, init, init_scale);
+	FmoeDeclaring to = {.params = params, .host = host, .prefix = "", .share = FNN_PUBLIC};
 
-	param->share = FNN_ENCODER;
-	param->decay = true;
+	if (!fmoe_only_counts(class))
+		class->declare(&to, config, facts);
 }
 
-void
-fmoe_declare_vector(FnnParams *params, const FnnHost *host, const char *name,
-					int64_t cols, FnnInit init, double init_scale)
-{
-	FnnParam   *param = fnn_params_add(params, host, name, 1, cols, init, init_scale);
-
-	param->share = FNN_ENCODER;
-	param->decay = false;
-}
-
-void
-fmoe_expert_setup(FmoeExpert *expert, const FnnHost *host, const FmoeExpertClass *class,
-				  const FmoeConfig *config, int32_t n_items)
-{
-	memset(expert, 0, sizeof(*expert));
-	expert->class = class;
-	expert->config = *config;
-	expert->n_items = n_items;
-	if (!fmoe_counts(class))
-		class->declare(&expert->params, host, config, n_items);
-}
+/* ---------------------------------------------------------------- arrays */
 
 void
 fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data)
@@ -56,7 +87,7 @@ fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *d
 	FnnArray   *array = &expert->array[index];
 
 	memset(array, 0, sizeof(*array));
-	strcpy(array->name, expert->class->array_names[index]);
+	strcpy(array->name, expert->class->counter->array_names[index]);
 	array->dtype = dtype;
 	array->ndim = 1;
 	array->shape[0] = n;
@@ -68,17 +99,16 @@ int
 fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 {
 	int			n = 0;
-	int			i;
 
-	if (fmoe_counts(expert->class))
+	if (fmoe_only_counts(expert->class))
 	{
-		for (i = 0; expert->class->array_names[i] != NULL && n < max; i++)
+		for (int i = 0; expert->class->counter->array_names[i] != NULL && n < max; i++)
 			out[n++] = expert->array[i];
 		return n;
 	}
-	for (i = 0; i < expert->params.count && n < max; i++)
+	for (int i = 0; i < expert->params->count && n < max; i++)
 	{
-		const FnnParam *param = &expert->params.list[i];
+		const FnnParam *param = &expert->params->list[i];
 		FnnArray   *array = &out[n++];
 
 		memset(array, 0, sizeof(*array));
@@ -91,4 +121,18 @@ fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 		array->bytes = (size_t) param->rows * param->cols * sizeof(fnn_real);
 	}
 	return n;
+}
+
+/* ---------------------------------------------------------------- traits */
+
+unsigned
+fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->reads != NULL ? class->reads(config) : 0;
+}
+
+int
+fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->part_count != NULL ? class->part_count(config) : 1;
 }

@@ -7,11 +7,6 @@
 
 #include "model/expert/class.h"
 
-extern const FmoeExpertClass fmoe_sasrec_class;
-extern const FmoeExpertClass fmoe_gru4rec_class;
-extern const FmoeExpertClass fmoe_popularity_class;
-extern const FmoeExpertClass fmoe_markov_class;
-
 /* dtype of parameters in this build */
 #ifdef FNN_DOUBLE
 #define FMOE_REAL_DTYPE FNN_F64
@@ -19,37 +14,134 @@ extern const FmoeExpertClass fmoe_markov_class;
 #define FMOE_REAL_DTYPE FNN_F32
 #endif
 
+/* ---------------------------------------------------------------- declaring */
+
 /* Standard deviation of freshly drawn matrices and item vectors. */
 #define FMOE_INIT_SCALE 0.02
 
-/* The item table of a gradient expert [n_items, width]: by touched rows when the loss touches few. */
-extern FnnParam *fmoe_declare_items(FnnParams *params, const FnnHost *host, const FmoeConfig *config,
-									int32_t n_items);
-/* A matrix that decays. */
-extern void fmoe_declare_matrix(FnnParams *params, const FnnHost *host, const char *name,
-								int64_t rows, int64_t cols, FnnInit init, double init_scale);
-/* A row vector that does not. */
-extern void fmoe_declare_vector(FnnParams *params, const FnnHost *host, const char *name,
-								int64_t cols, FnnInit init, double init_scale);
+/* Slices, named prefix and name.  A table decays; what has one row does not. */
+extern FnnParam *fmoe_declare(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t rows, int64_t cols,
+							  FnnInit init, double init_scale);
+/* The weight [out, in] of a linear map. */
+extern FnnParam *fmoe_declare_weight(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, int64_t in,
+									 FnnInit init, double init_scale);
+/* "NAME.weight" [out, in] and "NAME.bias" [1, out]. */
+extern void fmoe_declare_linear(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, int64_t in);
+/* "NAME.gain" and "NAME.bias" [1, width]. */
+extern void fmoe_declare_norm(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t width);
+/* The table of item vectors [n_items, width]: by touched rows when the loss touches few. */
+extern FnnParam *fmoe_declare_items(FmoeDeclaring *to, const FmoeConfig *config, int32_t n_items, int64_t width);
+/* What a class declares for a configuration, into params, which begin empty. */
+extern void fmoe_declare_class(FnnParams *params, const FnnHost *host, const FmoeExpertClass *class,
+							   const FmoeConfig *config, const FmoeFacts *facts);
+
+/* ---------------------------------------------------------------- experts */
 
 static inline FnnTensor *
 fmoe_parameter(const FmoeExpert *expert, int index)
 {
-	return (FnnTensor *) &expert->tensor[index];
+	return &expert->tensor[index];
 }
 
-/* Class, configuration, layout; the tensors are bound by the caller. */
-extern void fmoe_expert_setup(FmoeExpert *expert, const FnnHost *host, const FmoeExpertClass *class,
-							  const FmoeConfig *config, int32_t n_items);
+/* A counter's array number index, of n values. */
+extern void fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data);
+/* An expert's arrays by name; fills out[at most max], returns their number. */
+extern int	fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max);
+/* Set of FmoeReads. */
+extern unsigned fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *config);
+/* Parts of the class's scores, at least 1. */
+extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config);
+
+/* ---------------------------------------------------------------- losses */
+
+/* The vectors [n_items, d] that states are scored against. */
+extern FnnTensor *fmoe_item_vectors(const FmoeExpert *expert, FnnTape *tape);
 /* The loss of hidden [n_tokens, …] against a table's rows; extra may be NULL, and counts for softmax only. */
 extern void fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal *goal,
 						  const FnnSoftmaxExtra *extra);
+/* What the tape's loss has grown by since the last call belongs to loss number of the class. */
+extern void fmoe_goal_loss(FmoeGoal *goal, const FnnTape *tape, int number);
 
-/* An expert's arrays by name; fills out[at most max], returns their number. */
-extern int	fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max);
-/* A count expert's array number index, of n values. */
-extern void fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data);
+/* ---------------------------------------------------------------- encoders */
 
-/* ---------------------------------------------------------------- experts */
+typedef struct FmoeEncoder FmoeEncoder;
+
+/* An encoder with its parameters. */
+typedef struct FmoeEncoding
+{
+	const FmoeEncoder *encoder;
+	FmoeShape	shape;
+	double		dropout;
+	FnnTensor  *tensor;			/* [slices] */
+} FmoeEncoding;
+
+/* From the vectors of a history's items to states, layer by layer. */
+struct FmoeEncoder
+{
+	const char *name;
+	const char *summary;		/* one line, lower case */
+	void		(*declare) (FmoeDeclaring *to, const FmoeShape *shape, int max_length);
+	/* How many slices that is. */
+	int			(*slices) (const FmoeShape *shape);
+	/*
+	 * Inputs [n_tokens, width]: scale times the rows row[n_tokens] of a table of
+	 * item vectors, with what the encoder adds to them.
+	 */
+	FnnTensor  *(*enter) (const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *table, const int32_t *row,
+						  double scale, const FmoeBatch *batch);
+	/* One layer; which says what the last one is to give: all rows, or with FMOE_LAST_TOKENS perhaps only those. */
+	FnnTensor  *(*layer) (const FmoeEncoding *encoding, FnnTape *tape, int layer, FnnTensor *x,
+						  const FmoeBatch *batch, FmoeWhich which);
+	/* States [rows, width] of what the last layer gave. */
+	FnnTensor  *(*leave) (const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
+						  FmoeWhich which);
+	/* Reals on the arena for each token of a recorded pass and its backward, or of an unrecorded one of last tokens. */
+	int64_t		(*token_reals) (const FmoeShape *shape, bool dropped, bool recorded);
+	/* Of these, how many more when all tokens of an unrecorded pass are wanted. */
+	int64_t		(*rest_reals) (const FmoeShape *shape);
+};
+
+extern const FmoeEncoder fmoe_sasrec_encoder;
+extern const FmoeEncoder fmoe_gru4rec_encoder;
+
+/* NULL-terminated; a row's number is what a shape keeps. */
+extern const FmoeEncoder *const fmoe_encoders[];
+/* Their names, NULL-terminated: choices of options. */
+extern const char *const fmoe_encoder_names[];
+
+/* The default of options that name an encoder. */
+#define FMOE_DEFAULT_ENCODER "sasrec"
+
+/* All layers of inputs x, and leave. */
+extern FnnTensor *fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
+								   FmoeWhich which);
+extern bool fmoe_same_shape(const FmoeShape *a, const FmoeShape *b);
+/* The shape that the common options of a configuration give an encoder. */
+extern FmoeShape fmoe_shape_of(const FmoeConfig *config, int encoder);
+/* Whether an encoder can have the shape. */
+extern bool fmoe_shape_fits(const FmoeShape *shape, FmoeMisfit *misfit);
+/* Options that are a list of lent encoders fill an FmoeLentList. */
+extern const FmoeOptionList fmoe_lent_option;
+
+/* ---------------------------------------------------------------- adapters */
+
+/*
+ * Low-rank adapters of the linear maps among the n slices from first on (Hu et al. 2022): for each
+ * input width of the maps, in the order in which they first appear, a slice of
+ * all A end to end [maps * rank, in] and one of all B [outputs, rank].
+ */
+extern void fmoe_declare_adapters(FmoeDeclaring *to, int first, int n, int rank);
+/* How many slices that is. */
+extern int	fmoe_adapter_slices(int n, const FnnParam *slice);
+/* tensor[n] with W + scale B A in place of every linear map's W; adapter: where the first A is. */
+extern FnnTensor *fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnTensor *tensor, FnnTensor *adapter,
+							   int rank, double scale);
+
+/* ---------------------------------------------------------------- classes */
+
+extern const FmoeExpertClass fmoe_sasrec_class;
+extern const FmoeExpertClass fmoe_gru4rec_class;
+extern const FmoeExpertClass fmoe_popularity_class;
+extern const FmoeExpertClass fmoe_markov_class;
 
 #endif							/* FMOE_MODEL_EXPERT_EXPERT_H */

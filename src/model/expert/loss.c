@@ -1,11 +1,16 @@
 /*
  * loss.c
- *	  The loss of states against a table of item vectors.
+ *	  The loss of states against item vectors, and the names of a class's losses.
  */
 #include "model/expert/expert.h"
 
-#include <math.h>
-#include <string.h>
+FnnTensor *
+fmoe_item_vectors(const FmoeExpert *expert, FnnTape *tape)
+{
+	if (expert->class->items != NULL)
+		return expert->class->items(expert, tape, expert->n_items, NULL);
+	return fmoe_parameter(expert, 0);
+}
 
 void
 fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal *goal, const FnnSoftmaxExtra *extra)
@@ -17,4 +22,11 @@ fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal
 		fnn_softmax_loss_with(tape, hidden, table, goal->target, goal->weight, extra);
 	else
 		fnn_softmax_loss(tape, hidden, table, goal->target, goal->weight);
+}
+
+void
+fmoe_goal_loss(FmoeGoal *goal, const FnnTape *tape, int number)
+{
+	goal->loss[number] += tape->loss - goal->told;
+	goal->told = tape->loss;
 }

@@ -195,18 +195,24 @@ fmoe_transitions_count(const FmoeExpert *markov)
 }
 
 static void
-score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
+score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+	  int64_t n, const int32_t *item, fnn_real *score)
 {
 	FmoeTransitions row = fmoe_transitions(expert, batch->events.item[batch->last[sequence]]);
 	const float *popularity = expert->array[POPULARITY].data;
 	double		sum = row.n > 0 ? row.sum : 1;
-	int64_t		k;
-	int32_t		i;
 
-	for (i = 0; i < expert->n_items; i++)
-		score[i] = (fnn_real) (popularity[i] / 2 / sum);
-	for (k = 0; k < row.n; k++)
+	for (int64_t i = 0; i < n; i++)
+		score[i] = (fnn_real) (popularity[item != NULL ? item[i] : i] / 2 / sum);
+	for (int64_t k = 0; item == NULL && k < row.n; k++)
 		score[row.to[k]] = (fnn_real) ((row.count[k] + popularity[row.to[k]] / 2) / sum);
+	for (int64_t i = 0; item != NULL && i < n; i++)
+	{
+		int64_t		k = fnn_find_ascending(row.n, row.to, item[i]);
+
+		if (k >= 0)
+			score[i] = (fnn_real) ((row.count[k] + popularity[item[i]] / 2) / sum);
+	}
 }
 
 static void
@@ -236,14 +242,18 @@ check(const FmoeExpert *expert, const FnnHost *host)
 	}
 }
 
-const FmoeExpertClass fmoe_markov_class = {
-	.name = "markov",
-	.summary = "what most often followed the last item",
+static const FmoeCounter counter = {
 	.count = count,
-	.score = score,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check
+};
+
+const FmoeExpertClass fmoe_markov_class = {
+	.name = "markov",
+	.summary = "what most often followed the last item",
+	.counter = &counter,
+	.score = score
 };
 
 double

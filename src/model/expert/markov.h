@@ -30,11 +30,4 @@ extern int64_t fmoe_transitions_count(const FmoeExpert *markov);
 /* What a transition that was seen count times adds to its item's logit, above the logarithm of the item's share. */
 extern double fmoe_count_term(double count, double log_share);
 
-/* How many transitions there are to copy, at most: an item's row has no more items than times it was followed. */
-typedef struct FmoeFollowers
-{
-	double		mean;			/* over the tokens that train, of their items' rows */
-	double		all;			/* of all rows */
-} FmoeFollowers;
-
 #endif							/* FMOE_MODEL_EXPERT_MARKOV_H */

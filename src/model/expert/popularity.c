@@ -35,7 +35,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	float	   *weight = fnn_alloc(arena, fnn_mul_size(host, data->n_items, sizeof(float)));
-	double		half_life = expert->config.half_life_days * SECONDS_A_DAY;
+	double		half_life = expert->config->half_life_days * SECONDS_A_DAY;
 	FnnMark		mark = fnn_arena_mark(arena);
 	double	   *sum = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(double)));
 	double		newest = half_life > 0 ? newest_event(host, data, holdout) : 0;
@@ -59,13 +59,13 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 }
 
 static void
-score(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, fnn_real *score)
+score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+	  int64_t n, const int32_t *item, fnn_real *score)
 {
 	const float *weight = expert->array[0].data;
-	int32_t		i;
 
-	for (i = 0; i < expert->n_items; i++)
-		score[i] = weight[i];
+	for (int64_t i = 0; i < n; i++)
+		score[i] = weight[item != NULL ? item[i] : i];
 }
 
 static void
@@ -78,12 +78,16 @@ check(const FmoeExpert *expert, const FnnHost *host)
 
 static const FnnDtype array_dtypes[] = {FNN_F32};
 
-const FmoeExpertClass fmoe_popularity_class = {
-	.name = "popularity",
-	.summary = "what is chosen most often",
+static const FmoeCounter counter = {
 	.count = count,
-	.score = score,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check
+};
+
+const FmoeExpertClass fmoe_popularity_class = {
+	.name = "popularity",
+	.summary = "what is chosen most often",
+	.counter = &counter,
+	.score = score
 };

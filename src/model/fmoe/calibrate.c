@@ -19,7 +19,7 @@
  * sample are computed once; then the fit is a matter of small sums.
  */
 #include "model/data/stream.h"
-#include "model/fmoe/layout.h"
+#include "model/fmoe/fmoe.h"
 
 #include <math.h>
 #include <string.h>
@@ -103,7 +103,7 @@ choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int3
 	left -= topk.count;
 	for (int32_t k = 0; k < SAMPLE && left > 0; k++)
 	{
-		int32_t		drawn = (int32_t) fnn_random_below((uint64_t) expert->config.seed,
+		int32_t		drawn = (int32_t) fnn_random_below((uint64_t) expert->config->seed,
 													   fmoe_stream(FMOE_STREAM_CALIBRATION, event), k, n_items);
 
 		/* one drawn twice counts twice */
@@ -125,14 +125,14 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	int64_t		cols = layout->column[layout->members];
 	fnn_real   *score = fnn_alloc_reals(arena, n, expert->n_items);
 	FmoeBatch  *batch = fmoe_batch(arena, &data->events, n, cases->begin + first, cases->target + first,
-								   expert->config.max_length);
+								   expert->config->max_length);
 	int32_t		item[CANDIDATES];
 	FnnTensor  *together;
 	FmoeMixed	mixed;
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, arena, false, 0, 0);
-	fmoe_mix(expert, layout, &tape, batch, true, &mixed);
+	fmoe_mix(expert, layout, &tape, batch, FMOE_LAST_TOKENS, &mixed);
 	together = fnn_concat(&tape, layout->members, mixed.state);
 	fnn_gemm(tape.host, false, true, n, expert->n_items, cols, (fnn_real) (1.0 / layout->members), together->value, cols,
 			 table->value, table->cols, 0, score, expert->n_items);
@@ -143,7 +143,7 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 		FmoeTransitions row = {0};
 
 		if (layout->gated > layout->members)
-			row = fmoe_transitions(expert->markov, data->events.item[event - 1]);
+			row = fmoe_transitions(&expert->counts[FMOE_MARKOV], data->events.item[event - 1]);
 		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event], data->events.item + begin,
 						  event - begin, item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
@@ -236,17 +236,16 @@ fit(const FnnHost *host, const Case *cases, int64_t n, int gated, double *theta)
 	}
 }
 
-/* Cases that are looked at, in all and at a time. */
-static int64_t
-cases_limit(int32_t n_items)
+int64_t
+fmoe_calibration_cases(int32_t n_items)
 {
 	int64_t		limit = CASES_SCORES_MAX / n_items;
 
 	return limit > CASES_MAX ? CASES_MAX : limit < CASES_MIN ? CASES_MIN : limit;
 }
 
-static int64_t
-block_cases(int32_t n_items)
+int64_t
+fmoe_calibration_block(int32_t n_items)
 {
 	int64_t		block = BLOCK_REALS / n_items;
 
@@ -254,21 +253,9 @@ block_cases(int32_t n_items)
 }
 
 double
-fmoe_calibration_bytes(const FmoeConfig *config, int64_t n_cases, int32_t n_items, const FmoeFollowers *followers)
+fmoe_calibration_case_bytes(int gated)
 {
-	double		gated = fmoe_gated_count(config);
-	double		cases;
-	double		block;
-	double		tokens;
-
-	if (gated < 2 || config->gate == FMOE_GATE_EQUAL || n_items < 1)
-		return 0;
-	cases = n_cases < cases_limit(n_items) ? n_cases : cases_limit(n_items);
-	block = cases < block_cases(n_items) ? cases : block_cases(n_items);
-	tokens = block * config->max_length;
-	return cases * (sizeof(Case) + CANDIDATES * (gated + 1) * sizeof(float)) + block * n_items * sizeof(fnn_real) +
-		tokens * (double) fmoe_mixture_class.token_reals(config, false) * sizeof(fnn_real) +
-		fmoe_followers_bytes(config, followers, tokens, n_items, false);
+	return sizeof(Case) + CANDIDATES * (gated + 1) * sizeof(float);
 }
 
 void
@@ -278,13 +265,13 @@ fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 	FnnMark		mark = fnn_arena_mark(arena);
 	fnn_real   *scale = fmoe_parameter(expert, layout->calibration)->value;
 	fnn_real   *bias = fmoe_parameter(expert, layout->calibration + 1)->value;
-	int64_t		block = block_cases(expert->n_items);
+	int64_t		block = fmoe_calibration_block(expert->n_items);
 	double		theta[FMOE_GATED_MAX + 1];
 	FmoeCases  *cases;
 	Case	   *looked;
 
-	cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) expert->config.holdout, 0,
-					   cases_limit(expert->n_items), (uint64_t) expert->config.seed);
+	cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) expert->config->holdout, 0,
+					   fmoe_calibration_cases(expert->n_items), (uint64_t) expert->config->seed);
 	looked = fnn_alloc(arena, sizeof(Case) * (size_t) cases->count);
 	for (int64_t c = 0; c < cases->count; c++)
 	{

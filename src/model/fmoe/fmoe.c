@@ -22,7 +22,7 @@
  *
  * The gate learns where the experts have learned, too, and takes who knows the
  * training events by heart for who knows best.  So its logits are calibrated by
- * events that are kept back (mixture_calibrate.c).
+ * events that are kept back (calibrate.c).
  *
  * What is not as in the paper.  Its gate has one weight vector for all
  * histories of a mini-batch, so that an answer would depend on who else asks;
@@ -37,329 +37,68 @@
  * item does not exist in packed sequences.  Permutations of the contrastive
  * loss are drawn anew each step.
  */
-#include "model/fmoe/layout.h"
-#include "model/registry.h"
+#include "model/fmoe/fmoe.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
+_Static_assert(sizeof(FmoeMixtureOptions) <= FMOE_OWN_OPTIONS_BYTES, "the options of a mixture must fit FmoeConfig.own");
+_Static_assert(FMOE_GATED_MAX <= FMOE_PARTS_MAX, "the experts of a mixture are parts of its scores");
+
+static unsigned
+reads(const FmoeConfig *config)
+{
+	const FmoeMixtureOptions *own = fmoe_mixture_own(config);
+
+	return (own->item_graph || own->count_experts ? FMOE_READS_COUNTS : 0) |
+		(own->count_experts ? FMOE_WEIGHS_COUNTS : 0);
+}
 
 static bool
-is_mixture(const FmoeConfig *config)
+lends(const FmoeConfig *config, FmoeShape *shape)
 {
-	return fmoe_expert_classes[config->model] == &fmoe_mixture_class;
+	*shape = fmoe_mixture_shape(config, 0);
+	return true;
+}
+
+static FmoeLentList *
+borrows(FmoeConfig *config)
+{
+	return &((FmoeMixtureOptions *) config->own.bytes)->experts;
+}
+
+static void
+borrowed_prefix(int i, char *prefix)
+{
+	fmoe_mixture_prefix(1 + i, prefix);
 }
 
 static int
-member_count(const FmoeConfig *config)
+rounds(const FmoeConfig *config, int *local_epochs)
 {
-	return 1 + (config->experts.count > 0 ? config->experts.count : 0);
-}
+	const FmoeMixtureOptions *own = fmoe_mixture_own(config);
 
-FmoeConfig
-fmoe_encoder_config(const FmoeConfig *config)
-{
-	FmoeConfig	own = *config;
-
-	if (is_mixture(config))
-	{
-		own.model = config->encoder;
-		own.experts.count = -1;
-	}
-	return own;
-}
-
-int64_t
-fmoe_item_width(const FmoeConfig *config)
-{
-	int64_t		width = config->width;
-
-	if (!is_mixture(config))
-		return width;
-	for (int i = 1; i < member_count(config); i++)
-		width += config->experts.lent[i - 1].width;
-	return width + (config->count_experts ? FMOE_COUNT_COLUMNS : 0);
-}
-
-int
-fmoe_gated_count(const FmoeConfig *config)
-{
-	return is_mixture(config) ? member_count(config) + (config->count_experts ? 2 : 0) : 0;
-}
-
-const char *
-fmoe_gated_name(const FmoeConfig *config, int expert)
-{
-	int			members = member_count(config);
-
-	if (expert == 0)
-		return "own";
-	if (expert < members)
-		return config->experts.lent[expert - 1].name;
-	return expert == members ? fmoe_popularity_class.name : fmoe_markov_class.name;
-}
-
-/* ---------------------------------------------------------------- layout */
-
-static const FmoeExpertClass *
-member_class(const FmoeConfig *config)
-{
-	return fmoe_expert_classes[config->model];
-}
-
-static FmoeConfig
-member_config(const FmoeConfig *config, int member)
-{
-	FmoeConfig	own = fmoe_encoder_config(config);
-	const FmoeLentEncoder *lent;
-
-	if (member > 0)
-	{
-		lent = &config->experts.lent[member - 1];
-		own.model = lent->model;
-		own.width = lent->width;
-		own.layers = lent->layers;
-		own.heads = lent->heads;
-	}
-	return own;
-}
-
-/* Whether a member's input is normalised: those that were trained on other item vectors, and all with the graph. */
-static bool
-has_norm(const FmoeConfig *config, int member)
-{
-	return member > 0 || config->item_graph;
-}
-
-void
-fmoe_mixture_layout(const FmoeConfig *config, FmoeMixtureLayout *layout)
-{
-	int			next = 1;
-
-	layout->members = member_count(config);
-	layout->gated = fmoe_gated_count(config);
-	layout->input = config->head == FMOE_HEAD_OWN ? next++ : 0;
-	layout->column[0] = 0;
-	for (int i = 0; i < layout->members; i++)
-	{
-		layout->config[i] = member_config(config, i);
-		layout->column[i + 1] = layout->column[i] + layout->config[i].width;
-		layout->first[i] = next;
-		layout->slices[i] = member_class(&layout->config[i])->slices(&layout->config[i]) - 1;
-		next += layout->slices[i];
-		layout->norm[i] = layout->adapter[i] = -1;
-		if (has_norm(config, i))
-		{
-			layout->norm[i] = next;
-			next += 2;
-		}
-		if (i > 0 && config->lora_rank > 0)
-		{
-			layout->adapter[i] = next;
-			next += 2;
-		}
-	}
-	layout->gate = layout->calibration = layout->mean = -1;
-	if (config->gate != FMOE_GATE_EQUAL)
-	{
-		layout->gate = next;
-		layout->calibration = next + 4 * config->gate_layers + 2;
-		next = layout->calibration + 2;
-	}
-	if (config->gate == FMOE_GATE_BATCH)
-		layout->mean = next;
-}
-
-/* ---------------------------------------------------------------- declaring */
-
-static void
-local(FnnParams *params, const FnnHost *host, const char *prefix, const char *name,
-	  int64_t rows, int64_t cols, FnnInit init, double scale, bool decay)
-{
-	char		full[FNN_NAME_MAX];
-	FnnParam   *param;
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	param = fnn_params_add(params, host, full, rows, cols, init, scale);
-	param->share = FNN_LOCAL;
-	param->decay = decay;
-}
-
-/* A and B of every matrix of a lent encoder, each end to end: [matrices * rank, width], [outputs, rank]. */
-static void
-declare_adapters(FnnParams *params, const FnnHost *host, const char *prefix, const FmoeExpertClass *class,
-				 const FnnParams *encoder, int width, int rank)
-{
-	int64_t		matrices = 0;
-	int64_t		outputs = 0;
-
-	for (int s = 1; s < encoder->count; s++)
-	{
-		if (!fmoe_is_adapted(class, s, &encoder->list[s]))
-			continue;
-		matrices++;
-		outputs += encoder->list[s].rows;
-	}
-	local(params, host, prefix, "adapter.a", matrices * rank, width, FNN_INIT_NORMAL, 1 / sqrt(width), false);
-	local(params, host, prefix, "adapter.b", outputs, rank, FNN_INIT_ZERO, 0, false);
-}
-
-/* The last one declared is not learned. */
-static void
-freeze_last(FnnParams *params)
-{
-	params->list[params->count - 1].frozen = true;
-}
-
-static void
-declare_member(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items, int member)
-{
-	FmoeConfig	own = member_config(config, member);
-	const FmoeExpertClass *class = member_class(&own);
-	FnnParams	encoder = {0};
-	char		prefix[32] = "";
-
-	class->declare(&encoder, host, &own, n_items);
-	if (member > 0)
-		snprintf(prefix, sizeof(prefix), "expert.%d.", member);
-	for (int s = 1; s < encoder.count; s++)
-	{
-		const FnnParam *from = &encoder.list[s];
-		char		name[FNN_NAME_MAX];
-		FnnParam   *param;
-
-		snprintf(name, sizeof(name), "%s%.*s", prefix, (int) (sizeof(name) - sizeof(prefix)), from->name);
-		param = fnn_params_add(params, host, name, from->rows, from->cols, from->init, from->init_scale);
-		param->share = member > 0 ? FNN_LOCAL : from->share;
-		param->decay = from->decay;
-		param->frozen = member > 0 && !fmoe_is_position(class, s);
-	}
-	if (has_norm(config, member))
-	{
-		local(params, host, prefix, "input.gain", 1, own.width, FNN_INIT_ONE, 0, false);
-		local(params, host, prefix, "input.bias", 1, own.width, FNN_INIT_ZERO, 0, false);
-	}
-	if (member > 0 && config->lora_rank > 0)
-		declare_adapters(params, host, prefix, class, &encoder, own.width, config->lora_rank);
-}
-
-/* The paper's: to 4 d, to 2 d, to a weight for each; with one hidden layer (of the authors' later code): to d. */
-static void
-declare_gate(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int64_t inputs)
-{
-	int64_t		in = inputs;
-
-	for (int layer = 0; layer < config->gate_layers; layer++)
-	{
-		int64_t		out = config->gate_layers == 1 ? config->width : layer == 0 ? 4 * config->width : 2 * config->width;
-		char		prefix[32];
-
-		snprintf(prefix, sizeof(prefix), "gate.%d.", layer);
-		local(params, host, prefix, "weight", out, in, FNN_INIT_NORMAL, 1 / sqrt((double) in), true);
-		local(params, host, prefix, "bias", 1, out, FNN_INIT_ZERO, 0, false);
-		local(params, host, prefix, "norm.gain", 1, out, FNN_INIT_ONE, 0, false);
-		local(params, host, prefix, "norm.bias", 1, out, FNN_INIT_ZERO, 0, false);
-		in = out;
-	}
-	/* all weights equal at first */
-	local(params, host, "gate.", "weight", fmoe_gated_count(config), in, FNN_INIT_ZERO, 0, true);
-	local(params, host, "gate.", "bias", 1, fmoe_gated_count(config), FNN_INIT_ZERO, 0, false);
-	local(params, host, "gate.", "calibration.scale", 1, 1, FNN_INIT_ONE, 0, false);
-	freeze_last(params);
-	local(params, host, "gate.", "calibration.bias", 1, fmoe_gated_count(config), FNN_INIT_ZERO, 0, false);
-	freeze_last(params);
-	if (config->gate == FMOE_GATE_BATCH)
-	{
-		local(params, host, "gate.", "mean", 1, inputs, FNN_INIT_ZERO, 0, false);
-		freeze_last(params);
-	}
-}
-
-static void
-declare(FnnParams *params, const FnnHost *host, const FmoeConfig *config, int32_t n_items)
-{
-	FnnParam   *table = fmoe_declare_items(params, host, config, n_items);
-	int64_t		states = fmoe_item_width(config) - (config->count_experts ? FMOE_COUNT_COLUMNS : 0);
-
-	/* the count columns hold what they hold */
-	table->decay = !config->count_experts;
-	if (config->head == FMOE_HEAD_OWN)
-		local(params, host, "", "input.weight", n_items, states, FNN_INIT_NORMAL, FMOE_INIT_SCALE, true);
-	for (int i = 0; i < member_count(config); i++)
-		declare_member(params, host, config, n_items, i);
-	if (config->gate != FMOE_GATE_EQUAL)
-		declare_gate(params, host, config, states);
-}
-
-/* ---------------------------------------------------------------- memory */
-
-/* Of the gate's network, for each row: a layer's map, what is before its activation, norm and dropout. */
-static int64_t
-gate_reals(const FmoeConfig *config)
-{
-	int64_t		hidden = config->gate_layers == 1 ? config->width : config->gate_layers * 3 * config->width;
-
-	return 4 * hidden + 2 * fmoe_gated_count(config);
-}
-
-static int64_t
-token_reals(const FmoeConfig *config, bool recorded)
-{
-	/* states end to end and their mean, which are constants; gated, with a gradient, where not only last tokens are */
-	int64_t		columns = fmoe_item_width(config);
-	int64_t		reals = 2 * (columns - (config->count_experts ? FMOE_COUNT_COLUMNS : 0)) + (recorded ? 2 * columns : 0);
-	int64_t		states = 0;
-
-	for (int i = 0; i < member_count(config); i++)
-	{
-		FmoeConfig	own = member_config(config, i);
-
-		states += member_class(&own)->token_reals(&own, recorded);
-		/* input, its norm and dropout */
-		if (has_norm(config, i))
-			states += (recorded ? 6 : 2) * own.width + 2;
-		/* the gate reads all tokens: the last block is not spared any */
-		if (!recorded && member_class(&own)->positions)
-			states += 9 * own.width;
-	}
-	if (recorded && config->contrast > 0)
-		states *= 2;
-	/* where nothing is recorded the network sees last tokens only */
-	return reals + states + (recorded ? 2 * gate_reals(config) : 0);
-}
-
-double
-fmoe_followers_bytes(const FmoeConfig *config, const FmoeFollowers *followers, double tokens, int32_t n_items,
-					 bool recorded)
-{
-	double		copied = tokens * followers->mean;
-	double		bytes = 0;
-
-	if (!is_mixture(config))
-		return 0;
-	/* terms of the loss, each row's aligned */
-	if (recorded && config->count_experts)
-		bytes += copied * sizeof(float) + tokens * (sizeof(FnnTerms) + FNN_ALIGN / 2);
-	/* edges of the distinct items, what numbers these, and the sums over them beside the input */
-	for (int i = 0; config->item_graph && i < member_count(config); i++)
-	{
-		FmoeConfig	own = member_config(config, i);
-		double		graph = (copied < followers->all ? copied : followers->all) * (sizeof(int32_t) + sizeof(float)) +
-			n_items * (double) sizeof(int32_t) + tokens * (3 * sizeof(int32_t) + sizeof(int64_t)) +
-			tokens * (recorded ? 4 : 2) * own.width * sizeof(fnn_real);
-
-		bytes += recorded && config->contrast > 0 ? 2 * graph : graph;
-	}
-	return bytes;
+	*local_epochs = own->local_epochs;
+	return own->rounds;
 }
 
 const FmoeExpertClass fmoe_mixture_class = {
 	.name = "fmoe",
 	.summary = "own and lent experts, weighed by a gate",
-	.declare = declare,
+	.options = fmoe_mixture_options,
+	.fits = fmoe_mixture_fits,
+	.reads = reads,
+	.declare = fmoe_mixture_declare,
+	.bytes = fmoe_mixture_bytes,
 	.encode = fmoe_mixture_encode,
+	.terms = fmoe_mixture_terms,
 	.learn = fmoe_mixture_learn,
+	.losses = fmoe_mixture_losses,
 	.start = fmoe_mixture_start,
 	.settle = fmoe_mixture_settle,
-	.token_reals = token_reals
+	.part_count = fmoe_mixture_gated,
+	.part_name = fmoe_mixture_gated_name,
+	.weigh = fmoe_mixture_weigh,
+	.contribute = fmoe_mixture_contribute,
+	.lends = lends,
+	.borrows = borrows,
+	.borrowed_prefix = borrowed_prefix,
+	.rounds = rounds
 };

@@ -2,8 +2,8 @@
  * forward.c
  *	  States, gate and scores of a mixture.
  */
-#include "model/fmoe/layout.h"
-#include "model/registry.h"
+
+#include "model/fmoe/fmoe.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,63 +13,32 @@
 
 /* ---------------------------------------------------------------- members */
 
-/* rows .. of a slice, over its memory and gradient */
+/* A member's encoder over the mixture's parameters, with its adapters added. */
+static FmoeEncoding
+member_encoding(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i)
+{
+	const FmoeMixtureOptions *own = fmoe_mixture_own(expert->config);
+	FmoeEncoding encoding = {
+		.encoder = fmoe_encoders[layout->shape[i].encoder],
+		.shape = layout->shape[i],
+		.dropout = expert->config->dropout,
+		.tensor = fmoe_parameter(expert, layout->first[i])
+	};
+
+	if (layout->adapter[i] >= 0)
+		encoding.tensor = fmoe_adapted(tape, layout->slices[i], &expert->params->list[layout->first[i]], encoding.tensor,
+									   fmoe_parameter(expert, layout->adapter[i]), own->lora_rank,
+									   own->lora_alpha / own->lora_rank);
+	return encoding;
+}
+
+/* The member's columns of the table that items are read by. */
 static FnnTensor *
-slice_rows(FnnTape *tape, const FnnTensor *slice, int64_t first, int64_t rows)
+member_table(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i)
 {
-	FnnTensor  *part = fnn_alloc(tape->arena, sizeof(FnnTensor));
-
-	*part = *slice;
-	part->rows = rows;
-	part->value += first * slice->cols;
-	if (part->grad != NULL)
-		part->grad += first * slice->cols;
-	return part;
-}
-
-/* A member's encoder with its adapters added. */
-static void
-bind_adapted(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i, FmoeExpert *member)
-{
-	const FnnTensor *a = fmoe_parameter(expert, layout->adapter[i]);
-	const FnnTensor *b = fmoe_parameter(expert, layout->adapter[i] + 1);
-	int			rank = expert->config.lora_rank;
-	double		scale = expert->config.lora_alpha / rank;
-	int64_t		inputs = 0;
-	int64_t		outputs = 0;
-
-	for (int s = 1; s <= layout->slices[i]; s++)
-	{
-		FnnTensor  *matrix = fmoe_parameter(expert, layout->first[i] + s - 1);
-
-		if (!fmoe_is_adapted(member->class, s, &expert->params.list[layout->first[i] + s - 1]))
-			continue;
-		member->tensor[s] = *fnn_adapt(tape, matrix, slice_rows(tape, a, inputs, rank),
-									   slice_rows(tape, b, outputs, matrix->rows), scale);
-		inputs += rank;
-		outputs += matrix->rows;
-	}
-}
-
-/* The member as an expert by itself, over the mixture's parameters. */
-static FmoeExpert *
-member_expert(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i)
-{
-	FmoeExpert *member = fnn_alloc(tape->arena, sizeof(FmoeExpert));
 	FnnTensor  *table = fmoe_parameter(expert, layout->input);
 
-	member->config = layout->config[i];
-	member->class = fmoe_expert_classes[member->config.model];
-	member->n_items = expert->n_items;
-	if (layout->gated == 1)
-		member->tensor[0] = *table;
-	else
-		member->tensor[0] = *fnn_columns(tape, table, layout->column[i], member->config.width);
-	for (int s = 1; s <= layout->slices[i]; s++)
-		member->tensor[s] = *fmoe_parameter(expert, layout->first[i] + s - 1);
-	if (layout->adapter[i] >= 0)
-		bind_adapted(expert, layout, tape, i, member);
-	return member;
+	return layout->gated == 1 ? table : fnn_columns(tape, table, layout->column[i], layout->shape[i].width);
 }
 
 /* ---------------------------------------------------------------- input */
@@ -112,26 +81,27 @@ number_items(FnnArena *arena, const FmoeBatch *batch, int32_t n_items, int32_t *
  * followed: the part of the item graph's convolution that is not the item itself.
  */
 static FnnTensor *
-smoothed(const FmoeExpert *expert, FnnTape *tape, const FmoeExpert *member, const FmoeBatch *batch)
+smoothed(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const FmoeBatch *batch)
 {
+	const FmoeExpert *markov = &expert->counts[FMOE_MARKOV];
 	FnnArena   *arena = tape->arena;
 	int32_t    *distinct = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
 	int32_t    *row = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
 	int32_t		n = number_items(arena, batch, expert->n_items, distinct, row);
 	int64_t    *offset = fnn_alloc(arena, sizeof(int64_t) * ((size_t) n + 1));
 	FnnGraph   *graph = fnn_alloc(arena, sizeof(FnnGraph));
-	double		scale = sqrt(member->config.width) / 2;
+	double		scale = sqrt(table->cols) / 2;
 	int32_t    *to;
 	float	   *weight;
 
 	offset[0] = 0;
 	for (int32_t i = 0; i < n; i++)
-		offset[i + 1] = offset[i] + fmoe_transitions(expert->markov, distinct[i]).n;
+		offset[i + 1] = offset[i] + fmoe_transitions(markov, distinct[i]).n;
 	to = fnn_alloc(arena, sizeof(int32_t) * (size_t) offset[n]);
 	weight = fnn_alloc(arena, sizeof(float) * (size_t) offset[n]);
 	for (int32_t i = 0; i < n; i++)
 	{
-		FmoeTransitions follows = fmoe_transitions(expert->markov, distinct[i]);
+		FmoeTransitions follows = fmoe_transitions(markov, distinct[i]);
 
 		for (int64_t k = 0; k < follows.n; k++)
 		{
@@ -142,41 +112,40 @@ smoothed(const FmoeExpert *expert, FnnTape *tape, const FmoeExpert *member, cons
 	graph->offset = offset;
 	graph->to = to;
 	graph->weight = weight;
-	return fnn_neighbours(tape, (FnnTensor *) &member->tensor[0], graph, row, batch->n_tokens, member->config.dropout);
+	return fnn_neighbours(tape, table, graph, row, batch->n_tokens, expert->config->dropout);
 }
 
-/* Input vectors [n_tokens, width] of a member whose input is normalised. */
+/*
+ * Inputs [n_tokens, width] of a member: normalised where its item vectors are
+ * not the ones it was trained with, or are smoothed.
+ */
 static FnnTensor *
 member_input(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i,
-			 const FmoeExpert *member, const FmoeBatch *batch)
+			 const FmoeEncoding *encoding, const FmoeBatch *batch)
 {
-	bool		graph = expert->config.item_graph;
-	bool		positions = member->class->positions;
+	bool		graph = fmoe_mixture_own(expert->config)->item_graph;
+	FnnTensor  *table = member_table(expert, layout, tape, i);
 	/* with the graph an item's vector counts itself and half of its convolution */
-	double		scale = sqrt(member->config.width) * (graph ? 1.5 : 1);
-	FnnTensor  *x = fnn_embed(tape, (FnnTensor *) &member->tensor[0], batch->events.item, batch->n_tokens, scale,
-							  positions ? (FnnTensor *) &member->tensor[1] : NULL, batch->position);
+	double		scale = sqrt(encoding->shape.width) * (graph ? 1.5 : 1);
+	FnnTensor  *x = encoding->encoder->enter(encoding, tape, table, batch->events.item, scale, batch);
 
 	if (graph)
-		x = fnn_add_dropout(tape, x, smoothed(expert, tape, member, batch), 0);
-	x = fnn_layer_norm(tape, x, fmoe_parameter(expert, layout->norm[i]), fmoe_parameter(expert, layout->norm[i] + 1),
-					   NORM_EPSILON);
-	return fnn_dropout(tape, x, member->config.dropout);
+		x = fnn_add_dropout(tape, x, smoothed(expert, tape, table, batch), 0);
+	if (layout->norm[i] >= 0)
+		x = fnn_layer_norm(tape, x, fmoe_parameter(expert, layout->norm[i]),
+						   fmoe_parameter(expert, layout->norm[i] + 1), NORM_EPSILON);
+	return fnn_dropout(tape, x, encoding->dropout);
 }
 
 void
 fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
-				const FmoeBatch *batch, bool last_only, FnnTensor **state)
+				const FmoeBatch *batch, FmoeWhich which, FnnTensor **state)
 {
 	for (int i = 0; i < layout->members; i++)
 	{
-		const FmoeExpert *member = member_expert(expert, layout, tape, i);
+		FmoeEncoding encoding = member_encoding(expert, layout, tape, i);
 
-		if (layout->norm[i] < 0)
-			state[i] = member->class->encode(member, tape, batch, last_only);
-		else
-			state[i] = member->class->run(member, tape, member_input(expert, layout, tape, i, member, batch),
-										  batch, last_only);
+		state[i] = fmoe_encoder_run(&encoding, tape, member_input(expert, layout, tape, i, &encoding, batch), batch, which);
 	}
 }
 
@@ -188,11 +157,11 @@ gate_network(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 {
 	int			slice = layout->gate;
 
-	for (int layer = 0; layer < expert->config.gate_layers; layer++, slice += 4)
+	for (int layer = 0; layer < fmoe_mixture_own(expert->config)->gate_layers; layer++, slice += 4)
 	{
 		x = fnn_linear(tape, x, fmoe_parameter(expert, slice), fmoe_parameter(expert, slice + 1), FNN_GELU);
 		x = fnn_layer_norm(tape, x, fmoe_parameter(expert, slice + 2), fmoe_parameter(expert, slice + 3), NORM_EPSILON);
-		x = fnn_dropout(tape, x, expert->config.dropout);
+		x = fnn_dropout(tape, x, expert->config->dropout);
 	}
 	return fnn_linear(tape, x, fmoe_parameter(expert, slice), fmoe_parameter(expert, slice + 1), FNN_IDENTITY);
 }
@@ -212,7 +181,7 @@ gate_logits(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *
 	FnnTensor  *logits;
 	FnnTensor  *input;
 
-	switch ((FmoeGating) expert->config.gate)
+	switch ((FmoeGating) fmoe_mixture_own(expert->config)->gate)
 	{
 		case FMOE_GATE_EQUAL:
 			logits = fnn_tensor(tape, rows, layout->gated, false);
@@ -264,7 +233,7 @@ gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 	}
 	if (!any)
 		fnn_fail(tape->host, FNN_INVALID, "a mixture without any expert");
-	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed, expert->config.gate_top);
+	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed, fmoe_mixture_own(expert->config)->gate_top);
 }
 
 /* ---------------------------------------------------------------- the mixture */
@@ -284,15 +253,16 @@ count_parts(FnnTape *tape, int64_t rows, FnnTensor **part)
 
 void
 fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
-		 const FmoeBatch *batch, bool last_only, FmoeMixed *mixed)
+		 const FmoeBatch *batch, FmoeWhich which, FmoeMixed *mixed)
 {
-	bool		reads_all = expert->config.gate == FMOE_GATE_USER;
+	bool		last_only = which == FMOE_LAST_TOKENS;
+	bool		reads_all = fmoe_mixture_own(expert->config)->gate == FMOE_GATE_USER;
 	FnnTensor  *constant[FMOE_MEMBERS_MAX];
 	FnnTensor  *part[FMOE_GATED_MAX];
 
 	mixed->members = layout->members;
 	mixed->rows = last_only ? batch->sequences.count : batch->n_tokens;
-	fmoe_mix_states(expert, layout, tape, batch, last_only && !reads_all, mixed->state);
+	fmoe_mix_states(expert, layout, tape, batch, reads_all ? FMOE_ALL_TOKENS : which, mixed->state);
 	for (int i = 0; i < layout->members; i++)
 		constant[i] = fnn_detach(tape, mixed->state[i]);
 	mixed->logits = gate_logits(expert, layout, tape, batch, mixed->rows, last_only, constant);
@@ -309,12 +279,12 @@ fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tap
 }
 
 FnnTensor *
-fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, bool last_only)
+fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which)
 {
 	FmoeMixtureLayout *layout = fnn_alloc(tape->arena, sizeof(FmoeMixtureLayout));
 	FmoeMixed	mixed;
 
-	fmoe_mixture_layout(&expert->config, layout);
-	fmoe_mix(expert, layout, tape, batch, last_only, &mixed);
+	fmoe_mixture_layout(expert->config, expert->params, layout);
+	fmoe_mix(expert, layout, tape, batch, which, &mixed);
 	return mixed.hidden;
 }

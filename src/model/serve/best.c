@@ -7,7 +7,7 @@
  * vectors, so nn's scans apply.  Count experts fill in all scores at once,
  * which is one copy and a few changes.
  */
-#include "model/serve/raise.h"
+#include "model/serve/serve_private.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,32 +22,20 @@
 #define PIECE 1024
 #define POLL_PIECES 64
 
-static const FnnTensor *
-item_table(const FmoeModel *model)
-{
-	return &model->expert[FMOE_MAIN].tensor[0];
-}
-
-static bool
-has_table(const FmoeModel *model)
-{
-	return !fmoe_counts(model->expert[FMOE_MAIN].class);
-}
-
 /* ---------------------------------------------------------------- the block */
 
 size_t
 fmoe_scan_bytes(const FmoeModel *model)
 {
-	if (!has_table(model) || model->n_items < 1)
+	if (!fmoe_has_vectors(model) || model->n_items < 1)
 		return 0;
-	return fnn_codes_bytes(item_table(model)->rows, item_table(model)->cols);
+	return fnn_codes_bytes(model->items.rows, model->items.cols);
 }
 
 void
 fmoe_scan_build(FmoeModel *model, FnnArena *arena, void *memory)
 {
-	const FnnTensor *table = item_table(model);
+	const FnnTensor *table = &model->items;
 
 	fnn_codes_build(arena, table->rows, table->cols, table->value, memory);
 	model->scan = memory;
@@ -122,7 +110,7 @@ other_items(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible)
 static bool
 is_encoded(const FmoeModel *model, FmoeExpertSlot slot, const FmoeBatch *batch)
 {
-	return slot == FMOE_MAIN && has_table(model) && batch->last[0] >= 0;
+	return slot == FMOE_MAIN && fmoe_has_vectors(model) && batch->last[0] >= 0;
 }
 
 /* hidden[sequences.count, width] */
@@ -130,7 +118,7 @@ static void
 encode_finite(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
 {
 	fmoe_encode(model, arena, batch, hidden);
-	if (!fnn_all_finite(hidden, (size_t) (batch->sequences.count * item_table(model)->cols)))
+	if (!fnn_all_finite(hidden, (size_t) (batch->sequences.count * model->items.cols)))
 		fnn_fail(fnn_arena_host(arena), FNN_NONFINITE, "the state of the model after a history is not finite");
 }
 
@@ -138,7 +126,7 @@ encode_finite(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, f
 static fnn_real *
 encoded(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch)
 {
-	fnn_real   *hidden = fnn_alloc_reals(arena, 1, item_table(model)->cols);
+	fnn_real   *hidden = fnn_alloc_reals(arena, 1, model->items.cols);
 
 	encode_finite(model, arena, batch, hidden);
 	return hidden;
@@ -173,61 +161,60 @@ offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 	}
 }
 
-/* Offers the items that are raised, but for those in the set or the list passed. */
+/* Offers the items that have terms, but for those in the set or the list passed. */
 static void
-offer_raised(const FmoeModel *model, const fnn_real *hidden, const FmoeRaised *raised,
-			 const uint64_t *set, const FnnRows *list, FnnTopk *topk)
+offer_with_terms(const FmoeModel *model, const fnn_real *hidden, const FmoeTerms *terms,
+				 const uint64_t *set, const FnnRows *list, FnnTopk *topk)
 {
-	const FnnTensor *table = item_table(model);
-	const FmoeTransitions *row = &raised->row;
+	const FnnTensor *table = &model->items;
 	fnn_real	score[PIECE];
 
-	for (int64_t first = 0; first < row->n; first += PIECE)
+	for (int64_t first = 0; first < terms->n; first += PIECE)
 	{
-		int64_t		piece = row->n - first < PIECE ? row->n - first : PIECE;
+		int64_t		piece = terms->n - first < PIECE ? terms->n - first : PIECE;
 
-		fnn_products(piece, table->cols, table->value, row->to + first, hidden, score);
+		fnn_products(piece, table->cols, table->value, terms->item + first, hidden, score);
 		for (int64_t i = 0; i < piece; i++)
 		{
-			int32_t		item = row->to[first + i];
+			int32_t		item = terms->item[first + i];
 
 			if ((set != NULL && in_set(set, item)) || (list != NULL && fnn_find_ascending(list->count, list->row, item) >= 0))
 				continue;
-			score[i] += (fnn_real) fmoe_raised_by(raised, first + i);
+			score[i] += (fnn_real) terms->value[first + i];
 			fnn_topk_offer(topk, item, 1, &score[i]);
 		}
 	}
 }
 
-/* A set with the row's items beside those passed. */
+/* A set with the items that have terms beside those passed. */
 static uint64_t *
-passed_and_raised(FnnArena *arena, int32_t n_items, const uint64_t *passed, const FmoeTransitions *row)
+passed_and_terms(FnnArena *arena, int32_t n_items, const uint64_t *passed, const FmoeTerms *terms)
 {
 	uint64_t   *set = new_set(arena, n_items);
 
 	if (passed != NULL)
 		memcpy(set, passed, fnn_set_words(n_items) * sizeof(uint64_t));
-	for (int64_t k = 0; k < row->n; k++)
-		put_in_set(set, row->to[k]);
+	for (int64_t k = 0; k < terms->n; k++)
+		put_in_set(set, terms->item[k]);
 	return set;
 }
 
-/* The best by product and blend: the raised items one by one, all others by a scan that passes those over. */
+/* The best by products and terms: items with terms one by one, all others by a scan that passes those over. */
 static void
 best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, int32_t last, FmoeScan scan,
 			  const FmoeEligible *eligible, FnnTopk *topk)
 {
-	FmoeRaised	raised = fmoe_raised(model, last, hidden);
-	const FnnTensor *table = item_table(model);
+	FmoeTerms	terms = fmoe_model_terms(model, arena, last, hidden);
+	const FnnTensor *table = &model->items;
 	const uint64_t *passed = eligible->passed;
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
 
 	if (eligible->candidate != NULL)
 		passed = other_items(arena, model->n_items, eligible);
-	if (raised.row.n > 0)
+	if (terms.n > 0)
 	{
-		offer_raised(model, hidden, &raised, passed, NULL, topk);
-		passed = passed_and_raised(arena, model->n_items, passed, &raised.row);
+		offer_with_terms(model, hidden, &terms, passed, NULL, topk);
+		passed = passed_and_terms(arena, model->n_items, passed, &terms);
 	}
 	if (eligible->candidate != NULL && eligible->n_candidates < model->n_items / FEW_CANDIDATES)
 	{
@@ -269,18 +256,16 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	fnn_arena_reset(arena, mark);
 }
 
-/* Raises those of the items that followed the last one. */
+/* Adds their terms to the scores of those of the items that have any. */
 static void
-raise_items(const FmoeModel *model, const fnn_real *hidden, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
+add_terms(const FmoeTerms *terms, int64_t n, const int32_t *item, fnn_real *score)
 {
-	FmoeRaised	raised = fmoe_raised(model, last, hidden);
-
-	for (int64_t i = 0; raised.row.n > 0 && i < n; i++)
+	for (int64_t i = 0; terms->n > 0 && i < n; i++)
 	{
-		int64_t		k = fnn_find_ascending(raised.row.n, raised.row.to, item[i]);
+		int64_t		k = fnn_find_ascending(terms->n, terms->item, item[i]);
 
 		if (k >= 0)
-			score[i] += (fnn_real) fmoe_raised_by(&raised, k);
+			score[i] += (fnn_real) terms->value[k];
 	}
 }
 
@@ -288,12 +273,14 @@ void
 fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 			   int64_t n, const int32_t *item, fnn_real *score)
 {
-	const FnnTensor *table = item_table(model);
+	const FmoeExpert *expert = &model->expert[batch->last[0] < 0 ? FMOE_POPULARITY : slot];
+	const FnnTensor *table = &model->items;
 	FnnMark		mark = fnn_arena_mark(arena);
 
 	if (is_encoded(model, slot, batch))
 	{
 		fnn_real   *hidden = encoded(model, arena, batch);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[batch->last[0]], hidden);
 
 		for (int64_t first = 0; first < n; first += POLL_PIECES * PIECE)
 		{
@@ -301,34 +288,29 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 			fnn_products(n - first < POLL_PIECES * PIECE ? n - first : POLL_PIECES * PIECE, table->cols,
 						 table->value, item + first, hidden, score + first);
 		}
-		raise_items(model, hidden, batch->events.item[batch->last[0]], n, item, score);
+		add_terms(&terms, n, item, score);
 	}
 	else
-	{
-		fnn_real   *all = all_scores(model, slot, arena, batch);
-
-		for (int64_t i = 0; i < n; i++)
-			score[i] = all[item[i]];
-	}
+		expert->class->score(expert, arena, batch, 0, n, item, score);
 	fnn_arena_reset(arena, mark);
 }
 
-/* A list with the row's items beside those passed; both are ascending. */
+/* A list with the items that have terms beside those passed; both are ascending. */
 static FnnRows
-with_raised(FnnArena *arena, const FnnRows *passed, const FmoeTransitions *row)
+with_terms(FnnArena *arena, const FnnRows *passed, const FmoeTerms *terms)
 {
-	int32_t    *merged = fnn_alloc(arena, sizeof(int32_t) * (size_t) (passed->count + row->n));
+	int32_t    *merged = fnn_alloc(arena, sizeof(int32_t) * (size_t) (passed->count + terms->n));
 	int64_t		n = 0;
 	int64_t		k = 0;
 
 	for (int64_t i = 0; i < passed->count; i++)
 	{
-		while (k < row->n && row->to[k] <= passed->row[i])
-			merged[n++] = row->to[k++];
+		while (k < terms->n && terms->item[k] <= passed->row[i])
+			merged[n++] = terms->item[k++];
 		merged[n++] = passed->row[i];
 	}
-	while (k < row->n)
-		merged[n++] = row->to[k++];
+	while (k < terms->n)
+		merged[n++] = terms->item[k++];
 	return (FnnRows) {.count = n, .row = merged};
 }
 
@@ -348,7 +330,7 @@ encode_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 		for (end = first + 1; end < count && offset[end] - offset[first] < PART_TOKENS;)
 			end++;
 		part = fmoe_batch_part(arena, batch, first, end - first);
-		encode_finite(model, arena, &part, hidden + first * item_table(model)->cols);
+		encode_finite(model, arena, &part, hidden + first * model->items.cols);
 		fnn_arena_reset(arena, mark);
 	}
 }
@@ -357,7 +339,7 @@ void
 fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FnnRows *passed, FnnTopk *topk)
 {
 	const FnnHost *host = fnn_arena_host(arena);
-	const FnnTensor *table = item_table(model);
+	const FnnTensor *table = &model->items;
 	FnnMark		mark = fnn_arena_mark(arena);
 	int32_t		count = batch->sequences.count;
 	fnn_real   *hidden = fnn_alloc_reals(arena, count, table->cols);
@@ -366,13 +348,13 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	encode_by_parts(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
-		FmoeRaised	raised = fmoe_raised(model, batch->events.item[batch->last[i]], hidden + i * table->cols);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[batch->last[i]], hidden + i * table->cols);
 
 		all_passed[i] = passed[i];
-		if (raised.row.n == 0)
+		if (terms.n == 0)
 			continue;
-		offer_raised(model, hidden + i * table->cols, &raised, NULL, &passed[i], &topk[i]);
-		all_passed[i] = with_raised(arena, &passed[i], &raised.row);
+		offer_with_terms(model, hidden + i * table->cols, &terms, NULL, &passed[i], &topk[i]);
+		all_passed[i] = with_terms(arena, &passed[i], &terms);
 	}
 	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all_passed, topk);
 	fnn_arena_reset(arena, mark);
@@ -381,7 +363,7 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 void
 fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk)
 {
-	const FnnTensor *table = item_table(model);
+	const FnnTensor *table = &model->items;
 	const fnn_real *mine = table->value + item * table->cols;
 	fnn_real	cosine[PIECE];
 	double		length[PIECE];

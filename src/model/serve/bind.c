@@ -1,6 +1,6 @@
 /*
  * bind.c
- *	  A version's experts over its stored arrays: setting up, scoring.
+ *	  A version's experts over its stored arrays.
  */
 #include "model/expert/expert.h"
 #include "model/registry.h"
@@ -8,19 +8,27 @@
 
 #include <string.h>
 
+/* The weight of counted transitions that validation spoke for. */
+#define BLEND_ARRAY "blend.weight"
+/* Item vectors that are computed from other things. */
+#define ITEMS_ARRAY "items.weight"
+
+static const FnnArray *
+array_of_name(int n_arrays, const FnnArray *arrays, const char *name)
+{
+	for (int i = 0; i < n_arrays; i++)
+		if (strcmp(arrays[i].name, name) == 0)
+			return &arrays[i];
+	return NULL;
+}
+
 /* The array of that name, checked against dtype and shape (cols < 0: one dimension of any length). */
 static const FnnArray *
 find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char *name,
 		   FnnDtype dtype, int64_t rows, int64_t cols)
 {
-	const FnnArray *array = NULL;
-	int			i;
+	const FnnArray *array = array_of_name(n_arrays, arrays, name);
 
-	for (i = 0; i < n_arrays && array == NULL; i++)
-	{
-		if (strcmp(arrays[i].name, name) == 0)
-			array = &arrays[i];
-	}
 	if (array == NULL)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" is missing", name);
 	if (array->dtype != dtype)
@@ -41,59 +49,116 @@ find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char
 	return array;
 }
 
-static void
-bind_expert(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
-{
-	const FmoeExpertClass *class = expert->class;
-	int			i;
+/* ---------------------------------------------------------------- binding */
 
-	if (fmoe_counts(class))
+static void
+bind_counter(FmoeModel *model, FmoeExpertSlot slot, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
+{
+	FmoeExpert *expert = &model->expert[slot];
+	const FmoeCounter *counter = expert->class->counter;
+
+	for (int i = 0; counter->array_names[i] != NULL; i++)
+		expert->array[i] = *find_array(host, n_arrays, arrays, counter->array_names[i], counter->array_dtypes[i], 0, -1);
+	if (check)
+		counter->check(expert, host);
+}
+
+static void
+bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
+{
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features};
+
+	fmoe_declare_class(&model->params, host, main->class, &model->config, &facts);
+	main->params = &model->params;
+	main->tensor = host->allocate(host->context, fnn_mul_size(host, model->params.count, sizeof(FnnTensor)));
+	memset(main->tensor, 0, sizeof(FnnTensor) * model->params.count);
+	for (int i = 0; i < model->params.count; i++)
 	{
-		for (i = 0; class->array_names[i] != NULL; i++)
-			expert->array[i] = *find_array(host, n_arrays, arrays, class->array_names[i],
-										   class->array_dtypes[i], 0, -1);
-		if (check)
-			class->check(expert, host);
-		return;
-	}
-	for (i = 0; i < expert->params.count; i++)
-	{
-		const FnnParam *param = &expert->params.list[i];
+		const FnnParam *param = &model->params.list[i];
 		const FnnArray *array = find_array(host, n_arrays, arrays, param->name, FMOE_REAL_DTYPE,
 										   param->rows, param->cols);
 
-		expert->tensor[i].rows = param->rows;
-		expert->tensor[i].cols = param->cols;
-		expert->tensor[i].value = array->data;
+		main->tensor[i].rows = param->rows;
+		main->tensor[i].cols = param->cols;
+		main->tensor[i].value = array->data;
 	}
 }
 
-void
-fmoe_expert_use_counts(FmoeExpert *expert, const FmoeModel *model)
+/* Vectors of the items; width of a table of them: as its array says. */
+static void
+bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
-	expert->popularity = &model->expert[FMOE_POPULARITY];
-	expert->markov = &model->expert[FMOE_MARKOV];
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	const FnnArray *array = array_of_name(n_arrays, arrays, ITEMS_ARRAY);
+
+	if (main->class->items == NULL)
+	{
+		model->items = main->tensor[0];
+		return;
+	}
+	if (array == NULL || array->ndim != 2)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" is missing", ITEMS_ARRAY);
+	array = find_array(host, n_arrays, arrays, ITEMS_ARRAY, FMOE_REAL_DTYPE, model->n_items, array->shape[1]);
+	model->items.rows = array->shape[0];
+	model->items.cols = array->shape[1];
+	model->items.value = array->data;
+}
+
+static double
+bound_blend(const FmoeConfig *config, const FnnHost *host, int n_arrays, const FnnArray *arrays)
+{
+	double		blend = config->blend;
+
+	/* versions of the first builds keep it among their options */
+	if (array_of_name(n_arrays, arrays, BLEND_ARRAY) != NULL)
+	{
+		const FnnArray *array = find_array(host, n_arrays, arrays, BLEND_ARRAY, FNN_F64, 0, -1);
+
+		if (array->shape[0] != 1)
+			fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold one number", BLEND_ARRAY);
+		blend = *(const double *) array->data;
+	}
+	return blend > 0 ? blend : 0;
+}
+
+void
+fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items)
+{
+	memset(model, 0, sizeof(*model));
+	model->config = *config;
+	model->n_items = n_items;
+	for (int slot = 0; slot < FMOE_SLOTS; slot++)
+	{
+		FmoeExpert *expert = &model->expert[slot];
+
+		expert->class = slot == FMOE_MAIN ? fmoe_expert_classes[config->model] : fmoe_slot_classes[slot];
+		expert->config = &model->config;
+		expert->n_items = n_items;
+		expert->array = model->array[slot];
+		expert->counts = model->expert;
+	}
 }
 
 static void
 bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
 		   int n_arrays, const FnnArray *arrays, bool check)
 {
-	const FmoeExpertClass *class[FMOE_SLOTS];
-	int			slot;
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
 
-	class[FMOE_MAIN] = fmoe_expert_classes[config->model];
-	class[FMOE_POPULARITY] = &fmoe_popularity_class;
-	class[FMOE_MARKOV] = &fmoe_markov_class;
-	model->config = *config;
-	model->n_items = n_items;
-	model->scan = NULL;
-	for (slot = 0; slot < FMOE_SLOTS; slot++)
+	fmoe_model_setup(model, config, n_items);
+	fmoe_features_bind(&model->features, host, FMOE_OF_ITEMS, n_items, n_arrays, arrays, check);
+	fmoe_features_bind(&model->user_features, host, FMOE_OF_USERS, -1, n_arrays, arrays, check);
+	main->features = model->features.count > 0 ? &model->features : NULL;
+	if (!fmoe_only_counts(main->class))
 	{
-		fmoe_expert_setup(&model->expert[slot], host, class[slot], config, n_items);
-		bind_expert(&model->expert[slot], host, n_arrays, arrays, check);
+		bind_learned(model, host, n_arrays, arrays);
+		bind_items(model, host, n_arrays, arrays);
+		model->blend = bound_blend(config, host, n_arrays, arrays);
 	}
-	fmoe_expert_use_counts(&model->expert[FMOE_MAIN], model);
+	for (int slot = 0; slot < FMOE_SLOTS; slot++)
+		if (fmoe_only_counts(model->expert[slot].class))
+			bind_counter(model, (FmoeExpertSlot) slot, host, n_arrays, arrays, check);
 }
 
 void
@@ -110,37 +175,100 @@ fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 	bind_model(model, host, config, n_items, n_arrays, arrays, false);
 }
 
+/* ---------------------------------------------------------------- arrays */
+
+static FnnArray
+own_array(const char *name, FnnDtype dtype, int64_t rows, int64_t cols, const void *data)
+{
+	FnnArray	array = {.dtype = dtype, .ndim = cols > 0 ? 2 : 1, .shape = {rows, cols}, .data = (void *) data};
+
+	strcpy(array.name, name);
+	array.bytes = (size_t) rows * (size_t) (cols > 0 ? cols : 1) * fnn_dtype_size(dtype);
+	return array;
+}
+
+int
+fmoe_model_arrays_max(const FmoeModel *model)
+{
+	return model->params.count + FMOE_SLOTS * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2;
+}
+
 int
 fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 {
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	int			n = 0;
-	int			slot;
 
-	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 		n += fmoe_expert_arrays(&model->expert[slot], out + n, max - n);
-	if (!fmoe_counts(model->expert[FMOE_MAIN].class))
-		n += fmoe_expert_arrays(&model->expert[FMOE_MAIN], out + n, max - n);
+	if (fmoe_only_counts(main->class))
+		return n;
+	n += fmoe_expert_arrays(main, out + n, max - n);
+	n += fmoe_features_arrays(&model->features, FMOE_OF_ITEMS, out + n, max - n);
+	n += fmoe_features_arrays(&model->user_features, FMOE_OF_USERS, out + n, max - n);
+	if (main->class->items != NULL && n < max)
+		out[n++] = own_array(ITEMS_ARRAY, FMOE_REAL_DTYPE, model->items.rows, model->items.cols, model->items.value);
+	if (n < max)
+		out[n++] = own_array(BLEND_ARRAY, FNN_F64, 1, 0, &model->blend);
 	return n;
 }
+
+/* ---------------------------------------------------------------- making */
 
 void
 fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
 {
-	const FnnHost *host = fnn_arena_host(arena);
-	const FmoeExpertClass *main = fmoe_expert_classes[config->model];
-	int			slot;
-
-	model->config = *config;
-	model->n_items = data->n_items;
-	model->scan = NULL;
-	fmoe_expert_setup(&model->expert[FMOE_POPULARITY], host, &fmoe_popularity_class, config, data->n_items);
-	fmoe_expert_setup(&model->expert[FMOE_MARKOV], host, &fmoe_markov_class, config, data->n_items);
-	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	fmoe_model_setup(model, config, data->n_items);
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 	{
 		FmoeExpert *expert = &model->expert[slot];
 
-		expert->class->count(expert, arena, data, (FmoeHoldout) config->holdout);
-		if (expert->class == main)
+		expert->class->counter->count(expert, arena, data, (FmoeHoldout) config->holdout);
+		if (expert->class == model->expert[FMOE_MAIN].class)
 			model->expert[FMOE_MAIN] = *expert;
 	}
+}
+
+/* Items whose vectors are computed together. */
+#define ITEMS_BLOCK 4096
+
+void
+fmoe_model_compute_items(FmoeModel *model, FnnArena *arena)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	fnn_real   *value = NULL;
+
+	if (main->class->items == NULL)
+	{
+		model->items = main->tensor[0];
+		return;
+	}
+	memset(&model->items, 0, sizeof(model->items));
+	for (int32_t first = 0; first < model->n_items; first += ITEMS_BLOCK)
+	{
+		int32_t		n = model->n_items - first < ITEMS_BLOCK ? model->n_items - first : ITEMS_BLOCK;
+		int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+		FnnMark		mark;
+		FnnTensor  *vectors;
+		FnnTape		tape;
+
+		for (int32_t i = 0; i < n; i++)
+			item[i] = first + i;
+		if (value == NULL)
+		{
+			mark = fnn_arena_mark(arena);
+			fnn_tape_begin(&tape, arena, false, 0, 0);
+			model->items.cols = main->class->items(main, &tape, n, item)->cols;
+			fnn_arena_reset(arena, mark);
+			value = fnn_alloc_reals(arena, model->n_items, model->items.cols);
+		}
+		mark = fnn_arena_mark(arena);
+		fnn_tape_begin(&tape, arena, false, 0, 0);
+		vectors = main->class->items(main, &tape, n, item);
+		memcpy(value + (int64_t) first * vectors->cols, vectors->value, sizeof(fnn_real) * (size_t) (n * vectors->cols));
+		fnn_arena_reset(arena, mark);
+		fnn_poll(fnn_arena_host(arena));
+	}
+	model->items.rows = model->n_items;
+	model->items.value = value;
 }

@@ -7,33 +7,34 @@
 
 #include "model/expert/class.h"
 
-/* ---------------------------------------------------------------- experts */
+/* ---------------------------------------------------------------- models */
 
 /*
- * What a version holds.  experts[0] is the main one; when that is itself a
- * count expert the other row of its class is the same one again.
+ * What a version holds: the main expert and, beside it, those that count; when
+ * the main one is itself one of these, it stands in both slots.  Experts point
+ * into their model, which a copy must not outlive.
  */
-typedef enum FmoeExpertSlot
-{
-	FMOE_MAIN,
-	FMOE_POPULARITY,
-	FMOE_MARKOV,
-	FMOE_SLOTS
-} FmoeExpertSlot;
-
 typedef struct FmoeModel
 {
 	FmoeConfig	config;
 	int32_t		n_items;
+	double		blend;			/* weight of counted transitions beside the main score */
 	FmoeExpert	expert[FMOE_SLOTS];
-	const void *scan;			/* item vectors laid out for quick scans (fmoe_scan_bind); NULL: there are none */
+	FnnTensor	items;			/* vectors [n_items, d] of the main expert's scores; value NULL: it has none */
+	const void *scan;			/* these laid out for quick scans (fmoe_scan_bind); NULL: they are not */
+
+	/* what the experts point to */
+	FnnParams	params;
+	FnnArray	array[FMOE_SLOTS][FMOE_ARRAYS_MAX];
+	FmoeFeatures features;
+	FmoeFeatures user_features;
 } FmoeModel;
 
 /*
  * Sets a model up over arrays that somebody else keeps (the cache, an import):
- * nothing is copied.  Fails with FNN_FORMAT, naming array and rule, when an
- * array is missing, of another shape or dtype, or (count experts) holds an
- * index out of range.
+ * nothing of them is copied.  Fails with FNN_FORMAT, naming array and rule, when
+ * an array is missing, of another shape or dtype, or (experts that count,
+ * features) holds an index out of range.
  */
 extern void fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 							int32_t n_items, int n_arrays, const FnnArray *arrays);
@@ -42,7 +43,23 @@ extern void fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeCon
 							int32_t n_items, int n_arrays, const FnnArray *arrays);
 /* The model's arrays by name, to be stored: fills out[at most max], returns their number. */
 extern int	fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max);
-#define FMOE_MODEL_ARRAYS_MAX (FNN_PARAMS_MAX + 2 * FMOE_ARRAYS_MAX)
+/* The most that can be. */
+extern int	fmoe_model_arrays_max(const FmoeModel *model);
+/* Experts of a configuration without anything they could compute with yet. */
+extern void fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items);
+/* The experts that count, trained; of a model whose main one is among them that is all. */
+extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+/* Sets items: the rows of the main expert's first parameter, or vectors computed by its class on the arena. */
+extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
+
+/* ---------------------------------------------------------------- scores */
+
+/* Whether the main expert's scores are products of states with item vectors, and terms. */
+static inline bool
+fmoe_has_vectors(const FmoeModel *model)
+{
+	return model->items.value != NULL && model->expert[FMOE_MAIN].class->score == NULL;
+}
 
 /*
  * scores[sequences.count, n_items].  A history that is empty scores as its
@@ -50,20 +67,19 @@ extern int	fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max);
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);
-/* hidden[sequences.count, width] of the main expert's last tokens; gradient experts only. */
+/* hidden[sequences.count, d]: the main expert's states after the last tokens, 0 after an empty history. */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
-
 /*
- * gate[sequences.count, fmoe_gated_count]: the weights of a mixture's experts
- * after each history; 0 after an empty one.
+ * weight[sequences.count, parts]: what the main expert's class weighs its parts
+ * by after each history, 0 after an empty one; only of a class that has the hook.
  */
-extern void fmoe_gates(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *gate);
+extern void fmoe_weigh(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 
 /* ---------------------------------------------------------------- the best items */
 
 /*
  * What finds the best items without reading every item vector: a block beside
- * the arrays, made once from the main expert's item table.  It holds no
+ * the arrays, made once from the item vectors of the main expert.  It holds no
  * pointers, so processes may share it at any address; aligned to FNN_ALIGN.
  */
 extern size_t fmoe_scan_bytes(const FmoeModel *model);	/* 0: this model needs none */
@@ -96,52 +112,30 @@ extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *are
 					  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk);
 /*
  * fmoe_best of all items but those passed[sequences.count], by the main expert,
- * a gradient one, for every sequence and its topk[sequences.count]; no sequence is
- * empty.  The answers are the same, made by products of matrices.
+ * which has vectors, for every sequence and its topk[sequences.count]; no sequence
+ * is empty.  The answers are the same, made by products of matrices.
  */
 extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 						   const FnnRows *passed, FnnTopk *topk);
 /* score[n] of given items for the one sequence of the batch: the same bits as fmoe_best's. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
-/* Offers to topk every other item's cosine with an item's vector, 0 where one has no length; gradient experts only. */
+/* Offers to topk every other item's cosine with an item's vector, 0 where one has no length; only where there are vectors. */
 extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk);
-
-/* ---------------------------------------------------------------- training */
-
-/* Trains a model whose main expert only counts; also fills the count experts of any model. */
-extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
 
 /* ---------------------------------------------------------------- explaining */
 
-/*
- * The parts that the main expert's scores are sums of: the experts that a
- * mixture weighs, or the one encoder, and last what the configuration's blend
- * adds for counted transitions.
- */
-#define FMOE_PARTS_MAX (FMOE_GATED_MAX + 1)
-extern int	fmoe_parts_count(const FmoeConfig *config);
+/* The parts that the main expert's scores are sums of: those of its class, and last what blend adds. */
+#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + 1)
+extern int	fmoe_parts_count(const FmoeModel *model);
+/* What a part is called; the last one's is the caller's to know. */
+extern const char *fmoe_part_name(const FmoeModel *model, int part);
 /*
  * weight[parts] and contribution[n, parts] to the scores of given items for
  * the one sequence of the batch, which is not empty: to rounding, an item's sum
- * up to what fmoe_scores_of gives.  Gradient experts only.
+ * up to what fmoe_scores_of gives.  Only where there are vectors.
  */
 extern void fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 							   int64_t n, const int32_t *item, double *weight, double *contribution);
-
-/* How a mixture uses its experts. */
-typedef struct FmoeGateUse
-{
-	int64_t		histories;		/* those that were not empty */
-	double		weight[FMOE_GATED_MAX]; /* sums over them */
-	double		largest[FMOE_GATED_MAX];	/* how often the weight was the largest; those that are equal share one */
-} FmoeGateUse;
-
-/* Adds what the gate gives for the histories of cases from .. to - 1. */
-extern void fmoe_gate_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
-						  int64_t from, int64_t to, FmoeGateUse *use);
-
-/* Lets a mixture read the model's count experts, which must outlive it. */
-extern void fmoe_expert_use_counts(FmoeExpert *expert, const FmoeModel *model);
 
 #endif							/* FMOE_MODEL_SERVE_SERVE_H */

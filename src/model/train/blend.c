@@ -3,6 +3,7 @@
  *	  How much counted transitions are to weigh beside the score: tried out on validation.
  */
 #include "model/evaluate/evaluate.h"
+#include "model/expert/expert.h"
 #include "model/train/run.h"
 
 #include <math.h>
@@ -33,8 +34,7 @@ fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *da
 	int32_t    *rank = fnn_alloc(arena, sizeof(int32_t) * cases->count);
 	FmoeModel  *tried = fnn_alloc(arena, sizeof(FmoeModel));
 	FmoeProtocol protocol = {.exclude_seen = true};
-	/* a mixture with count experts has its own weight for them */
-	bool		gated = fmoe_gated_count(&model->config) > 0 && model->config.count_experts;
+	bool		gated = (fmoe_reads(model->expert[FMOE_MAIN].class, &model->config) & FMOE_WEIGHS_COUNTS) != 0;
 	int			weights_tried = gated ? 1 : WEIGHTS;
 	double		metric[WEIGHTS];
 	double		best = 0;
@@ -44,7 +44,7 @@ fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *da
 	*tried = *model;
 	for (i = 0; cases->count > 0 && i < weights_tried; i++)
 	{
-		tried->config.blend = weights[i];
+		tried->blend = weights[i];
 		fmoe_rank_cases(tried, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, rank, NULL);
 		metric[i] = fmoe_mean_metric(fnn_ndcg, CUTOFF, rank, cases->count);
 		if (metric[i] > best)

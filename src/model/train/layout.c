@@ -3,7 +3,6 @@
  *	  What a training run needs, and where it lies in the shared block.
  */
 #include "model/evaluate/evaluate.h"
-#include "model/fmoe/layout.h"
 #include "model/registry.h"
 #include "model/train/run.h"
 
@@ -79,7 +78,7 @@ plan_followers(FmoeTrainer *trainer)
 {
 	const FmoeConfig *config = &trainer->config;
 	const FmoeDataset *data = trainer->data;
-	FmoeFollowers *followers = &trainer->plan.followers;
+	FmoeFollowers *followers = &trainer->plan.facts.followers;
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
 	int64_t    *count = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) data->n_items + 1));
 	double		tokens = 0;
@@ -105,31 +104,50 @@ plan_followers(FmoeTrainer *trainer)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
+/* Sparse slices before all others need no room in the gradient slots. */
+static void
+plan_sparse(FmoeTrainPlan *plan)
+{
+	const FnnParams *params = &plan->params;
+	int			leading = 0;
+
+	for (int i = 0; i < params->count; i++)
+	{
+		if (!params->list[i].sparse)
+			continue;
+		leading += leading == i;
+		plan->n_sparse++;
+		plan->sparse_rows += params->list[i].rows;
+	}
+	plan->dense_from = (leading < params->count ? params->list[leading].offset : params->size)
+		/ FNN_REDUCE_CHUNK * FNN_REDUCE_CHUNK;
+}
+
 void
 fmoe_trainer_plan(FmoeTrainer *trainer)
 {
 	FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeConfig *config = &trainer->config;
 	const FmoeDataset *data = trainer->data;
-	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
 
-	if (fmoe_counts(class))
-		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient", class->name);
+	trainer->class = fmoe_expert_classes[config->model];
+	if (fmoe_only_counts(trainer->class))
+		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient", trainer->class->name);
 	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
 		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is not settled");
 	memset(plan, 0, sizeof(*plan));
-	class->declare(&plan->params, trainer->host, config, data->n_items);
+	plan->facts.n_items = data->n_items;
+	plan->facts.features = data->features;
+	fmoe_declare_class(&plan->params, trainer->host, trainer->class, config, &plan->facts);
 	plan_sequences(trainer);
-	if (fmoe_needs_counts(config))
+	if (fmoe_needs_counts(trainer))
 		plan_followers(trainer);
+	plan_sparse(plan);
 
 	plan->negatives = config->negatives < data->n_items - 1 ? config->negatives : data->n_items - 1;
 	if (data->n_items > 1)
 		plan->beta = fnn_gbce_beta(data->n_items, plan->negatives, config->calibration);
-	plan->sparse = plan->params.list[0].sparse;
-	if (plan->sparse)
-		plan->dense_from = plan->params.list[1].offset / FNN_REDUCE_CHUNK * FNN_REDUCE_CHUNK;
 	plan->chunks = (plan->params.size + FNN_REDUCE_CHUNK - 1) / FNN_REDUCE_CHUNK;
 
 	plan->cases_limit = VALIDATION_SCORES_MAX / (data->n_items > 0 ? data->n_items : 1);
@@ -151,16 +169,54 @@ take(const FnnHost *host, char *shared, size_t *used, size_t n, size_t element)
 	return shared != NULL ? shared + from : NULL;
 }
 
-/* Rows of the item table that a shard (or, all: a batch) can touch. */
+/* Rows of a table that a shard (or, all: a batch) can touch. */
 static int64_t
-sparse_capacity(const FmoeTrainPlan *plan, int32_t n_items, bool all)
+sparse_capacity(const FmoeTrainPlan *plan, int64_t table_rows, bool all)
 {
-	/* a sequence of n tokens has n + 1 items: at most twice as many */
+	/* a sequence of n tokens has n + 1 items: at most twice as many; and it has one user */
 	int64_t		rows = all
 		? 2 * plan->batch_tokens + (int64_t) FMOE_SHARDS * plan->negatives
 		: 2 * plan->shard_tokens + plan->negatives;
 
-	return rows < n_items ? rows : n_items;
+	return rows < table_rows ? rows : table_rows;
+}
+
+static void
+carve_sparse(FmoeTrainer *trainer, char *shared, size_t *used)
+{
+	const FmoeTrainPlan *plan = &trainer->plan;
+	const FnnHost *host = trainer->host;
+	int64_t    *count = take(host, shared, used, (size_t) plan->n_sparse * (FMOE_SHARDS + 1), sizeof(int64_t));
+	int32_t    *last_step = trainer->last_step;
+	int			n = 0;
+
+	trainer->sparse = fnn_zalloc(trainer->arena, sizeof(FmoeSparseSlice) * (size_t) plan->n_sparse);
+	for (int i = 0; i < plan->params.count; i++)
+	{
+		const FnnParam *param = &plan->params.list[i];
+		FmoeSparseSlice *slice = &trainer->sparse[n];
+
+		if (!param->sparse)
+			continue;
+		n++;
+		slice->param = i;
+		if (shared != NULL)
+		{
+			slice->count = count;
+			slice->last_step = last_step;
+			count += FMOE_SHARDS + 1;
+			last_step += param->rows;
+		}
+		for (int s = 0; s <= FMOE_SHARDS; s++)
+		{
+			int64_t		capacity = sparse_capacity(plan, param->rows, s == FMOE_SHARDS);
+			size_t		bytes = fnn_sparse_bytes(host, param->rows, param->cols, capacity);
+
+			slice->memory[s] = take(host, shared, used, bytes, 1);
+			if (shared != NULL)
+				fnn_sparse_init(&slice->shard[s], slice->memory[s], param->rows, param->cols, capacity);
+		}
+	}
 }
 
 size_t
@@ -169,7 +225,6 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FnnHost *host = trainer->host;
 	size_t		size = plan->params.size;
-	int32_t		n_items = trainer->data->n_items;
 	size_t		used = 0;
 	int			s;
 
@@ -181,10 +236,10 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->shard_loss = take(host, shared, &used, FMOE_SHARDS, sizeof(double));
 	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
-	trainer->sparse_count = take(host, shared, &used, FMOE_SHARDS + 1, sizeof(int64_t));
+	trainer->shard_losses = take(host, shared, &used, FMOE_SHARDS * FMOE_LOSSES_MAX, sizeof(double));
 	trainer->rank = take(host, shared, &used, plan->n_cases, sizeof(int32_t));
 	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
-	trainer->last_step = take(host, shared, &used, plan->sparse ? n_items : 0, sizeof(int32_t));
+	trainer->last_step = take(host, shared, &used, plan->sparse_rows, sizeof(int32_t));
 	for (s = 0; s < FMOE_SHARDS; s++)
 	{
 		uintptr_t	slot = (uintptr_t) take(host, shared, &used, size - plan->dense_from, sizeof(fnn_real));
@@ -192,15 +247,7 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 		/* so that a slice's offset in the block is its offset from the slot */
 		trainer->slot[s] = (fnn_real *) (slot - plan->dense_from * sizeof(fnn_real));
 	}
-	for (s = 0; plan->sparse && s <= FMOE_SHARDS; s++)
-	{
-		int64_t		capacity = sparse_capacity(plan, n_items, s == FMOE_SHARDS);
-		size_t		bytes = fnn_sparse_bytes(host, n_items, plan->params.list[0].cols, capacity);
-
-		trainer->sparse_memory[s] = take(host, shared, &used, bytes, 1);
-		if (shared != NULL)
-			fnn_sparse_init(&trainer->sparse[s], trainer->sparse_memory[s], n_items, plan->params.list[0].cols, capacity);
-	}
+	carve_sparse(trainer, (char *) shared, &used);
 	return used;
 }
 
@@ -237,12 +284,11 @@ step_bytes(const FmoeTrainer *trainer)
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeConfig *config = &trainer->config;
 	double		tokens = plan->shard_tokens;
-	double		width = fmoe_item_width(config);
+	/* the table that is scored against is declared first; one that is computed is not wider than the widest map */
+	double		width = plan->params.list[0].cols;
 	/* the event, position, target, row of the loss */
 	double		bytes = tokens * (fmoe_event_bytes(&trainer->data->events) + 3 * sizeof(int32_t)) +
-		fmoe_followers_bytes(config, &plan->followers, tokens, trainer->data->n_items, true);
-	double		reals = tokens * fmoe_expert_classes[config->model]->token_reals(config, true) +
-		fmoe_layer_reals(config);
+		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0);
 	double		loss;
 
 	/* rows of hidden states in several forms; the tiles that the losses work in */
@@ -250,7 +296,7 @@ step_bytes(const FmoeTrainer *trainer)
 		loss = fnn_softmax_loss_reals(plan->shard_tokens, trainer->data->n_items, (int64_t) width);
 	else
 		loss = LOSS_ROWS * (3 * width + LOSS_ROWS) + 2 * width * plan->negatives;
-	return bytes + (reals + loss) * sizeof(fnn_real);
+	return bytes + loss * sizeof(fnn_real);
 }
 
 /* A block of at most so many cases being ranked. */
@@ -259,8 +305,8 @@ ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	return fmoe_block_bytes(&trainer->config, trainer->data->n_items, fmin(plan->n_cases, cases_max), plan->longest + 1,
-							&plan->followers);
+	return fmoe_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
+							fmin(plan->n_cases, cases_max), plan->longest + 1);
 }
 
 /* The count experts, with what sorting transitions takes. */
@@ -298,12 +344,11 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 
 	if (most < ranking_bytes(trainer, FMOE_VALIDATION_BLOCK))
 		most = ranking_bytes(trainer, FMOE_VALIDATION_BLOCK);
-	if (most < fmoe_calibration_bytes(config, plan->n_cases, data->n_items, &plan->followers))
-		most = fmoe_calibration_bytes(config, plan->n_cases, data->n_items, &plan->followers);
+	most = fmax(most, trainer->class->bytes(config, &plan->facts, FMOE_SETTLING, 0, plan->n_cases));
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
 	/* those that the training reads stay all the while */
-	if (fmoe_needs_counts(config))
+	if (fmoe_needs_counts(trainer))
 		most += counts_bytes(trainer);
 	fnn_arena_reset(arena, mark);
 	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));

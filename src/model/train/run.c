@@ -10,21 +10,45 @@
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
-#include "model/expert/expert.h"
-#include "model/registry.h"
 #include "model/train/run.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define VALIDATION_CUTOFF 10
+
+static FnnTensor *
+new_tensors(const FmoeTrainer *trainer)
+{
+	return fnn_zalloc(trainer->arena, fnn_mul_size(trainer->host, trainer->plan.params.count, sizeof(FnnTensor)));
+}
+
+/* The model's main expert over values; blend is chosen when the weights are done. */
+static void
+bind_main(FmoeTrainer *trainer, FmoeModel *model, fnn_real *values)
+{
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
+	const FmoeDataset *data = trainer->data;
+
+	model->params = trainer->plan.params;
+	if (data->features != NULL)
+		model->features = *data->features;
+	if (data->user_features != NULL)
+		model->user_features = *data->user_features;
+	main->params = &model->params;
+	main->features = data->features != NULL ? &model->features : NULL;
+	main->tensor = new_tensors(trainer);
+	fnn_params_bind(main->params, main->tensor, values, NULL, NULL);
+	if (main->class->items == NULL)
+		fmoe_model_compute_items(model, trainer->arena);
+}
 
 FmoeTrainer *
 fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data, void *shared)
 {
 	FmoeTrainer *trainer = fnn_zalloc(arena, sizeof(FmoeTrainer));
 	FmoeTrainPlan *plan = &trainer->plan;
-	FmoeExpert *main = &trainer->model.expert[FMOE_MAIN];
 	size_t		list_bytes;
 	int64_t		n = 0;
 	int64_t		user;
@@ -36,16 +60,16 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	fmoe_trainer_plan(trainer);
 	fmoe_trainer_carve(trainer, shared);
 
-	if (fmoe_needs_counts(config))
+	if (fmoe_needs_counts(trainer))
 		fmoe_count_experts(&trainer->model, arena, config, data);
-	fmoe_expert_setup(&trainer->expert, trainer->host, fmoe_expert_classes[config->model], config, data->n_items);
-	fmoe_expert_use_counts(&trainer->expert, &trainer->model);
-	*main = trainer->expert;
-	fnn_params_bind(&main->params, main->tensor, trainer->values, NULL, NULL);
-	trainer->model.config = *config;
-	/* transitions are counted when the weights are done */
-	trainer->model.config.blend = 0;
-	trainer->model.n_items = data->n_items;
+	else
+		fmoe_model_setup(&trainer->model, config, data->n_items);
+	bind_main(trainer, &trainer->model, trainer->values);
+	/* one with gradients of its own, over the same values */
+	trainer->expert = trainer->model.expert[FMOE_MAIN];
+	trainer->expert.config = &trainer->config;
+	trainer->expert.tensor = new_tensors(trainer);
+	trainer->bound = fnn_zalloc(arena, fnn_mul_size(trainer->host, plan->params.count, sizeof(FnnSparse *)));
 
 	list_bytes = fnn_mul_size(trainer->host, plan->n_sequences, sizeof(int64_t));
 	trainer->user = fnn_alloc(arena, list_bytes);
@@ -81,8 +105,7 @@ fmoe_trainer_start(FmoeTrainer *trainer)
 	memset(trainer->moment1, 0, bytes);
 	memset(trainer->moment2, 0, bytes);
 	memset(trainer->best, 0, bytes);
-	if (trainer->plan.sparse)
-		memset(trainer->last_step, 0, sizeof(int32_t) * trainer->data->n_items);
+	memset(trainer->last_step, 0, sizeof(int32_t) * (size_t) trainer->plan.sparse_rows);
 	memset(trainer->state, 0, sizeof(FmoeTrainState));
 	trainer->state->metric = NAN;
 	trainer->state->best_metric = NAN;
@@ -99,9 +122,13 @@ static void
 validate(FmoeTrainer *trainer, const FmoeTeam *team)
 {
 	FmoeProtocol protocol = {.exclude_seen = true};
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
 	int64_t		n = trainer->cases->count;
 	int64_t		from;
 
+	/* those that are computed from other parameters have changed with them */
+	if (n > 0 && trainer->class->items != NULL)
+		fmoe_model_compute_items(&trainer->model, trainer->arena);
 	while ((from = fmoe_claim(trainer) * FMOE_VALIDATION_BLOCK) < n)
 	{
 		int64_t		to = n - from < FMOE_VALIDATION_BLOCK ? n : from + FMOE_VALIDATION_BLOCK;
@@ -109,11 +136,12 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 		fmoe_rank_cases(&trainer->model, FMOE_MAIN, trainer->arena, trainer->data, trainer->cases, &protocol,
 						from, to, trainer->rank, NULL);
 	}
+	fnn_arena_reset(trainer->arena, mark);
 }
 
 /* Leader: the state after an epoch, and the best values when these are. */
 static void
-finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss)
+finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double losses[FMOE_LOSSES_MAX])
 {
 	FmoeTrainState *state = trainer->state;
 	bool		validated = trainer->cases->count > 0;
@@ -121,6 +149,7 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss)
 	state->step += steps;
 	state->epoch++;
 	state->loss = loss;
+	memcpy(state->losses, losses, sizeof(state->losses));
 	state->metric = fmoe_mean_metric(fnn_ndcg, VALIDATION_CUTOFF, trainer->rank, trainer->cases->count);
 	if (validated && (state->best_epoch == 0 || state->metric > state->best_metric))
 	{
@@ -143,6 +172,7 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 	int64_t		step = trainer->state->step;
 	int32_t		epoch = trainer->state->epoch;
 	bool		finished = trainer->state->finished != 0;
+	double		losses[FMOE_LOSSES_MAX] = {0};
 	double		loss = 0;
 	int64_t		positions = 0;
 	int64_t		b;
@@ -167,19 +197,21 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 		batch.step = step + b + 1;
 		batch.learning_rate = fnn_learning_rate(config->learning_rate, batch.step, config->warmup_steps,
 												config->learning_rate_decay, epoch + (double) b / batches);
-		loss += fmoe_step_run(trainer, team, &batch) * batch.positions;
+		loss += fmoe_step_run(trainer, team, &batch, losses) * batch.positions;
 		positions += batch.positions;
 		if (team->rank == 0 && team->progress != NULL)
 			team->progress(team->context, b + 1, batches, loss / positions);
 	}
 
-	if (team->rank == 0 && trainer->expert.class->settle != NULL)
-		trainer->expert.class->settle(&trainer->model.expert[FMOE_MAIN], trainer->arena, trainer->data);
+	if (team->rank == 0 && trainer->class->settle != NULL)
+		trainer->class->settle(&trainer->model.expert[FMOE_MAIN], trainer->arena, trainer->data);
 	fmoe_barrier(team);
 	validate(trainer, team);
 	fmoe_barrier(team);
+	for (int k = 0; k < FMOE_LOSSES_MAX; k++)
+		losses[k] /= positions;
 	if (team->rank == 0)
-		finish_epoch(trainer, batches, loss / positions);
+		finish_epoch(trainer, batches, loss / positions, losses);
 	fmoe_barrier(team);
 }
 
@@ -198,7 +230,7 @@ fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
 		case FMOE_BLOCK_BEST:
 			return trainer->best;
 		case FMOE_BLOCK_LAST_STEP:
-			*bytes = trainer->plan.sparse ? sizeof(int32_t) * trainer->data->n_items : 0;
+			*bytes = sizeof(int32_t) * (size_t) trainer->plan.sparse_rows;
 			return trainer->last_step;
 		case FMOE_BLOCKS:
 			break;
@@ -207,20 +239,22 @@ fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
 	return NULL;
 }
 
-/* Tables of positions: what one of another length has of them is of use. */
-static bool
-is_position(const FnnParam *param)
-{
-	static const char suffix[] = "position.weight";
-	size_t		length = strlen(param->name);
-
-	return length >= sizeof(suffix) - 1 && strcmp(param->name + length - (sizeof(suffix) - 1), suffix) == 0;
-}
-
 int
 fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max)
 {
 	return fmoe_expert_arrays(&trainer->model.expert[FMOE_MAIN], out, max);
+}
+
+int
+fmoe_trainer_arrays_max(const FmoeTrainer *trainer)
+{
+	return trainer->plan.params.count;
+}
+
+const FnnParams *
+fmoe_trainer_params(const FmoeTrainer *trainer)
+{
+	return &trainer->plan.params;
 }
 
 int
@@ -241,7 +275,7 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 		param = &params->list[index];
 		rows = arrays[i].shape[0] < param->rows ? arrays[i].shape[0] : param->rows;
 		if (arrays[i].dtype != FMOE_REAL_DTYPE || arrays[i].ndim != 2 || arrays[i].shape[1] != param->cols ||
-			(arrays[i].shape[0] != param->rows && !is_position(param)))
+			(arrays[i].shape[0] != param->rows && param->group != FNN_POSITIONS))
 			continue;
 		memcpy(trainer->values + param->offset, arrays[i].data, sizeof(fnn_real) * rows * param->cols);
 		adopted++;
@@ -253,16 +287,31 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 void
 fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
 {
-	const FnnParams *params = &trainer->plan.params;
-	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) params->size);
+	size_t		size = trainer->plan.params.size;
+	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
 
-	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : trainer->values,
-		   params->size * sizeof(fnn_real));
+	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : trainer->values, size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
-	*main = trainer->model.expert[FMOE_MAIN];
-	fmoe_expert_use_counts(main, model);
-	fnn_params_bind(params, main->tensor, values, NULL, NULL);
-	if (trainer->config.blend < 0)
-		model->config.blend = fmoe_blend_choose(model, trainer->arena, trainer->data);
+	bind_main(trainer, model, values);
+	if (trainer->class->items != NULL)
+		fmoe_model_compute_items(model, trainer->arena);
+	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)
+		: trainer->config.blend;
+}
+
+int
+fmoe_trainer_adopt_lent(FmoeTrainer *trainer, int i, int n_arrays, FnnArray *arrays)
+{
+	char		prefix[FNN_NAME_MAX] = "";
+
+	if (i >= 0)
+		trainer->class->borrowed_prefix(i, prefix);
+	for (int k = 0; k < n_arrays; k++)
+	{
+		char		name[2 * FNN_NAME_MAX];
+
+		snprintf(name, sizeof(name), "%s%s", prefix, arrays[k].name);
+		memcpy(arrays[k].name, name, FNN_NAME_MAX - 1);
+	}
+	return fmoe_trainer_adopt(trainer, n_arrays, arrays);
 }

@@ -8,6 +8,7 @@
 #ifndef FMOE_MODEL_TRAIN_RUN_H
 #define FMOE_MODEL_TRAIN_RUN_H
 
+#include "model/expert/expert.h"
 #include "model/expert/markov.h"
 #include "model/train/train.h"
 
@@ -22,19 +23,31 @@ typedef struct FmoeTrainPlan
 	int64_t		longest;		/* tokens of the longest sequence */
 	int32_t		negatives;		/* of gbce, fewer than there are items */
 	double		beta;			/* of gbce */
-	bool		sparse;			/* slice 0, the item table, has a sparse gradient */
-	size_t		dense_from;		/* first real of the gradient slots: what precedes is sparse */
+	int			n_sparse;		/* slices with a sparse gradient */
+	int64_t		sparse_rows;	/* of all of them */
+	size_t		dense_from;		/* first real of the gradient slots: what precedes are sparse slices */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
 	int64_t		n_cases;		/* validation */
 	int64_t		cases_limit;	/* users validated at most */
-	FmoeFollowers followers;	/* of a mixture that reads counted transitions */
+	FmoeFacts	facts;			/* followers only where counts are read */
 } FmoeTrainPlan;
+
+/* A slice whose gradient goes by touched rows. */
+typedef struct FmoeSparseSlice
+{
+	int			param;
+	int64_t    *count;			/* [FMOE_SHARDS + 1] shared: rows touched in the step */
+	int32_t    *last_step;		/* [rows] shared */
+	void	   *memory[FMOE_SHARDS + 1];	/* shared */
+	FnnSparse	shard[FMOE_SHARDS + 1]; /* heads over it, private; the last one is the sum */
+} FmoeSparseSlice;
 
 struct FmoeTrainer
 {
 	const FnnHost *host;
 	FnnArena   *arena;
 	FmoeConfig	config;
+	const FmoeExpertClass *class;
 	const FmoeDataset *data;
 	FmoeTrainPlan plan;
 
@@ -46,18 +59,18 @@ struct FmoeTrainer
 	fnn_real   *best;
 	fnn_real   *slot[FMOE_SHARDS];	/* gradients; only reals dense_from .. size - 1 exist */
 	double	   *shard_loss;		/* [FMOE_SHARDS] of the step */
+	double	   *shard_losses;	/* [FMOE_SHARDS, FMOE_LOSSES_MAX] its parts */
 	double	   *chunk_squares;	/* [chunks] of the step's gradient */
 	double	   *sparse_squares; /* [1] */
-	int64_t    *sparse_count;	/* [FMOE_SHARDS + 1] rows touched in the step */
-	void	   *sparse_memory[FMOE_SHARDS + 1];
-	int32_t    *last_step;		/* [n_items] of the sparse item table */
+	int32_t    *last_step;		/* [plan.sparse_rows] of all sparse slices */
 	int32_t    *rank;			/* [n_cases] */
 	int64_t    *claimed;		/* [1] parts of the work before a barrier that members have taken */
 
-	/* private: the sparse slots' heads, over shared memory; the last one is the sum */
-	FnnSparse	sparse[FMOE_SHARDS + 1];
+	/* private */
+	FmoeSparseSlice *sparse;	/* [plan.n_sparse] */
+	FnnSparse **bound;			/* [params.count] where the slices of the shard being computed have their gradients */
 	FmoeExpert	expert;			/* bound to the slot of the shard being computed */
-	FmoeModel	model;			/* bound to the current values; the count experts only if the main one uses them */
+	FmoeModel	model;			/* bound to the current values; its counts only if the main expert reads them */
 	FmoeCases  *cases;
 	int64_t    *user;			/* [n_sequences] who has a transition */
 	int64_t    *order;			/* [n_sequences] of this epoch, indexes of user */
@@ -99,11 +112,11 @@ fmoe_claim_anew(FmoeTrainer *trainer, const FmoeTeam *team)
 		__atomic_store_n(trainer->claimed, 0, __ATOMIC_RELAXED);
 }
 
-/* Whether the main expert reads what the count experts counted. */
+/* Whether the main expert reads what others counted. */
 static inline bool
-fmoe_needs_counts(const FmoeConfig *config)
+fmoe_needs_counts(const FmoeTrainer *trainer)
 {
-	return fmoe_gated_count(config) > 0 && (config->item_graph || config->count_experts);
+	return (fmoe_reads(trainer->class, &trainer->config) & FMOE_READS_COUNTS) != 0;
 }
 
 /* Events of a user's training sequence that are inputs: all but the last, the most recent max_length. */
@@ -117,8 +130,9 @@ extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
 extern void fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team);
 /* Sequences first .. of the epoch, cut into shards. */
 extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch);
-/* One optimiser step by the whole team; returns the mean loss of the positions. */
-extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch);
+/* One optimiser step by the whole team; returns the mean loss of the positions, and adds its parts to losses. */
+extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
+							double losses[FMOE_LOSSES_MAX]);
 
 /* Cases validated at a time: fixed, so that no product depends on who computes it. */
 #define FMOE_VALIDATION_BLOCK 128

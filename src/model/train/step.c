@@ -23,7 +23,6 @@
  * No sum depends on how many members there are, so neither do the weights.
  */
 #include "model/data/stream.h"
-#include "model/expert/expert.h"
 #include "model/train/run.h"
 
 #include <math.h>
@@ -44,7 +43,9 @@ overwritten(const FmoeTrainer *trainer)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	if (plan->sparse || trainer->config.loss != FMOE_LOSS_SOFTMAX || trainer->expert.class->learn != NULL)
+	/* without hooks for it, what is learned is the softmax loss of the whole first slice */
+	if (plan->params.list[0].sparse || trainer->config.loss != FMOE_LOSS_SOFTMAX || trainer->class->learn != NULL ||
+		trainer->class->items != NULL)
 		return 0;
 	return (size_t) (plan->params.list[0].rows * plan->params.list[0].cols);
 }
@@ -103,14 +104,15 @@ fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team)
 		from = end;
 		fnn_poll(trainer->host);
 	}
-	for (s = team->rank; trainer->plan.sparse && s <= FMOE_SHARDS; s += team->size)
-	{
-		FnnSparse  *sparse = &trainer->sparse[s];
+	for (int n = 0; n < trainer->plan.n_sparse; n++)
+		for (s = team->rank; s <= FMOE_SHARDS; s += team->size)
+		{
+			FnnSparse  *sparse = &trainer->sparse[n].shard[s];
 
-		fnn_sparse_init(sparse, trainer->sparse_memory[s], sparse->rows, sparse->cols, sparse->capacity);
-		trainer->sparse_count[s] = 0;
-		fnn_poll(trainer->host);
-	}
+			fnn_sparse_init(sparse, trainer->sparse[n].memory[s], sparse->rows, sparse->cols, sparse->capacity);
+			trainer->sparse[n].count[s] = 0;
+			fnn_poll(trainer->host);
+		}
 }
 
 void
@@ -162,7 +164,7 @@ batch_targets(FnnArena *arena, const FmoeDataset *data, const FmoeBatch *batch, 
 /* Puts the losses of a packed shard, and their gradients, on the tape. */
 static void
 add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const int32_t *target,
-		   const FmoeTrainBatch *batch, uint64_t stream)
+		   const FmoeTrainBatch *batch, int s, uint64_t stream)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeExpert *expert = &trainer->expert;
@@ -189,7 +191,9 @@ add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const i
 	if (expert->class->learn != NULL)
 		expert->class->learn(expert, tape, packed, &goal);
 	else
-		fmoe_add_loss(tape, expert->class->encode(expert, tape, packed, false), fmoe_parameter(expert, 0), &goal, NULL);
+		fmoe_add_loss(tape, expert->class->encode(expert, tape, packed, FMOE_ALL_TOKENS),
+					  fmoe_item_vectors(expert, tape), &goal, NULL);
+	memcpy(trainer->shard_losses + s * FMOE_LOSSES_MAX, goal.loss, sizeof(goal.loss));
 }
 
 static void
@@ -201,7 +205,6 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	FnnMark		mark = fnn_arena_mark(arena);
 	int64_t		n = batch->cut[s + 1] - batch->cut[s];
 	uint64_t	stream = (uint64_t) batch->step * FMOE_SHARDS + s;
-	FnnSparse  *sparse[FNN_PARAMS_MAX] = {NULL};
 	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
 	FmoeBatch  *packed;
@@ -215,63 +218,67 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 		begin[i] = data->offset[user];
 		end[i] = fmoe_train_end(data, (FmoeHoldout) trainer->config.holdout, user) - 1;
 	}
-	if (trainer->plan.sparse)
+	for (int k = 0; k < trainer->plan.n_sparse; k++)
 	{
+		FmoeSparseSlice *slice = &trainer->sparse[k];
+
 		/* the heads are private, and somebody else may have had the slot in the last step */
-		trainer->sparse[s].count = trainer->sparse_count[s];
-		fnn_sparse_clear(&trainer->sparse[s]);
-		sparse[0] = &trainer->sparse[s];
+		slice->shard[s].count = slice->count[s];
+		fnn_sparse_clear(&slice->shard[s]);
+		trainer->bound[slice->param] = &slice->shard[s];
 	}
-	fnn_params_bind(&expert->params, expert->tensor, trainer->values, trainer->slot[s], sparse);
+	fnn_params_bind(expert->params, expert->tensor, trainer->values, trainer->slot[s], trainer->bound);
 	expert->tensor[0].fresh = overwritten(trainer) > 0;
 
 	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		add_losses(trainer, &tape, packed, batch_targets(arena, data, packed, end), batch, stream);
+		add_losses(trainer, &tape, packed, batch_targets(arena, data, packed, end), batch, s, stream);
 		fnn_tape_backward(&tape);
 	}
-	else if (expert->tensor[0].fresh)
-		memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
+	else
+	{
+		memset(trainer->shard_losses + s * FMOE_LOSSES_MAX, 0, sizeof(double) * FMOE_LOSSES_MAX);
+		if (expert->tensor[0].fresh)
+			memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
+	}
 	trainer->shard_loss[s] = tape.loss;
-	trainer->sparse_count[s] = trainer->sparse[s].count;
+	for (int k = 0; k < trainer->plan.n_sparse; k++)
+		trainer->sparse[k].count[s] = trainer->sparse[k].shard[s].count;
 	fnn_arena_reset(arena, mark);
 }
 
 /* ---------------------------------------------------------------- reduce */
 
-/* Leader: the shards' rows of the item table summed in shard order into the last sparse slot. */
-static void
-merge_sparse(FmoeTrainer *trainer)
+/* The shards' rows of a sparse slice summed in shard order into the last one; returns the sum's squares. */
+static double
+merge_sparse(const FmoeTrainer *trainer, FmoeSparseSlice *slice)
 {
-	FnnSparse  *total = &trainer->sparse[FMOE_SHARDS];
+	FnnSparse  *total = &slice->shard[FMOE_SHARDS];
 	FnnTensor	table = {.rows = total->rows, .cols = total->cols, .sparse = total};
 	double		squares = 0;
 	int64_t		cols = total->cols;
-	int64_t		i;
-	int64_t		c;
-	int			s;
 
 	fnn_sparse_clear(total);
-	for (s = 0; s < FMOE_SHARDS; s++)
+	for (int s = 0; s < FMOE_SHARDS; s++)
 	{
-		const FnnSparse *sparse = &trainer->sparse[s];
+		const FnnSparse *sparse = &slice->shard[s];
 
-		for (i = 0; i < trainer->sparse_count[s]; i++)
+		for (int64_t i = 0; i < slice->count[s]; i++)
 		{
 			fnn_real   *sum = fnn_grad_row(trainer->host, &table, sparse->touched[i]);
 			const fnn_real *grad = sparse->grad + i * cols;
 
-			for (c = 0; c < cols; c++)
+			for (int64_t c = 0; c < cols; c++)
 				sum[c] += grad[c];
 		}
 		fnn_poll(trainer->host);
 	}
-	for (i = 0; i < total->count * cols; i++)
+	for (int64_t i = 0; i < total->count * cols; i++)
 		squares += (double) total->grad[i] * total->grad[i];
-	*trainer->sparse_squares = squares;
-	trainer->sparse_count[FMOE_SHARDS] = total->count;
+	slice->count[FMOE_SHARDS] = total->count;
+	return squares;
 }
 
 static void
@@ -289,9 +296,15 @@ reduce(FmoeTrainer *trainer, const FmoeTeam *team)
 		from = end;
 		fnn_poll(trainer->host);
 	}
-	if (trainer->plan.sparse && team->rank == 0)
-		merge_sparse(trainer);
-	if (trainer->plan.sparse || trainer->config.clip_norm > 0)
+	if (team->rank == 0)
+	{
+		double		squares = 0;
+
+		for (int k = 0; k < trainer->plan.n_sparse; k++)
+			squares += merge_sparse(trainer, &trainer->sparse[k]);
+		*trainer->sparse_squares = squares;
+	}
+	if (trainer->plan.n_sparse > 0 || trainer->config.clip_norm > 0)
 		fmoe_barrier(team);
 }
 
@@ -302,7 +315,7 @@ static double
 clip_scale(const FmoeTrainer *trainer)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
-	double		squares = plan->sparse ? *trainer->sparse_squares : 0;
+	double		squares = *trainer->sparse_squares;
 	double		norm;
 	size_t		chunk;
 
@@ -312,6 +325,29 @@ clip_scale(const FmoeTrainer *trainer)
 		squares += trainer->chunk_squares[chunk];
 	norm = sqrt(squares);
 	return norm > trainer->config.clip_norm ? trainer->config.clip_norm / norm : 1;
+}
+
+/* This member's part of the touched rows of a sparse slice. */
+static void
+update_sparse(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch, const FnnAdamW *adamw,
+			  double scale, FmoeSparseSlice *slice)
+{
+	FnnSparse	total = slice->shard[FMOE_SHARDS];
+	int64_t		row;
+	int64_t		last;
+
+	total.count = slice->count[FMOE_SHARDS];
+	row = total.count * team->rank / team->size;
+	last = total.count * (team->rank + 1) / team->size;
+	while (row < last)
+	{
+		int64_t		end = last - row < GROUP_ROWS ? last : row + GROUP_ROWS;
+
+		fnn_adamw_sparse(adamw, &trainer->plan.params.list[slice->param], batch->step, scale, &total, row, end,
+						 trainer->values, trainer->moment1, trainer->moment2, slice->last_step);
+		row = end;
+		fnn_poll(trainer->host);
+	}
 }
 
 static void
@@ -334,29 +370,13 @@ update(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch)
 		from = end;
 		fnn_poll(trainer->host);
 	}
-	if (trainer->plan.sparse)
-	{
-		FnnSparse	total = trainer->sparse[FMOE_SHARDS];
-		int64_t		row;
-		int64_t		last;
-
-		total.count = trainer->sparse_count[FMOE_SHARDS];
-		row = total.count * team->rank / team->size;
-		last = total.count * (team->rank + 1) / team->size;
-		while (row < last)
-		{
-			int64_t		end = last - row < GROUP_ROWS ? last : row + GROUP_ROWS;
-
-			fnn_adamw_sparse(&adamw, &params->list[0], batch->step, scale, &total, row, end, trainer->values,
-							 trainer->moment1, trainer->moment2, trainer->last_step);
-			row = end;
-			fnn_poll(trainer->host);
-		}
-	}
+	for (int k = 0; k < trainer->plan.n_sparse; k++)
+		update_sparse(trainer, team, batch, &adamw, scale, &trainer->sparse[k]);
 }
 
 double
-fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch)
+fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
+			  double losses[FMOE_LOSSES_MAX])
 {
 	double		loss = 0;
 	int			s;
@@ -368,6 +388,8 @@ fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *
 
 	for (s = 0; s < FMOE_SHARDS; s++)
 		loss += trainer->shard_loss[s];
+	for (int k = 0; k < FMOE_SHARDS * FMOE_LOSSES_MAX; k++)
+		losses[k % FMOE_LOSSES_MAX] += trainer->shard_losses[k] * batch->positions;
 	if (!isfinite(loss))
 		fnn_fail(trainer->host, FNN_NONFINITE, "training diverged at step %lld: the loss is not a finite number",
 				 (long long) batch->step);

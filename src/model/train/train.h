@@ -40,6 +40,7 @@ typedef struct FmoeTrainState
 	double		loss;			/* mean over the last epoch's positions */
 	double		metric;			/* validation NDCG@10 after the last epoch; NaN without validation */
 	double		best_metric;
+	double		losses[FMOE_LOSSES_MAX];	/* parts of loss, as the class names them */
 } FmoeTrainState;
 
 typedef struct FmoeTrainer FmoeTrainer;
@@ -77,8 +78,16 @@ extern void *fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size
  * encoders); of tables of positions the rows that both have.  Returns how many.
  */
 extern int	fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays);
+/*
+ * The same for the encoder of the lent expert number i among those that the
+ * model borrows, or with i -1 for its own encoder; changes the arrays' names.
+ */
+extern int	fmoe_trainer_adopt_lent(FmoeTrainer *trainer, int i, int n_arrays, FnnArray *arrays);
 /* The current values as arrays by name, in place; fills out[at most max], returns their number. */
 extern int	fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max);
+extern int	fmoe_trainer_arrays_max(const FmoeTrainer *trainer);
+/* The layout of its parameters. */
+extern const FnnParams *fmoe_trainer_params(const FmoeTrainer *trainer);
 /* The model with the best values (the last, without validation) and fresh count experts, on the arena. */
 extern void fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model);
 

@@ -82,6 +82,22 @@ fnn_grad_row(const FnnHost *host, FnnTensor *tensor, int64_t row)
 
 /* ---------------------------------------------------------------- parameter blocks */
 
+#define PARAMS_FIRST 64
+
+static void
+grow(FnnParams *params, const FnnHost *host)
+{
+	int			capacity = params->capacity > 0 ? 2 * params->capacity : PARAMS_FIRST;
+	FnnParam   *list = host->allocate(host->context, fnn_mul_size(host, capacity, sizeof(FnnParam)));
+
+	if (params->count > 0)
+		memcpy(list, params->list, sizeof(FnnParam) * params->count);
+	if (params->list != NULL)
+		host->release(host->context, params->list);
+	params->list = list;
+	params->capacity = capacity;
+}
+
 FnnParam *
 fnn_params_add(FnnParams *params, const FnnHost *host, const char *name,
 			   int64_t rows, int64_t cols, FnnInit init, double init_scale)
@@ -90,8 +106,6 @@ fnn_params_add(FnnParams *params, const FnnHost *host, const char *name,
 	FnnParam   *param;
 	size_t		size;
 
-	if (params->count >= FNN_PARAMS_MAX)
-		fnn_fail(host, FNN_INVALID, "a model cannot have more than %d parameters", FNN_PARAMS_MAX);
 	if (name[0] == '\0' || strlen(name) >= FNN_NAME_MAX)
 		fnn_fail(host, FNN_INVALID, "parameter name \"%s\" is not 1 to %d bytes long", name, FNN_NAME_MAX - 1);
 	if (fnn_params_find(params, name) >= 0)
@@ -104,6 +118,8 @@ fnn_params_add(FnnParams *params, const FnnHost *host, const char *name,
 	/* every later size in bytes is then known not to overflow */
 	(void) fnn_mul_size(host, size, 4 * sizeof(double));
 
+	if (params->count == params->capacity)
+		grow(params, host);
 	param = &params->list[params->count++];
 	memset(param, 0, sizeof(FnnParam));
 	strcpy(param->name, name);
@@ -150,14 +166,16 @@ init_piece(const FnnParam *param, uint64_t seed, uint64_t stream, int64_t from, 
 }
 
 void
-fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values)
+fnn_params_redraw(const FnnParams *params, const FnnHost *host, uint64_t seed, unsigned groups, fnn_real *values)
 {
-	memset(values, 0, params->size * sizeof(fnn_real));
 	for (int i = 0; i < params->count; i++)
 	{
 		const FnnParam *param = &params->list[i];
 		int64_t		total = param->rows * param->cols;
 
+		if ((groups & FNN_GROUP_BIT(param->group)) == 0)
+			continue;
+		memset(values + param->offset, 0, (size_t) total * sizeof(fnn_real));
 		for (int64_t from = 0; from < total; from += INIT_PIECE)
 		{
 			fnn_poll(host);
@@ -165,6 +183,29 @@ fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn
 					   values + param->offset + from);
 		}
 	}
+}
+
+void
+fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values)
+{
+	memset(values, 0, params->size * sizeof(fnn_real));
+	fnn_params_redraw(params, host, seed, FNN_GROUPS_ALL, values);
+}
+
+void
+fnn_params_freeze(FnnParams *params, unsigned groups)
+{
+	for (int i = 0; i < params->count; i++)
+		if ((groups & FNN_GROUP_BIT(params->list[i].group)) != 0)
+			params->list[i].frozen = true;
+}
+
+void
+fnn_params_free(FnnParams *params, const FnnHost *host)
+{
+	if (params->list != NULL)
+		host->release(host->context, params->list);
+	memset(params, 0, sizeof(*params));
 }
 
 void

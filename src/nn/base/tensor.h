@@ -54,12 +54,28 @@ typedef enum FnnInit
 	FNN_INIT_UNIFORM			/* U(-init_scale, init_scale) */
 } FnnInit;
 
-/* Who else may come to hold a parameter. */
+/* Who may receive a copy of a parameter. */
 typedef enum FnnShare
 {
-	FNN_ENCODER,				/* may be lent to other databases */
-	FNN_LOCAL					/* item tables and heads: leaves only if the sharing policy says so */
+	FNN_PUBLIC,					/* other databases, where the encoder is lent */
+	FNN_LOCAL,					/* nobody, unless whole versions may leave: item tables, heads, gates */
+	FNN_PRIVATE					/* nobody, by any call: rows of single users */
 } FnnShare;
+
+/* What a parameter is for: training freezes and draws anew by groups. */
+typedef enum FnnGroup
+{
+	FNN_ITEMS,					/* vectors of items, and what makes them of features */
+	FNN_POSITIONS,
+	FNN_ENCODER,
+	FNN_ADAPTER,
+	FNN_GATE,
+	FNN_HEAD
+} FnnGroup;
+
+/* A set of groups, as fnn_params_freeze takes it. */
+#define FNN_GROUP_BIT(group) (1u << (group))
+#define FNN_GROUPS_ALL (~0u)
 
 /* One named slice of a parameter block. */
 typedef struct FnnParam
@@ -71,31 +87,39 @@ typedef struct FnnParam
 	FnnInit		init;
 	double		init_scale;
 	FnnShare	share;
+	FnnGroup	group;
+	bool		linear;			/* the weight of a linear map [out, in]: a low-rank adapter may be added to it */
 	bool		frozen;			/* gets no gradient and no update */
 	bool		sparse;			/* gradient and update by touched rows */
 	bool		decay;			/* weight decay applies */
 } FnnParam;
 
-#define FNN_PARAMS_MAX 512
-
 /*
  * The layout of a parameter block.  Values, gradients and both Adam moments
  * are each one contiguous array of size reals with this layout, so that
- * checkpoint, clip and update are each one loop.
+ * checkpoint, clip and update are each one loop.  All zero: no slices yet.
  */
 typedef struct FnnParams
 {
 	int			count;
+	int			capacity;
 	size_t		size;			/* reals of a block, gaps for alignment included */
-	FnnParam	list[FNN_PARAMS_MAX];
+	FnnParam   *list;			/* [count], in memory of the host that slices were added with */
 } FnnParams;
 
-/* Declares a slice and returns it (valid until the block dies) for its flags to be set. */
+/* Declares a slice and returns it, valid until the next one is declared, for its flags to be set. */
 extern FnnParam *fnn_params_add(FnnParams *params, const FnnHost *host, const char *name,
 								int64_t rows, int64_t cols, FnnInit init, double init_scale);
 extern int	fnn_params_find(const FnnParams *params, const char *name); /* -1: none */
+/* Gives the list's memory back. */
+extern void fnn_params_free(FnnParams *params, const FnnHost *host);
 /* Fills values[params->size] (gaps become 0); slice i draws from stream i. */
 extern void fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values);
+/* Fills the slices of a set of groups with what fnn_params_init gives them; the others stay. */
+extern void fnn_params_redraw(const FnnParams *params, const FnnHost *host, uint64_t seed, unsigned groups,
+							  fnn_real *values);
+/* The slices of a set of groups get no gradient and no update from now on. */
+extern void fnn_params_freeze(FnnParams *params, unsigned groups);
 /*
  * tensors[count] come to point into the blocks.  grads NULL: inference.
  * Frozen slices get no gradient.  sparse[count] may be NULL; where it holds a

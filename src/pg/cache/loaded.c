@@ -322,8 +322,8 @@ validation_metric(Jsonb *metrics, const char *expert)
 static FmoeExpertSlot
 better_count_expert(const FmoeVersion *version)
 {
-	double		popularity = validation_metric(version->metrics, "popularity");
-	double		markov = validation_metric(version->metrics, "markov");
+	double		popularity = validation_metric(version->metrics, fmoe_slot_classes[FMOE_POPULARITY]->name);
+	double		markov = validation_metric(version->metrics, fmoe_slot_classes[FMOE_MARKOV]->name);
 
 	return popularity > markov ? FMOE_POPULARITY : FMOE_MARKOV;
 }

@@ -215,7 +215,7 @@ read_cases(Evaluation *evaluation)
 	bytes = MemoryContextMemAllocated(CurrentMemoryContext, true) +
 		fmoe_jury_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +
 		(size_t) evaluation->cases->count * sizeof(int32) + (size_t) version->items * sizeof(uint8) +
-		fmoe_rank_bytes(&evaluation->loaded->model, evaluation->cases, &protocol);
+		fmoe_rank_bytes(&evaluation->loaded->model, &interactions->data, evaluation->cases, &protocol);
 	fmoe_check_memory(bytes, psprintf("evaluating version %d of domain \"%s\"", version->version,
 									  evaluation->domain->name));
 	evaluation->jury = fmoe_jury(interactions, evaluation->cases, evaluation->loaded->vocabulary);
@@ -322,8 +322,8 @@ fmoe_evaluate(PG_FUNCTION_ARGS)
 
 	put_expert(evaluation, evaluation->live ? "live" :
 			   psprintf("version %d", evaluation->loaded->version->version), FMOE_MAIN);
-	put_expert(evaluation, "popularity", FMOE_POPULARITY);
-	put_expert(evaluation, "markov", FMOE_MARKOV);
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+		put_expert(evaluation, fmoe_slot_classes[slot]->name, (FmoeExpertSlot) slot);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

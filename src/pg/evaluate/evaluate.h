@@ -91,6 +91,7 @@ extern FmoeVerdict *fmoe_try_model(const FmoeDomain *domain, const FmoeInteracti
 								   const FmoeModel *model, const FmoeVersion *live);
 /* Why the new version must not go live, as a sentence; NULL: it may. */
 extern char *fmoe_verdict_objection(const FmoeVerdict *verdict);
-extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state);
+/* class: that of the model. */
+extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, const FmoeTrainState *state);
 
 #endif							/* FMOE_PG_EVALUATE_EVALUATE_H */

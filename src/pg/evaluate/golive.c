@@ -35,8 +35,6 @@
 #define CASES_TO_TELL 500
 #define ERRORS_TO_LEAD 1.645	/* standard errors: the 95 % quantile of the normal distribution */
 
-static const char *const slot_names[FMOE_SLOTS] = {"main", "popularity", "markov"};
-
 bool
 fmoe_has_seen_holdout(const FmoeVersion *version, int holdout)
 {
@@ -91,7 +89,7 @@ paired_error(const int32 *a, const int32 *b, int64 n)
 	return n < 2 ? 0 : sqrt((squares - sum * sum / n) / (n - 1) / n);
 }
 
-/* The mixture's own expert, without the others. */
+/* The model's own expert alone, which is the first of the parts that it weighs. */
 static FmoeStanding
 stand_own(const FmoeJury *jury, const FmoeModel *model, FnnArena *arena, int32 *rank)
 {
@@ -140,7 +138,7 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 		verdict->standing[slot] = stand(jury, model, slot, arena, rank);
 		verdict->error[slot] = paired_error(main_rank, rank, cases->count);
 	}
-	if (fmoe_gated_count(&model->config) > 1)
+	if (fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1)
 	{
 		verdict->mixed = true;
 		verdict->own = stand_own(jury, model, arena, rank);
@@ -162,7 +160,7 @@ fmoe_verdict_objection(const FmoeVerdict *verdict)
 	FmoeExpertSlot better = verdict->standing[FMOE_POPULARITY].ndcg >= verdict->standing[FMOE_MARKOV].ndcg
 		? FMOE_POPULARITY : FMOE_MARKOV;
 	double		counted = verdict->standing[better].ndcg;
-	const char *counter = better == FMOE_POPULARITY ? "popularity" : "first-order Markov";
+	const char *counter = fmoe_slot_classes[better]->name;
 
 	if (verdict->cases == 0)
 		return NULL;
@@ -200,13 +198,29 @@ put_standing(StringInfo json, const char *key, const FmoeStanding *standing)
 	appendStringInfoChar(json, '}');
 }
 
+/* Parts of the last epoch's loss, by name. */
+static void
+put_losses(StringInfo json, const FmoeExpertClass *class, const FmoeTrainState *state)
+{
+	appendStringInfoString(json, ", \"losses\": {");
+	for (int i = 0; class->losses[i] != NULL; i++)
+	{
+		appendStringInfoString(json, i > 0 ? ", " : "");
+		put_number(json, class->losses[i], state->losses[i]);
+	}
+	appendStringInfoChar(json, '}');
+}
+
 /*
- * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "cases": 943,
- *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "mrr": 0.09}, "popularity": {...},
- *	"markov": {...}, "own": {...}}; own of mixtures only; the metrics are of validation and missing without any.
+ * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943,
+ *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...}}
+ *
+ * with losses where the class names them, NAME for each expert that counts, own
+ * where the model weighs its own expert among others; the metrics are of
+ * validation and missing without any.
  */
 Jsonb *
-fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state)
+fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, const FmoeTrainState *state)
 {
 	StringInfoData json;
 	int			slot;
@@ -214,9 +228,11 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeTrainState *state)
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"epochs\": %d, \"best_epoch\": %d, ", state->epoch, state->best_epoch);
 	put_number(&json, "loss", state->epoch > 0 ? state->loss : NAN);
+	if (class->losses != NULL && state->epoch > 0)
+		put_losses(&json, class, state);
 	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT, verdict->cases);
 	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
-		put_standing(&json, slot_names[slot], &verdict->standing[slot]);
+		put_standing(&json, slot == FMOE_MAIN ? "main" : fmoe_slot_classes[slot]->name, &verdict->standing[slot]);
 	if (verdict->mixed && verdict->cases > 0)
 		put_standing(&json, "own", &verdict->own);
 	appendStringInfoChar(&json, '}');

@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(fmoe_expert_report);
 
 #define CUT_OFF 10
 #define FEW_USERS 30			/* their resamples are too alike to tell anything */
-#define COMPARED_MAX (FMOE_GATED_MAX + 1)
+#define COMPARED_MAX (FMOE_PARTS_MAX + 1)
 #define OWN 0					/* among a mixture's experts */
 
 typedef enum ReportSplit
@@ -71,7 +71,7 @@ typedef struct Report
 	FmoeModel  *model;			/* the loaded one, some of whose experts are left out */
 	int			gated;
 	int			compared;		/* mixtures with something left out */
-	FmoeGateUse use;
+	FmoePartUse use;
 	int32	   *rank;			/* [cases->count] */
 	double	   *entire;			/* [cases->count] NDCG of the mixture */
 	double	   *difference;		/* [cases->count, compared] its lead */
@@ -89,15 +89,16 @@ choose_mixture(Report *report)
 {
 	const FmoeDomain *domain = report->domain;
 	FmoeVersion *version = fmoe_version_to_judge(domain, report->options.judge.version);
+	const FmoeExpertClass *class = fmoe_expert_classes[version->config.model];
 
-	report->gated = fmoe_gated_count(&version->config);
-	if (report->gated == 0)
+	if (class->weigh == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version %d of domain \"%s\" is no mixture of experts", version->version, domain->name),
 				 errdetail("Its model is \"%s\".", version->model),
 				 errhint("Name a mixture with the option \"version\", or train one with CALL fmoe_train('%s', '{\"model\": \"fmoe\"}').",
 						 domain->name)));
+	report->gated = fmoe_score_parts(class, &version->config);
 	/* with a single expert there is nothing to compare with */
 	report->compared = report->gated > 1 ? report->gated + 1 : 0;
 	if (version->config.holdout == FMOE_HOLDOUT_NONE && report->options.split == REPORT_VALIDATION)
@@ -115,7 +116,7 @@ report_bytes(const Report *report, const FmoeInteractions *interactions)
 	FmoeProtocol protocol = {.exclude_seen = true};
 
 	return MemoryContextMemAllocated(CurrentMemoryContext, true) + sizeof(FmoeModel) +
-		fmoe_rank_bytes(&report->loaded->model, report->cases, &protocol) +
+		fmoe_rank_bytes(&report->loaded->model, data, report->cases, &protocol) +
 		(size_t) report->compared * report->options.resamples * sizeof(double) +
 		fmoe_jury_bytes(data->n_events, data->n_users, n) +
 		n * (sizeof(int32) + (1 + (size_t) report->compared) * sizeof(double));
@@ -167,7 +168,7 @@ judge(Report *report)
 {
 	int64		n = report->cases->count;
 
-	fmoe_gate_use(&report->loaded->model, report->arena, &report->jury->data, &report->jury->cases,
+	fmoe_part_use(&report->loaded->model, report->arena, &report->jury->data, &report->jury->cases,
 				  0, report->jury->cases.count, &report->use);
 	report->ndcg = judge_without(report, 0);
 	for (int64 u = 0; u < n; u++)
@@ -203,7 +204,7 @@ verdict_of(const Report *report, int i)
 static void
 put_row(const Report *report, int i)
 {
-	const FmoeGateUse *use = &report->use;
+	const FmoePartUse *use = &report->use;
 	bool		alone = report->compared == 0;
 	bool		others = i == report->gated;
 	double		weight = use->weight[others ? OWN : i] / use->histories;
@@ -211,7 +212,7 @@ put_row(const Report *report, int i)
 	Datum		values[10];
 	bool		nulls[10] = {false};
 
-	values[0] = CStringGetTextDatum(others ? "all but own" : fmoe_gated_name(&report->model->config, i));
+	values[0] = CStringGetTextDatum(others ? "all but own" : fmoe_part_name(report->model, i));
 	values[1] = Float8GetDatum(others ? 1 - weight : weight);
 	values[2] = Float8GetDatum(others ? 1 - largest : largest);
 	nulls[1] = nulls[2] = use->histories == 0;

@@ -15,10 +15,10 @@ declared_params(const FmoeConfig *config, int32 n_items)
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	FnnParams  *params;
 
-	if (fmoe_counts(class))
+	if (fmoe_only_counts(class))
 		return NULL;
 	params = palloc0(sizeof(FnnParams));
-	class->declare(params, fmoe_host(CurrentMemoryContext), config, n_items);
+	fmoe_declare_class(params, fmoe_host(CurrentMemoryContext), class, config, &(FmoeFacts) {.n_items = n_items});
 	return params;
 }
 
@@ -34,7 +34,7 @@ fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arra
 	{
 		int			index = fnn_params_find(params, arrays[i].name);
 
-		if (index >= 0 && params->list[index].share == FNN_ENCODER)
+		if (index >= 0 && params->list[index].share == FNN_PUBLIC)
 			arrays[kept++] = arrays[i];
 	}
 	return kept;
@@ -49,14 +49,14 @@ fmoe_expert_check_encoder(const FmoeExpertFile *file)
 	if (params == NULL)
 		fmoe_bad_file("Experts of model \"%s\" have no encoder.", file->facts.model);
 	for (int i = 0; i < params->count; i++)
-		expected += params->list[i].share == FNN_ENCODER;
+		expected += params->list[i].share == FNN_PUBLIC;
 	for (int i = 0; i < file->n_arrays; i++)
 	{
 		const FnnArray *array = &file->arrays[i];
 		int			index = fnn_params_find(params, array->name);
 		const FnnParam *param = index >= 0 ? &params->list[index] : NULL;
 
-		if (param == NULL || param->share != FNN_ENCODER)
+		if (param == NULL || param->share != FNN_PUBLIC)
 			fmoe_bad_file("Array \"%s\" is not part of the encoder of model \"%s\".",
 						  pg_is_ascii(array->name) ? array->name : "?", file->facts.model);
 		if (array->dtype != FNN_F32 || array->ndim != 2 ||

@@ -33,6 +33,7 @@
 
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "common/string.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -214,28 +215,42 @@ check_order(const FmoeVocabulary *vocabulary, Oid type)
 	}
 }
 
+/* Error where a file holds arrays that neither the model nor the vocabulary over them is made of. */
+static void
+refuse_strangers(const FmoeExpertFile *file, const FmoeModel *model)
+{
+	int			max = fmoe_model_arrays_max(model);
+	FnnArray   *own = palloc(sizeof(FnnArray) * max);
+	int			n = fmoe_model_arrays(model, own, max);
+
+	for (int i = 0; i < file->n_arrays; i++)
+	{
+		const char *name = file->arrays[i].name;
+		bool		known = strncmp(name, FMOE_VOCABULARY_PREFIX, strlen(FMOE_VOCABULARY_PREFIX)) == 0;
+
+		for (int k = 0; k < n && !known; k++)
+			known = strcmp(own[k].name, name) == 0;
+		if (!known)
+			fmoe_bad_file("Array \"%s\" is not part of model \"%s\".", pg_is_ascii(name) ? name : "?", file->facts.model);
+	}
+	pfree(own);
+}
+
 FmoeVocabulary *
 fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation, FmoeModel *model)
 {
 	const FmoeVersion *facts = &file->facts;
-	FnnArray   *own = palloc(sizeof(FnnArray) * FMOE_MODEL_ARRAYS_MAX);
 	ErrorContextCallback callback = {error_context_stack, reading_file, NULL};
 	FmoeVocabulary *vocabulary;
-	int			expected;
 
 	error_context_stack = &callback;
 	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &facts->config, facts->items,
 					file->n_arrays, file->arrays);
-	expected = fmoe_model_arrays(model, own, FMOE_MODEL_ARRAYS_MAX);
-	expected += fmoe_is_integer(item_type) ? 1 : 2;
 	vocabulary = fmoe_vocabulary_bind(item_type, collation, facts->items, file->n_arrays, file->arrays);
-	/* each of those was found and names are distinct: more arrays are strangers */
-	if (file->n_arrays != expected)
-		fmoe_bad_file("It holds %d arrays where model \"%s\" has %d.", file->n_arrays, facts->model, expected);
+	refuse_strangers(file, model);
 
 	check_order(vocabulary, item_type);
 	error_context_stack = callback.previous;
-	pfree(own);
 	return vocabulary;
 }
 
@@ -268,7 +283,7 @@ fmoe_expert_write(FmoeExpertFile *file)
 		facts->config = fmoe_encoder_config(&facts->config);
 		facts->model = fmoe_expert_classes[facts->config.model]->name;
 	}
-	config = fmoe_options_jsonb(fmoe_train_options, &facts->config);
+	config = fmoe_config_jsonb(&facts->config);
 
 	out.n_arrays = file->n_arrays;
 	out.array = palloc(sizeof(FnnArray) * Max(file->n_arrays, 1));
@@ -390,7 +405,7 @@ read_config(const FnnFile *in, FmoeVersion *facts)
 		if (getKeyJsonValueFromContainer(&object->root, needed[i], strlen(needed[i]), &buffer) == NULL)
 			fmoe_bad_file("Its options lack \"%s\".", needed[i]);
 	}
-	fmoe_parse_options(object, fmoe_train_options, config);
+	fmoe_parse_config(object, config);
 	facts->model = asked(in, "model");
 	if (fmoe_expert_class(facts->model) == NULL)
 		ereport(ERROR,

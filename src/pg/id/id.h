@@ -19,6 +19,9 @@
  */
 typedef struct FmoeVocabulary FmoeVocabulary;
 
+/* What the names of its arrays begin with. */
+#define FMOE_VOCABULARY_PREFIX "vocabulary."
+
 /* From distinct ids in any order; sorted here.  index_of[i] is where id i went; memory in the current context. */
 extern FmoeVocabulary *fmoe_vocabulary_build(Oid type, Oid collation, int32 n, const Datum *ids, int32 *index_of);
 extern int	fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out);	/* at most 2 */

@@ -70,7 +70,7 @@ static void
 architecture(const FmoeConfig *from, FmoeConfig *config)
 {
 	memset(config, 0, sizeof(FmoeConfig));
-	fmoe_parse_options(NULL, fmoe_train_options, config);
+	fmoe_parse_config(NULL, config);
 	config->model = from->model;
 	config->width = from->width;
 	config->layers = from->layers;
@@ -91,14 +91,14 @@ state_create(MemoryContext context, const FmoeConfig *config)
 
 	architecture(config, &state->config);
 	state->holdout = FMOE_HOLDOUT_TEST;
-	class->declare(params, fmoe_host(context), &state->config, 1);
+	fmoe_declare_class(params, fmoe_host(context), class, &state->config, &(FmoeFacts) {.n_items = 1});
 	state->arrays = palloc0(sizeof(FnnArray) * params->count);
 	for (int i = 0; i < params->count; i++)
 	{
 		const FnnParam *param = &params->list[i];
 		FnnArray   *array = &state->arrays[state->n_arrays];
 
-		if (param->share != FNN_ENCODER)
+		if (param->share != FNN_PUBLIC)
 			continue;
 		strlcpy(array->name, param->name, FNN_NAME_MAX);
 		array->ndim = 2;
@@ -364,7 +364,7 @@ fmoe_fedavg_deserialize(PG_FUNCTION_ARGS)
 	config.heads = take_option(&in, "heads");
 	config.max_length = take_option(&in, "max_length");
 	holdout = take_int(&in, FMOE_HOLDOUT_NONE, FMOE_HOLDOUT_TEST);
-	if (fmoe_counts(fmoe_expert_classes[config.model]) || !fmoe_config_fits(&config, &misfit))
+	if (fmoe_only_counts(fmoe_expert_classes[config.model]) || !fmoe_config_fits(&config, &misfit))
 		damaged_state();
 	state = state_create(CurrentMemoryContext, &config);
 	state->holdout = holdout;

@@ -57,7 +57,7 @@ head_of_file(const FmoeDomain *domain, FmoeExpertFile *file, int64 bytes, int ro
 	head->round = round;
 	head->shared = true;
 	head->model = unconstify(char *, facts->model);
-	head->config = fmoe_options_jsonb(fmoe_train_options, &facts->config);
+	head->config = fmoe_config_jsonb(&facts->config);
 	head->events = facts->events;
 	head->users = facts->users;
 	head->items = facts->items;

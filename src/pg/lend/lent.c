@@ -184,10 +184,10 @@ same_jsonb(Jsonb *a, Jsonb *b)
 Jsonb *
 fmoe_lent_config(Jsonb *object, int32 items, FmoeConfig *config)
 {
-	fmoe_parse_options(object, fmoe_train_options, config);
+	fmoe_parse_config(object, config);
 	fmoe_config_settle(config, Max(items, 1));
 	fmoe_check_config(config);
-	return fmoe_options_jsonb(fmoe_train_options, config);
+	return fmoe_config_jsonb(config);
 }
 
 static void
@@ -209,7 +209,7 @@ check_agreement(const FmoeLentHead *head, const FmoeExpertFile *file)
 	if (!same_jsonb(head->privacy, file->privacy))
 		refused(head, "Its row and its file disagree about what was done for privacy.");
 	if (!same_jsonb(fmoe_lent_config(head->config, head->items, &config),
-					fmoe_options_jsonb(fmoe_train_options, &facts->config)))
+					fmoe_config_jsonb(&facts->config)))
 		refused(head, "Its row and its file have different options.");
 }
 

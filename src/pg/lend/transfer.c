@@ -5,7 +5,7 @@
  * What leaves is decided by the domain's sharing policy:
  *
  *	  none		nothing
- *	  encoder	the parameters that their class declares FNN_ENCODER; never the
+ *	  encoder	the parameters that their class declares FNN_PUBLIC; never the
  *				item table, the count experts or the item ids
  *	  full		the whole version
  *

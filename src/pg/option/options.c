@@ -14,14 +14,11 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
+#include "utils/varlena.h"
 
-#include "pg/option/option.h"
+#include "pg/option/option_private.h"
 
-static void *
-field(void *target, const FmoeOption *option)
-{
-	return (char *) target + option->offset;
-}
+/* ---------------------------------------------------------------- what an option takes */
 
 /* The names of a NULL-terminated list: "a, b, c". */
 static char *
@@ -42,45 +39,46 @@ number_text(double value)
 	return fabs(value) < 1e18 && value == floor(value) ? psprintf("%.0f", value) : psprintf("%.15g", value);
 }
 
-/* What an option takes, as a sentence for HINT. */
+char *
+fmoe_option_takes(const FmoeOption *option)
+{
+	const char *low = number_text(option->min);
+	const char *high = number_text(option->max);
+
+	switch (option->type)
+	{
+		case FMOE_OPTION_INT:
+		case FMOE_OPTION_INT64:
+			return psprintf("an integer from %s to %s", low, high);
+		case FMOE_OPTION_REAL:
+			return psprintf("a number from %s to %s", low, high);
+		case FMOE_OPTION_BOOL:
+			return pstrdup("true or false");
+		case FMOE_OPTION_ENUM:
+			return psprintf("one of: %s", joined(option->choices));
+		case FMOE_OPTION_TEXT:
+		case FMOE_OPTION_NAME:
+			return pstrdup("a string");
+		case FMOE_OPTION_LIST:
+			return psprintf("an array of at most %d %s, each once", option->list->max, option->list->what);
+		case FMOE_OPTION_INT_LIST:
+			return psprintf("an integer from %s to %s, or an array of 1 to %d of them", low, high, FMOE_INT_LIST_MAX);
+	}
+	pg_unreachable();
+}
+
+/* The same as a sentence for HINT. */
 static char *
 allowed(const FmoeOption *option)
 {
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "Option \"%s\" takes ", option->name);
-	switch (option->type)
-	{
-		case FMOE_OPTION_INT:
-		case FMOE_OPTION_INT64:
-			appendStringInfo(&text, "an integer from %s to %s",
-							 number_text(option->min), number_text(option->max));
-			break;
-		case FMOE_OPTION_REAL:
-			appendStringInfo(&text, "a number from %s to %s",
-							 number_text(option->min), number_text(option->max));
-			break;
-		case FMOE_OPTION_BOOL:
-			appendStringInfoString(&text, "true or false");
-			break;
-		case FMOE_OPTION_ENUM:
-			appendStringInfo(&text, "one of: %s", joined(option->choices));
-			break;
-		case FMOE_OPTION_TEXT:
-		case FMOE_OPTION_NAME:
-			appendStringInfoString(&text, "a string");
-			break;
-		case FMOE_OPTION_LENT:
-			appendStringInfo(&text, "an array of at most %d names", FMOE_LENT_MAX);
-			break;
-		case FMOE_OPTION_INT_LIST:
-			appendStringInfo(&text, "an integer from %s to %s, or an array of 1 to %d of them",
-							 number_text(option->min), number_text(option->max), FMOE_INT_LIST_MAX);
-			break;
-	}
+	appendStringInfo(&text, "Option \"%s\" takes %s", option->name, fmoe_option_takes(option));
 	if (option->value != NULL && option->value[0] != '\0')
 		appendStringInfo(&text, "; the default is %s", option->value);
+	if (option->list != NULL)
+		appendStringInfo(&text, "; %s", option->list->listed);
 	appendStringInfoChar(&text, '.');
 	return text.data;
 }
@@ -223,9 +221,67 @@ to_list(const FmoeOption *option, const JsonbValue *value, FmoeIntList *list)
 }
 
 static void
-set_option(const FmoeOption *option, const JsonbValue *value, void *target)
+to_name(const FmoeOption *option, const JsonbValue *value, char *name)
 {
-	void	   *place = field(target, option);
+	if (value->type != jbvString || value->val.string.len >= FMOE_EXPERT_NAME_MAX)
+		reject(option, psprintf("must be a string of less than %d bytes", FMOE_EXPERT_NAME_MAX));
+	memset(name, 0, FMOE_EXPERT_NAME_MAX);
+	memcpy(name, value->val.string.val, value->val.string.len);
+}
+
+/* One element of a list: a name, or an object of the element's options. */
+static void
+to_object(const FmoeOption *option, const JsonbValue *value, void *element)
+{
+	const FmoeOptionList *list = option->list;
+	FmoeMisfit	misfit = {{0}};
+
+	memset(element, 0, list->bytes);
+	for (const FmoeOption *part = list->element; part->name != NULL; part++)
+		if (part->type == FMOE_OPTION_ENUM)
+			*(int *) ((char *) element + part->offset) = FMOE_AUTO;
+	if (value->type == jbvString)
+		to_name(option, value, (char *) element + list->element->offset);
+	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
+	{
+		fmoe_parse_options(JsonbValueToJsonb(unconstify(JsonbValue *, value)), list->element, element);
+		if (!list->fits(element, &misfit))
+			reject(option, psprintf("has an element that cannot be: %s", misfit.message));
+	}
+	else
+		reject(option, "has an element that is not a name");
+	if (*((char *) element + list->element->offset) == '\0')
+		reject(option, "has an element without a name");
+}
+
+static void
+to_objects(const FmoeOption *option, const JsonbValue *value, void *place)
+{
+	const FmoeOptionList *list = option->list;
+	char	   *first = (char *) place + list->first;
+	uint32		count;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		reject(option, "must be an array");
+	count = JsonContainerSize(value->val.binary.data);
+	if (count > list->max)
+		reject(option, psprintf("has %u elements", count));
+	for (uint32 i = 0; i < count; i++)
+	{
+		const char *name = first + i * list->bytes + list->element->offset;
+
+		to_object(option, getIthJsonbValueFromContainer(value->val.binary.data, i), first + i * list->bytes);
+		for (uint32 k = 0; k < i; k++)
+			if (strcmp(first + k * list->bytes + list->element->offset, name) == 0)
+				reject(option, psprintf("names \"%s\" twice", name));
+	}
+	*(int *) place = (int) count;
+}
+
+void
+fmoe_set_option(const FmoeOption *option, const JsonbValue *value, void *target)
+{
+	void	   *place = (char *) target + option->offset;
 
 	switch (option->type)
 	{
@@ -252,10 +308,10 @@ set_option(const FmoeOption *option, const JsonbValue *value, void *target)
 			*(const char **) place = pnstrdup(value->val.string.val, value->val.string.len);
 			break;
 		case FMOE_OPTION_NAME:
-			fmoe_parse_name(option->name, value, place);
+			to_name(option, value, place);
 			break;
-		case FMOE_OPTION_LENT:
-			fmoe_parse_lent(value, place);
+		case FMOE_OPTION_LIST:
+			to_objects(option, value, place);
 			break;
 		case FMOE_OPTION_INT_LIST:
 			to_list(option, value, place);
@@ -285,8 +341,10 @@ set_default_list(const FmoeOption *option, FmoeIntList *list)
 static void
 set_default(const FmoeOption *option, void *target)
 {
-	void	   *place = field(target, option);
+	void	   *place = (char *) target + option->offset;
 
+	if (option->value == NULL && option->type != FMOE_OPTION_LIST)
+		return;
 	switch (option->type)
 	{
 		case FMOE_OPTION_INT:
@@ -313,9 +371,8 @@ set_default(const FmoeOption *option, void *target)
 			memset(place, 0, FMOE_EXPERT_NAME_MAX);
 			strlcpy(place, option->value, FMOE_EXPERT_NAME_MAX);
 			break;
-		case FMOE_OPTION_LENT:
-			memset(place, 0, sizeof(FmoeLentList));
-			((FmoeLentList *) place)->count = -1;
+		case FMOE_OPTION_LIST:
+			*(int *) place = -1;
 			break;
 		case FMOE_OPTION_INT_LIST:
 			set_default_list(option, place);
@@ -323,117 +380,7 @@ set_default(const FmoeOption *option, void *target)
 	}
 }
 
-static const FmoeOption *
-find_option(const FmoeOption *options, const char *name, int length)
-{
-	const FmoeOption *option;
-
-	for (option = options; option->name != NULL; option++)
-		if (strlen(option->name) == length && memcmp(option->name, name, length) == 0)
-			return option;
-	return NULL;
-}
-
-static void pg_attribute_noreturn()
-reject_name(const FmoeOption *options, const char *name, int length)
-{
-	StringInfoData names;
-	const FmoeOption *option;
-
-	initStringInfo(&names);
-	for (option = options; option->name != NULL; option++)
-		appendStringInfo(&names, "%s%s", option == options ? "" : ", ", option->name);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized option \"%s\"", shortened(name, length)),
-			 errhint("Options are: %s.", names.data)));
-	pg_unreachable();
-}
-
-void
-fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target)
-{
-	const FmoeOption *option;
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	name;
-	JsonbValue	value;
-
-	for (option = options; option->name != NULL; option++)
-		if (option->value != NULL || option->type == FMOE_OPTION_LENT)
-			set_default(option, target);
-
-	if (object == NULL)
-		return;
-	if (!JB_ROOT_IS_OBJECT(object))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options must be a JSON object"),
-				 errhint("For example '{\"%s\": %s}'.", options->name,
-						 options->type == FMOE_OPTION_ENUM && options->value != NULL
-						 ? psprintf("\"%s\"", options->value) : "null")));
-
-	iterator = JsonbIteratorInit(&object->root);
-	while ((token = JsonbIteratorNext(&iterator, &name, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		(void) JsonbIteratorNext(&iterator, &value, true);
-		option = find_option(options, name.val.string.val, name.val.string.len);
-		if (option == NULL)
-			reject_name(options, name.val.string.val, name.val.string.len);
-		if (value.type != jbvNull)
-			set_option(option, &value, target);
-	}
-}
-
-static void
-check_needed(const FmoeOption *options, const FmoeOption *option, const void *target)
-{
-	const FmoeOption *needed = find_option(options, option->needs, strlen(option->needs));
-
-	if (*(const int *) ((const char *) target + needed->offset) > 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("option \"%s\" needs option \"%s\"", option->name, needed->name),
-			 errdetail("Option \"%s\" is 0.", needed->name),
-			 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
-}
-
-void
-fmoe_check_given(Jsonb *object, const FmoeOption *options, const char *model, const void *target)
-{
-	JsonbValue	value;
-
-	for (const FmoeOption *option = options; option->name != NULL; option++)
-	{
-		if ((option->model == NULL && option->needs == NULL) ||
-			getKeyJsonValueFromContainer(&object->root, option->name, strlen(option->name), &value) == NULL ||
-			value.type == jbvNull)
-			continue;
-		if (option->model != NULL && strcmp(option->model, model) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" is for model \"%s\" only", option->name, option->model),
-					 errdetail("The model is \"%s\".", model)));
-		if (option->needs != NULL)
-			check_needed(options, option, target);
-	}
-}
-
-void
-fmoe_check_config(const FmoeConfig *config)
-{
-	FmoeMisfit	misfit;
-
-	if (!fmoe_config_fits(config, &misfit))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s", misfit.message),
-				 errdetail("%s", misfit.detail),
-				 errhint("%s", misfit.hint)));
-}
+/* ---------------------------------------------------------------- to jsonb */
 
 static void
 push_string(JsonbParseState **state, JsonbIteratorToken token, const char *string)
@@ -457,8 +404,24 @@ push_number(JsonbParseState **state, JsonbIteratorToken token, Datum numeric)
 }
 
 static void
-push_option(JsonbParseState **state, const FmoeOption *option, const void *place)
+push_objects(JsonbParseState **state, const FmoeOptionList *list, const void *place)
 {
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < *(const int *) place; i++)
+	{
+		const void *element = (const char *) place + list->first + i * list->bytes;
+
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		fmoe_push_options(state, list->element, element);
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+static void
+push_option(JsonbParseState **state, const FmoeOption *option, const void *target)
+{
+	const void *place = (const char *) target + option->offset;
 	JsonbValue	value;
 	int			i;
 
@@ -488,8 +451,8 @@ push_option(JsonbParseState **state, const FmoeOption *option, const void *place
 		case FMOE_OPTION_NAME:
 			push_string(state, WJB_VALUE, place);
 			break;
-		case FMOE_OPTION_LENT:
-			fmoe_push_lent(state, place);
+		case FMOE_OPTION_LIST:
+			push_objects(state, option->list, place);
 			break;
 		case FMOE_OPTION_INT_LIST:
 			pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
@@ -501,38 +464,156 @@ push_option(JsonbParseState **state, const FmoeOption *option, const void *place
 	}
 }
 
-/* A value that stands for "not given": an enum's FMOE_AUTO, a NULL string, no name, all experts, a number that is not finite. */
+/* A value that stands for "not given": FMOE_AUTO, a NULL string, no name, no list, a number that is not finite. */
 static bool
-is_unset(const FmoeOption *option, const void *place)
+is_unset(const FmoeOption *option, const void *target)
 {
+	const void *place = (const char *) target + option->offset;
+
 	if (option->type == FMOE_OPTION_ENUM)
 		return *(const int *) place == FMOE_AUTO;
 	if (option->type == FMOE_OPTION_TEXT)
 		return *(const char *const *) place == NULL;
 	if (option->type == FMOE_OPTION_NAME)
 		return *(const char *) place == '\0';
-	if (option->type == FMOE_OPTION_LENT)
-		return ((const FmoeLentList *) place)->count < 0;
+	if (option->type == FMOE_OPTION_LIST)
+		return *(const int *) place < 0;
 	if (option->type == FMOE_OPTION_REAL)
 		return !isfinite(*(const double *) place);
 	return false;
+}
+
+/* ---------------------------------------------------------------- objects */
+
+/* Letters by which a name may differ from the one it was perhaps meant to be. */
+#define NEAR_MAX 4
+
+const FmoeOption *
+fmoe_find_option(const FmoeOption *options, const char *name, int length)
+{
+	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
+		if (strlen(option->name) == length && memcmp(option->name, name, length) == 0)
+			return option;
+	return NULL;
+}
+
+void
+fmoe_reject_name(const FmoeOption *const *tables, const char *name, int length)
+{
+	StringInfoData names;
+	const char *near = NULL;
+	int			distance = NEAR_MAX;
+
+	initStringInfo(&names);
+	for (; *tables != NULL; tables++)
+		for (const FmoeOption *option = *tables; option->name != NULL; option++)
+		{
+			appendStringInfo(&names, "%s%s", names.len == 0 ? "" : ", ", option->name);
+			if (length <= NAMEDATALEN)
+			{
+				int			d = varstr_levenshtein_less_equal(name, length, option->name, strlen(option->name),
+															  1, 1, 1, distance, true);
+
+				/* not more than half of it may differ */
+				if (d <= distance && d < length / 2 + 1 && (near == NULL || d < distance))
+				{
+					near = option->name;
+					distance = d;
+				}
+			}
+		}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized option \"%s\"", shortened(name, length)),
+			 near != NULL ? errhint("Perhaps you meant the option \"%s\".  Options are: %s.", near, names.data)
+			 : errhint("Options are: %s.", names.data)));
+	pg_unreachable();
+}
+
+void
+fmoe_walk_options(Jsonb *object, const FmoeOption *example, FmoeTakeOption take, void *argument)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	name;
+	JsonbValue	value;
+
+	if (object == NULL)
+		return;
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("For example '{\"%s\": %s}'.", example->name,
+						 example->type == FMOE_OPTION_ENUM && example->value != NULL
+						 ? psprintf("\"%s\"", example->value) : "null")));
+	iterator = JsonbIteratorInit(&object->root);
+	while ((token = JsonbIteratorNext(&iterator, &name, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		take(argument, name.val.string.val, name.val.string.len, &value);
+	}
+}
+
+/* What fmoe_parse_options fills, from what. */
+typedef struct Filling
+{
+	const FmoeOption *options;
+	void	   *target;
+} Filling;
+
+static void
+fill(void *argument, const char *name, int length, const JsonbValue *value)
+{
+	const Filling *filling = argument;
+	const FmoeOption *option = fmoe_find_option(filling->options, name, length);
+
+	if (option == NULL)
+	{
+		const FmoeOption *const tables[] = {filling->options, NULL};
+
+		fmoe_reject_name(tables, name, length);
+	}
+	if (value->type != jbvNull)
+		fmoe_set_option(option, value, filling->target);
+}
+
+void
+fmoe_set_defaults(const FmoeOption *options, void *target)
+{
+	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
+		set_default(option, target);
+}
+
+void
+fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target)
+{
+	Filling		filling = {.options = options, .target = target};
+
+	fmoe_set_defaults(options, target);
+	fmoe_walk_options(object, options, fill, &filling);
+}
+
+void
+fmoe_push_options(JsonbParseState **state, const FmoeOption *options, const void *target)
+{
+	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
+	{
+		if (is_unset(option, target))
+			continue;
+		push_string(state, WJB_KEY, option->name);
+		push_option(state, option, target);
+	}
 }
 
 Jsonb *
 fmoe_options_jsonb(const FmoeOption *options, const void *target)
 {
 	JsonbParseState *state = NULL;
-	const FmoeOption *option;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (option = options; option->name != NULL; option++)
-	{
-		const void *place = (const char *) target + option->offset;
-
-		if (is_unset(option, place))
-			continue;
-		push_string(&state, WJB_KEY, option->name);
-		push_option(&state, option, place);
-	}
+	fmoe_push_options(&state, options, target);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

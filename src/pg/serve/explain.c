@@ -56,10 +56,10 @@ typedef struct Explanation
 	FnnTopk    *best;
 	FmoeConverter *to_text;
 	int			n_parts;
-	Datum		part[FMOE_PARTS_MAX];	/* its kind, as text */
-	int			nth[FMOE_PARTS_MAX];	/* its number among those of its kind */
-	Datum		name[FMOE_PARTS_MAX];	/* text */
-	double		weight[FMOE_PARTS_MAX];
+	Datum		part[FMOE_EXPLAINED_MAX];	/* its kind, as text */
+	int			nth[FMOE_EXPLAINED_MAX];	/* its number among those of its kind */
+	Datum		name[FMOE_EXPLAINED_MAX];	/* text */
+	double		weight[FMOE_EXPLAINED_MAX];
 	double	   *contribution;	/* [best->count, n_parts] */
 	int			n_events;		/* of the history, the last one first */
 	Datum		event[HISTORY_MAX]; /* text */
@@ -104,8 +104,7 @@ explain_model(Explanation *explanation)
 	const FmoeModel *model = &serving->call.loaded->model;
 	const FmoeItems *history = explanation->history;
 	const FnnTopk *best = explanation->best;
-	bool		mixture = fmoe_gated_count(&model->config) > 0;
-	int			parts = fmoe_parts_count(&model->config);
+	int			parts = fmoe_parts_count(model);
 	FnnMark		mark;
 
 	explanation->n_parts = parts;
@@ -116,8 +115,7 @@ explain_model(Explanation *explanation)
 					   best->count, best->item, explanation->weight, explanation->contribution);
 	fnn_arena_reset(serving->site.arena, mark);
 	for (int p = 0; p + 1 < parts; p++)
-		name_part(explanation, p, "expert", p + 1,
-				  CStringGetTextDatum(mixture ? fmoe_gated_name(&model->config, p) : "own"));
+		name_part(explanation, p, "expert", p + 1, CStringGetTextDatum(fmoe_part_name(model, p)));
 	name_part(explanation, parts - 1, "transitions", 1, item_text(explanation, history->events.item[history->count - 1]));
 }
 
@@ -213,7 +211,7 @@ explain(FunctionCallInfo fcinfo, FmoeServing *serving)
 	explanation->history = filter.seen = fmoe_serve_history(fcinfo, serving, 0, -1);
 	explanation->slot = fmoe_serve_slot(serving, explanation->history->count);
 	explanation->best = fmoe_serve_best(serving, model, explanation->slot, explanation->history, &filter, k);
-	if (fmoe_counts(model->expert[explanation->slot].class))
+	if (explanation->slot != FMOE_MAIN || !fmoe_has_vectors(model))
 		explain_counts(explanation);
 	else
 		explain_model(explanation);

@@ -104,14 +104,7 @@ fmoe_score_items(PG_FUNCTION_ARGS)
 static bool
 has_vectors(const FmoeServing *serving)
 {
-	return serving->moment.live && !fmoe_counts(serving->call.loaded->model.expert[FMOE_MAIN].class);
-}
-
-/* Item vectors [n_items, width] of a gradient expert. */
-static const FnnTensor *
-item_vectors(const FmoeModel *model)
-{
-	return &model->expert[FMOE_MAIN].tensor[0];
+	return serving->moment.live && fmoe_has_vectors(&serving->call.loaded->model);
 }
 
 /*
@@ -236,7 +229,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	fmoe_serve_resolve(fcinfo, serving, 1);
 	require_vectors(serving);
 	model = &serving->call.loaded->model;
-	vectors = item_vectors(model);
+	vectors = &model->items;
 
 	if (kind == EMBEDDING_ITEM)
 	{

@@ -33,11 +33,12 @@ PG_FUNCTION_INFO_V1(fmoe_recommend);
 PG_FUNCTION_INFO_V1(fmoe_recommend_as);
 PG_FUNCTION_INFO_V1(fmoe_recommend_next);
 
-static const char *const source_names[FMOE_SLOTS] = {
-	[FMOE_MAIN] = "model",
-	[FMOE_POPULARITY] = "popularity",
-	[FMOE_MARKOV] = "markov"
-};
+/* What the column source says of the expert that answers. */
+static const char *
+source_name(FmoeExpertSlot slot)
+{
+	return slot == FMOE_MAIN ? "model" : fmoe_slot_classes[slot]->name;
+}
 
 /* Positions of the arguments in the forms of the call; -1: there is none. */
 typedef struct RecommendArguments
@@ -139,7 +140,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const RecommendArguments *
 	slot = fmoe_serve_slot(serving, history->count);
 	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
 						  fmoe_serve_best(serving, &serving->call.loaded->model, slot, history, &filter, k),
-						  source_names[slot]);
+						  source_name(slot));
 }
 
 static Datum

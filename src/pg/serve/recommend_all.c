@@ -188,7 +188,7 @@ finish_batch(Everybody *all)
 	fmoe_events_place(&events, unsorted, all->events.count,
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
 	make_histories(all, known, &events);
-	if (known->users > 0 && !fmoe_counts(serving->call.loaded->model.expert[slot].class))
+	if (known->users > 0 && slot == FMOE_MAIN && fmoe_has_vectors(&serving->call.loaded->model))
 		best_together(all, known, &events);
 	else
 		best_each(all, known, slot, &events);

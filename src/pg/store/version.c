@@ -63,7 +63,7 @@ store_array(int64 version_id, const FnnArray *array)
 static void
 store_facts(FmoeVersion *version, const char *creator)
 {
-	Jsonb	   *config = fmoe_options_jsonb(fmoe_train_options, &version->config);
+	Jsonb	   *config = fmoe_config_jsonb(&version->config);
 	Datum		values[18];
 	char		nulls[18];
 
@@ -171,7 +171,7 @@ version_of_row(void)
 	version->origin = fmoe_result_text(6);
 	version->complete = DatumGetBool(fmoe_result_column(7, NULL));
 	version->holdout = fmoe_result_text(8);
-	fmoe_parse_options(DatumGetJsonbP(fmoe_result_column(9, NULL)), fmoe_train_options, &version->config);
+	fmoe_parse_config(DatumGetJsonbP(fmoe_result_column(9, NULL)), &version->config);
 	version->events = DatumGetInt64(fmoe_result_column(10, NULL));
 	version->users = DatumGetInt64(fmoe_result_column(11, NULL));
 	version->items = DatumGetInt32(fmoe_result_column(12, NULL));

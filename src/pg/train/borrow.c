@@ -1,10 +1,6 @@
 /*
  * borrow.c
  *	  What a training takes from experts that were lent.
- *
- * A lent encoder's arrays have the names that its own class gives them; in a
- * mixture those of member i have "expert.i." before.  The file was checked when
- * it was read: its arrays are exactly its class's.
  */
 #include "postgres.h"
 
@@ -37,49 +33,48 @@ need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *nam
 static void
 describe(const FmoeLent *lent, FmoeLentEncoder *encoder)
 {
-	const FmoeConfig *config = &lent->facts.config;
-
 	memset(encoder, 0, sizeof(*encoder));
 	strlcpy(encoder->name, lent->name, sizeof(encoder->name));
-	encoder->model = config->model;
-	encoder->width = config->width;
-	encoder->layers = config->layers;
-	encoder->heads = config->heads;
+	if (!fmoe_lendable(&lent->facts.config, &encoder->shape))
+		elog(ERROR, "expert \"%s\" has no encoder", lent->name);
 }
 
-static bool
-same_shape(const FmoeLentEncoder *a, const FmoeLentEncoder *b)
+static char *
+shape_text(const FmoeShape *shape)
 {
-	return a->model == b->model && a->width == b->width && a->layers == b->layers && a->heads == b->heads;
+	return psprintf("%s of width %d with %d layers and %d heads", fmoe_encoder_names[shape->encoder], shape->width,
+					shape->layers, shape->heads);
 }
 
 /* The encoder to start from has the shape of the own one. */
 static void
 check_start(const FmoeDomain *domain, const FmoeConfig *config, const FmoeLent *lent)
 {
-	FmoeConfig	own = fmoe_encoder_config(config);
-	const FmoeConfig *other = &lent->facts.config;
+	FmoeLentEncoder other;
+	FmoeShape	own;
 
-	if (own.model != other->model || own.width != other->width || own.layers != other->layers ||
-		own.heads != other->heads)
+	if (!fmoe_lendable(config, &own))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("training of domain \"%s\" cannot start from expert \"%s\"", domain->name, lent->name),
-				 errdetail("It is %s of width %d with %d layers and %d heads; the training is for %s of width %d "
-						   "with %d layers and %d heads.",
-						   fmoe_expert_classes[other->model]->name, other->width, other->layers, other->heads,
-						   fmoe_expert_classes[own.model]->name, own.width, own.layers, own.heads)));
+				 errdetail("Model \"%s\" has no encoder.", fmoe_expert_classes[config->model]->name)));
+	describe(lent, &other);
+	if (!fmoe_same_shape(&own, &other.shape))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("training of domain \"%s\" cannot start from expert \"%s\"", domain->name, lent->name),
+				 errdetail("It is %s; the training is for %s.", shape_text(&other.shape), shape_text(&own))));
 }
 
 FmoeBorrowing *
 fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 {
 	FmoeBorrowing *borrowing = palloc0(sizeof(FmoeBorrowing));
-	FmoeLentList *experts = &config->experts;
+	FmoeLentList *experts = fmoe_borrowed(config);
 	FmoeLent   *list;
 	int			n;
 
-	if (fmoe_gated_count(config) == 0 && config->start_encoder[0] == '\0')
+	if (experts == NULL && config->start_encoder[0] == '\0')
 		return borrowing;
 	n = fmoe_lent_list(domain, &list);
 	if (config->start_encoder[0] != '\0')
@@ -87,7 +82,7 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 		borrowing->start = *need_lent(domain, n, list, config->start_encoder);
 		check_start(domain, config, &borrowing->start);
 	}
-	if (fmoe_gated_count(config) == 0)
+	if (experts == NULL)
 		return borrowing;
 	if (experts->count < 0 && n > FMOE_LENT_MAX)
 		ereport(ERROR,
@@ -110,22 +105,15 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	return borrowing;
 }
 
-/* Arrays of a lent encoder into the trainer, under names with a prefix. */
+/* A lent encoder into the trainer: as number i of those borrowed, or with i -1 as the own one. */
 static void
-adopt(const FmoeLent *lent, const char *prefix, FmoeTrainer *trainer)
+adopt(const FmoeLent *lent, int i, FmoeTrainer *trainer)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe lent expert", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	FmoeExpertFile *file = fmoe_lent_read(lent);
 
-	for (int i = 0; i < file->n_arrays; i++)
-	{
-		char		name[2 * FNN_NAME_MAX];
-
-		snprintf(name, sizeof(name), "%s%s", prefix, file->arrays[i].name);
-		strlcpy(file->arrays[i].name, name, FNN_NAME_MAX);
-	}
-	if (fmoe_trainer_adopt(trainer, file->n_arrays, file->arrays) != file->n_arrays)
+	if (fmoe_trainer_adopt_lent(trainer, i, file->n_arrays, file->arrays) != file->n_arrays)
 		elog(ERROR, "expert \"%s\" does not fit the place that was made for it", lent->name);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -135,34 +123,35 @@ void
 fmoe_borrow_weights(const FmoeBorrowing *borrowing, FmoeTrainer *trainer)
 {
 	if (borrowing->start.name != NULL)
-		adopt(&borrowing->start, "", trainer);
+		adopt(&borrowing->start, -1, trainer);
 	for (int i = 0; i < borrowing->count; i++)
-		adopt(&borrowing->lent[i], psprintf("expert.%d.", i + 1), trainer);
+		adopt(&borrowing->lent[i], i, trainer);
 }
 
 int
-fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, const FmoeConfig *config, FmoeTrainer *trainer)
+fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, FmoeConfig *config, FmoeTrainer *trainer)
 {
+	const FmoeLentList *experts = fmoe_borrowed(config);
 	FmoeLent   *list;
 	int			n = fmoe_lent_list(domain, &list);
 	int			taken = 0;
 
 	for (int i = 0; i < borrowing->count; i++)
 	{
-		const FmoeLent *lent = find_lent(n, list, config->experts.lent[i].name);
+		const FmoeLent *lent = find_lent(n, list, experts->lent[i].name);
 		FmoeLentEncoder now;
 
 		if (lent == NULL || strcmp(lent->key, borrowing->lent[i].key) == 0)
 			continue;
 		describe(lent, &now);
-		if (!same_shape(&now, &config->experts.lent[i]))
+		if (!fmoe_same_shape(&now.shape, &experts->lent[i].shape))
 		{
 			ereport(WARNING,
 					(errmsg("expert \"%s\" is now of another shape, so the one before stays in use", lent->name),
 					 errhint("The next training takes it.")));
 			continue;
 		}
-		adopt(lent, psprintf("expert.%d.", i + 1), trainer);
+		adopt(lent, i, trainer);
 		/* the list goes with the caller's scratch memory */
 		borrowing->lent[i].key = MemoryContextStrdup(GetMemoryChunkContext(borrowing), lent->key);
 		taken++;

@@ -42,31 +42,24 @@ PG_FUNCTION_INFO_V1(fmoe_train);
 
 /* ---------------------------------------------------------------- preparing */
 
-static void
-parse_options(FmoeTraining *training, Jsonb *options)
-{
-	FmoeConfig *config = &training->config;
-
-	fmoe_parse_options(options, fmoe_train_options, config);
-	fmoe_check_given(options, fmoe_train_options, fmoe_expert_classes[config->model]->name, config);
-	fmoe_check_config(config);
-}
-
 /* Settles what depends on the data. */
 static void
 settle_options(FmoeTraining *training)
 {
-	FmoeConfig	same = {0};
+	FmoeConfig	same;
+	int			local_epochs;
+	int			rounds;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
-	if (training->config.rounds > 0)
-		training->config.epochs = Min(training->config.epochs, training->config.rounds * training->config.local_epochs);
+	rounds = fmoe_rounds(&training->config, &local_epochs);
+	if (rounds > 0)
+		training->config.epochs = Min(training->config.epochs, rounds * local_epochs);
 	fmoe_config_settle(&training->config, training->interactions->data.n_items);
 	fmoe_check_config(&training->config);
 	same = training->config;
 	same.workers = 0;
 	same.deploy = true;
-	training->identity = fmoe_options_jsonb(fmoe_train_options, &same);
+	training->identity = fmoe_config_jsonb(&same);
 }
 
 static void
@@ -172,8 +165,8 @@ run_epochs(FmoeTraining *training)
 	while (!state->finished)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
-		int			local_epochs = training->config.local_epochs;
-		bool		rounds = training->config.rounds > 0;
+		int			local_epochs;
+		bool		rounds = fmoe_rounds(&training->config, &local_epochs) > 0;
 
 		if (rounds && state->epoch % local_epochs == 0)
 			fmoe_training_begin_round(training, state->epoch / local_epochs + 1);
@@ -225,8 +218,9 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 {
 	const FmoeInteractions *interactions = training->interactions;
 	FmoeVersion *version = palloc0(sizeof(FmoeVersion));
-	FnnArray   *arrays = palloc(sizeof(FnnArray) * (FMOE_MODEL_ARRAYS_MAX + 2));
-	int			n_arrays = fmoe_model_arrays(model, arrays, FMOE_MODEL_ARRAYS_MAX);
+	int			max = fmoe_model_arrays_max(model);
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * (max + 2));
+	int			n_arrays = fmoe_model_arrays(model, arrays, max);
 
 	n_arrays += fmoe_vocabulary_arrays(interactions->vocabulary, arrays + n_arrays);
 	version->domain_id = training->domain->id;
@@ -240,7 +234,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->items = interactions->data.n_items;
 	version->last_event = interactions->last_event;
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
-	version->metrics = fmoe_verdict_metrics(verdict, &training->state);
+	version->metrics = fmoe_verdict_metrics(verdict, fmoe_expert_classes[training->config.model], &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
 	if (training->trainer != NULL)
 		fmoe_checkpoint_discard(training->domain->id);
@@ -296,7 +290,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
-	parse_options(training, PG_GETARG_JSONB_P(1));
+	fmoe_parse_asked(PG_GETARG_JSONB_P(1), NULL, &training->config);
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", training->config.epochs);
 
@@ -305,7 +299,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 	settle_options(training);
 	training->live = fmoe_find_version(training->domain, 0);
 	fmoe_training_announce(training);
-	if (!fmoe_counts(fmoe_expert_classes[training->config.model]))
+	if (!fmoe_only_counts(fmoe_expert_classes[training->config.model]))
 		train_weights(training);
 	else
 		fmoe_training_commit(training);

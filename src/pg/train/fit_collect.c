@@ -86,36 +86,11 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 static void
 parse_options(FmoeFitState *state)
 {
-	static const char *const not_ours[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs", "deploy"};
-	FmoeConfig *config = &state->config;
-	FmoeOption *ours;
-	Jsonb	   *options = state->options;
-	int			n = 0;
+	static const char *const left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs", "deploy", NULL};
 
-	while (fmoe_train_options[n].name != NULL)
-		n++;
-	ours = palloc0(sizeof(FmoeOption) * (n + 1));
-	n = 0;
-	for (const FmoeOption *option = fmoe_train_options; option->name != NULL; option++)
-	{
-		bool		skip = false;
-
-		for (int i = 0; i < lengthof(not_ours); i++)
-			skip = skip || strcmp(option->name, not_ours[i]) == 0;
-		if (!skip)
-			ours[n++] = *option;
-	}
-	if (options == NULL)
-		options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	memset(config, 0, sizeof(FmoeConfig));
-	/* options that a fit does not take are in its file too, with their defaults */
-	fmoe_parse_options(NULL, fmoe_train_options, config);
-	config->workers = 0;
-	config->deploy = false;
-	fmoe_parse_options(options, ours, config);
-	fmoe_check_given(options, ours, fmoe_expert_classes[config->model]->name, config);
-	fmoe_check_config(config);
-	pfree(ours);
+	fmoe_parse_asked(state->options, left_out, &state->config);
+	state->config.workers = 0;
+	state->config.deploy = false;
 }
 
 static FmoeFitState *

@@ -89,26 +89,23 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
 	size_t		bytes = fmoe_fit_bytes(state) + MemoryContextMemAllocated(CurrentMemoryContext, true);
 
-	if (!fmoe_counts(fmoe_expert_classes[config->model]) && !anything_to_learn(data, config->holdout))
+	if (!fmoe_only_counts(fmoe_expert_classes[config->model]) && !anything_to_learn(data, config->holdout))
 	{
 		ereport(NOTICE,
 				(errmsg("no user has two events to learn from, so the model counts instead of learning")));
-		for (int i = 0; fmoe_expert_names[i] != NULL; i++)
-		{
-			if (strcmp(fmoe_expert_names[i], "popularity") == 0)
-				config->model = i;
-		}
+		config->model = fmoe_expert_number(fmoe_slot_classes[FMOE_POPULARITY]);
+		memset(&config->own, 0, sizeof(config->own));
 	}
 	fmoe_config_settle(config, data->n_items);
 	fmoe_check_config(config);
 
 	/* the count experts: an item's share of popularity, and at most one transition an event */
 	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);
-	if (!fmoe_counts(fmoe_expert_classes[config->model]))
+	if (!fmoe_only_counts(fmoe_expert_classes[config->model]))
 		bytes += fmoe_trainer_shared_bytes(arena, config, data) + fmoe_trainer_private_bytes(arena, config, data);
 	fmoe_check_memory(bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->events.count));
 
-	if (fmoe_counts(fmoe_expert_classes[config->model]))
+	if (fmoe_only_counts(fmoe_expert_classes[config->model]))
 		fmoe_count_experts(model, arena, config, data);
 	else
 		train_weights(arena, config, data, model);
@@ -122,7 +119,7 @@ fmoe_fit_final(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	FmoeExpertFile file = {0};
 	FmoeVersion *facts = &file.facts;
-	FmoeDataset data;
+	FmoeDataset data = {0};
 	FmoeModel  *model;
 	FmoeVocabulary *vocabulary;
 	bytea	   *result;
@@ -147,8 +144,8 @@ fmoe_fit_final(PG_FUNCTION_ARGS)
 	facts->users = data.n_users;
 	facts->items = data.n_items;
 	file.item_type = fmoe_id_type_name(state->items.type);
-	file.arrays = palloc(sizeof(FnnArray) * (FMOE_MODEL_ARRAYS_MAX + 2));
-	file.n_arrays = fmoe_model_arrays(model, file.arrays, FMOE_MODEL_ARRAYS_MAX);
+	file.arrays = palloc(sizeof(FnnArray) * (fmoe_model_arrays_max(model) + 2));
+	file.n_arrays = fmoe_model_arrays(model, file.arrays, fmoe_model_arrays_max(model));
 	file.n_arrays += fmoe_vocabulary_arrays(vocabulary, file.arrays + file.n_arrays);
 	MemoryContextSwitchTo(caller);
 

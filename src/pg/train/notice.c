@@ -22,7 +22,7 @@ fmoe_training_announce(FmoeTraining *training)
 	/* the count experts: an item's share of popularity, and at most one transition an event */
 	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 3 * sizeof(int64);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
-	if (!fmoe_counts(class))
+	if (!fmoe_only_counts(class))
 	{
 		size_t		shared = fmoe_trainer_shared_bytes(training->arena, config, data);
 		int			workers = fmoe_crew_workers(config, data);
@@ -35,7 +35,7 @@ fmoe_training_announce(FmoeTraining *training)
 					(long long) data->n_events, (long long) data->n_users, data->n_items, class->name,
 					bytes / (1024 * 1024) + 1)));
 	fmoe_check_memory(bytes, what);
-	if (training->atomic && !fmoe_counts(class))
+	if (training->atomic && !fmoe_only_counts(class))
 		ereport(NOTICE,
 				(errmsg("training runs inside a transaction, so epochs are not committed one by one"),
 				 errdetail("If it is cut off, all of it is lost.")));

@@ -12,6 +12,7 @@ void
 fmoe_training_begin_round(FmoeTraining *training, int round)
 {
 	int			newer;
+	int			local_epochs;
 
 	fmoe_progress_phase("exchanging");
 	fmoe_sync_peers();
@@ -19,7 +20,8 @@ fmoe_training_begin_round(FmoeTraining *training, int round)
 	fmoe_training_commit(training);
 	fmoe_progress_phase("training");
 	ereport(NOTICE,
-			(errmsg("round %d/%d: %d of %d lent experts are newer", round, training->config.rounds, newer,
+			(errmsg("round %d/%d: %d of %d lent experts are newer", round,
+					fmoe_rounds(&training->config, &local_epochs), newer,
 					training->borrowing->count)));
 }
 
@@ -28,12 +30,13 @@ fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, 
 				const FmoeTrainer *trainer, int round)
 {
 	FmoeVersion *facts = palloc0(sizeof(FmoeVersion));
-	FnnArray   *arrays = palloc(sizeof(FnnArray) * FNN_PARAMS_MAX);
+	int			max = fmoe_trainer_arrays_max(trainer);
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * max);
 	int			n_arrays;
 
 	if (strcmp(domain->sharing, "none") == 0)
 		return;
-	n_arrays = fmoe_trainer_arrays(trainer, arrays, FNN_PARAMS_MAX);
+	n_arrays = fmoe_trainer_arrays(trainer, arrays, max);
 	n_arrays = fmoe_keep_encoder(config, interactions->data.n_items, n_arrays, arrays);
 	facts->domain_id = domain->id;
 	facts->config = *config;

@@ -10,32 +10,30 @@
 #include "pg/train/training.h"
 
 /*
- * The live version's item table with its rows where the new numbering wants
- * them; items it does not know keep the fresh row the trainer has drawn.
+ * A table of the live version that has a row an item, with its rows where the
+ * new numbering wants them; items it does not know keep the fresh row that the
+ * trainer has drawn.
  */
 static void
-map_item_rows(const FmoeTraining *training, FnnArray *table, const FmoeVocabulary *vocabulary)
+map_item_rows(const FmoeTraining *training, const FnnParams *params, FnnArray *table, const FmoeVocabulary *vocabulary)
 {
 	const FmoeVocabulary *new = training->interactions->vocabulary;
-	FnnParams  *params = palloc0(sizeof(FnnParams));
-	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+	int			index = fnn_params_find(params, table->name);
+	const FnnParam *param = index >= 0 ? &params->list[index] : NULL;
 	size_t		row_bytes;
 	size_t		bytes;
 	char	   *fresh;
 	char	   *rows;
-	int32		i;
 
-	class->declare(params, fnn_arena_host(training->arena), &training->config, fmoe_vocabulary_count(new));
-	if (strcmp(params->list[0].name, table->name) != 0 || table->dtype != FNN_F32 || table->ndim != 2 ||
-		table->shape[1] != params->list[0].cols)
+	if (param == NULL || param->group != FNN_ITEMS || param->rows != fmoe_vocabulary_count(new) ||
+		table->dtype != FNN_F32 || table->shape[1] != param->cols)
 		return;
-	row_bytes = params->list[0].cols * sizeof(fnn_real);
-	fresh = (char *) fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes) +
-		params->list[0].offset * sizeof(fnn_real);
-	bytes = row_bytes * params->list[0].rows;
+	row_bytes = param->cols * sizeof(fnn_real);
+	fresh = (char *) fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes) + param->offset * sizeof(fnn_real);
+	bytes = row_bytes * param->rows;
 	rows = MemoryContextAllocHuge(CurrentMemoryContext, bytes);
 	memcpy(rows, fresh, bytes);
-	for (i = 0; i < fmoe_vocabulary_count(new); i++)
+	for (int32 i = 0; i < fmoe_vocabulary_count(new); i++)
 	{
 		int32		known = fmoe_vocabulary_find(vocabulary, fmoe_vocabulary_id(new, i));
 
@@ -45,7 +43,7 @@ map_item_rows(const FmoeTraining *training, FnnArray *table, const FmoeVocabular
 	}
 	table->data = rows;
 	table->bytes = bytes;
-	table->shape[0] = params->list[0].rows;
+	table->shape[0] = param->rows;
 }
 
 void
@@ -56,6 +54,7 @@ fmoe_training_start_warm(const FmoeTraining *training)
 	MemoryContext context;
 	MemoryContext old;
 	FmoeVocabulary *vocabulary;
+	const FnnParams *params;
 	FnnArray   *arrays;
 	size_t		bytes;
 	int			n_arrays;
@@ -78,12 +77,13 @@ fmoe_training_start_warm(const FmoeTraining *training)
 	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe warm start", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	n_arrays = fmoe_load_arrays(live->version_id, context, &arrays, &bytes);
+	params = fmoe_trainer_params(training->trainer);
 	if (live->complete)
 	{
 		vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
 		for (i = 0; i < n_arrays; i++)
 			if (arrays[i].ndim == 2 && arrays[i].shape[0] == live->items)
-				map_item_rows(training, &arrays[i], vocabulary);
+				map_item_rows(training, params, &arrays[i], vocabulary);
 	}
 	adopted = fmoe_trainer_adopt(training->trainer, n_arrays, arrays);
 	MemoryContextSwitchTo(old);

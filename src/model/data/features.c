@@ -1,0 +1,243 @@
+/*
+ * features.c
+ *	  Features of items and users as arrays of a version, and back.
+ *
+ *	  dense	  PREFIX.NAME.MODALITY.value	F32 [n, width]
+ *	  bag	  PREFIX.NAME.MODALITY.offset	I64 [n + 1]
+ *			  PREFIX.NAME.MODALITY.term		I32 [terms of all]
+ *			  PREFIX.NAME.MODALITY.weight	F32 [terms of all], or there is none
+ *			  PREFIX.NAME.MODALITY.width	I32 [1]
+ */
+#include "model/data/features.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define POLL_EVERY 0xffff
+
+static const char *const prefixes[] = {
+	[FMOE_OF_ITEMS] = "feature.",
+	[FMOE_OF_USERS] = "user_feature."
+};
+
+static const char *const modalities[] = {
+	[FMOE_TEXT] = "text",
+	[FMOE_CATEGORY] = "category",
+	[FMOE_PRICE] = "price",
+	[FMOE_VECTOR] = "vector"
+};
+
+#define MODALITIES ((int) (sizeof(modalities) / sizeof(modalities[0])))
+
+const FmoeFeature *
+fmoe_feature(const FmoeFeatures *features, const char *name)
+{
+	for (int i = 0; features != NULL && i < features->count; i++)
+		if (strcmp(features->feature[i].name, name) == 0)
+			return &features->feature[i];
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- to arrays */
+
+static void
+put(FnnArray *array, const FmoeFeature *feature, FmoeFeaturesOf of, const char *what, FnnDtype dtype,
+	int64_t rows, int64_t cols, const void *data)
+{
+	memset(array, 0, sizeof(*array));
+	snprintf(array->name, sizeof(array->name), "%s%s.%s.%s", prefixes[of], feature->name, modalities[feature->modality],
+			 what);
+	array->dtype = dtype;
+	array->ndim = cols > 0 ? 2 : 1;
+	array->shape[0] = rows;
+	array->shape[1] = cols;
+	array->data = (void *) data;
+	array->bytes = (size_t) rows * (size_t) (cols > 0 ? cols : 1) * fnn_dtype_size(dtype);
+}
+
+int
+fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of, FnnArray *out, int max)
+{
+	int			n = 0;
+
+	for (int i = 0; features != NULL && i < features->count && n + 4 <= max; i++)
+	{
+		const FmoeFeature *feature = &features->feature[i];
+		int64_t		terms;
+
+		if (feature->value != NULL)
+		{
+			put(&out[n++], feature, of, "value", FNN_F32, features->n, feature->width, feature->value);
+			continue;
+		}
+		terms = feature->offset[features->n];
+		put(&out[n++], feature, of, "offset", FNN_I64, features->n + 1, 0, feature->offset);
+		put(&out[n++], feature, of, "term", FNN_I32, terms, 0, feature->term);
+		if (feature->weight != NULL)
+			put(&out[n++], feature, of, "weight", FNN_F32, terms, 0, feature->weight);
+		put(&out[n++], feature, of, "width", FNN_I32, 1, 0, &feature->width);
+	}
+	return n;
+}
+
+/* ---------------------------------------------------------------- from arrays */
+
+/* Splits PREFIX.NAME.MODALITY.what; false: the array is no feature's. */
+static bool
+parse_name(const char *name, FmoeFeaturesOf of, FmoeFeature *feature, const char **what)
+{
+	size_t		prefix = strlen(prefixes[of]);
+	const char *last;
+	const char *modality;
+
+	if (strncmp(name, prefixes[of], prefix) != 0)
+		return false;
+	name += prefix;
+	last = strrchr(name, '.');
+	for (modality = last; modality != NULL && modality > name && modality[-1] != '.'; modality--)
+		;
+	if (modality == NULL || modality - 1 <= name || (size_t) (modality - 1 - name) >= sizeof(feature->name))
+		return false;
+	memset(feature, 0, sizeof(*feature));
+	memcpy(feature->name, name, (size_t) (modality - 1 - name));
+	*what = last + 1;
+	for (int i = 0; i < MODALITIES; i++)
+	{
+		feature->modality = (FmoeModality) i;
+		if (strlen(modalities[i]) == (size_t) (last - modality) && strncmp(modalities[i], modality, last - modality) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const void *
+take(const FnnHost *host, const FnnArray *array, FnnDtype dtype, int ndim)
+{
+	size_t		bytes = fnn_dtype_size(dtype);
+
+	if (array->dtype != dtype || array->ndim != ndim)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" is not of type %s with %d dimensions", array->name,
+				 fnn_dtype_name(dtype), ndim);
+	for (int d = 0; d < ndim; d++)
+		bytes = fnn_mul_size(host, bytes, array->shape[d] < 0 ? 0 : (size_t) array->shape[d]);
+	if (array->bytes != bytes)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %zu bytes, which is not what its shape needs", array->name,
+				 array->bytes);
+	return array->data;
+}
+
+static FmoeFeature *
+find_or_add(FmoeFeatures *features, const FnnHost *host, const FmoeFeature *named)
+{
+	FmoeFeature *feature = (FmoeFeature *) fmoe_feature(features, named->name);
+
+	if (feature != NULL && feature->modality != named->modality)
+		fnn_fail(host, FNN_FORMAT, "feature \"%s\" is of two kinds", named->name);
+	if (feature != NULL)
+		return feature;
+	if (features->count == FMOE_FEATURES_MAX)
+		fnn_fail(host, FNN_FORMAT, "there are more than %d features", FMOE_FEATURES_MAX);
+	feature = &features->feature[features->count++];
+	*feature = *named;
+	return feature;
+}
+
+static int32_t
+rows_of(const FnnHost *host, const FnnArray *array, int64_t rows, int32_t n)
+{
+	if (rows < 0 || rows > INT32_MAX || (n >= 0 && rows != n))
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %lld rows where %d are expected", array->name, (long long) rows,
+				 (int) n);
+	return (int32_t) rows;
+}
+
+static void
+check_bag(const FnnHost *host, const FmoeFeature *feature, int32_t n)
+{
+	int64_t		terms = feature->offset[n];
+
+	if (feature->offset[0] != 0)
+		fnn_fail(host, FNN_FORMAT, "the offsets of feature \"%s\" do not begin with 0", feature->name);
+	for (int32_t i = 0; i < n; i++)
+	{
+		if (feature->offset[i] > feature->offset[i + 1])
+			fnn_fail(host, FNN_FORMAT, "the offsets of feature \"%s\" are not ascending", feature->name);
+		if ((i & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+	for (int64_t k = 0; k < terms; k++)
+	{
+		if (feature->term[k] < 0 || feature->term[k] >= feature->width)
+			fnn_fail(host, FNN_FORMAT, "feature \"%s\" has a term out of range", feature->name);
+		if ((k & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+}
+
+/* Lengths of a bag's arrays agree, and with its last offset. */
+static void
+check_lengths(const FnnHost *host, const FmoeFeature *feature, int32_t n, const int64_t *length)
+{
+	bool		bag = feature->value == NULL;
+
+	if (bag && (feature->offset == NULL || feature->term == NULL || feature->width < 1))
+		fnn_fail(host, FNN_FORMAT, "feature \"%s\" lacks an array", feature->name);
+	if (bag && (feature->offset[n] != length[0] || (feature->weight != NULL && length[1] != length[0])))
+		fnn_fail(host, FNN_FORMAT, "the arrays of feature \"%s\" do not fit each other", feature->name);
+	if (!bag && (feature->offset != NULL || feature->term != NULL || feature->weight != NULL))
+		fnn_fail(host, FNN_FORMAT, "feature \"%s\" is both dense and a bag", feature->name);
+}
+
+void
+fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf of, int32_t n,
+				   int n_arrays, const FnnArray *arrays, bool check)
+{
+	int64_t		length[FMOE_FEATURES_MAX][2] = {{0}};	/* of term and weight */
+
+	memset(features, 0, sizeof(*features));
+	for (int i = 0; i < n_arrays; i++)
+	{
+		const FnnArray *array = &arrays[i];
+		FmoeFeature named;
+		FmoeFeature *feature;
+		const char *what;
+		int64_t    *lengths;
+
+		if (!parse_name(array->name, of, &named, &what))
+			continue;
+		feature = find_or_add(features, host, &named);
+		lengths = length[feature - features->feature];
+		if (strcmp(what, "value") == 0)
+		{
+			feature->value = take(host, array, FNN_F32, 2);
+			feature->width = rows_of(host, array, array->shape[1], -1);
+			n = rows_of(host, array, array->shape[0], n);
+		}
+		else if (strcmp(what, "offset") == 0)
+		{
+			feature->offset = take(host, array, FNN_I64, 1);
+			n = rows_of(host, array, array->shape[0] - 1, n);
+		}
+		else if (strcmp(what, "term") == 0)
+		{
+			feature->term = take(host, array, FNN_I32, 1);
+			lengths[0] = array->shape[0];
+		}
+		else if (strcmp(what, "weight") == 0)
+		{
+			feature->weight = take(host, array, FNN_F32, 1);
+			lengths[1] = array->shape[0];
+		}
+		else if (strcmp(what, "width") == 0 && array->shape[0] == 1)
+			feature->width = *(const int32_t *) take(host, array, FNN_I32, 1);
+		else
+			fnn_fail(host, FNN_FORMAT, "array \"%s\" is not part of a feature", array->name);
+	}
+	features->n = n < 0 ? 0 : n;
+	for (int i = 0; i < features->count; i++)
+	{
+		check_lengths(host, &features->feature[i], features->n, length[i]);
+		if (check && features->feature[i].value == NULL)
+			check_bag(host, &features->feature[i], features->n);
+	}
+}

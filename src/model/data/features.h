@@ -1,0 +1,65 @@
+/*
+ * features.h
+ *	  What is known of items, or of users, beside what was chosen.
+ *
+ * Two forms are enough.  Given vectors and scaled prices are dense rows; texts
+ * and categories are bags of terms.  Features are arrays of a version like all
+ * others, named "feature.NAME.…" for items and "user_feature.NAME.…" for users,
+ * so stores, files and caches carry them without knowing what they are.
+ */
+#ifndef FMOE_MODEL_DATA_FEATURES_H
+#define FMOE_MODEL_DATA_FEATURES_H
+
+#include "nn/nn.h"
+
+#define FMOE_FEATURES_MAX 16
+#define FMOE_FEATURE_NAME_MAX 32	/* NUL included */
+#define FMOE_FEATURE_ARRAYS_MAX (4 * FMOE_FEATURES_MAX)
+
+typedef enum FmoeModality
+{
+	FMOE_TEXT,
+	FMOE_CATEGORY,
+	FMOE_PRICE,
+	FMOE_VECTOR
+} FmoeModality;
+
+typedef struct FmoeFeature
+{
+	char		name[FMOE_FEATURE_NAME_MAX];
+	FmoeModality modality;
+	int32_t		width;			/* reals of a dense row; of a bag, how many different terms there are */
+	const float *value;			/* dense [n, width], a row of NaN where nothing is known; NULL: a bag */
+	const int64_t *offset;		/* bag: [n + 1] */
+	const int32_t *term;		/* bag: [offset[n]] 0 .. width - 1 */
+	const float *weight;		/* bag: [offset[n]]; NULL: all 1 */
+} FmoeFeature;
+
+typedef struct FmoeFeatures
+{
+	int32_t		n;				/* items, or users */
+	int			count;
+	FmoeFeature feature[FMOE_FEATURES_MAX];
+} FmoeFeatures;
+
+/* Whose features: what their arrays' names begin with. */
+typedef enum FmoeFeaturesOf
+{
+	FMOE_OF_ITEMS,
+	FMOE_OF_USERS
+} FmoeFeaturesOf;
+
+/* NULL: there is no feature of that name. */
+extern const FmoeFeature *fmoe_feature(const FmoeFeatures *features, const char *name);
+/* The features as named arrays over the same memory: fills out[at most max], returns their number. */
+extern int	fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of, FnnArray *out, int max);
+/*
+ * The features that are among arrays, over their memory; count 0 when there are
+ * none.  n < 0: as many rows as the arrays have.  Fails with FNN_FORMAT, naming
+ * the array, when one has another shape or type than it must have; with check
+ * (else the arrays were bound before), when offsets or terms are out of range.
+ */
+extern void fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf of, int32_t n,
+							   int n_arrays, const FnnArray *arrays, bool check);
+
+#endif							/* FMOE_MODEL_DATA_FEATURES_H */

@@ -1,0 +1,51 @@
+/*
+ * weights.c
+ *	  How a model uses the parts that it weighs, over many histories.
+ */
+#include "model/evaluate/evaluate.h"
+
+static void
+add_weights(FmoePartUse *use, int parts, const fnn_real *weight)
+{
+	fnn_real	largest = weight[0];
+	int			tied = 0;
+
+	for (int i = 1; i < parts; i++)
+		largest = weight[i] > largest ? weight[i] : largest;
+	/* after an empty history nobody has a weight */
+	if (largest <= 0)
+		return;
+	for (int i = 0; i < parts; i++)
+		tied += weight[i] == largest;
+	for (int i = 0; i < parts; i++)
+	{
+		use->weight[i] += weight[i];
+		use->largest[i] += weight[i] == largest ? 1.0 / tied : 0;
+	}
+	use->histories++;
+}
+
+void
+fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
+			  int64_t from, int64_t to, FmoePartUse *use)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	int			parts = main->class->part_count(main->config);
+	FnnMark		mark = fnn_arena_mark(arena);
+	fnn_real   *weight = fnn_alloc_reals(arena, FMOE_BLOCK_CASES_MAX, parts);
+	int64_t		end;
+
+	for (; from < to; from = end)
+	{
+		FnnMark		block = fnn_arena_mark(arena);
+
+		end = fmoe_block_end(cases, from, to, FMOE_BLOCK_CASES_MAX, main->config->max_length);
+		fmoe_weigh(model, arena, fmoe_batch(arena, &data->events, end - from, cases->begin + from,
+											cases->target + from, main->config->max_length), weight);
+		for (int64_t i = 0; i < end - from; i++)
+			add_weights(use, parts, weight + i * parts);
+		fnn_arena_reset(arena, block);
+		fnn_poll(fnn_arena_host(arena));
+	}
+	fnn_arena_reset(arena, mark);
+}

@@ -1,0 +1,193 @@
+/*
+ * config.c
+ *	  Configurations of models: options of every model, and of its class's own.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+#include "pg/option/option_private.h"
+
+/* What takes the options of an object one by one. */
+typedef struct Reading
+{
+	FmoeConfig *config;
+	bool		asked;			/* by a caller: nothing may be without a meaning */
+	const char *const *left_out;	/* options that are not to be had; NULL: none */
+} Reading;
+
+static const FmoeExpertClass *
+class_of(const FmoeConfig *config)
+{
+	return fmoe_expert_classes[config->model];
+}
+
+static bool
+is_left_out(const Reading *reading, const char *name)
+{
+	for (int i = 0; reading->left_out != NULL && reading->left_out[i] != NULL; i++)
+		if (strcmp(reading->left_out[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* A table without the options that are not to be had. */
+static const FmoeOption *
+remaining(const Reading *reading, const FmoeOption *options)
+{
+	FmoeOption *rest;
+	int			n = 0;
+
+	while (options[n].name != NULL)
+		n++;
+	rest = palloc0(sizeof(FmoeOption) * (n + 1));
+	n = 0;
+	for (; options->name != NULL; options++)
+		if (!is_left_out(reading, options->name))
+			rest[n++] = *options;
+	return rest;
+}
+
+/* Error: other models have the option, this one has not.  Returns when no model has it. */
+static void
+reject_of_others(const Reading *reading, const char *name, int length)
+{
+	StringInfoData models;
+	int			n = 0;
+
+	initStringInfo(&models);
+	for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
+		if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
+			appendStringInfo(&models, "%s\"%s\"", n++ > 0 ? ", " : "", fmoe_expert_classes[i]->name);
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is for model%s %s only", pnstrdup(name, length), n > 1 ? "s" : "", models.data),
+				 errdetail("The model is \"%s\".", class_of(reading->config)->name)));
+}
+
+static void
+take_model(void *argument, const char *name, int length, const JsonbValue *value)
+{
+	Reading    *reading = argument;
+	const FmoeOption *option = &fmoe_train_options[0];
+
+	if (value->type != jbvNull && strlen(option->name) == length && memcmp(name, option->name, length) == 0)
+		fmoe_set_option(option, value, reading->config);
+}
+
+static void
+take_option(void *argument, const char *name, int length, const JsonbValue *value)
+{
+	Reading    *reading = argument;
+	const FmoeExpertClass *class = class_of(reading->config);
+	const FmoeOption *option = fmoe_find_option(fmoe_train_options, name, length);
+	void	   *target = reading->config;
+
+	if (option == NULL)
+	{
+		option = fmoe_find_option(class->options, name, length);
+		target = reading->config->own.bytes;
+	}
+	if (option == NULL && reading->asked)
+		reject_of_others(reading, name, length);
+	if (option == NULL && !reading->asked)
+		for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
+			if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
+				return;
+	if (option == NULL || is_left_out(reading, option->name))
+	{
+		const FmoeOption *const tables[] = {
+			remaining(reading, fmoe_train_options),
+			class->options != NULL ? remaining(reading, class->options) : NULL,
+			NULL
+		};
+
+		fmoe_reject_name(tables, name, length);
+	}
+	if (value->type != jbvNull)
+		fmoe_set_option(option, value, target);
+}
+
+static void
+read_config(Jsonb *object, Reading *reading)
+{
+	FmoeConfig *config = reading->config;
+
+	memset(config, 0, sizeof(*config));
+	fmoe_set_defaults(fmoe_train_options, config);
+	/* the model comes first: it says which other options there are */
+	fmoe_walk_options(object, fmoe_train_options, take_model, reading);
+	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
+	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
+}
+
+void
+fmoe_parse_config(Jsonb *object, FmoeConfig *config)
+{
+	Reading		reading = {.config = config};
+
+	read_config(object, &reading);
+}
+
+/* Error where the object gives an option that says nothing without another. */
+static void
+check_needed(Jsonb *object, const FmoeOption *options, const void *target)
+{
+	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
+	{
+		const FmoeOption *needed;
+		JsonbValue	value;
+
+		if (option->needs == NULL ||
+			getKeyJsonValueFromContainer(&object->root, option->name, strlen(option->name), &value) == NULL ||
+			value.type == jbvNull)
+			continue;
+		needed = fmoe_find_option(options, option->needs, strlen(option->needs));
+		if (*(const int *) ((const char *) target + needed->offset) <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" needs option \"%s\"", option->name, needed->name),
+					 errdetail("Option \"%s\" is 0.", needed->name),
+					 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
+	}
+}
+
+void
+fmoe_parse_asked(Jsonb *object, const char *const *left_out, FmoeConfig *config)
+{
+	Reading		reading = {.config = config, .asked = true, .left_out = left_out};
+
+	read_config(object, &reading);
+	if (object != NULL)
+	{
+		check_needed(object, fmoe_train_options, config);
+		check_needed(object, class_of(config)->options, config->own.bytes);
+	}
+	fmoe_check_config(config);
+}
+
+void
+fmoe_check_config(const FmoeConfig *config)
+{
+	FmoeMisfit	misfit;
+
+	if (!fmoe_config_fits(config, &misfit))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", misfit.message),
+				 errdetail("%s", misfit.detail),
+				 errhint("%s", misfit.hint)));
+}
+
+Jsonb *
+fmoe_config_jsonb(const FmoeConfig *config)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	fmoe_push_options(&state, fmoe_train_options, config);
+	fmoe_push_options(&state, class_of(config)->options, config->own.bytes);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
