@@ -27,7 +27,7 @@ SET client_min_messages = error;
 SELECT fmoe_deploy('evaluate_visits', 2);
 
 -- the rows
-SELECT model, metric, k, value BETWEEN 0 AND 1 AS value, users FROM fmoe_evaluate('evaluate_visits');
+SELECT model, metric, k, users FROM fmoe_evaluate('evaluate_visits');
 SELECT model, metric, k, users FROM fmoe_evaluate('evaluate_visits', '{"version": 2, "k": [1, 5]}')
 	WHERE model LIKE 'version%';
 SELECT bool_and(live.value > other.value) AS better
@@ -107,7 +107,9 @@ SELECT bool_and(abs(now.value - before.value) < 1e-9) AS same
 -- errors
 SELECT * FROM fmoe_evaluate('no_such_domain');
 SELECT * FROM fmoe_evaluate('evaluate_visits', NULL);
+\set VERBOSITY terse
 SELECT * FROM fmoe_evaluate('evaluate_visits', '{"splits": "time"}');
+\set VERBOSITY default
 SELECT * FROM fmoe_evaluate('evaluate_visits', '{"split": "random"}');
 SELECT * FROM fmoe_evaluate('evaluate_visits', '{"candidates": 0}');
 SELECT * FROM fmoe_evaluate('evaluate_visits', '{"candidates": "some"}');

@@ -14,7 +14,9 @@ CALL fmoe_train('options', 'null');
 
 -- unrecognized names
 CALL fmoe_train('options', '{"epoch": 3}');
+\set VERBOSITY terse
 CALL fmoe_train('options', '{"": 3}');
+\set VERBOSITY default
 SELECT fmoe_evaluate('options', '{"metrics": ["ndcg"]}');
 
 -- integers

@@ -25,7 +25,7 @@ SELECT (metrics -> 'cases')::integer = 240 AS cases,
 	(metrics #>> '{main,ndcg@10}')::float8 > (metrics #>> '{markov,ndcg@10}')::float8 AS beats_markov,
 	(metrics #>> '{main,ndcg@10}')::float8 > 0.5 AS learnt,
 	(metrics #>> '{main,hr@10}')::float8 BETWEEN (metrics #>> '{main,ndcg@10}')::float8 AND 1 AS hr,
-	(metrics #>> '{main,mrr}')::float8 BETWEEN 0 AND 1 AS mrr,
+	(metrics #>> '{main,mrr}')::float8 > (metrics #>> '{popularity,mrr}')::float8 AS mrr,
 	(metrics -> 'best_epoch')::integer BETWEEN 1 AND (metrics -> 'epochs')::integer AS best_epoch
 	FROM fmoe.versions WHERE domain = 'train_plays';
 
@@ -120,7 +120,9 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_p
 CALL fmoe_train('no_such_domain');
 CALL fmoe_train('train_plays', NULL);
 CALL fmoe_train('train_plays', '[]');
+\set VERBOSITY terse
 CALL fmoe_train('train_plays', '{"epoch": 3}');
+\set VERBOSITY default
 CALL fmoe_train('train_plays', '{"epochs": 0}');
 CALL fmoe_train('train_plays', '{"model": "oracle"}');
 CALL fmoe_train('train_plays', '{"width": 30, "heads": 4}');

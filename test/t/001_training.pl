@@ -4,14 +4,13 @@
 use strict;
 use warnings;
 
-use IPC::Run;
+use Fmoe;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $cancel_limit_ms = 300;
-my $patience_s = 120;
 
 my $node = PostgreSQL::Test::Cluster->new('training');
 $node->init;
@@ -25,70 +24,17 @@ $node->start;
 
 # ---------------------------------------------------------------- helpers
 
-# A session that stays: ask() returns what its statements print, errors included.
-sub session
-{
-	my %session = (in => '', out => '', err => '', timer => IPC::Run::timeout($patience_s));
-
-	$session{run} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-f', '-' ],
-		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err}, $session{timer});
-	return \%session;
-}
-
-sub send_to
-{
-	my ($session, $sql) = @_;
-
-	($session->{out}, $session->{err}) = ('', '');
-	$session->{in} .= "$sql;\n\\echo end-of-answer\n\\warn end-of-answer\n";
-	$session->{run}->pump_nb;
-	return;
-}
-
-sub answer
-{
-	my ($session) = @_;
-
-	$session->{run}->pump
-	  until $session->{out} =~ /^end-of-answer\n/m && $session->{err} =~ /^end-of-answer\n/m;
-	s/^end-of-answer\n//m foreach $session->{out}, $session->{err};
-	chomp $session->{out};
-	return $session->{out};
-}
-
-sub ask
-{
-	my ($session, $sql) = @_;
-
-	send_to($session, $sql);
-	return answer($session);
-}
-
-sub leave
-{
-	my ($session) = @_;
-
-	$session->{in} .= "\\q\n";
-	$session->{run}->finish;
-	return;
-}
-
-# Asks until the answer is true.
+# Waits until the answer is true.
 sub wait_for
 {
-	my ($session, $sql) = @_;
-	my $end = time + $patience_s;
+	my ($session, $sql, $name) = @_;
 
-	while (ask($session, "SELECT ($sql)::text") ne 'true')
-	{
-		die "waited in vain for: $sql" if time > $end;
-		usleep(5_000);
-	}
-	return;
+	return wait_until($name // "there comes: $sql", 'true', sub { ask($session, "SELECT ($sql)::text") });
 }
 
-my $watcher = session();
+sub begin_session { return session($node, 'postgres', '-v', 'VERBOSITY=verbose') }
+
+my $watcher = begin_session();
 
 sub value { return ask($watcher, $_[0]) }
 
@@ -135,7 +81,7 @@ my $long = '{"width": 64, "layers": 2, "epochs": 1000, "patience": 1000, "deploy
 
 # ---------------------------------------------------------------- the same seed, the same weights
 
-my $trainer = session();
+my $trainer = begin_session();
 ask($trainer, train('small', $six));
 like($trainer->{err}, qr/up to \d+ MB of memory/, 'says beforehand how much memory it takes');
 is(scalar(() = $trainer->{err} =~ /epoch \d\/6: loss [\d.]+, validation NDCG\@10 [\d.]+ \(best [\d.]+ in epoch \d\)/g),
@@ -160,7 +106,7 @@ is(checksum('small'), $uninterrupted, 'inside a transaction the weights are the 
 sub crash_after_epoch
 {
 	my ($epoch, $options) = @_;
-	my $victim = session();
+	my $victim = begin_session();
 	my $pid = pid_of($victim);
 
 	send_to($victim, train('small', $options));
@@ -170,8 +116,8 @@ sub crash_after_epoch
 	eval { $watcher->{run}->finish };
 	eval { $trainer->{run}->finish };
 	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
-	$watcher = session();
-	$trainer = session();
+	$watcher = begin_session();
+	$trainer = begin_session();
 	return;
 }
 
@@ -279,10 +225,9 @@ send_to($trainer, train('small', $endless));
 wait_for($watcher, "SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch > $kept)");
 value("SELECT pg_catalog.pg_terminate_backend(pid) FROM fmoe.progress");
 eval { $trainer->{run}->finish };
-wait_for($watcher, 'SELECT NOT EXISTS (SELECT FROM fmoe.progress)');
-pass('a terminated training leaves no progress');
+wait_for($watcher, 'SELECT NOT EXISTS (SELECT FROM fmoe.progress)', 'a terminated training leaves no progress');
 is(value("SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"), '0', 'and no lock');
-$trainer = session();
+$trainer = begin_session();
 
 # ---------------------------------------------------------------- what cannot be continued
 
@@ -318,7 +263,7 @@ value("UPDATE small SET i = 149 - i WHERE u = 7 AND i < 150");
 
 # ---------------------------------------------------------------- two at once
 
-my $rival = session();
+my $rival = begin_session();
 my $pid = pid_of($trainer);
 send_to($trainer, train('small', $endless));
 wait_for($watcher, $running =~ s/PID/$pid/r);
@@ -361,8 +306,7 @@ is($stale, 0, 'and never one from before the epoch: vacuum is not held back');
 
 ask($rival, "SELECT fmoe_alter_domain('small', new_name => 'tiny')");
 $begun = value('SELECT epoch FROM fmoe.training');
-wait_for($watcher, "SELECT epoch > $begun + 1 FROM fmoe.training");
-pass('a renamed domain goes on being trained');
+wait_for($watcher, "SELECT epoch > $begun + 1 FROM fmoe.training", 'a renamed domain goes on being trained');
 ask($rival, "SELECT fmoe_alter_domain('tiny', new_name => 'small')");
 ask($rival, "SELECT fmoe_alter_domain('small', time_column => 'later')");
 is($rival->{err}, '', 'a domain can be altered while it is being trained');
@@ -415,8 +359,7 @@ my $helped = "SELECT pg_catalog.count(*) = 2 $helpers";
 
 my @milliseconds = sort { $a <=> $b } map { cancel($trainer, train('large', with_workers($long, 2)), $helped) } 1 .. 3;
 cmp_ok($milliseconds[1], '<', $cancel_limit_ms, "training with workers: cancel answers within $cancel_limit_ms ms");
-wait_for($watcher, "SELECT pg_catalog.count(*) = 0 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'parallel worker'");
-pass('and no worker is left');
+wait_for($watcher, "SELECT pg_catalog.count(*) = 0 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'parallel worker'", 'and no worker is left');
 
 # long epochs, in which everybody has let go of the snapshot after the start
 send_to($trainer, train('large', with_workers($long, 2)));
@@ -426,15 +369,13 @@ is(value("SELECT pg_catalog.count(backend_xmin) FROM pg_catalog.pg_stat_activity
 value("SELECT pg_catalog.pg_terminate_backend(pid) $helpers LIMIT 1");
 answer($trainer);
 like($trainer->{err}, qr/57P01: terminating background worker/, 'the end of a worker ends the training');
-wait_for($watcher, "SELECT pg_catalog.count(*) = 0 $helpers");
-pass('and the other worker');
+wait_for($watcher, "SELECT pg_catalog.count(*) = 0 $helpers", 'and the other worker');
 
 ask($trainer, "SET statement_timeout = '1s'");
 ask($trainer, train('large', with_workers($long, 2)));
 like($trainer->{err}, qr/57014: canceling statement due to statement timeout/, 'statement_timeout ends a training with workers');
 ask($trainer, 'RESET statement_timeout');
-wait_for($watcher, "SELECT pg_catalog.count(*) = 0 $helpers");
-pass('and its workers');
+wait_for($watcher, "SELECT pg_catalog.count(*) = 0 $helpers", 'and its workers');
 is(value("SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"), '0', 'no lock is left');
 ask($trainer, train('small', with_workers($six, 2)));
 is(checksum('small'), $uninterrupted, 'the next CALL works');
@@ -450,7 +391,7 @@ wait_for($watcher, 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)')
 }
 eval { $_->{run}->finish } foreach $trainer, $rival, $watcher;
 $node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
-($watcher, $rival, $trainer) = (session(), session(), session());
+($watcher, $rival, $trainer) = (begin_session(), begin_session(), begin_session());
 $kept = value('SELECT epoch FROM fmoe.training');
 send_to($trainer, train('small', with_workers($endless =~ s/10000/9999/gr, 1)));
 wait_for($watcher, "SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch > $kept)");

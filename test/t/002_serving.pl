@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Fmoe;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -18,39 +19,6 @@ $primary->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\n");
 $primary->start;
 
 # ---------------------------------------------------------------- helpers
-
-# A session that stays: ask() returns the output of its statements.
-sub session
-{
-	my ($node) = @_;
-	my $session = { in => '', out => '', err => '', timer => IPC::Run::timeout(180) };
-
-	$session->{psql} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-f', '-' ],
-		'<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err}, $session->{timer});
-	return $session;
-}
-
-sub ask
-{
-	my ($session, $sql) = @_;
-
-	$session->{out} = '';
-	$session->{in} .= "$sql;\n\\echo end-of-answer\n";
-	$session->{psql}->pump until $session->{out} =~ /^end-of-answer\n/m;
-	$session->{out} =~ s/^end-of-answer\n//m;
-	chomp $session->{out};
-	diag($session->{err}) if $session->{err} =~ /ERROR/;
-	$session->{err} = '';
-	return $session->{out};
-}
-
-sub leave
-{
-	my ($session) = @_;
-
-	$session->{in} .= "\\q\n";
-	$session->{psql}->finish;
-}
 
 sub top
 {

@@ -8,13 +8,12 @@
 use strict;
 use warnings;
 
-use IPC::Run;
+use Fmoe;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $patience_s = 120;
 my $private_limit_bytes = 8 * 1024 * 1024;
 
 my $node = PostgreSQL::Test::Cluster->new('shared');
@@ -28,69 +27,11 @@ $node->start;
 
 # ---------------------------------------------------------------- helpers
 
-# A session that stays: ask() returns what its statements print.
-sub session
-{
-	my ($at, $database) = @_;
-	my %session = (in => '', out => '', err => '', timer => IPC::Run::timeout($patience_s));
-
-	$session{run} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', ($at // $node)->connstr($database // 'postgres'), '-f', '-' ],
-		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err}, $session{timer});
-	return \%session;
-}
-
-sub send_to
-{
-	my ($session, $sql) = @_;
-
-	($session->{out}, $session->{err}) = ('', '');
-	$session->{in} .= "$sql;\n\\echo end-of-answer\n\\warn end-of-answer\n";
-	$session->{run}->pump_nb;
-	return;
-}
-
-sub answer
-{
-	my ($session) = @_;
-
-	$session->{run}->pump
-	  until $session->{out} =~ /^end-of-answer\n/m && $session->{err} =~ /^end-of-answer\n/m;
-	s/^end-of-answer\n//m foreach $session->{out}, $session->{err};
-	chomp $session->{out};
-	return $session->{out};
-}
-
-sub ask
-{
-	my ($session, $sql) = @_;
-
-	send_to($session, $sql);
-	return answer($session);
-}
-
-sub leave
-{
-	my ($session) = @_;
-
-	$session->{in} .= "\\q\n";
-	$session->{run}->finish;
-	return;
-}
-
 sub wait_for
 {
-	my ($sql, $expected, $what) = @_;
-	my $end = time + $patience_s;
-	my $got = '';
+	my ($sql, $expected, $name) = @_;
 
-	while (time < $end)
-	{
-		$got = $node->safe_psql('postgres', $sql);
-		return pass($what) if $got eq $expected;
-		usleep(50_000);
-	}
-	return is($got, $expected, $what);
+	return wait_until($name, $expected, sub { $node->safe_psql('postgres', $sql) });
 }
 
 # Top 10 of some users known and unknown.
@@ -148,8 +89,8 @@ set_limit('1GB');
 
 # ---------------------------------------------------------------- one copy
 
-my $first = session();
-my $second = session();
+my $first = session($node);
+my $second = session($node);
 is(ask($first, everyone('shop')), $private, 'answers from shared memory');
 is(ask($first, loaded('shop')), '1 shared 1', 'the version is in shared memory');
 my $segments = $node->safe_psql('postgres', loaded('shop', 'loaded_at::text'));
@@ -166,7 +107,7 @@ leave($second);
 wait_for(loaded('shop'), '1 shared 0', 'the version stays when nobody has it mapped');
 is($node->safe_psql('postgres', everyone('shop')), $private, 'and is found again');
 
-my @crowd = map { session() } 1 .. 8;
+my @crowd = map { session($node) } 1 .. 8;
 send_to($_, "SELECT fmoe_prewarm('shop', 2) > 0") foreach @crowd;
 is(join(' ', map { answer($_) } @crowd), 't t t t t t t t', 'eight sessions load a version at once');
 is(ask($crowd[0], loaded('shop', "version || ' ' || sessions")), '1 0, 2 8', 'into one copy');
@@ -197,8 +138,8 @@ is($node->safe_psql('postgres', loaded('shop', 'version::text')), '3, 4', 'the l
 $node->safe_psql('postgres', "SELECT fmoe_prewarm('shop', $_)") foreach (3, 1);
 is($node->safe_psql('postgres', loaded('shop', 'version::text')), '1, 3', 'what was used since stays');
 
-$first = session();
-$second = session();
+$first = session($node);
+$second = session($node);
 ask($first, "SELECT fmoe_prewarm('shop', 1)");
 ask($second, "SELECT fmoe_prewarm('shop', 3), fmoe_prewarm('shop', 4)");
 is(ask($second, loaded('shop')), '1 evicted 1, 3 shared 1, 4 shared 1', 'an idle session does not keep a version from going, but its memory');
@@ -216,7 +157,7 @@ leave($_) foreach $first, $second;
 # ---------------------------------------------------------------- no room
 
 set_limit('64kB');
-my $lonely = session();
+my $lonely = session($node);
 is(ask($lonely, everyone('shop')), $private, 'a version that is larger than the limit answers the same');
 like($lonely->{err}, qr/WARNING:  version 1 of domain "shop" is loaded for this session only/, 'with a warning');
 like($lonely->{err}, qr/DETAIL:  It needs 1 MB more; fmoe.shared_cache_size is 64kB/, 'that says how much it needs');
@@ -236,7 +177,7 @@ INSERT INTO few SELECT n % 5, n % 7, n FROM generate_series(1, 50) n;
 SELECT fmoe_create_domain('many', 'few', 'u', 'i', 't');
 SELECT fmoe_drop_version('shop', 3), fmoe_drop_version('shop', 4);
 SQL
-$first = session();
+$first = session($node);
 ask($first, "SELECT pg_catalog.min(fmoe_prewarm('many', v)) > 0 FROM generate_series(1, 63) v");
 is($first->{err}, '', 'one session holds 63 versions');
 $node->safe_psql('postgres', "SELECT fmoe_prewarm('shop')");
@@ -294,7 +235,7 @@ foreach my $type ('mmap', 'sysv', 'posix')
 # ---------------------------------------------------------------- versions that are gone, or another's
 
 # What a transaction that rolls back trained and loaded; its version number is given out again.
-$first = session();
+$first = session($node);
 my $rolled_back = ask($first, <<'SQL' . everyone('shop'));
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -375,7 +316,7 @@ SQL
 # Reading the arrays waits for the lock; the version is claimed by then.
 sub hold_loading
 {
-	my $locker = session();
+	my $locker = session($node);
 
 	ask($locker, 'BEGIN; LOCK TABLE fmoe.tensor IN ACCESS EXCLUSIVE MODE');
 	return $locker;
@@ -386,7 +327,7 @@ foreach my $end ('pg_terminate_backend', 'pg_cancel_backend')
 {
 	my $version = $end eq 'pg_terminate_backend' ? 10 : 11;
 	my $locker = hold_loading();
-	my $loader = session();
+	my $loader = session($node);
 
 	send_to($loader, "SELECT fmoe_prewarm('many', $version)");
 	wait_for($waiting, '1', "a session is loading");
@@ -402,8 +343,8 @@ foreach my $end ('pg_terminate_backend', 'pg_cancel_backend')
 
 {
 	my $locker = hold_loading();
-	my $loader = session();
-	my $follower = session();
+	my $loader = session($node);
+	my $follower = session($node);
 
 	send_to($loader, "SELECT fmoe_prewarm('many', 12) > 0");
 	wait_for($waiting, '1', "a session is loading");
@@ -423,7 +364,7 @@ foreach my $end ('pg_terminate_backend', 'pg_cancel_backend')
 }
 
 # A crash empties the cache with all other shared memory.
-$first = session();
+$first = session($node);
 ask($first, everyone('shop'));
 my $pid = ask($first, 'SELECT pg_catalog.pg_backend_pid()');
 kill 'KILL', $pid;
@@ -480,11 +421,11 @@ CALL fmoe_train('large', '{"model": "sasrec", "width": 64, "layers": 1, "heads":
 	"negatives": 16, "holdout": "none", "workers": 0, "deploy": false}');
 SELECT fmoe_deploy('large', 1);
 SQL
-	my $bare = session();
+	my $bare = session($node);
 	my $bare_bytes;
 	foreach (1 .. $sessions)
 	{
-		my $session = session();
+		my $session = session($node);
 
 		ask($session, "SELECT item_id FROM fmoe_recommend($_, 10, 'large')");
 		push @sessions, $session;

@@ -5,13 +5,12 @@
 use strict;
 use warnings;
 
+use Fmoe;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
-
-my $patience_s = 60;
 
 my %node;
 my %tag = (north => 'zqnorth', south => 'zqsouth', west => 'zqwest');
@@ -20,17 +19,9 @@ my %tag = (north => 'zqnorth', south => 'zqsouth', west => 'zqwest');
 
 sub wait_for
 {
-	my ($at, $sql, $expected, $what) = @_;
-	my $end = time + $patience_s;
-	my $got = '';
+	my ($at, $sql, $expected, $name) = @_;
 
-	while (time < $end)
-	{
-		$got = $node{$at}->safe_psql('postgres', $sql);
-		return pass($what) if $got eq $expected;
-		usleep(50_000);
-	}
-	return is($got, $expected, $what);
+	return wait_until($name, $expected, sub { $node{$at}->safe_psql('postgres', $sql) });
 }
 
 # What other sessions of a database wait for.

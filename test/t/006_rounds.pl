@@ -4,13 +4,13 @@
 use strict;
 use warnings;
 
+use Fmoe;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $patience_s = 120;
 my $cancel_limit_ms = 300;
 
 my $node = PostgreSQL::Test::Cluster->new('rounds');
@@ -59,15 +59,9 @@ sub begin
 
 sub wait_for
 {
-	my ($database, $sql, $what) = @_;
-	my $end = time + $patience_s;
+	my ($database, $sql, $name) = @_;
 
-	while (time < $end)
-	{
-		return pass($what) if value($database, "SELECT ($sql)") eq 't';
-		usleep(5_000);
-	}
-	return fail($what);
+	return wait_until($name, 't', sub { value($database, "SELECT ($sql)") });
 }
 
 sub checksum

@@ -1,0 +1,89 @@
+# What the files of test/t share: sessions that stay open, and waiting for
+# something to come true.
+
+package Fmoe;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw($patience_s session send_to answer ask leave wait_until);
+
+# Nothing takes longer, on a busy machine either.
+our $patience_s = 120;
+
+# session NODE, DATABASE, OPTIONS OF psql...
+sub session
+{
+	my ($node, $database, @options) = @_;
+	my %session = (in => '', out => '', err => '', timer => IPC::Run::timeout($patience_s));
+
+	$session{run} = IPC::Run::start([ 'psql', '-XAtq', @options, '-d', $node->connstr($database // 'postgres'), '-f', '-' ],
+		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err}, $session{timer});
+	return \%session;
+}
+
+# Begins statements, and does not wait for them.
+sub send_to
+{
+	my ($session, $sql) = @_;
+
+	($session->{out}, $session->{err}) = ('', '');
+	$session->{timer}->start($patience_s);
+	$session->{in} .= "$sql;\n\\echo end-of-answer\n\\warn end-of-answer\n";
+	$session->{run}->pump_nb;
+	return;
+}
+
+# What they printed, once they are through; what they said is in {err}.
+sub answer
+{
+	my ($session) = @_;
+
+	$session->{run}->pump
+	  until $session->{out} =~ /^end-of-answer\n/m && $session->{err} =~ /^end-of-answer\n/m;
+	s/^end-of-answer\n//m foreach $session->{out}, $session->{err};
+	chomp $session->{out};
+	return $session->{out};
+}
+
+sub ask
+{
+	my ($session, $sql) = @_;
+
+	send_to($session, $sql);
+	return answer($session);
+}
+
+sub leave
+{
+	my ($session) = @_;
+
+	$session->{in} .= "\\q\n";
+	$session->{run}->finish;
+	return;
+}
+
+# wait_until NAME, EXPECTED, FUNCTION: a test that passes when the function gives what is
+# expected, and fails with its name and what it gave last when it does not.
+sub wait_until
+{
+	my ($name, $expected, $function) = @_;
+	my $end = time + $patience_s;
+	my $got = '';
+	local $Test::Builder::Level = $Test::Builder::Level + 2;
+
+	while (time < $end)
+	{
+		$got = $function->();
+		return pass($name) if $got eq $expected;
+		usleep(10_000);
+	}
+	return is($got, $expected, $name);
+}
+
+1;
