@@ -18,7 +18,7 @@
 static const char *const loss_names[] = {"softmax", "gbce", "auto", NULL};
 static const char *const gate_names[] = {"user", "batch", "equal", NULL};
 static const char *const head_names[] = {"tied", "own", NULL};
-static const char *const holdout_names[] = {"none", "validation", "test", NULL};
+const char *const fmoe_holdout_names[] = {"none", "validation", "test", NULL};
 
 #define AT(field) offsetof(FmoeConfig, field)
 
@@ -63,7 +63,7 @@ const FmoeOption fmoe_train_options[] = {
 	"of all random numbers: the same seed gives the same model"},
 	{"workers", FMOE_OPTION_INT, AT(workers), -1, 64, NULL, "-1",
 	"parallel workers beside the caller; -1: the setting fmoe.training_workers"},
-	{"holdout", FMOE_OPTION_ENUM, AT(holdout), 0, 0, holdout_names, "validation",
+	{"holdout", FMOE_OPTION_ENUM, AT(holdout), 0, 0, fmoe_holdout_names, "validation",
 	"events kept back from users with at least three: none, the last one (validation), the last two (test)"},
 	{"blend", FMOE_OPTION_REAL, AT(blend), -1, 100, NULL, "-1",
 	"weight of counted transitions beside the model's own score; -1: tried out on validation"},

@@ -6,21 +6,13 @@
 #include "model/registry.h"
 #include "model/serve/serve.h"
 
-#include <string.h>
-
 /* The array of that name, checked against dtype and shape (cols < 0: one dimension of any length). */
 static const FnnArray *
 find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char *name,
 		   FnnDtype dtype, int64_t rows, int64_t cols)
 {
-	const FnnArray *array = NULL;
-	int			i;
+	const FnnArray *array = fnn_find_array(n_arrays, arrays, name);
 
-	for (i = 0; i < n_arrays && array == NULL; i++)
-	{
-		if (strcmp(arrays[i].name, name) == 0)
-			array = &arrays[i];
-	}
 	if (array == NULL)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" is missing", name);
 	if (array->dtype != dtype)
