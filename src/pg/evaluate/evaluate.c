@@ -59,7 +59,7 @@ static const FmoeOption evaluate_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
 	"events to be predicted: each user's last one, or all since the training"},
 	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
-	"items of the history are no candidates, unless one is the answer"},
+	"items of the history are not candidates, unless one is the answer"},
 	{"candidates", FMOE_OPTION_TEXT, AT(candidates), 0, 0, NULL, "all",
 	"all items, or the number of random ones beside the answer"},
 	{"k", FMOE_OPTION_INT_LIST, AT(k), 1, 10000, NULL, "10",

@@ -45,11 +45,11 @@ typedef struct FmoeEvaluationOptions
 /* Their rows of a table of options, over a struct with FmoeEvaluationOptions common. */
 #define FMOE_EVALUATION_OPTIONS \
 	{"version", FMOE_OPTION_INT, AT(common.version), 0, PG_INT32_MAX, NULL, "0", \
-	"version to be judged; 0: the live one, else the newest"}, \
+	"version to evaluate; 0: the live one, else the newest"}, \
 	{"limit_users", FMOE_OPTION_INT64, AT(common.limit_users), 0, 9007199254740992.0, NULL, "0", \
 	"at most so many users, chosen at random; 0: all"}, \
 	{"seed", FMOE_OPTION_INT64, AT(common.seed), 0, 9007199254740992.0, NULL, "42", \
-	"of all that is chosen at random"}
+	"seed of all random choices"}
 
 /* The version of a number; 0: the live one, or with a NOTICE the newest when none is live. */
 extern FmoeVersion *fmoe_version_to_evaluate(const FmoeDomain *domain, int number);

@@ -55,7 +55,7 @@ static const FmoeOption report_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, report_split_names, "validation",
 	"events to be predicted: those kept back for validation, or each user's last one"},
 	{"resamples", FMOE_OPTION_INT, AT(resamples), 100, 100000, NULL, "1000",
-	"times that users are drawn anew for the interval"},
+	"number of bootstrap resamples of the users"},
 	FMOE_EVALUATION_OPTIONS,
 	{NULL}
 };

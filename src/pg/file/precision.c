@@ -53,9 +53,9 @@ static const FmoeOption release_options[] = {
 	{"noise", FMOE_OPTION_REAL, AT(noise), 0, 1e6, NULL, "0",
 	"standard deviation of Gaussian noise on every weight, as a multiple of clip; 0: none"},
 	{"delta", FMOE_OPTION_REAL, AT(delta), 1e-15, 0.5, NULL, "1e-06",
-	"the delta for which epsilon is told"},
+	"delta for which epsilon is reported"},
 	{"seed", FMOE_OPTION_INT64, AT(seed), -1, 9007199254740992.0, NULL, "-1",
-	"of the noise, for tests: who knows it can take the noise off; -1: the system's randomness"},
+	"seed of the noise, for tests: whoever knows it can remove the noise; -1: the system's randomness"},
 	{NULL}
 };
 
