@@ -90,7 +90,7 @@ fmoe_define_settings(void)
 
 	/* not for every user to set: it decides what fmoe.shared_expert shows */
 	DefineCustomStringVariable("fmoe.party",
-							   "Name of this database among those it exchanges experts with.",
+							   "Name by which other databases know this one.",
 							   "Empty: the name of the database.",
 							   &fmoe_party_setting, "",
 							   PGC_SUSET, 0, check_party, NULL, NULL);

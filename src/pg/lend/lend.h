@@ -91,6 +91,8 @@ extern void fmoe_lent_refuse_part(const FmoeLentHead *head, int part) pg_attribu
 extern void fmoe_lent_check_name(const FmoeLentHead *head);
 /* Error unless names and size are possible and the file fits into memory; to be called before it is fetched. */
 extern void fmoe_lent_check_head(const FmoeLentHead *head);
+/* The options of a head, checked, with what depends on the number of items settled. */
+extern void fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config);
 /* Reads a file that may be hostile; error unless it agrees with its head. */
 extern FmoeExpertFile *fmoe_lent_check(const FmoeLentHead *head, const void *bytes);
 /* Stores a head and its file; false: it is there already. */
@@ -138,8 +140,5 @@ extern bool fmoe_lock_peer(const FmoePeer *peer);
 extern char *fmoe_qualified_table(Oid table);
 /* Makes DROP EXTENSION drop the table as well. */
 extern void fmoe_depend_on_extension(Oid table);
-
-/* Parses and checks the options of a head, settles what depends on the number of items, and writes them as a file's. */
-extern Jsonb *fmoe_lent_config(Jsonb *object, int32 items, FmoeConfig *config);
 
 #endif							/* FMOE_PG_LEND_LEND_H */

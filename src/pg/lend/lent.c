@@ -181,13 +181,12 @@ same_jsonb(Jsonb *a, Jsonb *b)
 	return a == NULL || b == NULL ? a == b : compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
-Jsonb *
-fmoe_lent_config(Jsonb *object, int32 items, FmoeConfig *config)
+void
+fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config)
 {
-	fmoe_parse_options(object, fmoe_train_options, config);
-	fmoe_config_settle(config, Max(items, 1));
+	fmoe_parse_options(head->config, fmoe_train_options, config);
+	fmoe_config_settle(config, Max(head->items, 1));
 	fmoe_check_config(config);
-	return fmoe_options_jsonb(fmoe_train_options, config);
 }
 
 static void
@@ -208,7 +207,8 @@ check_agreement(const FmoeLentHead *head, const FmoeExpertFile *file)
 		refused(head, "Its row and its file have different checksums.");
 	if (!same_jsonb(head->privacy, file->privacy))
 		refused(head, "Its row and its file disagree about what was done for privacy.");
-	if (!same_jsonb(fmoe_lent_config(head->config, head->items, &config),
+	fmoe_lent_config(head, &config);
+	if (!same_jsonb(fmoe_options_jsonb(fmoe_train_options, &config),
 					fmoe_options_jsonb(fmoe_train_options, &facts->config)))
 		refused(head, "Its row and its file have different options.");
 }

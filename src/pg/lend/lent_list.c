@@ -80,7 +80,7 @@ read_facts(void *argument)
 	facts->last_event = NAN;
 	facts->bytes = head->bytes;
 	facts->checksum = fmoe_checksum_parse(head->checksum);
-	(void) fmoe_lent_config(head->config, head->items, &facts->config);
+	fmoe_lent_config(head, &facts->config);
 }
 
 /* False, with a WARNING, for an invalid head: replicated rows were never checked. */
