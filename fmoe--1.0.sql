@@ -276,7 +276,7 @@ COMMENT ON FUNCTION fmoe_import(text, text, bytea) IS 'stores an exported expert
 CREATE FUNCTION fmoe._party() RETURNS text
 	AS 'MODULE_PATHNAME', 'fmoe_party' LANGUAGE C STABLE PARALLEL SAFE;
 
-COMMENT ON FUNCTION fmoe._party() IS 'name of this database among those it exchanges experts with: the setting fmoe.party';
+COMMENT ON FUNCTION fmoe._party() IS 'name by which other databases know this one: the setting fmoe.party';
 
 CREATE FUNCTION fmoe_lend(domain text DEFAULT NULL, version integer DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS uuid
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -286,7 +286,7 @@ COMMENT ON FUNCTION fmoe_lend(text, integer, jsonb) IS 'lends a version''s encod
 CREATE FUNCTION fmoe_withdraw(domain text, version integer DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_withdraw(text, integer) IS 'takes back what was lent of a domain; returns how many experts';
+COMMENT ON FUNCTION fmoe_withdraw(text, integer) IS 'withdraws what was lent of a domain; returns how many experts';
 
 CREATE FUNCTION fmoe_forget(party text, domain text DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -296,7 +296,7 @@ COMMENT ON FUNCTION fmoe_forget(text, text) IS 'removes what another party has l
 CREATE FUNCTION fmoe_add_peer(name text, server name) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_add_peer(text, name) IS 'makes a database behind a foreign server known as one to fetch lent experts from';
+COMMENT ON FUNCTION fmoe_add_peer(text, name) IS 'adds a peer: a database behind a foreign server, to fetch lent experts from';
 
 CREATE FUNCTION fmoe_drop_peer(name text) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -307,12 +307,12 @@ CREATE PROCEDURE fmoe_sync(peer text DEFAULT NULL, INOUT fetched integer DEFAULT
 		INOUT removed integer DEFAULT NULL, INOUT bytes_sent bigint DEFAULT NULL, INOUT bytes_received bigint DEFAULT NULL)
 	AS 'MODULE_PATHNAME' LANGUAGE C;
 
-COMMENT ON PROCEDURE fmoe_sync(text, integer, integer, integer, bigint, bigint) IS 'fetches what peers lend and is not here yet, and forgets what they have withdrawn';
+COMMENT ON PROCEDURE fmoe_sync(text, integer, integer, integer, bigint, bigint) IS 'fetches what peers lend and is not here yet, and deletes what they have withdrawn';
 
 CREATE FUNCTION fmoe._lent_guard() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'fmoe_lent_guard' LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION fmoe._lent_guard() IS 'internal: passes over replicated rows that claim to be this database''s own';
+COMMENT ON FUNCTION fmoe._lent_guard() IS 'internal: ignores replicated rows that claim to be this database''s own';
 
 CREATE TRIGGER lent_guard BEFORE INSERT OR UPDATE OR DELETE ON fmoe.lent
 	FOR EACH ROW EXECUTE FUNCTION fmoe._lent_guard();
@@ -333,7 +333,7 @@ CREATE FUNCTION fmoe._cache(OUT version_id bigint, OUT place text, OUT bytes big
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'fmoe_cache' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION fmoe._cache() IS 'loaded versions of this database: in shared memory, and in the session''s own';
+COMMENT ON FUNCTION fmoe._cache() IS 'loaded versions of this database: in shared memory, and private copies of the session';
 
 -- recommendations
 
@@ -552,7 +552,7 @@ CREATE VIEW fmoe.cache WITH (security_barrier) AS
 	FROM fmoe._cache() c JOIN fmoe.version v ON v.version_id = c.version_id JOIN fmoe.domain d ON d.domain_id = v.domain_id
 	WHERE fmoe._may_use(d.domain_id);
 
-COMMENT ON VIEW fmoe.cache IS 'loaded versions of the domains the caller may use: in shared memory, and in the session''s own';
+COMMENT ON VIEW fmoe.cache IS 'loaded versions of the domains the caller may use: in shared memory, and private copies of the session';
 
 -- what other databases read; granted to their roles by hand
 CREATE VIEW fmoe.shared_expert WITH (security_barrier) AS

@@ -15,7 +15,7 @@ SELECT fmoe_create_domain('evaluate_visits', 'visits', 'who', 'page', 'at');
 -- nothing to evaluate yet
 SELECT * FROM fmoe_evaluate('evaluate_visits');
 
--- a version that was trained on the events it would be judged by
+-- a version that was trained on the events it would be evaluated on
 CALL fmoe_train('evaluate_visits', '{"width": 8, "layers": 1, "epochs": 1, "deploy": false}');
 SELECT * FROM fmoe_evaluate('evaluate_visits', '{"version": 1}');
 

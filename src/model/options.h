@@ -7,6 +7,7 @@
 
 #include "model/config.h"
 
+extern const char *const fmoe_holdout_names[];	/* by FmoeHoldout; ends with NULL */
 extern const FmoeOption fmoe_train_options[];	/* fills FmoeConfig; ends with name NULL */
 extern const char *const fmoe_holdout_names[];	/* by FmoeHoldout, NULL-terminated */
 

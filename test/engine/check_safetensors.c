@@ -164,8 +164,8 @@ check_round_trip(void)
 	CHECK(bytes.data[8] == '{', "the header begins with its brace");
 	read = fnn_safetensors_read(check_arena(), bytes.data, bytes.size);
 	CHECK(same_file(file, read), "read differs from written");
-	CHECK(fnn_file_array(read, "half") == &read->array[3], "an array is found by name");
-	CHECK(fnn_file_array(read, "hal") == NULL, "an array is found by a part of its name");
+	CHECK(fnn_find_array(read->n_arrays, read->array, "half") == &read->array[3], "an array is found by name");
+	CHECK(fnn_find_array(read->n_arrays, read->array, "hal") == NULL, "an array is found by a part of its name");
 	CHECK(strcmp(fnn_file_metadata(read, "format"), "fmoe-expert") == 0, "metadata is found by key");
 	CHECK(fnn_file_metadata(read, "none") == NULL, "metadata is found that is not there");
 
@@ -283,9 +283,9 @@ static const Malformed malformed[] = {
 	/* fields */
 	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 0, "lacks"},
 	{"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "field \"dtype\" twice"},
-	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"more\":1}}", 4, "unknown field \"more\""},
-	{"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype \"F31\""},
-	{"{\"a\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype \"f32\""},
+	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"more\":1}}", 4, "unrecognized field \"more\""},
+	{"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unrecognized dtype \"F31\""},
+	{"{\"a\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unrecognized dtype \"f32\""},
 	{"{\"a\":{\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'\"' expected"},
 	/* shapes */
 	{"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "'[' expected"},

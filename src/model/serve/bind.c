@@ -13,21 +13,12 @@
 /* Item vectors that are computed from other things. */
 #define ITEMS_ARRAY "items.weight"
 
-static const FnnArray *
-array_of_name(int n_arrays, const FnnArray *arrays, const char *name)
-{
-	for (int i = 0; i < n_arrays; i++)
-		if (strcmp(arrays[i].name, name) == 0)
-			return &arrays[i];
-	return NULL;
-}
-
 /* The array of that name, checked against dtype and shape (cols < 0: one dimension of any length). */
 static const FnnArray *
 find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char *name,
 		   FnnDtype dtype, int64_t rows, int64_t cols)
 {
-	const FnnArray *array = array_of_name(n_arrays, arrays, name);
+	const FnnArray *array = fnn_find_array(n_arrays, arrays, name);
 
 	if (array == NULL)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" is missing", name);
@@ -90,7 +81,7 @@ static void
 bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	const FnnArray *array = array_of_name(n_arrays, arrays, ITEMS_ARRAY);
+	const FnnArray *array = fnn_find_array(n_arrays, arrays, ITEMS_ARRAY);
 
 	if (main->class->items == NULL)
 	{
@@ -111,7 +102,7 @@ bound_blend(const FmoeConfig *config, const FnnHost *host, int n_arrays, const F
 	double		blend = config->blend;
 
 	/* versions of the first builds keep it among their options */
-	if (array_of_name(n_arrays, arrays, BLEND_ARRAY) != NULL)
+	if (fnn_find_array(n_arrays, arrays, BLEND_ARRAY) != NULL)
 	{
 		const FnnArray *array = find_array(host, n_arrays, arrays, BLEND_ARRAY, FNN_F64, 0, -1);
 

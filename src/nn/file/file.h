@@ -29,6 +29,8 @@ typedef struct FnnArray
 	size_t		bytes;
 } FnnArray;
 
+extern const FnnArray *fnn_find_array(int n, const FnnArray *arrays, const char *name); /* NULL: none */
+
 typedef struct FnnMetadata
 {
 	const char *key;
@@ -56,7 +58,6 @@ extern FnnFile *fnn_safetensors_read(FnnArena *arena, const void *bytes, size_t 
 /* Bytes the file will take, and the writing of it to out[that many]. */
 extern size_t fnn_safetensors_size(FnnArena *arena, const FnnFile *file);
 extern void fnn_safetensors_write(FnnArena *arena, const FnnFile *file, void *out);
-extern const FnnArray *fnn_file_array(const FnnFile *file, const char *name);	/* NULL: none */
 extern const char *fnn_file_metadata(const FnnFile *file, const char *key); /* NULL: none */
 
 #endif							/* FNN_FILE_FILE_H */

@@ -361,14 +361,12 @@ fnn_safetensors_read(FnnArena *arena, const void *bytes, size_t size)
 }
 
 const FnnArray *
-fnn_file_array(const FnnFile *file, const char *name)
+fnn_find_array(int n, const FnnArray *arrays, const char *name)
 {
-	int			i;
-
-	for (i = 0; i < file->n_arrays; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (strcmp(file->array[i].name, name) == 0)
-			return &file->array[i];
+		if (strcmp(arrays[i].name, name) == 0)
+			return &arrays[i];
 	}
 	return NULL;
 }

@@ -388,7 +388,7 @@ description(Parser *p, FnnEntry *entry)
 		else if (strcmp(field, "data_offsets") == 0)
 			bit = OFFSETS;
 		else
-			fnn_malformed(p->host, "unknown field \"%s\" before byte %zu of the header",
+			fnn_malformed(p->host, "unrecognized field \"%s\" before byte %zu of the header",
 						  fnn_shown_name(field, shown), p->at);
 		if (seen & bit)
 			fnn_malformed(p->host, "field \"%s\" twice before byte %zu of the header", field, p->at);
@@ -398,7 +398,7 @@ description(Parser *p, FnnEntry *entry)
 		{
 			short_string(p, field);
 			if (!fnn_dtype_parse(field, &entry->array.dtype))
-				fnn_malformed(p->host, "unknown dtype \"%s\" before byte %zu of the header",
+				fnn_malformed(p->host, "unrecognized dtype \"%s\" before byte %zu of the header",
 							  fnn_shown_name(field, shown), p->at);
 		}
 		else if (bit == SHAPE)

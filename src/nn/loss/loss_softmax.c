@@ -248,9 +248,10 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 		if (block->terms != NULL)
 			add_terms(block, first, n, tile);
 		if (block->kept && first > 0)
+		{
 			memcpy(max + lanes, max, (size_t) lanes * sizeof(fnn_real));
-		if (block->kept && first > 0)
 			max += lanes;
+		}
 		memcpy(block->factor, max, (size_t) lanes * sizeof(fnn_real));
 		fnn_columns_max(n, lanes, tile, max);
 		if (memcmp(block->factor, max, (size_t) lanes * sizeof(fnn_real)) != 0)

@@ -21,9 +21,6 @@
 extern void fnn_gemm(const FnnHost *host, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
 					 fnn_real alpha, const fnn_real *a, int64_t lda, const fnn_real *b, int64_t ldb,
 					 fnn_real beta, fnn_real *c, int64_t ldc);
-/* y[m] = A[m, k] x[k] */
-extern void fnn_gemv(const FnnHost *host, int64_t m, int64_t k, const fnn_real *a, int64_t lda,
-					 const fnn_real *x, fnn_real *y);
 /*
  * Call once a process before the first product: one BLAS thread, any thread
  * the library started at load ended, and a product checked against plain C.

@@ -7,14 +7,9 @@
 
 #include "pg/base/base.h"
 
-/* overload.c */
-
-/*
- * Makes the generated forms of fmoe_recommend what the domains ask for.
- * fmoe_lock_overloads comes first, before the domains are changed; the lock
- * is held to the end of the transaction.
- */
+/* To be taken before domains are changed; held to the end of the transaction. */
 extern void fmoe_lock_overloads(void);
+/* Creates and drops generated forms of fmoe_recommend, so that there are those the domains need. */
 extern void fmoe_maintain_overloads(void);
 
 #endif							/* FMOE_PG_ADMIN_ADMIN_H */

@@ -393,7 +393,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	apply_owner(fcinfo, &r.base);
 	apply_sharing(fcinfo, &r.base);
 
-	/* what is not touched may be broken and still be there to be mended later */
+	/* columns that are not changed are not checked: they may be broken and be repaired later */
 	if (any_given(fcinfo, 2, 6))
 		fmoe_check_interactions(&r.base);
 	if (any_given(fcinfo, 7, 12))

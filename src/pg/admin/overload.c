@@ -2,9 +2,9 @@
  * overload.c
  *	  The generated forms of fmoe_recommend and fmoe_recommend_all.
  *
- * The shipped fmoe_recommend("any", …) must say at CREATE FUNCTION time what
- * type its item ids have, so it gives text.  Each domain therefore asks for
- * forms of its own types:
+ * The fmoe_recommend("any", …) of the extension's script must say at CREATE
+ * FUNCTION time what type its item ids have, so it returns text.  Each domain
+ * therefore claims forms for its own types:
  *
  *	  fmoe_recommend(user_id U, …, exclude I[], candidates I[], …)
  *		RETURNS TABLE (item_id I, …)
@@ -16,17 +16,17 @@
  *		for integers the other integer types and text, else text.  The form
  *		for text also takes in literals: fmoe_recommend('alice').
  * A native claim beats convenience claims.  Where claims of the same rank
- * disagree about I the form gives text, as the shipped one does; without a
- * form of its own, such a type would be ambiguous among the forms of others.
- * varchar and char count as text, to which they are cast implicitly.  So the
- * set is a function of the domains alone, whatever the order they came in.
+ * disagree about I the form returns text, as the script's does: without any form
+ * for U, a call would be ambiguous among the forms for other types.  varchar and
+ * char count as text, to which they are cast implicitly.  So the set of forms
+ * follows from the domains alone, in whatever order they were created.
  *
  * fmoe_recommend_all(domain text, …) has no argument that tells one domain's
  * types from another's, so there is one form: with the users' type if all
  * domains agree on that, else text, and the same of items.
  *
- * The forms are no members of the extension, so that pg_dump keeps them, but
- * depend on it, so that DROP EXTENSION takes them along.
+ * The forms are not members of the extension, so that pg_dump keeps them, but
+ * depend on it, so that DROP EXTENSION drops them.
  */
 #include "postgres.h"
 
@@ -61,7 +61,7 @@ static FmoeStatement domain_types = {
 	"SELECT DISTINCT user_type, item_type FROM fmoe.domain ORDER BY 1, 2", 0
 };
 
-/* A generated form is told by its body: people may change its comment. */
+/* A generated form is recognized by its body, because people may change its comment. */
 static FmoeStatement existing_forms = {
 	"SELECT p.oid, p.proargtypes[0], p.prosrc,"
 	" EXISTS (SELECT FROM pg_catalog.pg_depend d"
@@ -142,7 +142,7 @@ common_type(Oid a, Oid b)
 	return !OidIsValid(a) || a == b ? b : TEXTOID;
 }
 
-/* Between fmoe_own_begin and fmoe_own_end.  all: the types of the form for every user; invalid: there is none. */
+/* Between fmoe_own_begin and fmoe_own_end.  all: the types of fmoe_recommend_all; invalid: there is no such form. */
 static List *
 wanted_forms(Form *all)
 {
@@ -317,7 +317,7 @@ maintain_all_form(Oid schema_id, const char *schema, const Form *all)
 			return;
 		function = DatumGetObjectId(SPI_getbinval(row, shape, 1, &isnull));
 		used = DatumGetBool(SPI_getbinval(row, shape, 3, &isnull));
-		drop_form(function, used, "Its types are not the ones that the domains have in common any more.");
+		drop_form(function, used, "The domains no longer have its types in common.");
 		wanted = wanted && !used;
 	}
 	if (wanted)
@@ -352,7 +352,7 @@ fmoe_maintain_overloads(void)
 		bool		used = DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &isnull));
 
 		if (!matches(forms, schema, function, user_type, body))
-			drop_form(function, used, "No domain asks for it any more.");
+			drop_form(function, used, "No domain needs it any more.");
 	}
 	foreach(cell, forms)
 	{

@@ -3,8 +3,8 @@
  *	  What is live: deploy, roll back, drop.
  *
  * fmoe.deployment is a log.  Deploying appends to it, rolling back marks its
- * newest entry undone, and what is live is the newest entry that is not.  Each
- * takes a lock on the domain's row only, so readers never wait.
+ * newest entry undone, and what is live is the newest entry that is not.  Both
+ * lock only the domain's row, so readers never wait.
  */
 #include "postgres.h"
 
@@ -22,7 +22,7 @@ static FmoeStatement undo_newest = {
 	1, {INT8OID}
 };
 
-/* As the newest committed state has it: read after the domain is locked. */
+/* To be read when the domain is locked, so that nothing can change it. */
 static FmoeStatement live_version = {
 	"SELECT v.version FROM fmoe.deployment p"
 	" JOIN fmoe.version v ON v.version_id OPERATOR(pg_catalog.=) p.version_id"

@@ -1,6 +1,6 @@
 /*
  * base.h
- *	  What every file that speaks PostgreSQL stands on: settings, the host of the engine, the own tables.
+ *	  What all files of src/pg share: settings, the engine's host, the extension's tables, shared memory.
  *
  * Who may do what.  A domain is *used* (recommend, score, evaluate, …) by who
  * may SELECT its interaction columns, and *managed* (train, deploy, alter,
@@ -42,7 +42,7 @@ extern char *fmoe_party_setting;	/* fmoe.party; empty: the database's name */
 extern const FnnHost *fmoe_host(MemoryContext context);
 /* An arena in context; limit in kB, 0: none. */
 extern FnnArena *fmoe_arena(MemoryContext context, int limit_kb);
-/* Error unless bytes fit fmoe.max_memory; what names the work: "training domain \"films\"". */
+/* Error unless bytes fit into fmoe.max_memory; what names the work: "training domain \"films\"". */
 extern void fmoe_check_memory(size_t bytes, const char *what);
 
 /* settings.c */
@@ -71,7 +71,7 @@ typedef struct FmoeOwn
 
 /* Connects SPI as the owner of the extension's tables, search_path = pg_catalog, pg_temp. */
 extern void fmoe_own_begin(FmoeOwn *own);
-/* The same as the caller, for tables that are not the extension's. */
+/* Does the same but stays the calling role, for tables that are not the extension's. */
 extern void fmoe_caller_begin(FmoeOwn *own);
 extern void fmoe_own_end(FmoeOwn *own);
 
@@ -88,13 +88,13 @@ extern char *fmoe_result_text(int column);
 /* The first column, int4 or int8, of the only row; 0 when there is none or it is null. */
 extern int64 fmoe_result_int64(void);
 
-/* The whole of it, for the first column of the first row as text, in the caller's memory; NULL: no row, or null. */
+/* Begins, reads and ends: the first column of the first row as text, in the caller's memory; NULL: no row, or null. */
 extern char *fmoe_own_text(FmoeStatement *statement, Datum *values, bool read_only);
-/* The same of an int4 or int8; 0: no row, or null. */
+/* The same for an int4 or int8; 0: no row, or null. */
 extern int64 fmoe_own_int64(FmoeStatement *statement, Datum *values, bool read_only);
-/* Whether there is a row. */
+/* Begins, reads and ends: whether there is a row. */
 extern bool fmoe_own_found(FmoeStatement *statement, Datum *values, bool read_only);
-/* Runs a statement that writes; how many rows it wrote. */
+/* Begins, writes and ends; how many rows were written. */
 extern uint64 fmoe_own_change(FmoeStatement *statement, Datum *values, const char *nulls);
 
 /* OID of the schema the extension's functions are in. */
@@ -102,8 +102,8 @@ extern Oid	fmoe_extension_schema(void);
 
 /*
  * Rows of one of the extension's tables, seen with the active snapshot: those
- * that an index finds by keys (numbers of the table's columns), in its order,
- * or with index NULL all that the keys hold for.
+ * that an index finds by keys, in its order, or with index NULL all that satisfy
+ * the keys.  Keys number the columns of the table, not of the index.
  */
 typedef struct FmoeRows
 {

@@ -76,7 +76,7 @@ host_poll(void *context)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Once a process, and again in what a preloading postmaster forked. */
+/* Once in each process: a backend forked by a postmaster that preloads fmoe sets BLAS up again. */
 static void
 set_up_blas(void)
 {

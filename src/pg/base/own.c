@@ -9,9 +9,9 @@
  * of what PostgreSQL restores there.  The access check is the caller's duty
  * and comes first.
  *
- * What every call that answers has to look up, its domain and what is live, is
- * read by fmoe_rows_begin instead: by an index, with the active snapshot, but
- * without a plan and another user, in a fifth of the time.
+ * Every recommendation looks up its domain and the live version.  It does so by
+ * fmoe_rows_begin: an index scan with the active snapshot, which needs no plan
+ * and no change of user and takes a fifth of the time.
  */
 #include "postgres.h"
 
@@ -45,7 +45,7 @@ own_relation(const char *name)
 	if (!OidIsValid(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the tables of the extension fmoe are not there"),
+				 errmsg("the tables of the extension fmoe do not exist"),
 				 errhint("Use CREATE EXTENSION fmoe.")));
 	return relation;
 }
@@ -72,7 +72,7 @@ fmoe_caller_begin(FmoeOwn *own)
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 
-	/* a procedure has none after its COMMIT */
+	/* a procedure has no snapshot after its COMMIT */
 	own->snapshot = !ActiveSnapshotSet();
 	if (own->snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -213,7 +213,7 @@ fmoe_own_change(FmoeStatement *statement, Datum *values, const char *nulls)
 void
 fmoe_rows_begin(FmoeRows *rows, const char *table, const char *index, int nkeys, ScanKey keys)
 {
-	/* a procedure has none after its COMMIT */
+	/* a procedure has no snapshot after its COMMIT */
 	rows->snapshot = !ActiveSnapshotSet();
 	if (rows->snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());

@@ -23,17 +23,17 @@ fmoe_shared_struct(const char *name, Size bytes, void (*initialize) (void *memor
 }
 
 /*
- * Lack of shared memory is reported by error.  It is caught without a
- * subtransaction, which the leader of a parallel query may not start: within
- * the block nothing is taken but a segment, which belongs to a resource owner
- * of its own, and dsm.c holds no lock when it reports an error.
+ * dsm.c reports lack of shared memory by an error.  A subtransaction would catch
+ * it, but the leader of a parallel query may not start one.  PG_TRY alone is
+ * enough here: the block takes nothing but a segment, which belongs to a
+ * resource owner of its own, and dsm.c holds no lock when it reports an error.
  */
 dsm_segment *
 fmoe_segment(size_t bytes, dsm_handle handle, const char **reason)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ResourceOwner guard = ResourceOwnerCreate(owner, "fmoe shared cache");
+	ResourceOwner guard = ResourceOwnerCreate(owner, "fmoe segment");
 	dsm_segment *volatile segment = NULL;
 
 	PG_TRY();

@@ -66,7 +66,7 @@ fmoe_define_settings(void)
 							&fmoe_cache_size_kb, 512 * 1024, 0, MAX_KILOBYTES,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 
-	/* one limit for what all sessions share, so no session has its own */
+	/* all sessions share that memory, so no session may set a limit of its own */
 	DefineCustomIntVariable("fmoe.shared_cache_size",
 							"Shared memory of the server for loaded versions.",
 							"The least recently used ones that no query uses are dropped above it."
@@ -88,9 +88,9 @@ fmoe_define_settings(void)
 							 &fmoe_scan_setting, FMOE_SCAN_AUTO, scans,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 
-	/* decides what fmoe.shared_expert shows, so not for any user to set */
+	/* not for every user to set: it decides what fmoe.shared_expert shows */
 	DefineCustomStringVariable("fmoe.party",
-							   "Name of this database among those it exchanges experts with.",
+							   "Name by which other databases know this one.",
 							   "Empty: the name of the database.",
 							   &fmoe_party_setting, "",
 							   PGC_SUSET, 0, check_party, NULL, NULL);

@@ -1,6 +1,7 @@
 /*
  * cache.h
- *	  Loaded versions: what a session keeps (loaded.c), the bytes of a version (image.c) and the images that all sessions share (shared_cache.c).
+ *	  Loaded versions: what a session keeps (loaded.c), the bytes of a version
+ *	  (image.c) and the images that all sessions share (shared_cache.c).
  */
 #ifndef FMOE_PG_CACHE_CACHE_H
 #define FMOE_PG_CACHE_CACHE_H
@@ -27,9 +28,8 @@ typedef struct FmoeLoaded
 
 extern FmoeLoaded *fmoe_load(const FmoeDomain *domain, int64 version_id);
 /*
- * A version of a domain, or all with version_id 0, need not stay in shared
- * memory: it is being dropped.  Should it be asked for after all, it is loaded
- * again.
+ * Takes a version of a domain that is being dropped out of shared memory; with
+ * version_id 0 all of them.  One that is asked for after all is loaded again.
  */
 extern void fmoe_evict_version(int64 domain_id, int64 version_id);
 
@@ -50,12 +50,12 @@ typedef struct FmoeImage
 } FmoeImage;
 
 /*
- * Loads and checks a version into blocks from take, which is asked for one
- * after the other.  False when take gave none.
+ * Loads and checks a version.  Its blocks come from take, one after the other;
+ * false: take gave none.
  */
 extern bool fmoe_image_make(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *version,
 							FmoeTake take, void *argument);
-/* Sets loaded's model and vocabulary up over an image of loaded's version. */
+/* Sets the model and the vocabulary of loaded up over an image of its version. */
 extern void fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *loaded);
 
 /* ---------------------------------------------------------------- shared images */
@@ -73,18 +73,18 @@ typedef struct FmoeImageKey
 	Oid			item_collation;
 } FmoeImageKey;
 
-/* As fmoe_image_make with the rest of its arguments in argument. */
+/* Calls fmoe_image_make with take; argument holds its other arguments. */
 typedef bool (*FmoeMakeImage) (void *argument, FmoeTake take, void *take_argument);
 
 /*
- * Maps the image of a key and counts it as in use; made when there is none,
- * which may wait for another session that makes it.  bytes is what it needs at
- * least.  Returns its slot, or -1 and in reason why it has to be done without,
- * NULL: because there is no shared cache.  found: another session had made it.
+ * Maps the image of a key and counts it as in use.  When there is none it is
+ * made; when another session is making it, this one waits.  bytes is the least
+ * it will need.  Returns the slot and in found whether another session had made
+ * it; or -1 and in reason why there is none, NULL: there is no shared cache.
  */
 extern int	fmoe_shared_map(const FmoeImageKey *key, size_t bytes, FmoeMakeImage make, void *argument,
 							FmoeImage *image, bool *found, const char **reason);
-/* Ends what fmoe_shared_map began. */
+/* Unmaps what fmoe_shared_map has mapped. */
 extern void fmoe_shared_unmap(int slot);
 /* Whether a query uses the image: those in use are not evicted to make room.  hit: another use of it. */
 extern void fmoe_shared_use(int slot, bool hit);
@@ -93,7 +93,7 @@ extern void fmoe_shared_rest(int slot);
 extern void fmoe_shared_evict(Oid relation, int64 domain_id, int64 version_id);
 /* Whether any image was evicted since this was last asked. */
 extern bool fmoe_shared_changed(void);
-/* Whether a mapped image was evicted: it should be unmapped when it is not needed any more. */
+/* Whether a mapped image was evicted: it should be unmapped as soon as it is not needed. */
 extern bool fmoe_shared_evicted(int slot);
 
 #define FMOE_SHARED_IMAGES 64

@@ -2,18 +2,17 @@
  * image.c
  *	  The bytes of a loaded version.
  *
- * An image is what does not depend on the process that reads it, in two
- * blocks, because the size of the second is known only when the first is
- * filled:
+ * An image is the same for every process that reads it.  It has two blocks,
+ * because the size of the second is known only when the first is filled:
  *
  *	  FMOE_IMAGE_ARRAYS	every stored array, each at a multiple of FNN_ALIGN
  *	  FMOE_IMAGE_INDEX	ImageHeader		names, shapes and places of the arrays
- *					vocabulary		the ids, ready for use, and their hash table
- *					scan block		the codes of the item vectors (model.h)
+ *						vocabulary		the ids, ready for use, and their hash table
+ *						scan block		the codes of the item vectors
  *
- * Nothing in it is a pointer.  Making one reads the tables, compares the
- * checksum, and takes time and scratch memory by the size of the catalogue;
- * opening one takes neither.
+ * Nothing in it is a pointer.  Making one reads the tables and compares the
+ * checksum; it takes time and scratch memory in proportion to the number of
+ * items.  Opening one takes neither.
  */
 #include "postgres.h"
 

@@ -2,18 +2,17 @@
  * loaded.c
  *	  Versions in memory, as a session sees them.
  *
- * Versions are immutable and their ids are never given out twice, so nothing
- * here is ever invalidated: which version is live is read elsewhere, with the
- * query's snapshot, and a version that was dropped is simply not asked for
- * any more and ages out.  What is not immutable is part of the key: the
- * relation fmoe.version (a re-created extension counts its ids from one again)
- * and the type the vocabulary was opened with.
+ * Versions never change and their ids are never given out twice, so nothing here
+ * is ever invalidated.  Which version is live is read elsewhere, with the query's
+ * snapshot; a version that was dropped is not asked for again and ages out.  What
+ * can change is part of the key: the relation fmoe.version (a re-created
+ * extension counts its ids from one again) and the type of the ids.
  *
  * The bytes of a version (image.c) are in shared memory, once for all sessions
- * (shared_cache.c).  Where that cannot be, because the limit or the memory of
- * the machine does not allow it, the session makes a copy of its own, and says
- * so once.  What an entry keeps of its own is small when the image is shared:
- * the version's row, the layout of its parameters, where its arrays are mapped.
+ * (shared_cache.c).  When the limit or the memory of the machine does not allow
+ * that, the session makes a private copy, and says so once.  With a shared image
+ * an entry has little memory of its own: the version's row, the layout of its
+ * parameters, where its arrays are mapped.
  *
  * Each entry has a memory context of its own, "fmoe model", under "fmoe model
  * cache".  It is filled under the context of the query that asked and moved
@@ -58,7 +57,7 @@ typedef struct CacheEntry
 	FmoeImage	image;
 	bool		evicted;		/* the shared image was */
 	bool		was_there;		/* another session had made the shared image */
-	uint64		hits;			/* of an image of our own */
+	uint64		hits;			/* of a private image */
 	TimestampTz loaded_at;
 	int			pins;
 	dlist_node	node;
@@ -179,7 +178,7 @@ cache_owner_released(ResourceReleasePhase phase, bool is_commit, bool is_top_lev
 	cache_shrink(0);
 }
 
-/* The newest pin is the first, so a query that asks again and again finds its own at once. */
+/* The newest pin is the first, so a query that pins the same entry again and again finds it at once. */
 static void
 cache_pin(CacheEntry *entry, bool hit)
 {
@@ -204,7 +203,7 @@ cache_pin(CacheEntry *entry, bool hit)
 
 /* ---------------------------------------------------------------- entries that come */
 
-/* The stored version behind an id; error when it is gone or cannot serve. */
+/* The stored version of an id; error when it is gone or cannot answer. */
 static FmoeVersion *
 cache_find_version(const FmoeDomain *domain, int64 version_id)
 {
@@ -213,7 +212,7 @@ cache_find_version(const FmoeDomain *domain, int64 version_id)
 	if (version == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("a version of domain \"%s\" is no longer there", domain->name)));
+				 errmsg("a version of domain \"%s\" no longer exists", domain->name)));
 	if (!version->complete)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -223,7 +222,7 @@ cache_find_version(const FmoeDomain *domain, int64 version_id)
 	return version;
 }
 
-/* What makes an image, for whoever gives the memory. */
+/* Arguments of fmoe_image_make, all but the memory. */
 typedef struct Making
 {
 	FmoeImage  *image;
@@ -248,7 +247,7 @@ unmap_image(void *argument)
 		fmoe_shared_unmap(entry->slot);
 }
 
-/* Maps the entry's image from shared memory; false: that cannot be. */
+/* Maps the entry's image from shared memory; false: it is not there and cannot be made. */
 static bool
 fill_shared(CacheEntry *entry, const FmoeDomain *domain)
 {
@@ -463,7 +462,7 @@ put_image(ReturnSetInfo *result, const char *place, const FmoeSharedFacts *facts
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* Versions of this database in shared memory, and in this session's own. */
+/* Versions of this database in shared memory, and the private copies of this session. */
 PG_FUNCTION_INFO_V1(fmoe_cache);
 Datum
 fmoe_cache(PG_FUNCTION_ARGS)

@@ -8,17 +8,16 @@
  * slot of the directory goes through these states:
  *
  *	  NONE		free
- *	  BUILDING	one session, its builder, makes the image; others wait, or do
- *				without when the builder itself waits for a lock, which might
- *				be theirs
+ *	  BUILDING	one session, its builder, makes the image.  Others wait for it,
+ *				unless the builder itself waits for a lock, which might be theirs
  *	  READY		sessions map it, and keep it mapped from query to query
- *	  EVICTED	not given out any more, no longer pinned; the memory goes with
- *				the last session that has it mapped, and the slot too
+ *	  EVICTED	no longer pinned and not given out again; memory and slot are
+ *				freed when the last session has unmapped it
  *
  * To make room, the least recently used of the READY images that no query is
  * using are evicted.  Evicting never takes memory away from anybody: a session
  * that has the image mapped goes on with it, and unmaps it at the end of a
- * transaction (cache.c).  So the images that are given out always fit
+ * transaction (loaded.c).  So the images that are given out always fit
  * fmoe.shared_cache_size, and those of sessions that stay idle come on top.
  *
  * An image is found by the database, the relation fmoe.version, the version's
@@ -27,13 +26,12 @@
  * behind is never asked for; a relation that was restored with other contents
  * has other checksums.
  *
- * Whatever a session holds is undone when it ends: errors in a builder are
- * caught, and release_all() runs at its exit.  After a crash the postmaster
- * starts with empty shared memory, and removes the segments itself.
+ * A session gives back whatever it holds: errors in a builder are caught, and
+ * release_all() runs when the session exits.  After a crash the postmaster starts
+ * with empty shared memory, and removes the segments itself.
  *
- * Locks: the directory's lock for everything but the atomic counters; no
- * other lock is waited for while it is held, but those of dsm.c and of the
- * process array, which are short.
+ * Locks: the directory's lock protects everything but the atomic counters.  While
+ * it is held only the short locks of dsm.c and of the process array are taken.
  */
 #include "postgres.h"
 
@@ -127,7 +125,7 @@ free_slot(ImageSlot *slot)
 	memset(slot->bytes, 0, sizeof(slot->bytes));
 }
 
-/* Takes back what this session counted in a slot, which need not be mapped. */
+/* Undoes what this session counted in a slot; the image need not be mapped. */
 static void
 let_go(int index)
 {
@@ -221,7 +219,7 @@ oldest(bool unmapped)
 	return found;
 }
 
-/* Bytes of the images that are given out or being built; busy: only those that cannot be evicted. */
+/* Bytes of the images that are READY or being built; busy: only of those that cannot be evicted. */
 static size_t
 bytes_given_out(bool busy)
 {
@@ -253,7 +251,7 @@ shrink_to(size_t bytes)
 	return true;
 }
 
-/* Whether so many bytes more fit the limit if all is evicted that can be. */
+/* Whether so many more bytes fit into the limit once everything that can be evicted is. */
 static bool
 could_fit(size_t bytes, const char **reason)
 {
@@ -268,7 +266,7 @@ could_fit(size_t bytes, const char **reason)
 	return false;
 }
 
-/* Slot of an image that is there or being built; -1: there is none. */
+/* Slot of an image that is READY or being built; -1: there is none. */
 static int
 find_slot(const FmoeImageKey *key)
 {
@@ -408,9 +406,9 @@ publish(int index)
 }
 
 /*
- * Builds the image of a slot that was claimed.  The builder then lets go of
- * its mapping, which has every page of the image in it, also those that only
- * building reads, and maps it anew like everybody else.
+ * Builds the image of a claimed slot.  The builder then unmaps it and maps it
+ * anew like everybody else, because its first mapping has every page of the
+ * image in it, even those that only building reads.
  */
 static bool
 build(int index, FmoeMakeImage make, void *argument, const char **reason)
@@ -464,9 +462,9 @@ bury(int index, int builder)
 }
 
 /*
- * Waits until an image is built or given up.  False: when the builder waits
- * for a lock.  Should that be a lock of ours nobody would ever notice, since
- * the deadlock detector knows nothing of this wait.
+ * Waits until an image is built or given up.  False: the builder waits for a
+ * lock.  That might be a lock of this session, and the deadlock detector does
+ * not see that this session waits for the builder.
  */
 static bool
 wait_for_builder(int index, const FmoeImageKey *key)

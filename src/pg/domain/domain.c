@@ -2,9 +2,9 @@
  * domain.c
  *	  Which domain a call means, whether the caller may, and what its columns are.
  *
- * A domain row names its table by OID and its columns by name.  Nothing holds
- * the table for us, so each call looks whether they are still there with the
- * types they were registered with.
+ * A domain row names its table by OID and its columns by name.  Nobody is
+ * kept from dropping or altering the table, so each call checks that the columns
+ * are still there and still have the types they were registered with.
  */
 #include "postgres.h"
 
@@ -88,7 +88,7 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	return domain;
 }
 
-/* The domains that an index finds by a key, or with NULL all, in its order. */
+/* The domains that an index finds by a key, in its order; key NULL: all domains. */
 static List *
 read_domains(const char *index, ScanKey key)
 {
@@ -157,7 +157,7 @@ may_manage(const FmoeDomain *domain)
 		 pg_class_ownercheck(domain->interactions, GetUserId()));
 }
 
-/* Who manages a domain whose table is gone may come far enough to be told so. */
+/* When the table is gone, who manages the domain may go on, and is told so later. */
 static bool
 may(const FmoeDomain *domain, FmoeAccess access)
 {
@@ -253,7 +253,7 @@ column_type(const FmoeDomain *domain, const char *column, Oid *collation)
 	if (!OidIsValid(type))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("table %s has no column \"%s\" any more", domain->relation, column),
+				 errmsg("table %s no longer has a column \"%s\"", domain->relation, column),
 				 errdetail("Domain \"%s\" was registered with that column.", domain->name),
 				 errhint("%s", alter_hint(domain))));
 	return type;
@@ -283,7 +283,7 @@ resolve(FmoeDomain *domain)
 	if (schema == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the interaction table of domain \"%s\" is not there any more", domain->name),
+				 errmsg("the interaction table of domain \"%s\" no longer exists", domain->name),
 				 errhint("%s", alter_hint(domain))));
 	domain->relation = quote_qualified_identifier(schema, name);
 
@@ -295,7 +295,7 @@ resolve(FmoeDomain *domain)
 	if (!fmoe_is_time_type(domain->time_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of table %s has type %s now, which is no time",
+				 errmsg("column \"%s\" of table %s has type %s now and cannot be a time",
 						domain->time_column, domain->relation, format_type_be(domain->time_type)),
 				 errhint("%s", alter_hint(domain))));
 	if (domain->label_column != NULL)

@@ -38,23 +38,23 @@ typedef struct FmoeDomain
 
 /*
  * The named domain; NULL: the setting fmoe.domain, else the only one there is.
- * Checks access, that the table and its columns are still there with the types
- * they were registered with.
+ * Checks that the caller has access and that the table and its columns are still
+ * there, with the types they were registered with.
  */
 extern FmoeDomain *fmoe_domain_open(const char *name, FmoeAccess access);
 /*
- * Same, but the table need not be there any more: relation, types,
- * collation and operators are then not set.  For what manages versions only.
+ * The same for what manages versions only: the table may be gone, and relation,
+ * types, collation and operators are not set.
  */
 extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
 /* fmoe_domain_open for a SQL argument that may be NULL. */
 extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
 
-/* The domain of a name, no check made; NULL: none. */
+/* The domain of that name, without any check; NULL: none. */
 extern FmoeDomain *fmoe_domain_lookup(const char *name);
-/* Locks the domain's row to the end of the transaction: what changes what is live or lent comes one after the other. */
+/* Locks the domain's row to the end of the transaction: changes of what is live or lent come one after the other. */
 extern void fmoe_lock_domain(int64 domain_id);
-/* Whether the caller may use or manage the domain of that id; not if there is none. */
+/* Whether there is a domain of that id that the caller may use or manage. */
 extern bool fmoe_may_see(int64 domain_id);
 
 /* A row of fmoe.domain as it will be. */
@@ -69,8 +69,9 @@ typedef struct FmoeRegistration
 	ArrayType  *vector_columns;
 } FmoeRegistration;
 
-/* Errors where these cannot be a domain's (domain_check.c); the first one sets the types of the ids. */
+/* Error when these cannot be the columns of a domain; sets the types of its ids. */
 extern void fmoe_check_interactions(FmoeDomain *domain);
+/* The same for its item table. */
 extern void fmoe_check_items(const FmoeRegistration *registration);
 /* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
 extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);

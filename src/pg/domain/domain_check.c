@@ -2,8 +2,8 @@
  * domain_check.c
  *	  Whether tables and columns can be a domain's.
  *
- * Everything is asked as the caller: what that may not read is no column of
- * a domain of theirs.
+ * Everything is checked as the caller: a column the caller may not read cannot
+ * belong to the caller's domain.
  */
 #include "postgres.h"
 
@@ -22,7 +22,7 @@
 #include "pg/domain/domain.h"
 #include "pg/id/id.h"
 
-/* A relation that can be read and will be there tomorrow. */
+/* A relation that can be read from and is not temporary. */
 static void
 check_relation(Oid relation, const char *what)
 {

@@ -7,7 +7,7 @@
  *
  *	  leave_one_out	 every user's last event, users with at least three.  Only
  *					 a version whose training kept those events back (holdout
- *					 "test") may be judged by them.
+ *					 "test") may be evaluated on them.
  *	  time			 every event later than the newest one the version was
  *					 trained with, after the history as it was then.
  *
@@ -48,7 +48,7 @@ typedef struct EvaluateOptions
 	const char *candidates;
 	int			negatives;		/* 0: all items; what candidates says */
 	FmoeIntList k;
-	FmoeJudgeOptions judge;
+	FmoeEvaluationOptions common;
 } EvaluateOptions;
 
 static const char *const split_names[] = {"leave_one_out", "time", NULL};
@@ -59,12 +59,12 @@ static const FmoeOption evaluate_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
 	"events to be predicted: each user's last one, or all since the training"},
 	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
-	"items of the history are no candidates, unless one is the answer"},
+	"items of the history are not candidates, unless one is the answer"},
 	{"candidates", FMOE_OPTION_TEXT, AT(candidates), 0, 0, NULL, "all",
 	"all items, or the number of random ones beside the answer"},
 	{"k", FMOE_OPTION_INT_LIST, AT(k), 1, 10000, NULL, "10",
 	"lengths of the list"},
-	FMOE_JUDGE_OPTIONS,
+	FMOE_EVALUATION_OPTIONS,
 	{NULL}
 };
 
@@ -77,7 +77,7 @@ typedef struct Evaluation
 	FnnArena   *arena;
 	FmoeInteractions *interactions;
 	FmoeCases  *cases;
-	FmoeJury   *jury;
+	FmoeEvalSet *set;
 	int64		n_users;		/* that the cases are of */
 	int32	   *rank;			/* [cases->count] */
 	uint8	   *covered;		/* [n_items] of the version */
@@ -127,7 +127,7 @@ parse_options(FunctionCallInfo fcinfo, EvaluateOptions *options)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("options must not be NULL")));
+				 errmsg("options must not be null")));
 	fmoe_parse_options(quote_candidates(PG_GETARG_JSONB_P(1)), evaluate_options, options);
 	options->negatives = parse_candidates(options->candidates);
 }
@@ -139,7 +139,7 @@ protocol_of(const EvaluateOptions *options)
 	FmoeProtocol protocol = {
 		.exclude_seen = options->exclude_seen,
 		.negatives = options->negatives,
-		.seed = options->judge.seed
+		.seed = options->common.seed
 	};
 
 	for (int i = 0; options->negatives == 0 && i < options->k.count; i++)
@@ -153,8 +153,8 @@ static void
 choose_version(Evaluation *evaluation)
 {
 	const FmoeDomain *domain = evaluation->domain;
-	int			number = evaluation->options.judge.version;
-	FmoeVersion *version = fmoe_version_to_judge(domain, number);
+	int			number = evaluation->options.common.version;
+	FmoeVersion *version = fmoe_version_to_evaluate(domain, number);
 
 	evaluation->live = number == 0 && version->version_id == fmoe_live_version(domain->id);
 	if (evaluation->options.split == EVALUATE_LEAVE_ONE_OUT && version->config.holdout != FMOE_HOLDOUT_TEST)
@@ -181,17 +181,17 @@ choose_cases(Evaluation *evaluation)
 						version->version, name)));
 	cases = fmoe_cases(evaluation->arena, &evaluation->interactions->data,
 					   time ? FMOE_SPLIT_TIME : FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST,
-					   version->last_event, options->judge.limit_users, options->judge.seed);
+					   version->last_event, options->common.limit_users, options->common.seed);
 	if (cases->count == 0 && time)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no events to judge version %d by", name, version->version),
+				 errmsg("domain \"%s\" has no events to evaluate version %d on", name, version->version),
 				 errdetail("There is none later than the newest event of its training by a user with earlier ones."),
 				 errhint("Use the split \"leave_one_out\", or wait for new events.")));
 	if (cases->count == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no events to judge version %d by", name, version->version),
+				 errmsg("domain \"%s\" has no events to evaluate version %d on", name, version->version),
 				 errdetail("No user has three events.")));
 
 	/* a user's cases follow each other and begin at the same event */
@@ -213,12 +213,12 @@ read_cases(Evaluation *evaluation)
 	fmoe_warn_of_fewer(evaluation->domain, version, interactions->data.n_events);
 	choose_cases(evaluation);
 	bytes = MemoryContextMemAllocated(CurrentMemoryContext, true) +
-		fmoe_jury_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +
+		fmoe_eval_set_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +
 		(size_t) evaluation->cases->count * sizeof(int32) + (size_t) version->items * sizeof(uint8) +
 		fmoe_rank_bytes(&evaluation->loaded->model, &interactions->data, evaluation->cases, &protocol);
 	fmoe_check_memory(bytes, psprintf("evaluating version %d of domain \"%s\"", version->version,
 									  evaluation->domain->name));
-	evaluation->jury = fmoe_jury(interactions, evaluation->cases, evaluation->loaded->vocabulary);
+	evaluation->set = fmoe_eval_set(interactions, evaluation->cases, evaluation->loaded->vocabulary);
 	evaluation->rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * evaluation->cases->count);
 	evaluation->covered = MemoryContextAllocHuge(CurrentMemoryContext, Max(version->items, 1));
 }
@@ -285,13 +285,13 @@ put_expert(Evaluation *evaluation, const char *name, FmoeExpertSlot slot)
 		int			k = options->k.value[i];
 		bool		cover = options->negatives == 0;
 
-		/* the ranks are the same for every k, what is covered is not */
+		/* ranks are the same for every k, coverage is not */
 		if (i == 0 || cover)
 		{
 			protocol.top_k = cover ? k : 0;
 			memset(evaluation->covered, 0, evaluation->loaded->model.n_items);
-			fmoe_judge(evaluation->jury, &evaluation->loaded->model, slot, evaluation->arena, &protocol,
-					   evaluation->rank, cover ? evaluation->covered : NULL);
+			fmoe_rank_set(evaluation->set, &evaluation->loaded->model, slot, evaluation->arena, &protocol,
+						  evaluation->rank, cover ? evaluation->covered : NULL);
 		}
 		put_row(evaluation, name, "ndcg", k, fmoe_mean_metric(fnn_ndcg, k, rank, n));
 		put_row(evaluation, name, "hr", k, fmoe_mean_metric(fnn_hr, k, rank, n));

@@ -8,51 +8,52 @@
 #include "pg/ingest/ingest.h"
 #include "pg/store/store.h"
 
-/* ---------------------------------------------------------------- judging */
+/* ---------------------------------------------------------------- ranking */
 
 /*
- * Cases over one numbering of the items, put into a version's own numbering:
- * events of items the version does not know leave the histories, and cases
- * that ask for such an item are not asked at all, they are misses.
+ * Cases in a version's own numbering of the items.  Events of items that the
+ * version does not know are left out of the histories; a case whose target it
+ * does not know is a miss, and is not ranked.
  */
-typedef struct FmoeJury
+typedef struct FmoeEvalSet
 {
-	int64		n_cases;		/* asked for */
+	int64		n_cases;		/* with those that are misses */
 	FmoeDataset data;			/* in the version's item numbers */
 	FmoeCases	cases;			/* whose target the version knows */
 	int64	   *origin;			/* [cases.count] the case each of them was */
-} FmoeJury;
+} FmoeEvalSet;
 
 #define FMOE_MISS PG_INT32_MAX	/* rank of a target the version cannot name */
 
-/* Bytes of a jury over so many events, users and cases. */
-extern size_t fmoe_jury_bytes(int64 n_events, int64 n_users, int64 n_cases);
+/* Bytes of a set with so many events, users and cases. */
+extern size_t fmoe_eval_set_bytes(int64 n_events, int64 n_users, int64 n_cases);
 /* vocabulary NULL: the cases are in the version's numbers already, nothing is copied. */
-extern FmoeJury *fmoe_jury(const FmoeInteractions *interactions, const FmoeCases *cases,
-						   const FmoeVocabulary *vocabulary);
-/* Ranks every case: rank[jury->n_cases].  covered as in fmoe_rank_cases, of the version's items. */
-extern void fmoe_judge(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
-					   const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
+extern FmoeEvalSet *fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases,
+								  const FmoeVocabulary *vocabulary);
+/* Ranks every case: rank[set->n_cases].  covered as in fmoe_rank_cases, of the version's items. */
+extern void fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
+						  const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
 
-/* What calls that judge have in common: these options, of which a table has the rows … */
-typedef struct FmoeJudgeOptions
+/* Options that all calls that evaluate have. */
+typedef struct FmoeEvaluationOptions
 {
 	int			version;		/* 0: the live one */
 	int64_t		limit_users;	/* 0: all */
 	int64_t		seed;
-} FmoeJudgeOptions;
+} FmoeEvaluationOptions;
 
-#define FMOE_JUDGE_OPTIONS \
-	{"version", FMOE_OPTION_INT, AT(judge.version), 0, PG_INT32_MAX, NULL, "0", \
-	"version to be judged; 0: the live one, else the newest"}, \
-	{"limit_users", FMOE_OPTION_INT64, AT(judge.limit_users), 0, 9007199254740992.0, NULL, "0", \
+/* Their rows of a table of options, over a struct with FmoeEvaluationOptions common. */
+#define FMOE_EVALUATION_OPTIONS \
+	{"version", FMOE_OPTION_INT, AT(common.version), 0, PG_INT32_MAX, NULL, "0", \
+	"version to evaluate; 0: the live one, else the newest"}, \
+	{"limit_users", FMOE_OPTION_INT64, AT(common.limit_users), 0, 9007199254740992.0, NULL, "0", \
 	"at most so many users, chosen at random; 0: all"}, \
-	{"seed", FMOE_OPTION_INT64, AT(judge.seed), 0, 9007199254740992.0, NULL, "42", \
-	"of all that is chosen at random"}
+	{"seed", FMOE_OPTION_INT64, AT(common.seed), 0, 9007199254740992.0, NULL, "42", \
+	"seed of all random choices"}
 
-/* … and (evaluate.c) the version of a number; 0: the live one, else with a NOTICE the newest. */
-extern FmoeVersion *fmoe_version_to_judge(const FmoeDomain *domain, int number);
-/* Error: it was trained on the events, which a training with this holdout would have kept back. */
+/* The version of a number; 0: the live one, or with a NOTICE the newest when none is live. */
+extern FmoeVersion *fmoe_version_to_evaluate(const FmoeDomain *domain, int number);
+/* Error: the version was trained on these events, which a training with this holdout would have kept back. */
 extern void fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const char *split,
 							 const char *events, const char *holdout) pg_attribute_noreturn();
 /* Warning when the domain has fewer events than trained the version. */
@@ -72,8 +73,8 @@ typedef struct FmoeVerdict
 	int64		cases;			/* of validation; 0: nothing was compared */
 	FmoeStanding standing[FMOE_SLOTS];
 	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
-	bool		mixed;			/* there is an own expert to be better than: */
-	FmoeStanding own;			/* of a mixture that only listens to its own expert */
+	bool		mixed;			/* it is a mixture, so own is set */
+	FmoeStanding own;			/* of the mixture with its own expert alone */
 	int			live_version;	/* compared with the new one; 0: none */
 	FmoeStanding live;
 } FmoeVerdict;
@@ -84,8 +85,8 @@ extern bool fmoe_has_seen_holdout(const FmoeVersion *version, int holdout);
 extern size_t fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live);
 /*
  * Ranks the validation events by the model's experts and by the live version
- * (NULL: there is none).  Memory in the current context; holds no snapshot but
- * to read the live version's weights.
+ * (NULL: there is none).  Memory in the current context.  A snapshot is held only
+ * while the live version's weights are read.
  */
 extern FmoeVerdict *fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions,
 								   const FmoeModel *model, const FmoeVersion *live);

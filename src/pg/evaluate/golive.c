@@ -11,14 +11,14 @@
  * chose the epoch by these events, so a lead within the noise is often a loss
  * on others.
  *
- * A mixture must not stand below its own expert alone either, the same weights
- * with the gate shut for everybody else: what others lend may help or not be
- * used, but does not harm.
+ * A mixture must not stand below its own expert alone either (the same weights,
+ * with the gate shut for all others): lent experts may help or go unused, but
+ * must not harm.
  *
- * The live version is asked only when the comparison is fair: a version that
- * was trained on the very events it would be asked for cannot be beaten.  With
- * the same holdout, or a stricter one, today's validation event of a user is
- * either what the live version kept back as well or newer than all it saw.
+ * The live version takes part only when the comparison is fair: a version that
+ * was trained on the very events it is ranked on cannot be beaten.  With the same
+ * holdout, or a stricter one, today's validation event of a user was kept back
+ * from the live version as well, or is newer than all it was trained on.
  */
 #include "postgres.h"
 
@@ -55,20 +55,20 @@ fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 
 	bytes += sizeof(FmoeModel);
 	if (live != NULL)
-		bytes += live->bytes + fmoe_jury_bytes(data->n_events, data->n_users, data->n_users);
+		bytes += live->bytes + fmoe_eval_set_bytes(data->n_events, data->n_users, data->n_users);
 	return bytes;
 }
 
 static FmoeStanding
-stand(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, int32 *rank)
+stand(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, int32 *rank)
 {
 	FmoeProtocol protocol = {.exclude_seen = true, .seed = model->config.seed};
 	FmoeStanding standing;
 
-	fmoe_judge(jury, model, slot, arena, &protocol, rank, NULL);
-	standing.ndcg = fmoe_mean_metric(fnn_ndcg, CUT_OFF, rank, jury->n_cases);
-	standing.hr = fmoe_mean_metric(fnn_hr, CUT_OFF, rank, jury->n_cases);
-	standing.mrr = fmoe_mean_metric(fnn_mrr, FMOE_MISS - 1, rank, jury->n_cases);
+	fmoe_rank_set(set, model, slot, arena, &protocol, rank, NULL);
+	standing.ndcg = fmoe_mean_metric(fnn_ndcg, CUT_OFF, rank, set->n_cases);
+	standing.hr = fmoe_mean_metric(fnn_hr, CUT_OFF, rank, set->n_cases);
+	standing.mrr = fmoe_mean_metric(fnn_mrr, FMOE_MISS - 1, rank, set->n_cases);
 	return standing;
 }
 
@@ -91,13 +91,13 @@ paired_error(const int32 *a, const int32 *b, int64 n)
 
 /* The model's own expert alone, which is the first of the parts that it weighs. */
 static FmoeStanding
-stand_own(const FmoeJury *jury, const FmoeModel *model, FnnArena *arena, int32 *rank)
+stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32 *rank)
 {
 	FmoeModel  *own = palloc(sizeof(FmoeModel));
 
 	*own = *model;
 	own->expert[FMOE_MAIN].without = ~(uint32) 1;
-	return stand(jury, own, FMOE_MAIN, arena, rank);
+	return stand(set, own, FMOE_MAIN, arena, rank);
 }
 
 /* The live version's main expert, on the same cases through its own vocabulary. */
@@ -113,7 +113,7 @@ stand_live(const FmoeDomain *domain, const FmoeInteractions *interactions, const
 
 	fmoe_model_bind(model, fnn_arena_host(arena), &live->config, live->items, n_arrays, arrays);
 	vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
-	return stand(fmoe_jury(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
+	return stand(fmoe_eval_set(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
 }
 
 FmoeVerdict *
@@ -126,22 +126,22 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
 	FmoeCases  *cases = fmoe_cases(arena, &interactions->data, FMOE_SPLIT_VALIDATION, model->config.holdout,
 								   0, 0, model->config.seed);
-	FmoeJury   *jury = fmoe_jury(interactions, cases, NULL);
+	FmoeEvalSet *set = fmoe_eval_set(interactions, cases, NULL);
 	int32	   *main_rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
 	int32	   *rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
 	int			slot;
 
 	verdict->cases = cases->count;
-	verdict->standing[FMOE_MAIN] = stand(jury, model, FMOE_MAIN, arena, main_rank);
+	verdict->standing[FMOE_MAIN] = stand(set, model, FMOE_MAIN, arena, main_rank);
 	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 	{
-		verdict->standing[slot] = stand(jury, model, slot, arena, rank);
+		verdict->standing[slot] = stand(set, model, slot, arena, rank);
 		verdict->error[slot] = paired_error(main_rank, rank, cases->count);
 	}
 	if (fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1)
 	{
 		verdict->mixed = true;
-		verdict->own = stand_own(jury, model, arena, rank);
+		verdict->own = stand_own(set, model, arena, rank);
 	}
 	if (cases->count > 0 && comparable(live, model))
 	{

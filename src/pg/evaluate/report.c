@@ -8,10 +8,10 @@
  * users of what it adds to NDCG@10 is away from 0 by more than chance
  * explains: when a bootstrap interval over users does not hold 0.
  *
- * The last row, 'all but own', is the one that going live depends on (golive.c):
- * there "without" is the own expert alone.  On all of the events that training
- * kept back for validation it says what was, or would be, decided; a mixture
- * below its own expert stays behind, however small the difference.
+ * The last row, 'all but own', compares the mixture with its own expert alone, as
+ * going live does (golive.c).  Over all events that training kept back for
+ * validation its verdict is the one that going live reached, or would reach: a
+ * mixture below its own expert does not go live, however small the difference.
  */
 #include "postgres.h"
 
@@ -44,7 +44,7 @@ typedef struct ReportOptions
 {
 	int			split;			/* ReportSplit */
 	int			resamples;
-	FmoeJudgeOptions judge;
+	FmoeEvaluationOptions common;
 } ReportOptions;
 
 static const char *const report_split_names[] = {"validation", "leave_one_out", NULL};
@@ -55,8 +55,8 @@ static const FmoeOption report_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, report_split_names, "validation",
 	"events to be predicted: those kept back for validation, or each user's last one"},
 	{"resamples", FMOE_OPTION_INT, AT(resamples), 100, 100000, NULL, "1000",
-	"times that users are drawn anew for the interval"},
-	FMOE_JUDGE_OPTIONS,
+	"number of bootstrap resamples of the users"},
+	FMOE_EVALUATION_OPTIONS,
 	{NULL}
 };
 
@@ -67,8 +67,8 @@ typedef struct Report
 	FmoeLoaded *loaded;
 	FnnArena   *arena;
 	FmoeCases  *cases;			/* one a user */
-	FmoeJury   *jury;
-	FmoeModel  *model;			/* the loaded one, some of whose experts are left out */
+	FmoeEvalSet *set;
+	FmoeModel  *model;			/* a copy of the loaded one, with some experts left out */
 	int			gated;
 	int			compared;		/* mixtures with something left out */
 	FmoePartUse use;
@@ -88,13 +88,13 @@ static void
 choose_mixture(Report *report)
 {
 	const FmoeDomain *domain = report->domain;
-	FmoeVersion *version = fmoe_version_to_judge(domain, report->options.judge.version);
+	FmoeVersion *version = fmoe_version_to_evaluate(domain, report->options.common.version);
 	const FmoeExpertClass *class = fmoe_expert_classes[version->config.model];
 
 	if (class->weigh == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version %d of domain \"%s\" is no mixture of experts", version->version, domain->name),
+				 errmsg("version %d of domain \"%s\" is not a mixture of experts", version->version, domain->name),
 				 errdetail("Its model is \"%s\".", version->model),
 				 errhint("Name a mixture with the option \"version\", or train one with CALL fmoe_train('%s', '{\"model\": \"fmoe\"}').",
 						 domain->name)));
@@ -118,7 +118,7 @@ report_bytes(const Report *report, const FmoeInteractions *interactions)
 	return MemoryContextMemAllocated(CurrentMemoryContext, true) + sizeof(FmoeModel) +
 		fmoe_rank_bytes(&report->loaded->model, data, report->cases, &protocol) +
 		(size_t) report->compared * report->options.resamples * sizeof(double) +
-		fmoe_jury_bytes(data->n_events, data->n_users, n) +
+		fmoe_eval_set_bytes(data->n_events, data->n_users, n) +
 		n * (sizeof(int32) + (1 + (size_t) report->compared) * sizeof(double));
 }
 
@@ -133,16 +133,16 @@ read_cases(Report *report)
 	fmoe_warn_of_fewer(report->domain, version, interactions->data.n_events);
 	report->cases = fmoe_cases(report->arena, &interactions->data,
 							   report->options.split == REPORT_VALIDATION ? FMOE_SPLIT_VALIDATION : FMOE_SPLIT_TEST,
-							   version->config.holdout, 0, report->options.judge.limit_users, report->options.judge.seed);
+							   version->config.holdout, 0, report->options.common.limit_users, report->options.common.seed);
 	n = report->cases->count;
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no events to judge version %d by", name, version->version),
+				 errmsg("domain \"%s\" has no events to evaluate version %d on", name, version->version),
 				 errdetail("No user has three events.")));
 	fmoe_check_memory(report_bytes(report, interactions),
-					  psprintf("judging the experts of version %d of domain \"%s\"", version->version, name));
-	report->jury = fmoe_jury(interactions, report->cases, report->loaded->vocabulary);
+					  psprintf("evaluating the experts of version %d of domain \"%s\"", version->version, name));
+	report->set = fmoe_eval_set(interactions, report->cases, report->loaded->vocabulary);
 	report->rank = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int32));
 	report->entire = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
 	report->difference = MemoryContextAllocHuge(CurrentMemoryContext, Max(n * report->compared, 1) * sizeof(double));
@@ -154,34 +154,34 @@ read_cases(Report *report)
 
 /* Ranks all cases by the mixture without a set of its experts. */
 static double
-judge_without(Report *report, uint32 without)
+rank_without(Report *report, uint32 without)
 {
-	FmoeProtocol protocol = {.exclude_seen = true, .seed = report->options.judge.seed};
+	FmoeProtocol protocol = {.exclude_seen = true, .seed = report->options.common.seed};
 
 	report->model->expert[FMOE_MAIN].without = without;
-	fmoe_judge(report->jury, report->model, FMOE_MAIN, report->arena, &protocol, report->rank, NULL);
+	fmoe_rank_set(report->set, report->model, FMOE_MAIN, report->arena, &protocol, report->rank, NULL);
 	return fmoe_mean_metric(fnn_ndcg, CUT_OFF, report->rank, report->cases->count);
 }
 
 static void
-judge(Report *report)
+evaluate(Report *report)
 {
 	int64		n = report->cases->count;
 
-	fmoe_part_use(&report->loaded->model, report->arena, &report->jury->data, &report->jury->cases,
-				  0, report->jury->cases.count, &report->use);
-	report->ndcg = judge_without(report, 0);
+	fmoe_part_use(&report->loaded->model, report->arena, &report->set->data, &report->set->cases,
+				  0, report->set->cases.count, &report->use);
+	report->ndcg = rank_without(report, 0);
 	for (int64 u = 0; u < n; u++)
 		report->entire[u] = fnn_ndcg(report->rank[u], CUT_OFF);
 	for (int i = 0; i < report->compared; i++)
 	{
-		report->without[i] = judge_without(report, i < report->gated ? (uint32) 1 << i : ~((uint32) 1 << OWN));
+		report->without[i] = rank_without(report, i < report->gated ? (uint32) 1 << i : ~((uint32) 1 << OWN));
 		for (int64 u = 0; u < n; u++)
 			report->difference[u * report->compared + i] = report->entire[u] - fnn_ndcg(report->rank[u], CUT_OFF);
 	}
 	if (report->compared > 0)
 		fmoe_bootstrap(report->arena, n, report->compared, report->difference, report->options.resamples,
-					   report->options.judge.seed, report->low, report->high);
+					   report->options.common.seed, report->low, report->high);
 }
 
 /* ---------------------------------------------------------------- the rows */
@@ -243,12 +243,12 @@ fmoe_expert_report(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("options must not be NULL")));
+				 errmsg("options must not be null")));
 	fmoe_parse_options(PG_GETARG_JSONB_P(1), report_options, &report->options);
 	choose_mixture(report);
 	report->arena = fmoe_arena(context, fmoe_max_memory_kb);
 	read_cases(report);
-	judge(report);
+	evaluate(report);
 	for (int i = 0; i < Max(report->gated, report->compared); i++)
 		put_row(report, i);
 

@@ -1,13 +1,13 @@
 /*
  * version.c
- *	  The version that is evaluated, and whether that would be fair.
+ *	  Which version is evaluated, and whether that is fair.
  */
 #include "postgres.h"
 
 #include "pg/evaluate/evaluate.h"
 
 FmoeVersion *
-fmoe_version_to_judge(const FmoeDomain *domain, int number)
+fmoe_version_to_evaluate(const FmoeDomain *domain, int number)
 {
 	FmoeVersion *version = fmoe_find_version(domain, number);
 
@@ -31,9 +31,9 @@ fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const cha
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("version %d of domain \"%s\" was trained on events it would be judged by",
+			 errmsg("version %d of domain \"%s\" was trained on events it would be evaluated on",
 					version->version, domain->name),
-			 errdetail("Its holdout is \"%s\"; %s judges by %s.", version->holdout, split, events),
+			 errdetail("Its holdout is \"%s\"; the split \"%s\" evaluates on %s.", version->holdout, split, events),
 			 errhint("Train one with CALL fmoe_train('%s', '{\"holdout\": \"%s\"}').", domain->name, holdout)));
 }
 
@@ -44,5 +44,5 @@ fmoe_warn_of_fewer(const FmoeDomain *domain, const FmoeVersion *version, int64 e
 		ereport(WARNING,
 				(errmsg("domain \"%s\" has fewer events than version %d was trained with", domain->name,
 						version->version),
-				 errdetail("Some that it is judged by may have been among those.")));
+				 errdetail("Some of those it is evaluated on may have been among them.")));
 }

@@ -8,7 +8,7 @@
 
 #include "pg/file/file_private.h"
 
-/* What a class declares; NULL for classes that only count. */
+/* The parameters that the model's class declares; NULL for classes that only count. */
 static FnnParams *
 declared_params(const FmoeConfig *config, int32 n_items)
 {

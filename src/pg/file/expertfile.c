@@ -2,16 +2,17 @@
  * expertfile.c
  *	  Experts as safetensors files.
  *
- * The arrays are the version's own.  __metadata__ says the rest, all of it as
- * strings:
+ * The arrays are those of the version.  __metadata__ has the rest, all of it
+ * as strings:
  *
  *	  format		  fmoe-expert
  *	  format_version  1
  *	  model			  name of the expert class
  *	  config		  every option it was trained with, as a JSON object
- *	  items, events, users, last_event, holdout
- *					  facts of the training data; last_event in seconds since
- *					  1970, only when full: it is the time of somebody's event
+ *	  items, events, users, holdout
+ *					  facts of the training data
+ *	  last_event	  in seconds since 1970; only when full, because it tells
+ *					  the time of somebody's event
  *	  sharing		  encoder: parameters that know no item, nothing else
  *					  full: everything, item ids and counts included
  *	  item_type		  of the ids, only when full
@@ -19,13 +20,12 @@
  *	  privacy		  what was done to an encoder, as a JSON object
  *	  checksum		  of the arrays, 16 hexadecimal digits
  *	  created		  when the version was made; not in files of fmoe_fit, whose
- *					  bytes depend on data, options and seed alone
+ *					  bytes depend on nothing but data, options and seed
  *
- * A file is hostile until shown otherwise.  fnn_safetensors_read vouches for
- * the container (sizes, names, finite values); here come format and version,
- * the options and their ranges, the exact set of arrays with their shapes, the
- * checksum, and the ids.  In files, text is UTF-8 whatever the database's
- * encoding is.
+ * A file may be hostile.  fnn_safetensors_read checks the container: sizes,
+ * names, finite values.  This file checks format and version, the options and
+ * their ranges, the exact set of arrays with their shapes, the checksum, and the
+ * ids.  Text in files is always UTF-8, whatever the database's encoding is.
  */
 #include "postgres.h"
 
@@ -50,23 +50,11 @@
 #define METADATA_MAX 16
 #define POLL_EVERY 1024			/* ids between two polls */
 
-/* Says where an error of the engine, of an option or of an id came from. */
+/* Adds to an error of the engine, of an option or of an id that it came from a file. */
 static void
 reading_file(void *unused)
 {
 	errcontext("reading an expert file");
-}
-
-static const char *const holdout_names[] = {
-	[FMOE_HOLDOUT_NONE] = "none",
-	[FMOE_HOLDOUT_VALIDATION] = "validation",
-	[FMOE_HOLDOUT_TEST] = "test"
-};
-
-const char *
-fmoe_holdout_name(int holdout)
-{
-	return holdout_names[holdout];
 }
 
 /* ---------------------------------------------------------------- types */
@@ -96,7 +84,7 @@ fmoe_id_type_find(const char *name, Oid expected)
 
 	if (OidIsValid(expected) && strcmp(name, fmoe_id_type_name(expected)) == 0)
 		return expected;
-	/* only what cannot be anybody's own type: reading ids calls the type's functions */
+	/* reading ids calls functions of their type, so only types of the system will do */
 	if (strlen(name) < NAMEDATALEN)
 		type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
 							   ObjectIdGetDatum(PG_CATALOG_NAMESPACE));
@@ -110,20 +98,15 @@ fmoe_id_type_find(const char *name, Oid expected)
 
 /* ---------------------------------------------------------------- vocabularies */
 
+/* NULL: there is none of that name; it must have one dimension of that type. */
 static FnnArray *
 find_array(int n, FnnArray *arrays, const char *name, FnnDtype dtype)
 {
-	for (int i = 0; i < n; i++)
-	{
-		FnnArray   *array = &arrays[i];
+	FnnArray   *array = unconstify(FnnArray *, fnn_find_array(n, arrays, name));
 
-		if (strcmp(array->name, name) != 0)
-			continue;
-		if (array->dtype != dtype || array->ndim != 1)
-			fmoe_bad_file("Array \"%s\" does not have the type it must have.", name);
-		return array;
-	}
-	return NULL;
+	if (array != NULL && (array->dtype != dtype || array->ndim != 1))
+		fmoe_bad_file("Array \"%s\" does not have the type it must have.", name);
+	return array;
 }
 
 /* Where each id's text begins and ends. */
@@ -145,8 +128,8 @@ check_offsets(const FnnArray *offsets, const FnnArray *text)
 }
 
 /*
- * The vocabulary's text from one encoding to another, id by id; offsets and
- * text come to point to new memory.  Each id must be valid in both.
+ * Converts the vocabulary's text from one encoding to another, id by id; each
+ * must be valid in both.  The arrays of text and offsets then have new data.
  */
 static void
 recode_text(int n_arrays, FnnArray *arrays, int from, int to)
@@ -195,8 +178,8 @@ recode_text(int n_arrays, FnnArray *arrays, int from, int to)
 }
 
 /*
- * Ids ascend in the order of their type.  That of collatable types is another
- * on another machine, so theirs is not asked for: it only decides ties.
+ * Error unless the ids ascend in the order of their type.  Collations differ
+ * between machines, so text is not checked: its order only decides ties.
  */
 static void
 check_order(const FmoeVocabulary *vocabulary, Oid type)
@@ -277,7 +260,7 @@ fmoe_expert_write(FmoeExpertFile *file)
 	bytea	   *result;
 
 	MemoryContextSwitchTo(context);
-	/* of a mixture its own expert's encoder leaves, which is an expert like any other */
+	/* of a mixture only its own expert's encoder leaves, as an expert of that encoder's class */
 	if (!facts->complete)
 	{
 		facts->config = fmoe_encoder_config(&facts->config);
@@ -330,7 +313,7 @@ fmoe_expert_write(FmoeExpertFile *file)
 
 /* ---------------------------------------------------------------- reading */
 
-/* What the file says under a key, in the database's encoding. */
+/* The metadata of a key, in the database's encoding; error: there is none. */
 static const char *
 asked(const FnnFile *in, const char *key)
 {
@@ -387,7 +370,7 @@ read_format(const FnnFile *in)
 				 errhint("Update the extension fmoe.")));
 }
 
-/* The options, each within its range; those that shape the model must be said. */
+/* The options, each within its range; those that shape the model must be there. */
 static void
 read_config(const FnnFile *in, FmoeVersion *facts)
 {
@@ -431,7 +414,7 @@ read_facts(const FnnFile *in, FmoeVersion *facts)
 	facts->events = asked_integer(in, "events", 0, PG_INT64_MAX);
 	facts->users = asked_integer(in, "users", 0, PG_INT64_MAX);
 	facts->complete = asked_choice(in, "sharing", sharing_names, lengthof(sharing_names)) == 1;
-	facts->holdout = holdout_names[asked_choice(in, "holdout", holdout_names, lengthof(holdout_names))];
+	facts->holdout = fmoe_holdout_names[asked_choice(in, "holdout", fmoe_holdout_names, FMOE_HOLDOUT_TEST + 1)];
 	facts->last_event = NAN;
 	if (last_event != NULL)
 	{
@@ -441,7 +424,7 @@ read_facts(const FnnFile *in, FmoeVersion *facts)
 	}
 }
 
-/* How an encoder was changed before it was written, and the way back to F32. */
+/* Reads how an encoder was changed before it was written, and turns its arrays into F32. */
 static void
 read_release(const FnnFile *in, FmoeExpertFile *file)
 {

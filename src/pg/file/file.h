@@ -12,10 +12,10 @@
 
 typedef struct FmoeExpertFile
 {
-	/* of it: model, complete, holdout, config, events, users, items, last_event (complete ones only), checksum */
+	/* set: model, complete, holdout, config, events, users, items, checksum; of complete ones last_event, too */
 	FmoeVersion facts;
 	const char *item_type;		/* fmoe_id_type_name(); NULL unless complete */
-	const char *created;		/* NULL: not said */
+	const char *created;		/* NULL: unknown */
 	const char *precision;		/* of an encoder's arrays in the file; NULL: float32 */
 	Jsonb	   *privacy;		/* what was done to an encoder for privacy; NULL: nothing */
 	int			n_arrays;
@@ -25,15 +25,15 @@ typedef struct FmoeExpertFile
 /* The file, in the current context; sets facts.checksum. */
 extern bytea *fmoe_expert_write(FmoeExpertFile *file);
 /*
- * Reads bytes from anywhere: everything that can be checked without knowing
- * the domain is.  Arrays may point into bytes, which must stay.  An encoder's
- * are F32, whatever the file's precision is; precision is then set.
+ * Reads bytes from anywhere and checks all that can be checked without a
+ * domain.  Arrays may point into bytes, which must stay.  Those of an encoder
+ * are F32, whatever the precision of the file is.
  */
 extern FmoeExpertFile *fmoe_expert_read(const void *bytes, size_t size);
 /*
- * Model and vocabulary over a complete file's arrays, which must be exactly
- * those that its class declares; ids are checked to be distinct, in order and
- * of the type.
+ * Sets model and vocabulary up over a complete file's arrays.  Error unless the
+ * arrays are exactly those that its class declares, and the ids are distinct,
+ * in order and of the type.
  */
 extern FmoeVocabulary *fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation,
 										FmoeModel *model);
@@ -41,18 +41,14 @@ extern FmoeVocabulary *fmoe_expert_bind(const FmoeExpertFile *file, Oid item_typ
 /* Error unless the arrays are exactly the encoder that its class declares. */
 extern void fmoe_expert_check_encoder(const FmoeExpertFile *file);
 /*
- * Keeps of arrays[n] those that the sharing policy 'encoder' lets out and
- * returns their number; 0 for experts that only count.
+ * Keeps of arrays[n] those that the sharing policy 'encoder' allows to leave
+ * and returns their number; 0 for experts that only count.
  */
 extern int	fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arrays);
 
-/*
- * A type's name in files: int8, text, uuid for types of the system, else with
- * its schema.  The other way round: expected when it has that name, else a
- * type of the system, else an error.
- */
+/* A type's name in files: int8, text, uuid for types of the system, else with its schema. */
 extern const char *fmoe_id_type_name(Oid type);
+/* The type of a name: expected when that is its name, else a type of the system, else an error. */
 extern Oid	fmoe_id_type_find(const char *name, Oid expected);
-extern const char *fmoe_holdout_name(int holdout);
 
 #endif							/* FMOE_PG_FILE_FILE_H */

@@ -7,7 +7,7 @@
 
 #include "pg/file/file.h"
 
-/* Error: bytes from outside are no expert file; says what is wrong, as a sentence. */
+/* Error: bytes from outside are not an expert file; the arguments say why, as a sentence. */
 #define fmoe_bad_file(...) \
 	ereport(ERROR, \
 			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), \

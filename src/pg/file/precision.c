@@ -14,14 +14,14 @@
  *
  * (Balle and Wang, Improving the Gaussian Mechanism for Differential Privacy,
  * 2018, theorem 8).  The left side falls as epsilon grows, so the smallest
- * epsilon is found by bisection.  What is not covered: the facts beside the
- * weights (options, numbers of events, users and items), and what several
+ * epsilon is found by bisection.  Two things are not covered: the facts beside
+ * the weights (options, numbers of events, users and items), and what several
  * releases of the same data tell together.
  *
  * float16 rounds each weight to the nearest; int8 keeps for each row, beside
  * the array as "NAME.scale" F32 [rows, 1], the largest absolute value over
  * 127, and the weights as multiples of that.  Both come after the noise, so
- * they change nothing about what it buys.
+ * the privacy it gives stays the same.
  */
 #include "postgres.h"
 
@@ -53,9 +53,9 @@ static const FmoeOption release_options[] = {
 	{"noise", FMOE_OPTION_REAL, AT(noise), 0, 1e6, NULL, "0",
 	"standard deviation of Gaussian noise on every weight, as a multiple of clip; 0: none"},
 	{"delta", FMOE_OPTION_REAL, AT(delta), 1e-15, 0.5, NULL, "1e-06",
-	"the delta for which epsilon is told"},
+	"delta for which epsilon is reported"},
 	{"seed", FMOE_OPTION_INT64, AT(seed), -1, 9007199254740992.0, NULL, "-1",
-	"of the noise, for tests: who knows it can take the noise off; -1: the system's randomness"},
+	"seed of the noise, for tests: whoever knows it can remove the noise; -1: the system's randomness"},
 	{NULL}
 };
 
@@ -183,7 +183,7 @@ uniform_of(uint64 bits)
 	return ((bits >> 11) + 1) * (1.0 / ((uint64) 1 << 53));
 }
 
-/* out[n] = scale * N(0, 1), by Box and Muller from randomness that nobody can foretell; n is at most PIECE. */
+/* out[n] = scale * N(0, 1), by Box and Muller from unpredictable random values; n is at most PIECE. */
 static void
 strong_normals(double scale, int64 n, float *out)
 {
@@ -353,7 +353,7 @@ to_float16(const FnnArray *array)
 
 	for (int64 k = 0; k < elements(array); k++)
 	{
-		/* what rounds to more than the largest float16 is half a step above it */
+		/* half a step above the largest float16: from here on values would round to more than it */
 		if (!(fabsf(value[k]) < FLOAT16_MAX + 16))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -449,7 +449,7 @@ from_float16(const FnnArray *array)
 	return result;
 }
 
-/* NULL: there is none, or it cannot be one. */
+/* The scales of an array; NULL: there are none, or they do not fit. */
 static const FnnArray *
 scale_of(const FmoeExpertFile *file, const FnnArray *array)
 {
@@ -486,7 +486,7 @@ from_int8(const FnnArray *array, const FnnArray *scale)
 	return result;
 }
 
-/* One array of the file into *restored; false: it has no way back.  Scales are taken with what they scale. */
+/* Turns one array of the file into F32; false: it cannot be.  Scales go with the array they belong to. */
 static bool
 restore_array(const FmoeExpertFile *file, const FnnArray *array, FnnArray *restored)
 {

@@ -23,15 +23,15 @@ typedef struct FmoeRelease
 	double		clip;			/* largest L2 norm of the whole encoder; 0: off */
 	double		noise;			/* standard deviation of the noise, in clips; 0: none */
 	double		delta;
-	int64_t		seed;			/* of the noise; -1: not to be foretold */
+	int64_t		seed;			/* of the noise; -1: unpredictable noise */
 } FmoeRelease;
 
 /* options may be NULL */
 extern void fmoe_release_parse(Jsonb *options, FmoeRelease *release);
 extern bool fmoe_release_is_exact(const FmoeRelease *release);
-/* Clips, adds noise, rounds the F32 arrays of an encoder; new arrays in the current context, file->privacy and precision set. */
+/* Clips the F32 arrays of an encoder, adds noise and rounds, into the current context; sets privacy and precision. */
 extern void fmoe_release_apply(const FmoeRelease *release, FmoeExpertFile *file);
-/* The way back to F32 arrays, new ones in the current context; says what is wrong in *problem and returns false. */
+/* Turns the arrays back into F32, new ones in the current context; false: cannot be, and *problem says why. */
 extern bool fmoe_release_restore(FmoeExpertFile *file, const char **problem);
 
 #endif							/* FMOE_PG_FILE_PRECISION_H */

@@ -112,7 +112,7 @@ fmoe_convert(FmoeConverter *converter, Datum value)
 			result = convert_integer(converter, value);
 			break;
 		case CONVERT_FUNCTION:
-			/* casts that take a typmod take -1, and that they are not explicit */
+			/* the function of a cast may also take a typmod, here -1, and whether the cast is explicit */
 			result = converter->function.fn_nargs == 1 ? FunctionCall1(&converter->function, value)
 				: converter->function.fn_nargs == 2 ? FunctionCall2(&converter->function, value, Int32GetDatum(-1))
 				: FunctionCall3(&converter->function, value, Int32GetDatum(-1), BoolGetDatum(false));

@@ -22,15 +22,13 @@ typedef struct FmoeVocabulary FmoeVocabulary;
 /* What the names of its arrays begin with. */
 #define FMOE_VOCABULARY_PREFIX "vocabulary."
 
-/* From distinct ids in any order; sorted here.  index_of[i] is where id i went; memory in the current context. */
-extern FmoeVocabulary *fmoe_vocabulary_build(Oid type, Oid collation, int32 n, const Datum *ids, int32 *index_of);
 extern int	fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out);	/* at most 2 */
 /* Over arrays that stay where they are. */
 extern FmoeVocabulary *fmoe_vocabulary_bind(Oid type, Oid collation, int32 n, int n_arrays, const FnnArray *arrays);
 /*
- * The same as one block without pointers, aligned to FNN_ALIGN, that processes
- * share: to be filled from a bound vocabulary, and then opened over the same
- * arrays at a cost that does not grow with the number of ids.
+ * A vocabulary as one block without pointers, aligned to FNN_ALIGN, which
+ * processes can share.  It is filled from a bound vocabulary; opening it over
+ * the same arrays takes the same time for any number of ids.
  */
 extern Size fmoe_vocabulary_flat_bytes(const FmoeVocabulary *vocabulary);
 extern void fmoe_vocabulary_flatten(const FmoeVocabulary *vocabulary, void *block);
@@ -57,15 +55,15 @@ extern bool fmoe_integer_fits(Oid type, int64 value);
 extern Datum fmoe_datum_of_integer(Oid type, int64 value);
 
 /*
- * Ids numbered 0, 1, … as they first appear.  A vocabulary before it is
- * sorted, and of the same type: count, find and id work on it.
+ * Ids numbered 0, 1, … in the order in which they first appear: a vocabulary
+ * that is not sorted yet.  Count, find and id work on it as well.
  */
 extern FmoeVocabulary *fmoe_idset_create(Oid type, Oid collation);
-extern int32 fmoe_idset_add(FmoeVocabulary *set, Datum id); /* number, of an old id or a new one */
+extern int32 fmoe_idset_add(FmoeVocabulary *set, Datum id); /* its number, new or old */
 /* rank[count] of each id in an order of their type that only depends on the ids. */
 extern int32 *fmoe_idset_ranks(const FmoeVocabulary *set);
 extern Size fmoe_idset_bytes(const FmoeVocabulary *set);
-/* index_of[count]: where each id went */
+/* The ids sorted, with a hash table; index_of[count]: where each id went.  Memory in the current context. */
 extern FmoeVocabulary *fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of);
 
 #endif							/* FMOE_PG_ID_ID_H */

@@ -291,16 +291,17 @@ compare_ids(const void *a, const void *b, void *context)
 
 /* The ids sorted, each with where it was. */
 static SortId *
-sorted(const FmoeVocabulary *v, Oid collation, int32 n, const Datum *ids)
+sorted(const FmoeVocabulary *v, Oid collation)
 {
+	int32		n = v->count;
 	SortId	   *list = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(SortId) * (Size) Max(n, 1));
 	SortContext context;
 	int32		i;
 
 	for (i = 0; i < n; i++)
 	{
-		list[i].id = ids == NULL ? (v->integer ? 0 : fmoe_id_at(v, i)) : ids[i];
-		list[i].number = !v->integer ? 0 : ids == NULL ? v->number[i] : fmoe_integer_of(v->type, ids[i]);
+		list[i].id = v->integer ? 0 : fmoe_id_at(v, i);
+		list[i].number = v->integer ? v->number[i] : 0;
 		list[i].index = i;
 	}
 	if (!v->integer)
@@ -329,7 +330,7 @@ fmoe_idset_ranks(const FmoeVocabulary *v)
 	/* any fixed order will do, and comparing bytes is the fastest */
 	if (OidIsValid(collation) && get_collation_isdeterministic(collation))
 		collation = C_COLLATION_OID;
-	list = sorted(v, collation, v->count, NULL);
+	list = sorted(v, collation);
 	for (i = 0; i < v->count; i++)
 		rank[list[i].index] = i;
 	pfree(list);
@@ -346,10 +347,12 @@ fmoe_idset_bytes(const FmoeVocabulary *v)
 
 /* ---------------------------------------------------------------- vocabularies */
 
-static FmoeVocabulary *
-vocabulary_of_list(Oid type, Oid collation, const SortId *list, int32 n, int32 *index_of)
+FmoeVocabulary *
+fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of)
 {
-	FmoeVocabulary *v = fmoe_vocabulary_create(type, collation);
+	SortId	   *list = sorted(set, set->collation);
+	FmoeVocabulary *v = fmoe_vocabulary_create(set->type, set->collation);
+	int32		n = set->count;
 	int64	   *number = NULL;
 	int32		i;
 
@@ -373,32 +376,8 @@ vocabulary_of_list(Oid type, Oid collation, const SortId *list, int32 n, int32 *
 		if (index_of != NULL)
 			index_of[list[i].index] = i;
 	}
+	pfree(list);
 	fmoe_vocabulary_rehash(v, n);
-	return v;
-}
-
-FmoeVocabulary *
-fmoe_vocabulary_build(Oid type, Oid collation, int32 n, const Datum *ids, int32 *index_of)
-{
-	FmoeVocabulary probe = {0};
-	FmoeVocabulary *v;
-	SortId	   *list;
-
-	probe.type = type;
-	probe.integer = fmoe_is_integer(type);
-	list = sorted(&probe, collation, n, ids);
-	v = vocabulary_of_list(type, collation, list, n, index_of);
-	pfree(list);
-	return v;
-}
-
-FmoeVocabulary *
-fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of)
-{
-	SortId	   *list = sorted(set, set->collation, set->count, NULL);
-	FmoeVocabulary *v = vocabulary_of_list(set->type, set->collation, list, set->count, index_of);
-
-	pfree(list);
 	return v;
 }
 

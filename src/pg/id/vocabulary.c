@@ -3,11 +3,11 @@
  *	  Vocabularies as bytes: the arrays a version stores, and the flat block
  *	  that processes share.
  *
- * What is stored does not depend on the machine or on how PostgreSQL keeps
- * datums; reading it calls the input function of the type for every id, and
- * fills the hash table.  What is flat has all that behind it: one block without
- * pointers, in which ids, hashes and slots are found by their distance from its
- * start.  Ids by reference lie in its heap, ready to be used as datums.
+ * The stored arrays depend neither on the machine nor on how PostgreSQL keeps
+ * datums: to read them the type's input function is called for every id and the
+ * hash table is filled.  The flat block is the result of that.  It has no
+ * pointers: ids, hashes and slots are found by their distance from its start,
+ * and ids by reference lie in its heap, ready to be used as datums.
  */
 #include "postgres.h"
 
@@ -106,19 +106,13 @@ reject_vocabulary(const char *detail)
 static const FnnArray *
 vocabulary_array(int n_arrays, const FnnArray *arrays, const char *name, FnnDtype dtype, int64 length)
 {
-	int			i;
+	const FnnArray *array = fnn_find_array(n_arrays, arrays, name);
 
-	for (i = 0; i < n_arrays; i++)
-	{
-		const FnnArray *array = &arrays[i];
-
-		if (strcmp(array->name, name) != 0)
-			continue;
-		if (array->dtype != dtype || array->ndim != 1 || (length >= 0 && array->shape[0] != length))
-			reject_vocabulary(psprintf("Array \"%s\" has another type or shape than it must.", name));
-		return array;
-	}
-	reject_vocabulary(psprintf("Array \"%s\" is missing.", name));
+	if (array == NULL)
+		reject_vocabulary(psprintf("Array \"%s\" is missing.", name));
+	if (array->dtype != dtype || array->ndim != 1 || (length >= 0 && array->shape[0] != length))
+		reject_vocabulary(psprintf("Array \"%s\" has another type or shape than it must.", name));
+	return array;
 }
 
 /* Puts the ids of a bound vocabulary into the slots; an id that comes twice is an error. */
@@ -175,7 +169,7 @@ read_ids(FmoeVocabulary *v, const char *text, int64 bytes, const int64 *offset)
 		if (offset[i] < 0 || offset[i] > offset[i + 1] || offset[i + 1] > bytes || length >= MaxAllocSize)
 			reject_vocabulary("Offsets do not ascend.");
 		if (memchr(text + offset[i], '\0', length) != NULL || !pg_verifymbstr(text + offset[i], length, true))
-			reject_vocabulary("An id is no text in the encoding of this database.");
+			reject_vocabulary("An id is not text in the encoding of this database.");
 		string = pnstrdup(text + offset[i], length);
 		v->id[i] = fmoe_vocabulary_copy(v, InputFunctionCall(&input, string, parameter, -1), v->context);
 		if ((i & 255) == 0)

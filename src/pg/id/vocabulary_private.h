@@ -35,14 +35,14 @@ fmoe_id_at(const FmoeVocabulary *v, int32 index)
 	return v->id != NULL ? v->id[index] : PointerGetDatum(v->heap + v->place[index]);
 }
 
-/* Without ids and slots; an error when the type cannot hold ids. */
+/* A vocabulary without ids and slots; an error when the type cannot hold ids. */
 extern FmoeVocabulary *fmoe_vocabulary_create(Oid type, Oid collation);
 extern uint32 fmoe_vocabulary_hash(const FmoeVocabulary *v, Datum id);
 /* The slot where an id is, or where it would go. */
 extern uint32 fmoe_vocabulary_slot(const FmoeVocabulary *v, Datum id, uint32 hash);
-/* Fills the slots anew for a capacity; ids are known to be distinct. */
+/* Makes slots for a capacity and fills them; the ids must be distinct. */
 extern void fmoe_vocabulary_rehash(FmoeVocabulary *v, int64 capacity);
-/* A copy in a context that no longer depends on where the value came from. */
+/* A copy of an id, in context. */
 extern Datum fmoe_vocabulary_copy(const FmoeVocabulary *v, Datum id, MemoryContext context);
 
 #endif							/* FMOE_PG_ID_VOCABULARY_PRIVATE_H */

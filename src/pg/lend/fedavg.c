@@ -2,15 +2,15 @@
  * fedavg.c
  *	  The aggregate fmoe_fedavg: the mean of encoders, weighted by examples.
  *
- * Federated averaging as a baseline beside mixtures of experts: the weights of
- * the result are sum(examples x weights) / sum(examples), over files of one
- * architecture.  Sums are doubles, so that the mean of a weight and itself is
+ * Federated averaging is a baseline to compare mixtures of experts with: the
+ * weights of the result are sum(examples x weights) / sum(examples), over files of
+ * one architecture.  Sums are doubles, so that the mean of a weight and itself is
  * that weight again, to the bit, and the order of the rows hardly matters.
  *
  * The arrays' names and shapes follow from model, width, layers, heads and
- * max_length.  The state is these and a sum for each array; so is its
- * serialized form, whose arrays are the declared ones in their order, and
- * which is therefore checked by its length and its numbers alone.
+ * max_length.  The state is these options and a sum for each array.  Its
+ * serialized form has the sums in the order in which the arrays are declared, so
+ * it is enough to check its length and its numbers.
  */
 #include "postgres.h"
 
@@ -36,7 +36,7 @@ PG_FUNCTION_INFO_V1(fmoe_fedavg_final);
 
 typedef struct State
 {
-	FmoeConfig	config;			/* defaults, but for what the shapes follow from */
+	FmoeConfig	config;			/* the options that the shapes follow from; all others are defaults */
 	int			holdout;		/* the least that any of the files kept back */
 	int64		files;
 	int64		examples;
@@ -65,7 +65,7 @@ elements(const FnnArray *array)
 	return array->shape[0] * array->shape[1];
 }
 
-/* What an average has of its files' options. */
+/* The options that an average takes from its files. */
 static void
 architecture(const FmoeConfig *from, FmoeConfig *config)
 {
@@ -143,7 +143,7 @@ add_count(int64 *sum, int64 count)
 
 /* ---------------------------------------------------------------- transition */
 
-/* The encoder in a file, whatever else is in it. */
+/* The encoder in a file, which may hold more. */
 static FmoeExpertFile *
 read_encoder(bytea *bytes)
 {
@@ -166,7 +166,7 @@ holdout_of(const char *name)
 {
 	int			holdout = FMOE_HOLDOUT_NONE;
 
-	while (holdout < FMOE_HOLDOUT_TEST && strcmp(fmoe_holdout_name(holdout), name) != 0)
+	while (holdout < FMOE_HOLDOUT_TEST && strcmp(fmoe_holdout_names[holdout], name) != 0)
 		holdout++;
 	return holdout;
 }
@@ -182,20 +182,14 @@ add_file(State *state, const FmoeExpertFile *file, int64 examples)
 	add_count(&state->events, facts->events);
 	add_count(&state->users, facts->users);
 	add_count(&state->items, facts->items);
-	/* the reader has seen to it that these are all there, in some order, with the shapes of the state's */
+	/* reading the file has checked that it has all these arrays, in some order, with these shapes */
 	for (int i = 0; i < state->n_arrays; i++)
 	{
 		FnnArray   *sum = &state->arrays[i];
+		const float *value = fnn_find_array(file->n_arrays, file->arrays, sum->name)->data;
 
-		for (int k = 0; k < file->n_arrays; k++)
-		{
-			const float *value = file->arrays[k].data;
-
-			if (strcmp(file->arrays[k].name, sum->name) != 0)
-				continue;
-			for (int64 e = 0; e < elements(sum); e++)
-				((double *) sum->data)[e] += (double) examples * value[e];
-		}
+		for (int64 e = 0; e < elements(sum); e++)
+			((double *) sum->data)[e] += (double) examples * value[e];
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -426,7 +420,7 @@ fmoe_fedavg_final(PG_FUNCTION_ARGS)
 	facts->config = state->config;
 	facts->config.holdout = state->holdout;
 	facts->model = fmoe_expert_names[state->config.model];
-	facts->holdout = fmoe_holdout_name(state->holdout);
+	facts->holdout = fmoe_holdout_names[state->holdout];
 	facts->events = state->events;
 	facts->users = state->users;
 	facts->items = (int32) Min(state->items, PG_INT32_MAX - 1);

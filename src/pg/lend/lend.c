@@ -1,7 +1,7 @@
 /*
  * lend.c
  *	  fmoe_lend, fmoe_withdraw, fmoe_forget: what this database lends, and what
- *	  it no longer wants to have been lent.
+ *	  was lent to it and is to go.
  *
  * Lending puts a version's encoder, and never more, into fmoe.lent, from
  * where others fetch it.  Each lending has an id of its own, so who has
@@ -23,7 +23,7 @@ PG_FUNCTION_INFO_V1(fmoe_lend);
 PG_FUNCTION_INFO_V1(fmoe_withdraw);
 PG_FUNCTION_INFO_V1(fmoe_forget);
 
-/* What a lending takes the place of: the same version's, and all rounds. */
+/* What a lending replaces: earlier ones of the same version, and all rounds. */
 static FmoeStatement delete_replaced = {
 	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2"
 					 " AND (l.version OPERATOR(pg_catalog.=) $3 OR l.round IS NOT NULL)"),
@@ -65,12 +65,12 @@ head_of_file(const FmoeDomain *domain, FmoeExpertFile *file, int64 bytes, int ro
 	head->privacy = file->privacy;
 	head->bytes = bytes;
 	head->checksum = fmoe_checksum_text(facts->checksum);
-	/* what was lent last is the newest, also within a transaction */
+	/* the clock, not now(): within a transaction, too, what is lent later is newer */
 	head->created_at = GetCurrentTimestamp();
 	return head;
 }
 
-/* Writes, replaces and stores; returns the head. */
+/* Stores a file as lent, in place of what it replaces; returns its head. */
 static FmoeLentHead *
 publish(const FmoeDomain *domain, FmoeExpertFile *file, int round)
 {
@@ -78,7 +78,7 @@ publish(const FmoeDomain *domain, FmoeExpertFile *file, int round)
 	FmoeLentHead *head = head_of_file(domain, file, VARSIZE(bytes) - VARHDRSZ, round);
 	Datum		values[3];
 
-	/* nothing leaves that is not what others would take in: an encoder, whole and finite */
+	/* nothing leaves that others would not accept: it must be an encoder, whole and finite */
 	fmoe_lent_check_head(head);
 	(void) fmoe_lent_check(head, VARDATA(bytes));
 	fmoe_lock_domain(domain->id);

@@ -16,14 +16,14 @@
 typedef struct FmoeLent
 {
 	char	   *name;			/* "party.domain"; of an import into the domain: the name it was given */
-	char	   *key;			/* of exactly these weights: a uuid, or "import:" and an version_id */
-	FmoeVersion facts;			/* not of a lent one: holdout, seconds, metrics, last_event */
+	char	   *key;			/* of exactly these weights: a uuid, or "import:" and a version_id */
+	FmoeVersion facts;			/* holdout, seconds, metrics and last_event of imports only */
 } FmoeLent;
 
 /*
- * All that a domain could borrow, by name: of each party and domain what was
- * lent last, other domains of this database included, and the encoders
- * imported into the domain.  Memory in the current context.
+ * All that a domain could borrow, ordered by name: the encoders imported into
+ * it, and what each other domain of any party, this database's included, has
+ * lent last.  Memory in the current context.
  */
 extern int	fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list);
 /* One of them, checked; arrays are F32, in the current context. */
@@ -34,16 +34,16 @@ extern FmoeExpertFile *fmoe_lent_read(const FmoeLent *lent);
  */
 extern void fmoe_sync_peers(void);
 /*
- * Lends an encoder that is given as arrays: a round of a training that is not
- * finished, instead of the round before; with round 0 the version
- * facts->version.
+ * Lends an encoder that is given as arrays: the version facts->version, or with
+ * a round, counted from 1, that of a training that is not finished.  A round
+ * replaces the one before.
  */
 extern void fmoe_lend_arrays(const FmoeDomain *domain, FmoeVersion *facts, int n_arrays, FnnArray *arrays,
 							 int round);
 
 /* ---------------------------------------------------------------- files of versions */
 
-/* The version of argument 1, or the live one; what is done to it: "export". */
+/* The version of argument 1, or the live one; what names what is done to it, for errors: "export". */
 extern FmoeVersion *fmoe_version_to_share(FunctionCallInfo fcinfo, const FmoeDomain *domain, const char *what);
 /* Error when the sharing policy is 'none'. */
 extern void fmoe_check_sharing(const FmoeDomain *domain);
@@ -53,7 +53,7 @@ extern FmoeExpertFile *fmoe_version_file(const FmoeDomain *domain, const FmoeVer
 
 /* ---------------------------------------------------------------- what is lent */
 
-/* This database's name among those it exchanges experts with. */
+/* The name by which other databases know this one. */
 extern const char *fmoe_party_name(void);
 
 /* A row of fmoe.lent. */
@@ -82,17 +82,20 @@ typedef struct FmoeLentHead
 	"lent_id, party, domain, version, round, model, config, events, users, items," \
 	" \"precision\", privacy, bytes, checksum, created_at"
 
-/* In the current context; NULL where a column must not be null and is, and then *problem says so. */
+/* In the current context; NULL: a column is null that must not be, and *problem says which. */
 extern FmoeLentHead *fmoe_lent_head_of_row(HeapTuple row, TupleDesc shape, const char **problem);
 extern char *fmoe_lent_name(const FmoeLentHead *head);
 /* Error: a part of its file is missing or has another length. */
 extern void fmoe_lent_refuse_part(const FmoeLentHead *head, int part) pg_attribute_noreturn();
+/* Error unless its names are such as parties and domains may have. */
 extern void fmoe_lent_check_name(const FmoeLentHead *head);
-/* Error unless the head can be that of an expert and fits into memory; before its file is asked for. */
+/* Error unless names and size are possible and the file fits into memory; to be called before it is fetched. */
 extern void fmoe_lent_check_head(const FmoeLentHead *head);
-/* The file, read as hostile, that must agree with its head. */
+/* The options of a head, checked, with what depends on the number of items settled. */
+extern void fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config);
+/* Reads a file that may be hostile; error unless it agrees with its head. */
 extern FmoeExpertFile *fmoe_lent_check(const FmoeLentHead *head, const void *bytes);
-/* Head and parts; false: it is there already. */
+/* Stores a head and its file; false: it is there already. */
 extern bool fmoe_lent_store(const FmoeLentHead *head, const void *bytes);
 /* A domain was renamed, or with new_name NULL lends no more. */
 extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
@@ -103,7 +106,7 @@ extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 	" SELECT pg_catalog.count(*)::pg_catalog.int4 FROM gone"
 /* Runs such a statement; returns how many heads are gone. */
 extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
-/* The domain's name and version for whom an expert of the name was imported; NULL: none. */
+/* What was imported under a name: "version 3 of domain \"films\""; NULL: nothing. */
 extern char *fmoe_import_of_name(const char *name);
 /* Whether the caller may sync a peer of this party. */
 extern bool fmoe_may_sync_party(const char *party);
@@ -117,7 +120,7 @@ typedef struct FmoePeer
 {
 	int64		id;
 	char	   *name;
-	Oid			expert_table;	/* may not be there any more */
+	Oid			expert_table;	/* may have been dropped */
 	Oid			part_table;
 	char	   *creator;
 	char	   *party;			/* NULL: not known yet */
@@ -126,18 +129,16 @@ typedef struct FmoePeer
 /* FmoePeers in the current context; name NULL: all. */
 extern List *fmoe_read_peers(const char *name);
 extern FmoePeer *fmoe_find_peer(const char *name);
-/* Whether its foreign tables are there, and then, whether the caller may read them. */
+/* Whether its foreign tables are there. */
 extern bool fmoe_has_tables(const FmoePeer *peer);
+/* Whether the caller may read them. */
 extern bool fmoe_may_read_peer(const FmoePeer *peer);
 extern void fmoe_check_may_sync(const FmoePeer *peer);
 /* Locks its row to the end of the transaction; false: it was dropped. */
 extern bool fmoe_lock_peer(const FmoePeer *peer);
 /* "fmoe"."table" */
 extern char *fmoe_qualified_table(Oid table);
-/* DROP EXTENSION is to take the table along. */
+/* Makes DROP EXTENSION drop the table as well. */
 extern void fmoe_depend_on_extension(Oid table);
-
-/* Options of a head, in range, and as the file's are written; what depends on the number of items is settled. */
-extern Jsonb *fmoe_lent_config(Jsonb *object, int32 items, FmoeConfig *config);
 
 #endif							/* FMOE_PG_LEND_LEND_H */

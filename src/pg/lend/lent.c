@@ -5,10 +5,10 @@
  *
  * A lent expert is a safetensors file (expertfile.c), cut into parts, and a
  * head that says what is in it.  Rows come from fmoe_lend, from fmoe_sync and
- * from logical replication.  Nobody vouches for the last, and the first two
- * may be old, so a file is read as hostile each time it is used, and must
- * agree with its head.  Parts and heads may arrive in any order: what is not
- * all there is not listed.
+ * from logical replication.  Replicated rows were never checked, and others may
+ * be old, so each time a file is used it is read as if it were hostile, and must
+ * agree with its head.  Heads and parts may arrive in any order: an expert is
+ * listed only when all of it is there.
  */
 #include "postgres.h"
 
@@ -125,7 +125,7 @@ fmoe_lent_head_of_row(HeapTuple row, TupleDesc shape, const char **problem)
 #define refused(head, ...) \
 	ereport(ERROR, \
 			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), \
-			 errmsg("the lent expert \"%s\" is refused", fmoe_lent_name(head)), \
+			 errmsg("invalid lent expert \"%s\"", fmoe_lent_name(head)), \
 			 errdetail(__VA_ARGS__)))
 
 void
@@ -154,7 +154,7 @@ fmoe_lent_check_name(const FmoeLentHead *head)
 	if (!is_name(head->party) || strchr(head->party, '.') != NULL || !is_name(head->domain))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("a lent expert has a name that is refused"),
+				 errmsg("invalid name of a lent expert"),
 				 errdetail("Names of parties and domains have 1 to %d bytes and no control characters, those of parties no \".\".",
 						   NAME_BYTES_MAX)));
 }
@@ -165,7 +165,7 @@ fmoe_lent_check_head(const FmoeLentHead *head)
 	fmoe_lent_check_name(head);
 	if (head->bytes < 1 || head->bytes > MaxAllocSize - VARHDRSZ)
 		refused(head, "It says that it has %lld bytes.", (long long) head->bytes);
-	/* the file, and at worst four bytes for each of it */
+	/* the file, and at worst four bytes for each of its bytes */
 	fmoe_check_memory(5 * (size_t) head->bytes, psprintf("the lent expert \"%s\"", fmoe_lent_name(head)));
 }
 
@@ -181,13 +181,12 @@ same_jsonb(Jsonb *a, Jsonb *b)
 	return a == NULL || b == NULL ? a == b : compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
-Jsonb *
-fmoe_lent_config(Jsonb *object, int32 items, FmoeConfig *config)
+void
+fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config)
 {
-	fmoe_parse_config(object, config);
-	fmoe_config_settle(config, Max(items, 1));
+	fmoe_parse_config(head->config, config);
+	fmoe_config_settle(config, Max(head->items, 1));
 	fmoe_check_config(config);
-	return fmoe_config_jsonb(config);
 }
 
 static void
@@ -208,8 +207,8 @@ check_agreement(const FmoeLentHead *head, const FmoeExpertFile *file)
 		refused(head, "Its row and its file have different checksums.");
 	if (!same_jsonb(head->privacy, file->privacy))
 		refused(head, "Its row and its file disagree about what was done for privacy.");
-	if (!same_jsonb(fmoe_lent_config(head->config, head->items, &config),
-					fmoe_config_jsonb(&facts->config)))
+	fmoe_lent_config(head, &config);
+	if (!same_jsonb(fmoe_config_jsonb(&config), fmoe_config_jsonb(&facts->config)))
 		refused(head, "Its row and its file have different options.");
 }
 
@@ -303,9 +302,8 @@ fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls)
 }
 
 /*
- * Before rows that logical replication brings: what is this database's own is
- * not for others to write or delete.  A restore that sets the replication role
- * brings own rows, too, and may.
+ * Keeps logical replication from writing or deleting rows of this database's own
+ * party.  A restore that sets session_replication_role may write such rows.
  */
 Datum
 fmoe_lent_guard(PG_FUNCTION_ARGS)
@@ -333,7 +331,7 @@ fmoe_lent_guard(PG_FUNCTION_ARGS)
 			continue;
 		ereport(WARNING,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("a row of this database's own party \"%s\" that was replicated from elsewhere is passed over", party),
+				 errmsg("ignored a row of this database's own party \"%s\" that was replicated from elsewhere", party),
 				 errhint("Publish with a row filter on the party, and give every database a setting fmoe.party of its own.")));
 		return PointerGetDatum(NULL);
 	}
@@ -365,7 +363,7 @@ find_head(const FmoeLent *lent, MemoryContext context)
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the lent expert \"%s\" is not there any more", lent->name),
+				 errmsg("the lent expert \"%s\" no longer exists", lent->name),
 				 errdetail("It was withdrawn or forgotten.")));
 	old = MemoryContextSwitchTo(context);
 	head = fmoe_lent_head_of_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &problem);

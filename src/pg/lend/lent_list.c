@@ -55,14 +55,14 @@ fmoe_is_lent_name(const char *name)
 	return fmoe_own_found(&lent_by_name, &value, false);
 }
 
-/* A head, and what it says as far as a version has it. */
+/* A head, and those of its facts that a version also has. */
 typedef struct HeadFacts
 {
 	const FmoeLentHead *head;
 	FmoeVersion *facts;
 } HeadFacts;
 
-/* Error when the head is no good. */
+/* Error when the head is invalid. */
 static void
 read_facts(void *argument)
 {
@@ -73,17 +73,17 @@ read_facts(void *argument)
 	facts->version = head->version;
 	facts->model = head->model;
 	facts->origin = "peer";
-	facts->holdout = fmoe_holdout_name(FMOE_HOLDOUT_NONE);
+	facts->holdout = fmoe_holdout_names[FMOE_HOLDOUT_NONE];
 	facts->events = head->events;
 	facts->users = head->users;
 	facts->items = head->items;
 	facts->last_event = NAN;
 	facts->bytes = head->bytes;
 	facts->checksum = fmoe_checksum_parse(head->checksum);
-	(void) fmoe_lent_config(head->config, head->items, &facts->config);
+	fmoe_lent_config(head, &facts->config);
 }
 
-/* A head that is no good is a WARNING and false: replication brings what it will. */
+/* False, with a WARNING, for an invalid head: replicated rows were never checked. */
 static bool
 try_facts(const FmoeLentHead *head, FmoeVersion *facts)
 {
@@ -94,7 +94,7 @@ try_facts(const FmoeLentHead *head, FmoeVersion *facts)
 		return true;
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
-			 errmsg("a lent expert of party \"%s\" is left out: %s", head->party, error->message),
+			 errmsg("could not use a lent expert of party \"%s\": %s", head->party, error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0,
 			 errhint("SELECT fmoe_forget(%s) removes what the party has lent.", quote_literal_cstr(head->party))));
 	return false;

@@ -5,11 +5,11 @@
  * A peer is a foreign server and two foreign tables in the schema fmoe, which
  * stand for the peer's views fmoe.shared_expert and fmoe.shared_expert_part.
  * The foreign tables belong to the owner of the extension's tables and may be
- * read by who added the peer, who may pass that on.
+ * read by whoever added the peer, who may grant that to others.
  *
- * The foreign tables are no members of the extension, so that pg_dump keeps
- * them with their privileges, but depend on it, so that DROP EXTENSION takes
- * them along.  pg_dump does not keep that dependency, so fmoe_sync renews it.
+ * The foreign tables are not members of the extension, so that pg_dump keeps
+ * them with their privileges, but depend on it, so that DROP EXTENSION drops
+ * them.  pg_dump does not keep that dependency, so fmoe_sync renews it.
  */
 #include "postgres.h"
 
@@ -168,7 +168,7 @@ fmoe_check_may_sync(const FmoePeer *peer)
 	if (!fmoe_has_tables(peer))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the foreign tables of peer \"%s\" are not there any more", peer->name),
+				 errmsg("the foreign tables of peer \"%s\" no longer exist", peer->name),
 				 errdetail("They may have been dropped together with their server."),
 				 errhint("SELECT fmoe_drop_peer(%s), and add it again.", quote_literal_cstr(peer->name))));
 	if (!fmoe_may_read_peer(peer))

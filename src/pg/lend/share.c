@@ -35,8 +35,9 @@ fmoe_check_sharing(const FmoeDomain *domain)
 	if (strcmp(domain->sharing, "none") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the sharing policy of domain \"%s\" lets nothing out", domain->name),
-				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') lets out encoders, "
+				 errmsg("permission denied to share domain \"%s\"", domain->name),
+				 errdetail("Its sharing policy is \"none\"."),
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') allows encoders to be shared, "
 						 "sharing => 'full' whole versions.", quote_literal_cstr(domain->name))));
 }
 
@@ -47,7 +48,7 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 	Datum		version_id = Int64GetDatum(version->version_id);
 	size_t		bytes;
 
-	/* read into memory once, written once; what changes weights needs a copy of them */
+	/* the version and the file; changing weights needs another copy of them */
 	fmoe_check_memory((fmoe_release_is_exact(release) ? 2 : 3) * (size_t) version->bytes,
 					  psprintf("exporting version %d of domain \"%s\"", version->version, domain->name));
 	file->facts = *version;
@@ -65,7 +66,7 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
 				 errdetail("Its model \"%s\" consists of counts over items.", version->model),
-				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') lets whole versions out, by fmoe_export().",
+				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') allows whole versions to be shared, by fmoe_export().",
 						 quote_literal_cstr(domain->name))));
 	fmoe_release_apply(release, file);
 	return file;

@@ -5,14 +5,14 @@
  * Remote rows are read as the calling role, that is with its user mapping;
  * only what has been fetched and checked is written as the tables' owner.
  *
- * What a peer says is hostile until checked: the number of rows, names, sizes
- * (before anything is fetched), then the files (lent.c).  A peer is fetched
- * within a subtransaction: all of it, or nothing.  One file is in memory at a
- * time, and parts of it come one by one.
+ * A peer may be hostile.  The number of its rows, names and sizes are checked
+ * before any file is fetched, then each file (lent.c).  When all peers are
+ * synced, each has its own subtransaction: all of it comes, or nothing.  One file
+ * is in memory at a time, and its parts are fetched one by one.
  *
- * Bytes are counted as near as they can be told from here: sent are the texts
- * of the queries and their parameters, received the rows as the protocol
- * carries them in text form.
+ * The bytes that are counted are an estimate: sent are the texts of the queries
+ * and their parameters, received the rows as the protocol carries them in text
+ * form.
  */
 #include "postgres.h"
 
@@ -42,7 +42,7 @@ typedef struct Counts
 
 /* ---------------------------------------------------------------- reading as the caller */
 
-/* Bytes of a row as PostgreSQL's protocol carries it in text form, which is how postgres_fdw asks for it. */
+/* Bytes of a row in the text form of PostgreSQL's protocol, which postgres_fdw uses. */
 static int64
 wire_bytes(HeapTuple row, TupleDesc shape)
 {
@@ -74,7 +74,7 @@ query(const char *sql, int nargs, Oid *types, Datum *values, long limit, Counts 
 	counts->sent += strlen(sql);
 }
 
-/* What the peer lends; every name and size checked, in the current context. */
+/* The heads of what the peer lends, with valid names; in the current context. */
 static List *
 remote_heads(const FmoePeer *peer, Counts *counts)
 {
@@ -98,7 +98,7 @@ remote_heads(const FmoePeer *peer, Counts *counts)
 		if (head == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-					 errmsg("an expert that peer \"%s\" lends is refused", peer->name),
+					 errmsg("peer \"%s\" lends an invalid expert", peer->name),
 					 errdetail("%s", problem)));
 		fmoe_lent_check_name(head);
 		heads = lappend(heads, head);
@@ -109,7 +109,7 @@ remote_heads(const FmoePeer *peer, Counts *counts)
 	return heads;
 }
 
-/* A part of a file to where it belongs in bytes. */
+/* Fetches a part of a file to its place in bytes. */
 static void
 remote_part(const FmoePeer *peer, const FmoeLentHead *head, int part, char *bytes, Counts *counts)
 {
@@ -188,7 +188,7 @@ ids_of(List *heads)
 	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
-/* A peer keeps its party, and comes into no name that others have filled. */
+/* Error when a known peer speaks for another party now, or a new one for a party that has lent other experts. */
 static void
 check_known_party(const FmoePeer *peer, const char *party, List *heads)
 {
@@ -207,7 +207,7 @@ check_known_party(const FmoePeer *peer, const char *party, List *heads)
 				 errhint("If it is the same party, SELECT fmoe_forget(%s) first.", quote_literal_cstr(party))));
 }
 
-/* The party that the peer speaks for: one, not ours, and no other peer's. */
+/* The party that the peer speaks for; error unless it is one, neither this database nor that of another peer. */
 static const char *
 check_party(const FmoePeer *peer, List *heads)
 {
@@ -273,7 +273,7 @@ is_newest(const FmoeLentHead *head, List *heads)
 	return true;
 }
 
-/* Fetches, checks and stores one expert, in memory that it gives back. */
+/* Fetches, checks and stores one expert. */
 static void
 fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 {
@@ -285,7 +285,7 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 	if (import != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("the lent expert \"%s\" is refused", fmoe_lent_name(head)),
+				 errmsg("could not store the lent expert \"%s\"", fmoe_lent_name(head)),
 				 errdetail("%s has that name already.", import)));
 	fmoe_lent_check_head(head);
 	bytes = palloc(head->bytes);
@@ -300,7 +300,7 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 	MemoryContextDelete(context);
 }
 
-/* Forgets what the party lends no longer. */
+/* Deletes what the party no longer lends. */
 static int
 remove_gone(const char *party, List *heads)
 {
@@ -319,7 +319,7 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 	ListCell   *cell;
 
 	fmoe_check_may_sync(peer);
-	/* one after the other, and none while it is being dropped */
+	/* two sessions sync a peer one after the other, and never while it is being dropped */
 	if (!fmoe_lock_peer(peer))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -375,7 +375,7 @@ sync_one(void *argument)
 	sync_peer(sync->peer, sync->counts);
 }
 
-/* An error undoes all of this peer, becomes a WARNING and is noted. */
+/* An error undoes all that was done for this peer; it becomes a WARNING and is kept in fmoe.peers. */
 static void
 try_peer(const FmoePeer *peer, Counts *counts)
 {
@@ -390,7 +390,7 @@ try_peer(const FmoePeer *peer, Counts *counts)
 	memset(counts, 0, sizeof(Counts));
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
-			 errmsg("peer \"%s\" is left out: %s", peer->name, error->message),
+			 errmsg("could not sync peer \"%s\": %s", peer->name, error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0,
 			 error->hint ? errhint("%s", error->hint) : 0));
 	values[0] = Int64GetDatum(peer->id);
@@ -398,7 +398,7 @@ try_peer(const FmoePeer *peer, Counts *counts)
 	(void) fmoe_own_change(&note_error, values, NULL);
 }
 
-/* What pg_dump does not keep; of all peers, whichever is synced. */
+/* A restored database lacks the dependencies of all peers' tables. */
 static void
 renew_dependencies(void)
 {

@@ -12,7 +12,7 @@
  * Encoders, and only they, may be changed on the way (precision.c).
  *
  * An imported file becomes a version like any other, but is not made live.
- * One with an encoder only is not complete: it waits there to be lent.
+ * One with an encoder only is not complete: it is there to be borrowed.
  */
 #include "postgres.h"
 
@@ -79,7 +79,7 @@ name_argument(FunctionCallInfo fcinfo, const FmoeDomain *domain)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name must not be NULL")));
+				 errmsg("name must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (name[0] == '\0')
 		ereport(ERROR,
@@ -132,7 +132,7 @@ fmoe_import(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("expert must not be NULL")));
+				 errmsg("expert must not be null")));
 	/* the value, and at worst a copy of every array */
 	fmoe_check_memory(2 * (toast_raw_datum_size(PG_GETARG_DATUM(2)) - VARHDRSZ), "importing an expert");
 

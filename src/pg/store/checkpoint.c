@@ -2,16 +2,16 @@
  * checkpoint.c
  *	  An unfinished training in the extension's tables.
  *
- * fmoe.training has one row a domain: what the run was made of (configuration,
- * fingerprint of the interactions) and a sealed state.  fmoe.checkpoint has the
- * run's blocks in parts.  Both are written in the transaction that commits an
- * epoch, so together they always are the run as of one epoch.
+ * fmoe.training has one row for each domain in training: configuration,
+ * fingerprint of the interactions, and a sealed state.  fmoe.checkpoint has the
+ * blocks of the trainer in parts.  Both are written in the transaction that
+ * commits an epoch, so together they are always the training as of one epoch.
  *
  * The state is a TrainingSeal as it lies in memory: magic and format, the
  * sizes and hashes of the blocks, FmoeTrainState, and a hash of all of that.
- * It is read by the same build on the same machine or not at all: other byte
- * order, number width or layout break magic, a size or the hash, and the
- * training starts again.
+ * Only the same build on the same kind of machine can read it.  With another
+ * byte order, number width or layout the magic number, a size or the hash does
+ * not fit, and the training starts again.
  *
  * FMOE_BLOCK_BEST is written only after epochs that were the best so far; it
  * is part of the checkpoint once best_epoch is not 0.
@@ -134,7 +134,7 @@ open_seal(TrainingSeal *seal, const bytea *bytes, FmoeTrainer *trainer)
 	return true;
 }
 
-/* The row of SPI_tuptable holds that part, which goes to where it belongs in into[bytes]. */
+/* Copies a part from a row of SPI_tuptable to its place in into[bytes]; false: the row is not that part. */
 static bool
 restore_part(uint64 row, int block, int part, char *into, size_t bytes)
 {
@@ -198,10 +198,7 @@ check_training(Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, Training
 	return open_seal(seal, state, trainer) ? FMOE_RESUME_READY : FMOE_RESUME_DAMAGED;
 }
 
-/*
- * Anything but FMOE_RESUME_READY and FMOE_RESUME_NONE leaves the trainer's
- * blocks undefined.
- */
+/* After FMOE_RESUME_DAMAGED the trainer's blocks are undefined. */
 FmoeResume
 fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint, FmoeTrainer *trainer, double *seconds)
 {
@@ -267,7 +264,7 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 		size_t		bytes;
 		const char *data = fmoe_trainer_block(trainer, block, &bytes);
 
-		/* an older best block is still what is stored */
+		/* the best epoch was an earlier one, whose block is stored already */
 		if (block == FMOE_BLOCK_BEST && seal.state.best_epoch != seal.state.epoch)
 			continue;
 		part[1] = Int32GetDatum(block);

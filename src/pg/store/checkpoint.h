@@ -14,12 +14,12 @@ typedef enum FmoeResume
 	FMOE_RESUME_READY,			/* the trainer holds it now */
 	FMOE_RESUME_OTHER_DATA,		/* the interactions have changed */
 	FMOE_RESUME_OTHER_CONFIG,	/* other options were given */
-	FMOE_RESUME_DAMAGED			/* what is stored is not a whole training of this shape */
+	FMOE_RESUME_DAMAGED			/* what is stored is incomplete, altered, or of another shape */
 } FmoeResume;
 
 /*
- * All three need an active snapshot.  config holds what the weights depend on,
- * fingerprint is that of the interactions.
+ * All three need an active snapshot.  config has the options that the weights
+ * depend on, fingerprint is that of the interactions.
  */
 extern FmoeResume fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint,
 									   FmoeTrainer *trainer, double *seconds);

@@ -33,7 +33,7 @@ fmoe_live_version(int64 domain_id)
 	HeapTuple	newest;
 	int64		version_id = 0;
 
-	/* the index leaves those that were undone out, and has the newest first */
+	/* the index has the newest deployment first and leaves out those that were undone */
 	ScanKeyInit(&key, DEPLOYMENT_DOMAIN, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(domain_id));
 	fmoe_rows_begin(&rows, "deployment", "deployment_live", 1, &key);
 	newest = fmoe_rows_next(&rows);

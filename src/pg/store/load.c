@@ -61,7 +61,7 @@ read_facts(Loading *loading)
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the version does not exist any more")));
+				 errmsg("the version no longer exists")));
 	loading->domain = fmoe_result_text(1);
 	loading->version = DatumGetInt32(fmoe_result_column(2, NULL));
 	loading->bytes = DatumGetInt64(fmoe_result_column(3, NULL));
@@ -71,7 +71,7 @@ read_facts(Loading *loading)
 		fmoe_reject_format(loading->version, format);
 }
 
-/* Name, dtype and shape of an array, whose product must be its stored length. */
+/* Name, dtype and shape of an array; the bytes that shape and dtype need must be the bytes that are stored. */
 static void
 read_header(const Loading *loading, HeapTuple tuple, TupleDesc shape, FnnArray *array)
 {
@@ -186,17 +186,17 @@ fmoe_load_arrays_into(int64 version_id, FmoeTake take, void *argument, FnnArray 
 	return placed ? loading.n_arrays : -1;
 }
 
-/* Takes from a memory context what fmoe.max_memory allows, and counts it. */
-typedef struct OwnMemory
+/* Memory of a context, as far as fmoe.max_memory allows, and how much was taken. */
+typedef struct ContextMemory
 {
 	MemoryContext context;
 	size_t		bytes;
-} OwnMemory;
+} ContextMemory;
 
 static void *
 take_private(void *argument, size_t bytes, const char *what)
 {
-	OwnMemory  *memory = argument;
+	ContextMemory *memory = argument;
 	char	   *block;
 
 	memory->bytes = bytes + FNN_ALIGN;
@@ -208,7 +208,7 @@ take_private(void *argument, size_t bytes, const char *what)
 int
 fmoe_load_arrays(int64 version_id, MemoryContext context, FnnArray **arrays, size_t *bytes)
 {
-	OwnMemory	memory = {.context = context};
+	ContextMemory memory = {.context = context};
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int			n_arrays = fmoe_load_arrays_into(version_id, take_private, &memory, arrays);
 

@@ -31,11 +31,11 @@ typedef struct FmoeVersion
 	uint64		checksum;
 } FmoeVersion;
 
-/* Stores a new version with its arrays; numbers are given out per domain and written back. */
+/* Stores a new version with its arrays; sets its version_id, its number within the domain and its checksum. */
 extern void fmoe_store_version(FmoeVersion *version, int n_arrays, const FnnArray *arrays);
-/* number 0: the live one.  Returns NULL when there is no live one; a number there is not is an error. */
+/* number 0: the live version, or NULL when none is live.  Any other number must be there. */
 extern FmoeVersion *fmoe_find_version(const FmoeDomain *domain, int number);
-/* The same for a SQL argument: with null the live one. */
+/* The same for a SQL argument; null: the live version. */
 extern FmoeVersion *fmoe_version_argument(FunctionCallInfo fcinfo, int argument, const FmoeDomain *domain);
 /* NULL: the domain has no version of that id. */
 extern FmoeVersion *fmoe_version_of_id(const FmoeDomain *domain, int64 version_id);
@@ -43,13 +43,13 @@ extern FmoeVersion *fmoe_version_of_id(const FmoeDomain *domain, int64 version_i
 extern int64 fmoe_live_version(int64 domain_id);
 /* version_id of the newest version that is complete, live or not; 0: none. */
 extern int64 fmoe_newest_version(int64 domain_id);
-/* All arrays of a version, into memory of context in one block, checked against the checksum; returns their number. */
+/* Loads all arrays of a version into one block of context, checks the checksum, and returns their number. */
 extern int	fmoe_load_arrays(int64 version_id, MemoryContext context, FnnArray **arrays, size_t *bytes);
 /* Gives so many bytes aligned to FNN_ALIGN, or NULL; what names the work, as for fmoe_check_memory. */
 typedef void *(*FmoeTake) (void *argument, size_t bytes, const char *what);
 /*
- * The same into one block from take.  Names and shapes go to the current
- * context.  When take gives NULL nothing is read and the result is -1.
+ * Loads all arrays into one block from take, and their names and shapes into
+ * the current context.  When take gives NULL nothing is read and the result is -1.
  */
 extern int	fmoe_load_arrays_into(int64 version_id, FmoeTake take, void *argument, FnnArray **arrays);
 /* Deploys a version; does nothing when it is live already. */

@@ -7,7 +7,7 @@
 
 #include "pg/store/store.h"
 
-/* Error: the version was stored by a newer fmoe. */
+/* Error: a newer fmoe has stored the version. */
 extern void fmoe_reject_format(int version, int format) pg_attribute_noreturn();
 
 #endif							/* FMOE_PG_STORE_STORE_PRIVATE_H */

@@ -152,7 +152,7 @@ fmoe_reject_format(int version, int format)
 	pg_unreachable();
 }
 
-/* The row of SPI_tuptable, in the current context. */
+/* The version in the row of SPI_tuptable, in the current context. */
 static FmoeVersion *
 version_of_row(void)
 {

@@ -227,7 +227,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->model = fmoe_expert_classes[training->config.model]->name;
 	version->origin = "local";
 	version->complete = true;
-	version->holdout = fmoe_holdout_name(training->config.holdout);
+	version->holdout = fmoe_holdout_names[training->config.holdout];
 	version->config = model->config;
 	version->events = interactions->data.n_events;
 	version->users = interactions->data.n_users;

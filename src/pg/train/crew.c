@@ -35,7 +35,6 @@
 #include "storage/dsm.h"
 #include "storage/spin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
@@ -107,48 +106,6 @@ shared_dataset(const FmoeDataset *like, char *base, const CrewLayout *layout)
 	return data;
 }
 
-/*
- * A segment that stays mapped until it is detached by hand; NULL when there is
- * no shared memory left, which is reported by error, hence the subtransaction.
- */
-static dsm_segment *
-create_segment(size_t bytes)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	dsm_segment *volatile segment = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		segment = dsm_create(bytes, DSM_CREATE_NULL_IF_MAXSEGMENTS);
-		if (segment != NULL)
-			dsm_pin_mapping(segment);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		ereport(NOTICE,
-				(errmsg("training runs in one process: shared memory for workers could not be had"),
-				 errdetail_internal("%s", error->message)));
-		FreeErrorData(error);
-		segment = NULL;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return segment;
-}
-
 size_t
 fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes)
 {
@@ -184,6 +141,7 @@ FmoeCrew *
 fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes, const FnnHost *host)
 {
 	FmoeCrew   *crew = palloc0(sizeof(FmoeCrew));
+	const char *reason = NULL;
 	char	   *base;
 
 	crew->config = config;
@@ -191,9 +149,13 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 	crew->workers = fmoe_crew_workers(config, data);
 	crew->layout = lay_out(data, shared_bytes);
 	if (crew->workers > 0)
-		crew->segment = create_segment(crew->layout.bytes);
+		crew->segment = fmoe_segment(crew->layout.bytes, 0, &reason);
 	if (crew->segment == NULL)
 	{
+		if (reason != NULL)
+			ereport(NOTICE,
+					(errmsg("training runs in one process: shared memory for workers could not be had"),
+					 errdetail_internal("%s", reason)));
 		crew->shared = host->allocate(host->context, shared_bytes);
 		return crew;
 	}

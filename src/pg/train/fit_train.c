@@ -139,7 +139,7 @@ fmoe_fit_final(PG_FUNCTION_ARGS)
 
 	facts->model = fmoe_expert_names[facts->config.model];
 	facts->complete = true;
-	facts->holdout = fmoe_holdout_name(facts->config.holdout);
+	facts->holdout = fmoe_holdout_names[facts->config.holdout];
 	facts->events = data.n_events;
 	facts->users = data.n_users;
 	facts->items = data.n_items;

@@ -41,7 +41,7 @@ fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, 
 	facts->domain_id = domain->id;
 	facts->config = *config;
 	facts->model = fmoe_expert_classes[config->model]->name;
-	facts->holdout = fmoe_holdout_name(config->holdout);
+	facts->holdout = fmoe_holdout_names[config->holdout];
 	facts->events = interactions->data.n_events;
 	facts->users = interactions->data.n_users;
 	facts->items = interactions->data.n_items;

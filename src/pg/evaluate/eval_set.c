@@ -1,14 +1,13 @@
 /*
- * jury.c
- *	  Ranking the same questions by versions that number their items
- *	  differently.
+ * eval_set.c
+ *	  Ranking the same cases by versions that number their items differently.
  *
  * A version trained last month and one trained today are comparable only on
  * the same cases.  The cases are made once, over today's events in today's
- * item numbers.  For an older version events and targets are translated
- * through the ids; an item it has never heard of cannot stand in a history it
- * reads, and a case that asks for one is a miss: the user wanted something
- * this version cannot recommend.
+ * item numbers.  For an older version events and targets are translated by
+ * their ids.  Events of items it does not know are left out of the histories,
+ * and a case whose target it does not know is a miss: the user wanted something
+ * that this version cannot recommend.
  */
 #include "postgres.h"
 
@@ -20,7 +19,7 @@
 #define CASES_AT_ONCE 4096
 
 size_t
-fmoe_jury_bytes(int64 n_events, int64 n_users, int64 n_cases)
+fmoe_eval_set_bytes(int64 n_events, int64 n_users, int64 n_cases)
 {
 	return (size_t) n_events * (fmoe_event_bytes(&fmoe_read_columns) + sizeof(int64)) +
 		(size_t) n_users * sizeof(int64) + (size_t) n_cases * 3 * sizeof(int64);
@@ -93,64 +92,64 @@ translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, Fm
 	return place;
 }
 
-FmoeJury *
-fmoe_jury(const FmoeInteractions *interactions, const FmoeCases *cases, const FmoeVocabulary *vocabulary)
+FmoeEvalSet *
+fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, const FmoeVocabulary *vocabulary)
 {
 	const FmoeDataset *data = &interactions->data;
-	FmoeJury   *jury = palloc0(sizeof(FmoeJury));
+	FmoeEvalSet *set = palloc0(sizeof(FmoeEvalSet));
 	int32	   *number;
 	int64	   *place;
 	int64		c;
 
-	jury->n_cases = cases->count;
+	set->n_cases = cases->count;
 	if (vocabulary == NULL)
 	{
-		jury->data = *data;
-		jury->cases = *cases;
-		return jury;
+		set->data = *data;
+		set->cases = *cases;
+		return set;
 	}
 
 	number = item_numbers(interactions, vocabulary);
-	place = translate_events(data, number, fmoe_vocabulary_count(vocabulary), &jury->data);
-	jury->cases.begin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
-	jury->cases.target = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
-	jury->origin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
+	place = translate_events(data, number, fmoe_vocabulary_count(vocabulary), &set->data);
+	set->cases.begin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
+	set->cases.target = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
+	set->origin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
 	for (c = 0; c < cases->count; c++)
 	{
 		if (number[data->events.item[cases->target[c]]] < 0)
 			continue;
-		jury->cases.begin[jury->cases.count] = place[cases->begin[c]];
-		jury->cases.target[jury->cases.count] = place[cases->target[c]];
-		jury->origin[jury->cases.count++] = c;
+		set->cases.begin[set->cases.count] = place[cases->begin[c]];
+		set->cases.target[set->cases.count] = place[cases->target[c]];
+		set->origin[set->cases.count++] = c;
 	}
 	pfree(number);
 	pfree(place);
-	return jury;
+	return set;
 }
 
 void
-fmoe_judge(const FmoeJury *jury, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
-		   const FmoeProtocol *protocol, int32 *rank, uint8 *covered)
+fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
+			  const FmoeProtocol *protocol, int32 *rank, uint8 *covered)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
 	int64		from;
 	int64		c;
 
-	for (from = 0; from < jury->cases.count; from += CASES_AT_ONCE)
+	for (from = 0; from < set->cases.count; from += CASES_AT_ONCE)
 	{
 		CHECK_FOR_INTERRUPTS();
-		fmoe_rank_cases(model, slot, arena, &jury->data, &jury->cases, protocol,
-						from, Min(from + CASES_AT_ONCE, jury->cases.count), rank, covered);
+		fmoe_rank_cases(model, slot, arena, &set->data, &set->cases, protocol,
+						from, Min(from + CASES_AT_ONCE, set->cases.count), rank, covered);
 		fnn_arena_reset(arena, mark);
 	}
-	if (jury->origin == NULL)
+	if (set->origin == NULL)
 		return;
 
-	/* origin is ascending, so spreading from the end overwrites nothing that is still needed */
-	c = jury->cases.count;
-	for (from = jury->n_cases - 1; from >= 0; from--)
+	/* origin ascends, so moving ranks from the end overwrites none that is still needed */
+	c = set->cases.count;
+	for (from = set->n_cases - 1; from >= 0; from--)
 	{
-		if (c > 0 && jury->origin[c - 1] == from)
+		if (c > 0 && set->origin[c - 1] == from)
 			rank[from] = rank[--c];
 		else
 			rank[from] = FMOE_MISS;
