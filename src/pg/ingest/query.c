@@ -60,7 +60,7 @@ fmoe_label_condition(const FmoeDomain *domain)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table %s has type %s now, which is no label",
+					 errmsg("column \"%s\" of table %s has type %s now, which is not a label",
 							domain->label_column, domain->relation, format_type_be(type)),
 					 errhint("Name another column with fmoe_alter_domain(%s, label_column => ...).",
 							 quote_literal_cstr(domain->name))));

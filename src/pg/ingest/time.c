@@ -52,6 +52,6 @@ fmoe_seconds(Oid type, Datum value)
 		case NUMERICOID:
 			return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, value));
 		default:
-			elog(ERROR, "type %u is no time", type);
+			elog(ERROR, "type %u is not a time", type);
 	}
 }

@@ -106,11 +106,12 @@ explain_model(Explanation *explanation)
 	const FnnTopk *best = explanation->best;
 	bool		mixture = fmoe_gated_count(&model->config) > 0;
 	int			parts = fmoe_parts_count(&model->config);
+	size_t		bytes;
 	FnnMark		mark;
 
 	explanation->n_parts = parts;
-	explanation->contribution = fnn_alloc(serving->site.arena,
-										  fnn_mul_size(fnn_arena_host(serving->site.arena), best->count, parts * sizeof(double)));
+	bytes = fnn_mul_size(fnn_arena_host(serving->site.arena), best->count, parts * sizeof(double));
+	explanation->contribution = fnn_alloc(serving->site.arena, bytes);
 	mark = fnn_arena_mark(serving->site.arena);
 	fmoe_contributions(model, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
 					   best->count, best->item, explanation->weight, explanation->contribution);
@@ -118,7 +119,8 @@ explain_model(Explanation *explanation)
 	for (int p = 0; p + 1 < parts; p++)
 		name_part(explanation, p, "expert", p + 1,
 				  CStringGetTextDatum(mixture ? fmoe_gated_name(&model->config, p) : "own"));
-	name_part(explanation, parts - 1, "transitions", 1, item_text(explanation, history->events.item[history->count - 1]));
+	name_part(explanation, parts - 1, "transitions", 1,
+			  item_text(explanation, history->events.item[history->count - 1]));
 }
 
 /* Scores of the best items without each of the last events. */

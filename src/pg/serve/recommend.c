@@ -112,7 +112,7 @@ array_argument(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource sourc
 	else if (!OidIsValid(get_base_element_type(type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("ids are given as type %s, which is no array", format_type_be(type)),
+				 errmsg("ids are given as type %s, which is not an array", format_type_be(type)),
 				 errhint("Use an array of ids, such as ARRAY[id].")));
 	return fmoe_serve_array(serving, source, array, item_type, serving->call.loaded->vocabulary);
 }

@@ -60,7 +60,8 @@ settle_options(FmoeTraining *training)
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
 	if (training->config.rounds > 0)
-		training->config.epochs = Min(training->config.epochs, training->config.rounds * training->config.local_epochs);
+		training->config.epochs = Min(training->config.epochs,
+									  training->config.rounds * training->config.local_epochs);
 	fmoe_config_settle(&training->config, training->interactions->data.n_items);
 	fmoe_check_config(&training->config);
 	same = training->config;
