@@ -88,7 +88,7 @@ check_growth(void)
 	fmoe_events_place(&grown, &all, 3, memory);
 	for (int i = 0; i < EVENTS; i++)
 	{
-		FmoeEvent	event = {.item = item[i], .time = time[i], .label = label[i], .weight = weight[i], .basket = basket[i]};
+		FmoeEvent	event = {time[i], item[i], basket[i], weight[i], label[i]};
 
 		if (i == 3)
 			fmoe_events_spread(&grown, 3, 100, i, memory);

@@ -37,7 +37,8 @@ extern void fmoe_events_place(FmoeEvents *events, const FmoeEvents *like, int64_
 /* Events first .. first + n - 1 to places at .. of writable columns; from has all columns of to. */
 extern void fmoe_events_copy(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t first, int64_t n);
 /* The same of events index[n]. */
-extern void fmoe_events_gather(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t n, const int64_t *index);
+extern void fmoe_events_gather(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t n,
+							   const int64_t *index);
 /* Writes one event to place at of writable columns. */
 extern void fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *event);
 /* The events from first on. */

@@ -34,14 +34,11 @@ fmoe_collect_reserve(FmoeCollected *collected, int64 capacity)
 }
 
 void
-fmoe_collect(FmoeCollected *collected, int32 item, const FmoeEvent *event)
+fmoe_collect(FmoeCollected *collected, const FmoeEvent *event)
 {
-	FmoeEvent	known = *event;
-
 	if (collected->count == collected->capacity)
 		fmoe_collect_reserve(collected, Max(2 * collected->capacity, FIRST_EVENTS));
-	known.item = item;
-	fmoe_events_put(&collected->events, collected->count++, &known);
+	fmoe_events_put(&collected->events, collected->count++, event);
 }
 
 void

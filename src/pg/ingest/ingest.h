@@ -36,15 +36,15 @@ extern const FmoeEvents fmoe_read_columns;
 typedef struct FmoeRow
 {
 	Datum		item;			/* of the domain's type, good during the call that is given the row */
-	FmoeEvent	event;			/* its item is not set */
+	FmoeEvent	event;			/* its item is for the one who takes it to set */
 } FmoeRow;
 
 /* Takes the next event of a user; they come in no order. */
-typedef void (*FmoeTakeEvent) (void *argument, const FmoeRow *row);
+typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
 /* Gives the events of one user to take.  as_of: only events up to that moment (seconds); NaN: all. */
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument);
 /* Takes the next event of a user, who is good during the call.  first: the event before was another user's. */
-typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, const FmoeRow *row);
+typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
 /* Gives every event that counts to take, user by user, a user's in no order. */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
 /* An event of which only a time is given, a value of that type; false: the time is not finite. */
@@ -65,8 +65,8 @@ typedef struct FmoeCollected
 
 /* Room for capacity events, in the current context the first time; no less than there is. */
 extern void fmoe_collect_reserve(FmoeCollected *collected, int64 capacity);
-/* Adds an event of the item with that index; more room is made when there is none. */
-extern void fmoe_collect(FmoeCollected *collected, int32 item, const FmoeEvent *event);
+/* Adds an event; more room is made when there is none. */
+extern void fmoe_collect(FmoeCollected *collected, const FmoeEvent *event);
 
 /* Adds all that were collected elsewhere, item i as item number[i]; NULL: as it is. */
 extern void fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int32 *number);

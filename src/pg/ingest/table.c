@@ -86,7 +86,6 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 	Datum		value[COLUMNS_MAX];
 	FmoeRow		row;
 	bool		isnull;
-	int32		item;
 	int			i;
 
 	Assert(shape->natts <= COLUMNS_MAX);
@@ -104,12 +103,12 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 		raw->skipped++;
 		return;
 	}
-	item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row.item)
+	row.event.item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row.item)
 		: fmoe_idset_add(raw->items, row.item);
-	if (item < 0)
+	if (row.event.item < 0)
 		return;
 	raw->user[raw->rows.count] = fmoe_idset_add(raw->users, value[0]);
-	fmoe_collect(&raw->rows, item, &row.event);
+	fmoe_collect(&raw->rows, &row.event);
 	if (!(row.event.time <= raw->last_event))
 		raw->last_event = row.event.time;
 }

@@ -116,13 +116,13 @@ typedef struct Known
 } Known;
 
 static void
-take_event(void *argument, const FmoeRow *row)
+take_event(void *argument, FmoeRow *row)
 {
 	Known	   *known = argument;
-	int32		index = fmoe_vocabulary_find(known->vocabulary, row->item);
 
-	if (index >= 0)
-		fmoe_collect(&known->events, index, &row->event);
+	row->event.item = fmoe_vocabulary_find(known->vocabulary, row->item);
+	if (row->event.item >= 0)
+		fmoe_collect(&known->events, &row->event);
 }
 
 FmoeItems *

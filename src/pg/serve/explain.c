@@ -105,18 +105,20 @@ explain_model(Explanation *explanation)
 	const FmoeItems *history = explanation->history;
 	const FnnTopk *best = explanation->best;
 	int			parts = fmoe_parts_count(model);
+	size_t		bytes;
 	FnnMark		mark;
 
 	explanation->n_parts = parts;
-	explanation->contribution = fnn_alloc(serving->site.arena,
-										  fnn_mul_size(fnn_arena_host(serving->site.arena), best->count, parts * sizeof(double)));
+	bytes = fnn_mul_size(fnn_arena_host(serving->site.arena), best->count, parts * sizeof(double));
+	explanation->contribution = fnn_alloc(serving->site.arena, bytes);
 	mark = fnn_arena_mark(serving->site.arena);
 	fmoe_contributions(model, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
 					   best->count, best->item, explanation->weight, explanation->contribution);
 	fnn_arena_reset(serving->site.arena, mark);
 	for (int p = 0; p + 1 < parts; p++)
 		name_part(explanation, p, "expert", p + 1, CStringGetTextDatum(fmoe_part_name(model, p)));
-	name_part(explanation, parts - 1, "transitions", 1, item_text(explanation, history->events.item[history->count - 1]));
+	name_part(explanation, parts - 1, "transitions", 1,
+			  item_text(explanation, history->events.item[history->count - 1]));
 }
 
 /* Scores of the best items without each of the last events. */

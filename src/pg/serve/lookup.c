@@ -137,7 +137,8 @@ answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
 	}
 	else
 		best = fmoe_serve_best(serving, model, FMOE_MARKOV, &itself, &filter, k);
-	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type, best, NULL);
+	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
+					  best, NULL);
 }
 
 Datum

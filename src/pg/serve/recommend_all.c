@@ -67,7 +67,8 @@ put_rows(Everybody *all, Datum user, const FnnTopk *best)
 	for (int32 i = 0; i < best->count; i++)
 	{
 		values[1] = Int32GetDatum(i + 1);
-		values[2] = fmoe_convert(all->to_item, fmoe_vocabulary_id(all->serving->call.loaded->vocabulary, best->item[i]));
+		values[2] = fmoe_convert(all->to_item,
+								 fmoe_vocabulary_id(all->serving->call.loaded->vocabulary, best->item[i]));
 		values[3] = Float4GetDatum((float4) best->score[i]);
 		tuplestore_putvalues(all->result->setResult, all->result->setDesc, values, nulls);
 	}
@@ -132,6 +133,8 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 static void
 best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
+	const FmoeModel *model = &all->serving->call.loaded->model;
+
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = {
@@ -140,7 +143,7 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 		};
 		FmoeFilter	filter = {.seen = all->exclude_seen ? &history : NULL};
 
-		known->best[i] = *fmoe_serve_best(all->serving, &all->serving->call.loaded->model, slot, &history, &filter, all->k);
+		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);
 	}
 }
 
@@ -151,7 +154,8 @@ make_popular(Everybody *all)
 	FmoeItems	nothing = {0};
 	FmoeFilter	filter = {0};
 
-	all->popular = fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &nothing, &filter, all->k);
+	all->popular = fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &nothing, &filter,
+								   all->k);
 }
 
 /* Sorts the users' events into histories; who has one is known. */
@@ -209,11 +213,11 @@ finish_batch(Everybody *all)
 /* ---------------------------------------------------------------- reading */
 
 static void
-take_user_event(void *argument, Datum user, bool first, const FmoeRow *row)
+take_user_event(void *argument, Datum user, bool first, FmoeRow *row)
 {
 	Everybody  *all = argument;
-	int32		index = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
 
+	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
 	if (first)
 	{
 		MemoryContext old;
@@ -228,8 +232,8 @@ take_user_event(void *argument, Datum user, bool first, const FmoeRow *row)
 		all->begin[all->users++] = all->events.count;
 		MemoryContextSwitchTo(old);
 	}
-	if (index >= 0)
-		fmoe_collect(&all->events, index, &row->event);
+	if (row->event.item >= 0)
+		fmoe_collect(&all->events, &row->event);
 }
 
 /* Arguments: a value of the users' type, one of the items', domain, k, exclude_seen. */

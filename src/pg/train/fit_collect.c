@@ -86,7 +86,8 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 static void
 parse_options(FmoeFitState *state)
 {
-	static const char *const left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs", "deploy", NULL};
+	static const char *const left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds",
+	"local_epochs", "deploy", NULL};
 
 	fmoe_parse_asked(state->options, left_out, &state->config);
 	state->config.workers = 0;
@@ -171,11 +172,12 @@ grow(FmoeFitState *state, int64 events)
 }
 
 static void
-add_event(FmoeFitState *state, int32 user, int32 item, const FmoeEvent *event)
+add_event(FmoeFitState *state, int32 user, const FmoeEvent *event)
 {
-	grow(state, state->events.count + 1);
+	if (state->events.count == state->events.capacity)
+		grow(state, state->events.count + 1);
 	state->user[state->events.count] = user;
-	fmoe_collect(&state->events, item, event);
+	fmoe_collect(&state->events, event);
 }
 
 /* ---------------------------------------------------------------- transition */
@@ -223,8 +225,12 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_POINTER(state);
 	if (fmoe_event_at(&event, getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3)), PG_GETARG_DATUM(3)))
-		add_event(state, id_number(state, &state->users, PG_GETARG_DATUM(1)),
-				  id_number(state, &state->items, PG_GETARG_DATUM(2)), &event);
+	{
+		int32		user = id_number(state, &state->users, PG_GETARG_DATUM(1));
+
+		event.item = id_number(state, &state->items, PG_GETARG_DATUM(2));
+		add_event(state, user, &event);
+	}
 	PG_RETURN_POINTER(state);
 }
 
