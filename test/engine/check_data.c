@@ -1,8 +1,11 @@
 /*
  * check_data.c
- *	  Columns of events: whoever moves events moves all columns there are, and no others.
+ *	  Columns of events, whoever moves events moves all there are and no others; datasets shared.
  */
 #include "check.h"
+
+#include <math.h>
+#include <string.h>
 
 #include "model/data/data.h"
 
@@ -156,6 +159,66 @@ check_batches(void)
 	check_end();
 }
 
+/* Whether the same features, of the same rows, are in memory of their own. */
+static bool
+same_features(const FmoeFeatures *a, const FmoeFeatures *b, FmoeFeaturesOf of)
+{
+	FnnArray	mine[8];
+	FnnArray	other[8];
+	int			n = fmoe_features_arrays(a, of, mine, 8);
+
+	if (fmoe_features_arrays(b, of, other, 8) != n)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (strcmp(mine[i].name, other[i].name) != 0 || mine[i].bytes != other[i].bytes ||
+			mine[i].data == other[i].data || memcmp(mine[i].data, other[i].data, mine[i].bytes) != 0)
+			return false;
+	return true;
+}
+
+/* As workers see it: the block is filled at one address and read at another. */
+static void
+check_shared(void)
+{
+	static const float price[] = {1, 2, NAN};
+	static const int64_t begin[] = {0, 2, 2, 3};
+	static const int32_t term[] = {4, 0, 1};
+	static const float count[] = {0.5f, 1, 2};
+	static const int64_t offset[] = {0, 3, EVENTS};
+	FmoeFeatures items = {.n = 3, .count = 2};
+	FmoeFeatures users = {.n = 3, .count = 1};
+	FmoeDataset data = {.n_users = 2, .n_events = EVENTS, .n_items = 10, .offset = offset, .events = all};
+	FmoeDataset back;
+	size_t		bytes;
+	char	   *filled;
+	char	   *read;
+
+	items.feature[0] = (FmoeFeature) {.name = "price", .modality = FMOE_PRICE, .width = 1, .value = price};
+	items.feature[1] = (FmoeFeature) {.name = "title", .modality = FMOE_TEXT, .width = 5, .offset = begin, .term = term};
+	users.feature[0] = items.feature[1];
+	users.feature[0].weight = count;
+	data.features = &items;
+	check_begin("a dataset in one block is the same at another address");
+	for (int with = 0; with < 2; with++)
+	{
+		data.user_features = with ? &users : NULL;
+		bytes = fmoe_dataset_shared_bytes(&data);
+		filled = fnn_alloc(check_arena(), bytes);
+		read = fnn_alloc(check_arena(), bytes);
+		fmoe_dataset_share(&data, filled);
+		memcpy(read, filled, bytes);
+		memset(filled, 0x7f, bytes);
+		back = fmoe_dataset_shared(check_arena(), read);
+		CHECK(back.n_users == 2 && back.n_items == 10 && memcmp(back.offset, offset, sizeof(offset)) == 0,
+			  "its numbers differ");
+		CHECK(same(&back.events, 0, &all, 0, EVENTS), "its events differ");
+		CHECK(same_features(back.features, &items, FMOE_OF_ITEMS), "its features differ");
+		CHECK(with ? same_features(back.user_features, &users, FMOE_OF_USERS) : back.user_features == NULL,
+			  "its users' features differ");
+	}
+	check_end();
+}
+
 void
 check_data(void)
 {
@@ -164,4 +227,5 @@ check_data(void)
 	check_growth();
 	check_order();
 	check_batches();
+	check_shared();
 }

@@ -79,6 +79,15 @@ typedef struct FmoeDataset
 	const FmoeFeatures *user_features;	/* of the users; NULL: none are known */
 } FmoeDataset;
 
+/*
+ * A dataset with its features in one block, which processes may map at different
+ * addresses: share fills a block of that many bytes, aligned to FNN_ALIGN, and
+ * shared gives the dataset that lies in it.
+ */
+extern size_t fmoe_dataset_shared_bytes(const FmoeDataset *data);
+extern void fmoe_dataset_share(const FmoeDataset *data, void *block);
+extern FmoeDataset fmoe_dataset_shared(FnnArena *arena, const void *block);
+
 /* Events of user u that train under a holdout: offset[u] .. the result - 1. */
 extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
 

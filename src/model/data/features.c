@@ -80,6 +80,97 @@ fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of, FnnArray *
 	return n;
 }
 
+/* ---------------------------------------------------------------- copies */
+
+/* Where a feature's pointers are in it. */
+static const size_t pointers[] = {
+	offsetof(FmoeFeature, value),
+	offsetof(FmoeFeature, offset),
+	offsetof(FmoeFeature, term),
+	offsetof(FmoeFeature, weight)
+};
+
+#define POINTERS ((int) (sizeof(pointers) / sizeof(pointers[0])))
+
+/* Bytes behind a pointer of a feature of n rows. */
+static size_t
+bytes_behind(const FmoeFeature *feature, size_t pointer, size_t n)
+{
+	if (pointer == offsetof(FmoeFeature, value))
+		return sizeof(float) * n * (size_t) feature->width;
+	if (pointer == offsetof(FmoeFeature, offset))
+		return sizeof(int64_t) * (n + 1);
+	if (pointer == offsetof(FmoeFeature, term))
+		return sizeof(int32_t) * (size_t) feature->offset[n];
+	return sizeof(float) * (size_t) feature->offset[n];
+}
+
+static size_t
+aligned(size_t bytes)
+{
+	return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
+}
+
+static const char *
+get(const FmoeFeature *feature, size_t pointer)
+{
+	const char *value;
+
+	memcpy(&value, (const char *) feature + pointer, sizeof(value));
+	return value;
+}
+
+static void
+set(FmoeFeature *feature, size_t pointer, const char *value)
+{
+	memcpy((char *) feature + pointer, &value, sizeof(value));
+}
+
+size_t
+fmoe_features_bytes(const FmoeFeatures *features)
+{
+	size_t		bytes = 0;
+
+	for (int i = 0; features != NULL && i < features->count; i++)
+		for (int p = 0; p < POINTERS; p++)
+			if (get(&features->feature[i], pointers[p]) != NULL)
+				bytes += aligned(bytes_behind(&features->feature[i], pointers[p], (size_t) features->n));
+	return bytes;
+}
+
+void
+fmoe_features_copy(FmoeFeatures *to, const FmoeFeatures *from, void *block)
+{
+	char	   *next = block;
+
+	memset(to, 0, sizeof(*to));
+	if (from == NULL)
+		return;
+	*to = *from;
+	for (int i = 0; i < from->count; i++)
+		for (int p = 0; p < POINTERS; p++)
+		{
+			const char *source = get(&from->feature[i], pointers[p]);
+			size_t		bytes;
+
+			if (source == NULL)
+				continue;
+			bytes = bytes_behind(&from->feature[i], pointers[p], (size_t) from->n);
+			memcpy(next, source, bytes);
+			set(&to->feature[i], pointers[p], next);
+			next += aligned(bytes);
+		}
+}
+
+void
+fmoe_features_moved(FmoeFeatures *features, ptrdiff_t by)
+{
+	for (int i = 0; i < features->count; i++)
+		for (int p = 0; p < POINTERS; p++)
+			if (get(&features->feature[i], pointers[p]) != NULL)
+				set(&features->feature[i], pointers[p], get(&features->feature[i], pointers[p]) + by);
+}
+
 /* ---------------------------------------------------------------- from arrays */
 
 /* Splits PREFIX.NAME.MODALITY.what; false: the array is no feature's. */

@@ -45,22 +45,12 @@
 /* Floating-point operations of an epoch, at least, for workers to be worth their launch. */
 #define EPOCH_OPERATIONS_MIN 4e9
 
-/* Where things are in the run's segment, from its start. */
-typedef struct CrewLayout
-{
-	size_t		shared;			/* the trainer's block */
-	size_t		offset;			/* int64 [n_users + 1] */
-	size_t		events;			/* the block of their columns */
-	size_t		bytes;
-} CrewLayout;
-
 typedef struct CrewLaunch
 {
 	/* written before the launch */
 	dsm_handle	segment;
-	CrewLayout	layout;
+	size_t		dataset_at;		/* where it lies in the segment, behind the trainer's block */
 	FmoeConfig	config;
-	FmoeDataset data;			/* its pointers only say which columns there are */
 
 	/* written when it is known how many have come */
 	slock_t		mutex;
@@ -72,44 +62,27 @@ typedef struct CrewLaunch
 struct FmoeCrew
 {
 	dsm_segment *segment;		/* NULL: the caller trains alone */
-	CrewLayout	layout;
+	size_t		dataset_at;
 	int			workers;		/* to be asked for */
 	const FmoeConfig *config;	/* the training's */
-	FmoeDataset data;			/* the copy that is shared */
-	void	   *shared;
+	const FmoeDataset *data;
+	void	   *shared;			/* the trainer's block */
 };
 
 extern PGDLLEXPORT void fmoe_train_worker(dsm_segment *launch_segment, shm_toc *toc);
 
 /* ---------------------------------------------------------------- the run's segment */
 
-static CrewLayout
-lay_out(const FmoeDataset *data, size_t shared_bytes)
+static size_t
+dataset_at(size_t shared_bytes)
 {
-	CrewLayout	layout;
-
-	layout.shared = 0;
-	layout.offset = TYPEALIGN(FNN_ALIGN, shared_bytes);
-	layout.events = layout.offset + TYPEALIGN(FNN_ALIGN, sizeof(int64) * (data->n_users + 1));
-	layout.bytes = layout.events + fmoe_events_bytes(&data->events, data->n_events);
-	return layout;
-}
-
-/* The dataset in the segment, with the numbers and the columns of like. */
-static FmoeDataset
-shared_dataset(const FmoeDataset *like, char *base, const CrewLayout *layout)
-{
-	FmoeDataset data = *like;
-
-	data.offset = (int64 *) (base + layout->offset);
-	fmoe_events_place(&data.events, &like->events, like->n_events, base + layout->events);
-	return data;
+	return TYPEALIGN(FNN_ALIGN, shared_bytes);
 }
 
 size_t
 fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes)
 {
-	return lay_out(data, shared_bytes).bytes;
+	return dataset_at(shared_bytes) + fmoe_dataset_shared_bytes(data);
 }
 
 /* Of the products forward and backward: encoder and loss. */
@@ -142,14 +115,13 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 {
 	FmoeCrew   *crew = palloc0(sizeof(FmoeCrew));
 	const char *reason = NULL;
-	char	   *base;
 
 	crew->config = config;
-	crew->data = *data;
+	crew->data = data;
 	crew->workers = fmoe_crew_workers(config, data);
-	crew->layout = lay_out(data, shared_bytes);
+	crew->dataset_at = dataset_at(shared_bytes);
 	if (crew->workers > 0)
-		crew->segment = fmoe_segment(crew->layout.bytes, 0, &reason);
+		crew->segment = fmoe_segment(fmoe_crew_bytes(data, shared_bytes), 0, &reason);
 	if (crew->segment == NULL)
 	{
 		if (reason != NULL)
@@ -159,18 +131,15 @@ fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes
 		crew->shared = host->allocate(host->context, shared_bytes);
 		return crew;
 	}
-	base = dsm_segment_address(crew->segment);
-	memcpy(base + crew->layout.offset, data->offset, sizeof(int64) * (data->n_users + 1));
-	crew->data = shared_dataset(data, base, &crew->layout);
-	fmoe_events_copy(&crew->data.events, 0, &data->events, 0, data->n_events);
-	crew->shared = base + crew->layout.shared;
+	crew->shared = dsm_segment_address(crew->segment);
+	fmoe_dataset_share(data, (char *) crew->shared + crew->dataset_at);
 	return crew;
 }
 
 FmoeTrainer *
 fmoe_crew_trainer(FmoeCrew *crew, FnnArena *arena)
 {
-	return fmoe_trainer_attach(arena, crew->config, &crew->data, crew->shared);
+	return fmoe_trainer_attach(arena, crew->config, crew->data, crew->shared);
 }
 
 void
@@ -220,9 +189,8 @@ put_launch(const FmoeCrew *crew, ParallelContext *context)
 
 	memset(launch, 0, sizeof(CrewLaunch));
 	launch->segment = dsm_segment_handle(crew->segment);
-	launch->layout = crew->layout;
+	launch->dataset_at = crew->dataset_at;
 	launch->config = *crew->config;
-	launch->data = crew->data;
 	SpinLockInit(&launch->mutex);
 	ConditionVariableInit(&launch->size_known);
 	shm_toc_insert(context->toc, KEY_LAUNCH, launch);
@@ -314,6 +282,7 @@ fmoe_train_worker(dsm_segment *launch_segment, shm_toc *toc)
 	CrewLaunch *launch = shm_toc_lookup(toc, KEY_LAUNCH, false);
 	dsm_segment *segment = dsm_attach(launch->segment);
 	MemoryContext context;
+	FnnArena   *arena;
 	FmoeDataset data;
 	FmoeTrainer *trainer;
 	FmoeTeam	team = {.rank = ParallelWorkerNumber + 1, .context = launch, .barrier = team_barrier};
@@ -326,9 +295,9 @@ fmoe_train_worker(dsm_segment *launch_segment, shm_toc *toc)
 	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe training", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	base = dsm_segment_address(segment);
-	data = shared_dataset(&launch->data, base, &launch->layout);
-	trainer = fmoe_trainer_attach(fmoe_arena(context, fmoe_max_memory_kb), &launch->config, &data,
-								  base + launch->layout.shared);
+	arena = fmoe_arena(context, fmoe_max_memory_kb);
+	data = fmoe_dataset_shared(arena, base + launch->dataset_at);
+	trainer = fmoe_trainer_attach(arena, &launch->config, &data, base);
 
 	/* the leader computes without a snapshot, so do we */
 	PopActiveSnapshot();
