@@ -199,6 +199,12 @@ CREATE FUNCTION fmoe_version() RETURNS text
 
 COMMENT ON FUNCTION fmoe_version() IS 'version of the loaded library';
 
+CREATE FUNCTION fmoe._options(OUT call text, OUT model text, OUT name text, OUT takes text, OUT "default" text, OUT meaning text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'fmoe_options' LANGUAGE C STABLE PARALLEL SAFE ROWS 90;
+
+COMMENT ON FUNCTION fmoe._options() IS 'options of the calls that take a JSON object';
+
 -- domains
 
 CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column name, item_column name,
@@ -238,7 +244,8 @@ CREATE PROCEDURE fmoe_train(domain text DEFAULT NULL, options jsonb DEFAULT '{}'
 COMMENT ON PROCEDURE fmoe_train(text, jsonb) IS 'trains a new version of a domain and makes it live if it is not worse';
 
 CREATE FUNCTION fmoe._progress(OUT domain_id bigint, OUT pid integer, OUT phase text, OUT epoch integer, OUT epochs integer,
-		OUT batch bigint, OUT batches bigint, OUT loss double precision, OUT metric double precision, OUT eta interval)
+		OUT batch bigint, OUT batches bigint, OUT loss double precision, OUT metric double precision, OUT eta interval,
+		OUT losses jsonb)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'fmoe_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
@@ -542,7 +549,8 @@ CREATE VIEW fmoe.domains WITH (security_barrier) AS
 COMMENT ON VIEW fmoe.domains IS 'domains the caller may use; orphaned: the interaction table is gone';
 
 CREATE VIEW fmoe.progress WITH (security_barrier) AS
-	SELECT d.name AS domain, p.pid, p.phase, p.epoch, p.epochs, p.batch, p.batches, p.loss, p.metric, p.eta
+	SELECT d.name AS domain, p.pid, p.phase, p.epoch, p.epochs, p.batch, p.batches, p.loss, p.metric, p.eta,
+		p.losses
 	FROM fmoe._progress() p JOIN fmoe.domain d ON d.domain_id = p.domain_id;
 
 COMMENT ON VIEW fmoe.progress IS 'trainings now running in this database, of the domains the caller may use';
@@ -586,5 +594,11 @@ CREATE VIEW fmoe.peers WITH (security_barrier) AS
 
 COMMENT ON VIEW fmoe.peers IS 'databases to fetch lent experts from, as far as the caller may';
 
-GRANT SELECT ON fmoe.experts, fmoe.peers TO PUBLIC;
+CREATE VIEW fmoe.options WITH (security_barrier) AS
+	SELECT o.call, o.model, o.name, o.takes, o."default", o.meaning
+	FROM fmoe._options() o;
+
+COMMENT ON VIEW fmoe.options IS 'options of the calls that take a JSON object; model: the one whose own option it is';
+
+GRANT SELECT ON fmoe.experts, fmoe.peers, fmoe.options TO PUBLIC;
 GRANT SELECT ON fmoe.versions, fmoe.domains, fmoe.progress, fmoe.cache TO PUBLIC;

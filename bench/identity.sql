@@ -23,19 +23,38 @@ CREATE TABLE asked_item AS SELECT item_id FROM (SELECT item_id, row_number() OVE
 
 -- ---------------------------------------------------------------- arrays of versions and of files
 
+-- The weight of counted transitions is the array blend.weight, or in earlier builds
+-- the option blend of what was stored; as the bits of a number, it is compared.
+CREATE FUNCTION bits(number float8) RETURNS text LANGUAGE sql AS $$SELECT encode(float8send(greatest(number, 0)), 'hex')$$;
+CREATE FUNCTION bits(little_endian bytea) RETURNS text LANGUAGE sql AS
+	$$SELECT string_agg(substr(encode(little_endian, 'hex'), 2 * i + 1, 2), '' ORDER BY i DESC) FROM generate_series(0, 7) i$$;
+
 CREATE VIEW stored AS SELECT d.name AS domain, v.version, t.name,
 		concat_ws(' ', t.dtype, t.shape::text, md5(string_agg(t.data, '' ORDER BY t.part))) AS value
 	FROM :versions v JOIN fmoe.domain d USING (domain_id) JOIN fmoe.tensor t USING (:version_key)
-	GROUP BY d.name, v.version, t.name, t.dtype, t.shape;
+	WHERE t.name <> 'blend.weight'
+	GROUP BY d.name, v.version, t.name, t.dtype, t.shape
+	UNION ALL
+	SELECT d.name, v.version, 'blend.weight', COALESCE(bits(t.data), bits((v.config ->> 'blend')::float8))
+	FROM :versions v JOIN fmoe.domain d USING (domain_id)
+		LEFT JOIN fmoe.tensor t ON t.:version_key = v.:version_key AND t.name = 'blend.weight'
+	WHERE v.complete AND v.model NOT IN ('popularity', 'markov');
 
 CREATE FUNCTION keep_file(what text, file bytea) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	size CONSTANT integer := get_byte(file, 0) + 256 * get_byte(file, 1) + 65536 * get_byte(file, 2);
+	header CONSTANT jsonb := convert_from(substr(file, 9, size), 'UTF8');
+	metadata CONSTANT jsonb := header -> '__metadata__';
 BEGIN
 	INSERT INTO result
 	SELECT 'array', what, key, concat_ws(' ', value ->> 'dtype', value ->> 'shape', md5(substr(file, 9 + size + (value #>> '{data_offsets,0}')::integer,
 		(value #>> '{data_offsets,1}')::integer - (value #>> '{data_offsets,0}')::integer)))
-	FROM jsonb_each(convert_from(substr(file, 9, size), 'UTF8')::jsonb) WHERE key <> '__metadata__';
+	FROM jsonb_each(header) WHERE key NOT IN ('__metadata__', 'blend.weight');
+	IF metadata ->> 'sharing' = 'full' AND metadata ->> 'model' NOT IN ('popularity', 'markov') THEN
+		INSERT INTO result VALUES ('array', what, 'blend.weight',
+			COALESCE(bits(substr(file, 9 + size + (header #>> '{blend.weight,data_offsets,0}')::integer, 8)),
+				bits(((metadata ->> 'config')::jsonb ->> 'blend')::float8)));
+	END IF;
 END $$;
 
 -- ---------------------------------------------------------------- what a live version says

@@ -64,6 +64,30 @@ SELECT config->'epochs' = to_jsonb(200) AS epochs, config->'width' AS width, con
 	config->'dropout' AS dropout, config->'seed' AS seed, config->'model' AS model, config->'deploy' AS deploy
 	FROM fmoe.versions WHERE domain = 'options';
 
+-- the view of all of them: from the tables that the calls read, in their order
+SELECT call, model, count(*) FROM fmoe.options GROUP BY call, model ORDER BY call COLLATE "C", model COLLATE "C" NULLS FIRST;
+SELECT name, takes, "default", meaning FROM fmoe.options
+	WHERE (call, name) IN (('fmoe_train', 'model'), ('fmoe_train', 'learning_rate'), ('fmoe_train', 'start_encoder'), ('fmoe_train', 'deploy'),
+		('fmoe_train', 'experts'), ('fmoe_evaluate', 'candidates'), ('fmoe_evaluate', 'k'), ('fmoe_expert_report', 'resamples'), ('fmoe_lend', 'delta'));
+SELECT array_agg(name) = ARRAY['model', 'width', 'layers', 'heads', 'max_length'] AS in_order
+	FROM (SELECT name FROM fmoe.options WHERE call = 'fmoe_train' LIMIT 5) o;
+SELECT count(*) FROM fmoe.options WHERE call IS NULL OR name IS NULL OR takes IS NULL OR meaning IS NULL;
+SELECT call, model, name FROM fmoe.options GROUP BY call, model, name HAVING count(*) > 1;
+-- a model of the option "model" has options of its own or none, and no other name is a model
+SELECT m.model, count(o.name) FROM fmoe.options c, string_to_table(replace(c.takes, 'one of: ', ''), ', ') m (model)
+	LEFT JOIN fmoe.options o ON o.call = 'fmoe_train' AND o.model = m.model
+	WHERE c.call = 'fmoe_train' AND c.name = 'model' GROUP BY m.model ORDER BY m.model COLLATE "C";
+SELECT DISTINCT o.call, o.model FROM fmoe.options o, fmoe.options c
+	WHERE c.call = 'fmoe_train' AND c.name = 'model' AND o.model <> ALL (string_to_array(replace(c.takes, 'one of: ', ''), ', '));
+-- fmoe_fit has those of fmoe_train that do not concern a domain, which it refuses; lending and exporting have the same
+SELECT model, name FROM fmoe.options o WHERE call = 'fmoe_train'
+	AND NOT EXISTS (SELECT FROM fmoe.options f WHERE f.call = 'fmoe_fit' AND f.name = o.name AND f.model IS NOT DISTINCT FROM o.model);
+\set VERBOSITY terse
+SELECT fmoe_fit(listener, song, at, '{"workers": 1}') FROM options_test.plays;
+\set VERBOSITY default
+SELECT model, name, takes, "default", meaning FROM fmoe.options WHERE call = 'fmoe_lend'
+EXCEPT SELECT model, name, takes, "default", meaning FROM fmoe.options WHERE call = 'fmoe_export';
+
 -- settings
 SHOW fmoe.domain;
 SHOW fmoe.max_memory;

@@ -175,6 +175,27 @@ CALL fmoe_train('train_plays', '{"width": 8, "layers": 1, "epochs": 1, "deploy":
 SELECT users, created_by FROM fmoe.versions WHERE domain = 'train_plays' ORDER BY version DESC LIMIT 1;
 RESET ROLE;
 
-SELECT fmoe_drop_domain('train_plays'), fmoe_drop_domain('train_few');
+-- parts of the loss, by name where the model has names: in progress those of the epoch before, when an epoch is saved
+CREATE TABLE seen (n serial, model text, epoch integer, epoch_loss float8, losses jsonb);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO train.seen (model, epoch, epoch_loss, losses)
+		SELECT NEW.config ->> 'model', p.epoch, OLD.loss, p.losses FROM fmoe.progress p WHERE p.domain = 'train_losses';
+	RETURN NULL;
+END $$;
+CREATE TRIGGER see AFTER INSERT OR UPDATE ON fmoe.training FOR EACH ROW EXECUTE FUNCTION see();
+CREATE VIEW losses AS SELECT * FROM plays WHERE listener <= 60;
+SELECT fmoe_create_domain('train_losses', 'losses', 'listener', 'song', 'at');
+CALL fmoe_train('train_losses', '{"model": "fmoe", "experts": [], "count_experts": true, "kl": 0.5, "width": 8, "layers": 1, "epochs": 2, "deploy": false}');
+CALL fmoe_train('train_losses', '{"model": "gru4rec", "width": 8, "layers": 1, "epochs": 2, "deploy": false}');
+SELECT model, epoch, losses IS NOT NULL AS losses FROM seen ORDER BY n;
+SELECT name, value::float8 > 0 AS something FROM seen, jsonb_each_text(losses) e (name, value) ORDER BY name;
+SELECT abs(sum(value::float8) / epoch_loss - 1) < 1e-4 AS parts_of_loss FROM seen, jsonb_each_text(losses) e (name, value) GROUP BY epoch_loss;
+SELECT model, jsonb_typeof(metrics -> 'losses') AS losses, (SELECT abs(sum(value::float8) / (metrics ->> 'loss')::float8 - 1) < 1e-4
+	FROM jsonb_each_text(metrics -> 'losses') e (name, value)) AS parts_of_loss
+	FROM fmoe.versions WHERE domain = 'train_losses' ORDER BY version;
+DROP TRIGGER see ON fmoe.training;
+
+SELECT fmoe_drop_domain('train_plays'), fmoe_drop_domain('train_few'), fmoe_drop_domain('train_losses');
 DROP SCHEMA train CASCADE;
 DROP ROLE regress_fmoe_trainer;

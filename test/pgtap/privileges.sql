@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(104);
+SELECT plan(105);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -82,6 +82,7 @@ SET ROLE regress_fmoe_stranger;
 SELECT is_empty('SELECT * FROM fmoe.domains', 'a stranger sees no domain');
 SELECT is_empty('SELECT * FROM fmoe.versions', 'no version');
 SELECT is_empty('SELECT * FROM fmoe.progress', 'no training');
+SELECT isnt_empty('SELECT * FROM fmoe.options', 'but what may be asked for, which is no secret');
 SELECT denied($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$, 'gets no recommendation');
 SELECT denied($$SELECT * FROM fmoe_recommend_next(ARRAY[1, 2], domain => 'shop')$$, 'none for a history');
 SELECT denied($$SELECT * FROM fmoe_score('c1', ARRAY[1], 'shop')$$, 'no score');

@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(18);
+SELECT plan(20);
 
 CREATE TEMPORARY VIEW member AS
 	SELECT d.classid, d.objid, i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
@@ -29,6 +29,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('fmoe', '_cache', 0, 'f', 'v', 'r'),
 	('fmoe', '_lent_guard', 0, 'f', 'v', 'u'),
 	('fmoe', '_may_use', 1, 'f', 's', 's'),
+	('fmoe', '_options', 0, 'f', 's', 's'),
 	('fmoe', '_party', 0, 'f', 's', 's'),
 	('fmoe', '_progress', 0, 'f', 'v', 'r'),
 	('public', 'fmoe_add_peer', 2, 'f', 'v', 'u'),
@@ -98,6 +99,7 @@ SELECT set_eq($$SELECT type, identity FROM member WHERE classid <> 'pg_proc'::re
 	('view', 'fmoe.cache'),
 	('view', 'fmoe.domains'),
 	('view', 'fmoe.experts'),
+	('view', 'fmoe.options'),
 	('view', 'fmoe.peers'),
 	('view', 'fmoe.progress'),
 	('view', 'fmoe.shared_expert'),
@@ -109,6 +111,11 @@ SELECT is_empty($$SELECT identity FROM member WHERE obj_description(objid, class
 	'every object has a comment');
 SELECT is_empty($$SELECT identity FROM member WHERE obj_description(objid, classid::regclass::name) ~ '\.$|^\s*$|\n'$$,
 	'comments are one line without a full stop');
+
+-- columns that others read
+SELECT columns_are('fmoe', 'options', ARRAY['call', 'model', 'name', 'takes', 'default', 'meaning']);
+SELECT results_eq($$SELECT attname::text COLLATE "default", atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'fmoe.progress'::regclass AND attnum > 0
+		ORDER BY attnum DESC LIMIT 2$$, $$VALUES ('losses', 'jsonb'), ('eta', 'interval')$$, 'losses come last in progress');
 
 -- what pg_dump takes along
 SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'fmoe'$$,

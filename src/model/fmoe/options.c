@@ -15,7 +15,7 @@ const FmoeOption fmoe_mixture_options[] = {
 	{"encoder", FMOE_OPTION_ENUM, AT(encoder), 0, 0, fmoe_encoder_names, FMOE_DEFAULT_ENCODER,
 	"kind of the own expert"},
 	{"experts", FMOE_OPTION_LIST, AT(experts), 0, 0, NULL, NULL,
-	"names of the lent experts to use, at most 7; all that there are when not given", NULL, &fmoe_lent_option},
+	"lent experts to use; all that there are when not given", NULL, &fmoe_lent_option},
 	{"head", FMOE_OPTION_ENUM, AT(head), 0, 0, head_names, "tied",
 	"items are scored by the vectors they are read by (tied), or have others for that (own)"},
 	{"item_graph", FMOE_OPTION_BOOL, AT(item_graph), 0, 0, NULL, "false",

@@ -55,7 +55,7 @@ static const char *const split_names[] = {"leave_one_out", "time", NULL};
 
 #define AT(field) offsetof(EvaluateOptions, field)
 
-static const FmoeOption evaluate_options[] = {
+const FmoeOption fmoe_evaluate_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
 	"events to be predicted: each user's last one, or all since the training"},
 	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
@@ -128,7 +128,7 @@ parse_options(FunctionCallInfo fcinfo, EvaluateOptions *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
-	fmoe_parse_options(quote_candidates(PG_GETARG_JSONB_P(1)), evaluate_options, options);
+	fmoe_parse_options(quote_candidates(PG_GETARG_JSONB_P(1)), fmoe_evaluate_options, options);
 	options->negatives = parse_candidates(options->candidates);
 }
 

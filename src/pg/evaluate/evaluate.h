@@ -51,6 +51,10 @@ typedef struct FmoeEvaluationOptions
 	{"seed", FMOE_OPTION_INT64, AT(common.seed), 0, 9007199254740992.0, NULL, "42", \
 	"seed of all random choices"}
 
+/* Options of fmoe_evaluate and fmoe_expert_report; end with name NULL. */
+extern const FmoeOption fmoe_evaluate_options[];
+extern const FmoeOption fmoe_report_options[];
+
 /* The version of a number; 0: the live one, or with a NOTICE the newest when none is live. */
 extern FmoeVersion *fmoe_version_to_evaluate(const FmoeDomain *domain, int number);
 /* Error: the version was trained on these events, which a training with this holdout would have kept back. */
@@ -92,6 +96,8 @@ extern FmoeVerdict *fmoe_try_model(const FmoeDomain *domain, const FmoeInteracti
 								   const FmoeModel *model, const FmoeVersion *live);
 /* Why the new version must not go live, as a sentence; NULL: it may. */
 extern char *fmoe_verdict_objection(const FmoeVerdict *verdict);
+/* {"NAME": number, ...}: parts of a loss, as the class, which must have names for them, calls them. */
+extern void fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double losses[FMOE_LOSSES_MAX]);
 /* class: that of the model. */
 extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, const FmoeTrainState *state);
 

@@ -198,15 +198,14 @@ put_standing(StringInfo json, const char *key, const FmoeStanding *standing)
 	appendStringInfoChar(json, '}');
 }
 
-/* Parts of the last epoch's loss, by name. */
-static void
-put_losses(StringInfo json, const FmoeExpertClass *class, const FmoeTrainState *state)
+void
+fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double losses[FMOE_LOSSES_MAX])
 {
-	appendStringInfoString(json, ", \"losses\": {");
+	appendStringInfoChar(json, '{');
 	for (int i = 0; class->losses[i] != NULL; i++)
 	{
 		appendStringInfoString(json, i > 0 ? ", " : "");
-		put_number(json, class->losses[i], state->losses[i]);
+		put_number(json, class->losses[i], losses[i]);
 	}
 	appendStringInfoChar(json, '}');
 }
@@ -229,7 +228,10 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, c
 	appendStringInfo(&json, "{\"epochs\": %d, \"best_epoch\": %d, ", state->epoch, state->best_epoch);
 	put_number(&json, "loss", state->epoch > 0 ? state->loss : NAN);
 	if (class->losses != NULL && state->epoch > 0)
-		put_losses(&json, class, state);
+	{
+		appendStringInfoString(&json, ", \"losses\": ");
+		fmoe_put_losses(&json, class, state->losses);
+	}
 	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT, verdict->cases);
 	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
 		put_standing(&json, slot == FMOE_MAIN ? "main" : fmoe_slot_classes[slot]->name, &verdict->standing[slot]);

@@ -51,7 +51,7 @@ static const char *const report_split_names[] = {"validation", "leave_one_out", 
 
 #define AT(field) offsetof(ReportOptions, field)
 
-static const FmoeOption report_options[] = {
+const FmoeOption fmoe_report_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, report_split_names, "validation",
 	"events to be predicted: those kept back for validation, or each user's last one"},
 	{"resamples", FMOE_OPTION_INT, AT(resamples), 100, 100000, NULL, "1000",
@@ -244,7 +244,7 @@ fmoe_expert_report(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
-	fmoe_parse_options(PG_GETARG_JSONB_P(1), report_options, &report->options);
+	fmoe_parse_options(PG_GETARG_JSONB_P(1), fmoe_report_options, &report->options);
 	choose_mixture(report);
 	report->arena = fmoe_arena(context, fmoe_max_memory_kb);
 	read_cases(report);

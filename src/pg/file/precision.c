@@ -45,7 +45,7 @@ const char *const fmoe_precision_names[] = {"float32", "float16", "int8", NULL};
 
 #define AT(field) offsetof(FmoeRelease, field)
 
-static const FmoeOption release_options[] = {
+const FmoeOption fmoe_release_options[] = {
 	{"precision", FMOE_OPTION_ENUM, AT(precision), 0, 0, fmoe_precision_names, "float32",
 	"type of the weights; int8 has a scale for each row"},
 	{"clip", FMOE_OPTION_REAL, AT(clip), 0, 1e6, NULL, "0",
@@ -63,7 +63,7 @@ void
 fmoe_release_parse(Jsonb *options, FmoeRelease *release)
 {
 	memset(release, 0, sizeof(FmoeRelease));
-	fmoe_parse_options(options, release_options, release);
+	fmoe_parse_options(options, fmoe_release_options, release);
 	if (release->noise > 0 && release->clip == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

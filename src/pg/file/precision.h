@@ -16,7 +16,7 @@ typedef enum FmoePrecision
 
 extern const char *const fmoe_precision_names[];	/* by FmoePrecision, NULL-terminated */
 
-/* Options of fmoe_lend and fmoe_export. */
+/* What the options of fmoe_lend and fmoe_export fill. */
 typedef struct FmoeRelease
 {
 	int			precision;		/* FmoePrecision */
@@ -25,6 +25,8 @@ typedef struct FmoeRelease
 	double		delta;
 	int64_t		seed;			/* of the noise; -1: unpredictable noise */
 } FmoeRelease;
+
+extern const FmoeOption fmoe_release_options[]; /* ends with name NULL */
 
 /* options may be NULL */
 extern void fmoe_release_parse(Jsonb *options, FmoeRelease *release);

@@ -23,11 +23,11 @@ class_of(const FmoeConfig *config)
 	return fmoe_expert_classes[config->model];
 }
 
-static bool
-is_left_out(const Reading *reading, const char *name)
+bool
+fmoe_is_left_out(const char *const *left_out, const char *name)
 {
-	for (int i = 0; reading->left_out != NULL && reading->left_out[i] != NULL; i++)
-		if (strcmp(reading->left_out[i], name) == 0)
+	for (; left_out != NULL && *left_out != NULL; left_out++)
+		if (strcmp(*left_out, name) == 0)
 			return true;
 	return false;
 }
@@ -44,7 +44,7 @@ remaining(const Reading *reading, const FmoeOption *options)
 	rest = palloc0(sizeof(FmoeOption) * (n + 1));
 	n = 0;
 	for (; options->name != NULL; options++)
-		if (!is_left_out(reading, options->name))
+		if (!fmoe_is_left_out(reading->left_out, options->name))
 			rest[n++] = *options;
 	return rest;
 }
@@ -96,7 +96,7 @@ take_option(void *argument, const char *name, int length, const JsonbValue *valu
 		for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
 			if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
 				return;
-	if (option == NULL || is_left_out(reading, option->name))
+	if (option == NULL || fmoe_is_left_out(reading->left_out, option->name))
 	{
 		const FmoeOption *const tables[] = {
 			remaining(reading, fmoe_train_options),

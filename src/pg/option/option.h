@@ -36,6 +36,8 @@ extern void fmoe_parse_config(Jsonb *object, FmoeConfig *config);
  * fit each other.
  */
 extern void fmoe_parse_asked(Jsonb *object, const char *const *left_out, FmoeConfig *config);
+/* Whether the name is among left_out, which may be NULL. */
+extern bool fmoe_is_left_out(const char *const *left_out, const char *name);
 /* Error where a training's options do not fit each other. */
 extern void fmoe_check_config(const FmoeConfig *config);
 /* The options of every model and those of the class's own. */

@@ -292,7 +292,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 				 errmsg("options must not be null")));
 	fmoe_parse_asked(PG_GETARG_JSONB_P(1), NULL, &training->config);
 	fmoe_training_lock(training);
-	fmoe_progress_start(training->domain->id, "reading", training->config.epochs);
+	fmoe_progress_start(training->domain->id, "reading", &training->config);
 
 	read_interactions(training);
 	training->arena = fmoe_arena(training->context, fmoe_max_memory_kb);

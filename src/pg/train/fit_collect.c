@@ -82,14 +82,13 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 
 /* ---------------------------------------------------------------- the state */
 
-/* Options of a fit: fmoe_train's, except those that only concern a domain. */
+const char *const fmoe_fit_left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs",
+"deploy", NULL};
+
 static void
 parse_options(FmoeFitState *state)
 {
-	static const char *const left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds",
-	"local_epochs", "deploy", NULL};
-
-	fmoe_parse_asked(state->options, left_out, &state->config);
+	fmoe_parse_asked(state->options, fmoe_fit_left_out, &state->config);
 	state->config.workers = 0;
 	state->config.deploy = false;
 }

@@ -49,7 +49,7 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 	double		left = elapsed / (state->epoch - training->first_epoch) * (training->config.epochs - state->epoch);
 	StringInfoData text;
 
-	fmoe_progress_epoch(state->epoch, state->loss, state->metric);
+	fmoe_progress_epoch(state);
 	initStringInfo(&text);
 	appendStringInfo(&text, "epoch %d/%d: loss %.4f", state->epoch, training->config.epochs, state->loss);
 	if (!isnan(state->metric))

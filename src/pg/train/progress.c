@@ -19,6 +19,7 @@
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 
+#include "pg/evaluate/evaluate.h"
 #include "pg/train/train.h"
 
 #define SLOTS 64
@@ -37,6 +38,8 @@ typedef struct ProgressSlot
 	double		loss;			/* NaN here and below: not known yet */
 	double		metric;
 	double		eta_seconds;
+	int			model;			/* row of fmoe_expert_classes */
+	double		losses[FMOE_LOSSES_MAX];	/* parts of the last whole epoch's loss, as the class names them */
 } ProgressSlot;
 
 typedef struct SharedDirectory
@@ -88,7 +91,7 @@ lock_own_slot(void)
 }
 
 void
-fmoe_progress_start(int64 domain_id, const char *phase, int epochs)
+fmoe_progress_start(int64 domain_id, const char *phase, const FmoeConfig *config)
 {
 	int			i;
 
@@ -113,7 +116,8 @@ fmoe_progress_start(int64 domain_id, const char *phase, int epochs)
 		slot->database = MyDatabaseId;
 		slot->domain_id = domain_id;
 		strlcpy(slot->phase, phase, PHASE_BYTES);
-		slot->epochs = epochs;
+		slot->epochs = config->epochs;
+		slot->model = config->model;
 		slot->loss = slot->metric = slot->eta_seconds = NAN;
 	}
 	LWLockRelease(&directory->lock);
@@ -131,15 +135,16 @@ fmoe_progress_phase(const char *phase)
 }
 
 void
-fmoe_progress_epoch(int epoch, double loss, double metric)
+fmoe_progress_epoch(const FmoeTrainState *state)
 {
 	ProgressSlot *slot = lock_own_slot();
 
 	if (slot == NULL)
 		return;
-	slot->epoch = epoch;
-	slot->loss = loss;
-	slot->metric = metric;
+	slot->epoch = state->epoch;
+	slot->loss = state->loss;
+	slot->metric = state->metric;
+	memcpy(slot->losses, state->losses, sizeof(slot->losses));
 	LWLockRelease(&directory->lock);
 }
 
@@ -169,11 +174,26 @@ fmoe_progress_end(void)
 	LWLockRelease(&directory->lock);
 }
 
+/* False: the class has no names for parts of its loss, or no epoch is over. */
+static bool
+losses_of(const ProgressSlot *slot, Datum *losses)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[slot->model];
+	StringInfoData json;
+
+	if (class->losses == NULL || slot->epoch == 0)
+		return false;
+	initStringInfo(&json);
+	fmoe_put_losses(&json, class, slot->losses);
+	*losses = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+	return true;
+}
+
 static void
 put_slot(ReturnSetInfo *result, const ProgressSlot *slot)
 {
-	Datum		values[10];
-	bool		nulls[10] = {false};
+	Datum		values[11];
+	bool		nulls[11] = {false};
 	Interval	eta = {0};
 
 	if (!isnan(slot->eta_seconds))
@@ -191,6 +211,7 @@ put_slot(ReturnSetInfo *result, const ProgressSlot *slot)
 	nulls[8] = isnan(slot->metric);
 	values[9] = IntervalPGetDatum(&eta);
 	nulls[9] = isnan(slot->eta_seconds);
+	nulls[10] = !losses_of(slot, &values[10]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

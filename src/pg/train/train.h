@@ -34,9 +34,9 @@ extern void fmoe_check_learning(FmoeTrainer *trainer, const char *domain);
 /* ---------------------------------------------------------------- progress */
 
 /* Writes into this backend's slot of shared memory; visible in fmoe.progress at once. */
-extern void fmoe_progress_start(int64 domain_id, const char *phase, int epochs);
+extern void fmoe_progress_start(int64 domain_id, const char *phase, const FmoeConfig *config);
 extern void fmoe_progress_phase(const char *phase);
-extern void fmoe_progress_epoch(int epoch, double loss, double metric);
+extern void fmoe_progress_epoch(const FmoeTrainState *state);
 extern void fmoe_progress_batch(int64 batch, int64 batches, double loss, double eta_seconds);
 extern void fmoe_progress_end(void);
 

@@ -1,0 +1,80 @@
+/*
+ * options.c
+ *	  The view fmoe.options: all options of all calls, from the tables that the calls read.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "pg/evaluate/evaluate.h"
+#include "pg/file/precision.h"
+#include "pg/option/option.h"
+#include "pg/train/fit.h"
+
+PG_FUNCTION_INFO_V1(fmoe_options);
+
+#define COLUMNS 6
+
+typedef struct OptionCall
+{
+	const char *name;
+	const FmoeOption *options;
+	bool		trains;			/* the class of the model has options of its own beside these */
+	const char *const *left_out;	/* options that it has not; NULL: it has all */
+} OptionCall;
+
+static const OptionCall calls[] = {
+	{"fmoe_train", fmoe_train_options, true, NULL},
+	{"fmoe_fit", fmoe_train_options, true, fmoe_fit_left_out},
+	{"fmoe_evaluate", fmoe_evaluate_options, false, NULL},
+	{"fmoe_expert_report", fmoe_report_options, false, NULL},
+	{"fmoe_lend", fmoe_release_options, false, NULL},
+	{"fmoe_export", fmoe_release_options, false, NULL}
+};
+
+/* Nothing becomes null: "" is the default of an option that is not given. */
+static void
+set_text(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column] = text == NULL || text[0] == '\0';
+	if (!nulls[column])
+		values[column] = CStringGetTextDatum(text);
+}
+
+/* A row an option of a table, which may be NULL; model NULL: it is for all models, or the call is for none. */
+static void
+put_table(ReturnSetInfo *result, const OptionCall *call, const char *model, const FmoeOption *options)
+{
+	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
+	{
+		Datum		values[COLUMNS] = {0};
+		bool		nulls[COLUMNS];
+
+		if (fmoe_is_left_out(call->left_out, option->name))
+			continue;
+		set_text(values, nulls, 0, call->name);
+		set_text(values, nulls, 1, model);
+		set_text(values, nulls, 2, option->name);
+		set_text(values, nulls, 3, fmoe_option_takes(option));
+		set_text(values, nulls, 4, option->value);
+		set_text(values, nulls, 5, option->help);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+Datum
+fmoe_options(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < lengthof(calls); i++)
+	{
+		put_table(result, &calls[i], NULL, calls[i].options);
+		for (int k = 0; calls[i].trains && fmoe_expert_classes[k] != NULL; k++)
+			put_table(result, &calls[i], fmoe_expert_classes[k]->name, fmoe_expert_classes[k]->options);
+	}
+	return (Datum) 0;
+}
