@@ -42,18 +42,24 @@ PG_FUNCTION_INFO_V1(fmoe_train);
 
 /* ---------------------------------------------------------------- preparing */
 
+/* Rounds end a training like epochs do. */
+static void
+limit_epochs(FmoeConfig *config)
+{
+	int			local_epochs;
+	int			rounds = fmoe_rounds(config, &local_epochs);
+
+	if (rounds > 0)
+		config->epochs = Min(config->epochs, rounds * local_epochs);
+}
+
 /* Settles what depends on the data. */
 static void
 settle_options(FmoeTraining *training)
 {
 	FmoeConfig	same;
-	int			local_epochs;
-	int			rounds;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
-	rounds = fmoe_rounds(&training->config, &local_epochs);
-	if (rounds > 0)
-		training->config.epochs = Min(training->config.epochs, rounds * local_epochs);
 	fmoe_config_settle(&training->config, training->interactions->data.n_items);
 	fmoe_check_config(&training->config);
 	same = training->config;
@@ -291,6 +297,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
 	fmoe_parse_asked(PG_GETARG_JSONB_P(1), NULL, &training->config);
+	limit_epochs(&training->config);
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", &training->config);
 

@@ -135,7 +135,6 @@ fmoe_fit_final(PG_FUNCTION_ARGS)
 	vocabulary = fit_dataset(state, &data, &facts->last_event);
 	facts->config = state->config;
 	fit_model(state, &facts->config, &data, model);
-	facts->config.blend = model->config.blend;
 
 	facts->model = fmoe_expert_names[facts->config.model];
 	facts->complete = true;
