@@ -137,7 +137,7 @@ typedef struct FmoeOptionList
 	bool		(*fits) (const void *element, FmoeMisfit *misfit);
 } FmoeOptionList;
 
-/* One option of a call that takes jsonb: the parser, the defaults, the errors and the view fmoe.options all read this. */
+/* One option of a call that takes jsonb: parser, defaults, errors and the view fmoe.options all read this. */
 typedef struct FmoeOption
 {
 	const char *name;

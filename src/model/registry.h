@@ -11,7 +11,10 @@
 extern const FmoeExpertClass *const fmoe_expert_classes[];
 /* The same names, NULL-terminated: choices of the option. */
 extern const char *const fmoe_expert_names[];
-/* The classes that every version holds beside its main one: baselines of evaluation, fallbacks of serving; FMOE_MAIN: NULL. */
+/*
+ * The classes that every version holds beside its main one, as baselines of
+ * evaluation and fallbacks of serving, by slot; that of FMOE_MAIN is NULL.
+ */
 extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS];
 
 /* The default of the option "model". */

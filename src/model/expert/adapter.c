@@ -79,7 +79,8 @@ slice_rows(FnnTape *tape, const FnnTensor *slice, int64_t first, int64_t rows)
 }
 
 FnnTensor *
-fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnTensor *tensor, FnnTensor *adapter, int rank, double scale)
+fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnTensor *tensor, FnnTensor *adapter, int rank,
+			 double scale)
 {
 	FnnTensor  *adapted = fnn_alloc(tape->arena, sizeof(FnnTensor) * (size_t) n);
 

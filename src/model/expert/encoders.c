@@ -40,7 +40,8 @@ fmoe_shape_fits(const FmoeShape *shape, FmoeMisfit *misfit)
 {
 	if (shape->width % shape->heads == 0)
 		return true;
-	snprintf(misfit->message, sizeof(misfit->message), "option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
+	snprintf(misfit->message, sizeof(misfit->message),
+			 "option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
 			 shape->width, shape->heads);
 	snprintf(misfit->detail, sizeof(misfit->detail), "Each attention head works on an equal part of a hidden state.");
 	snprintf(misfit->hint, sizeof(misfit->hint), "The default of \"heads\" is 1.");

@@ -95,9 +95,9 @@ struct FmoeEncoder
 	/* States [rows, width] of what the last layer gave. */
 	FnnTensor  *(*leave) (const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
 						  FmoeWhich which);
-	/* Reals on the arena for each token of a recorded pass and its backward, or of an unrecorded one of last tokens. */
+	/* Reals on the arena for each token of a recorded pass and its backward, or of an unrecorded one. */
 	int64_t		(*token_reals) (const FmoeShape *shape, bool dropped, bool recorded);
-	/* Of these, how many more when all tokens of an unrecorded pass are wanted. */
+	/* Reals that an unrecorded pass takes besides for each token when the states of all tokens are wanted. */
 	int64_t		(*rest_reals) (const FmoeShape *shape);
 };
 

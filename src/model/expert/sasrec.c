@@ -53,7 +53,8 @@ declare(FmoeDeclaring *to, const FmoeShape *shape, int max_length)
 {
 	int			width = shape->width;
 
-	fmoe_declare(to, FNN_POSITIONS, "position.weight", max_length, width, FNN_INIT_NORMAL, FMOE_INIT_SCALE)->decay = true;
+	fmoe_declare(to, FNN_POSITIONS, "position.weight", max_length, width, FNN_INIT_NORMAL,
+				 FMOE_INIT_SCALE)->decay = true;
 	for (int block = 0; block < shape->layers; block++)
 	{
 		FmoeDeclaring in_block = *to;

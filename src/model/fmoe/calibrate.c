@@ -134,8 +134,8 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	fnn_tape_begin(&tape, arena, false, 0, 0);
 	fmoe_mix(expert, layout, &tape, batch, FMOE_LAST_TOKENS, &mixed);
 	together = fnn_concat(&tape, layout->members, mixed.state);
-	fnn_gemm(tape.host, false, true, n, expert->n_items, cols, (fnn_real) (1.0 / layout->members), together->value, cols,
-			 table->value, table->cols, 0, score, expert->n_items);
+	fnn_gemm(tape.host, false, true, n, expert->n_items, cols, (fnn_real) (1.0 / layout->members), together->value,
+			 cols, table->value, table->cols, 0, score, expert->n_items);
 	for (int64_t c = 0; c < n; c++)
 	{
 		int64_t		begin = cases->begin[first + c];
@@ -144,8 +144,8 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 
 		if (layout->gated > layout->members)
 			row = fmoe_transitions(&expert->counts[FMOE_MARKOV], data->events.item[event - 1]);
-		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event], data->events.item + begin,
-						  event - begin, item, &out[c]);
+		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event],
+						  data->events.item + begin, event - begin, item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
 			expert_scores(expert, layout, &mixed, c, &row, item[k], out[c].score + k * layout->gated);
 		for (int i = 0; i < layout->gated; i++)
@@ -279,7 +279,8 @@ fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 		looked[c].weight = fnn_alloc(arena, sizeof(float) * CANDIDATES);
 	}
 	for (int64_t c = 0; c < cases->count; c += block)
-		look_at_block(expert, layout, arena, data, cases, c, cases->count - c < block ? cases->count - c : block, looked + c);
+		look_at_block(expert, layout, arena, data, cases, c, cases->count - c < block ? cases->count - c : block,
+					  looked + c);
 
 	/* from where the epoch before left it */
 	theta[0] = scale[0];

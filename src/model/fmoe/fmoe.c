@@ -39,7 +39,8 @@
  */
 #include "model/fmoe/fmoe.h"
 
-_Static_assert(sizeof(FmoeMixtureOptions) <= FMOE_OWN_OPTIONS_BYTES, "the options of a mixture must fit FmoeConfig.own");
+_Static_assert(sizeof(FmoeMixtureOptions) <= FMOE_OWN_OPTIONS_BYTES,
+			   "the options of a mixture must fit FmoeConfig.own");
 _Static_assert(FMOE_GATED_MAX <= FMOE_PARTS_MAX, "the experts of a mixture are parts of its scores");
 
 static unsigned

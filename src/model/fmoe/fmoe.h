@@ -130,7 +130,8 @@ extern void fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, 
 /* States [n_tokens, …] or [sequences.count, …] of the members alone. */
 extern void fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
 							const FmoeBatch *batch, FmoeWhich which, FnnTensor **state);
-extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which);
+extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
+									  FmoeWhich which);
 extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state);
 
 extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);

@@ -26,8 +26,8 @@ member_encoding(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTa
 	};
 
 	if (layout->adapter[i] >= 0)
-		encoding.tensor = fmoe_adapted(tape, layout->slices[i], &expert->params->list[layout->first[i]], encoding.tensor,
-									   fmoe_parameter(expert, layout->adapter[i]), own->lora_rank,
+		encoding.tensor = fmoe_adapted(tape, layout->slices[i], &expert->params->list[layout->first[i]],
+									   encoding.tensor, fmoe_parameter(expert, layout->adapter[i]), own->lora_rank,
 									   own->lora_alpha / own->lora_rank);
 	return encoding;
 }
@@ -145,7 +145,8 @@ fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTa
 	{
 		FmoeEncoding encoding = member_encoding(expert, layout, tape, i);
 
-		state[i] = fmoe_encoder_run(&encoding, tape, member_input(expert, layout, tape, i, &encoding, batch), batch, which);
+		state[i] = fmoe_encoder_run(&encoding, tape, member_input(expert, layout, tape, i, &encoding, batch), batch,
+									which);
 	}
 }
 
@@ -160,7 +161,8 @@ gate_network(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 	for (int layer = 0; layer < fmoe_mixture_own(expert->config)->gate_layers; layer++, slice += 4)
 	{
 		x = fnn_linear(tape, x, fmoe_parameter(expert, slice), fmoe_parameter(expert, slice + 1), FNN_GELU);
-		x = fnn_layer_norm(tape, x, fmoe_parameter(expert, slice + 2), fmoe_parameter(expert, slice + 3), NORM_EPSILON);
+		x = fnn_layer_norm(tape, x, fmoe_parameter(expert, slice + 2), fmoe_parameter(expert, slice + 3),
+						   NORM_EPSILON);
 		x = fnn_dropout(tape, x, expert->config->dropout);
 	}
 	return fnn_linear(tape, x, fmoe_parameter(expert, slice), fmoe_parameter(expert, slice + 1), FNN_IDENTITY);
@@ -233,7 +235,8 @@ gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 	}
 	if (!any)
 		fnn_fail(tape->host, FNN_INVALID, "a mixture without any expert");
-	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed, fmoe_mixture_own(expert->config)->gate_top);
+	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed,
+					   fmoe_mixture_own(expert->config)->gate_top);
 }
 
 /* ---------------------------------------------------------------- the mixture */

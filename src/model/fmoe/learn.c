@@ -90,7 +90,7 @@ count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const Fm
 	}
 }
 
-/* What the gate should be by the experts' own losses: softmax of -loss[expert][token]; row-major q[n_tokens, gated]. */
+/* Gate weights that the experts' own losses call for: q[n_tokens, gated], rows softmax of -loss[expert][token]. */
 static fnn_real *
 deserved(FnnArena *arena, int gated, int64_t n_tokens, double *const *loss)
 {
@@ -125,7 +125,8 @@ permuted(FnnArena *arena, const FmoeBatch *batch, const FmoeGoal *goal)
 		int32_t		n = batch->sequences.offset[s + 1] - first;
 
 		/* a stream for each sequence of the shard, which are fewer than 65536 */
-		fnn_random_permutation(goal->seed, fmoe_stream(FMOE_STREAM_PERMUTATION, goal->stream << 16 | (uint32_t) s), n, order);
+		fnn_random_permutation(goal->seed, fmoe_stream(FMOE_STREAM_PERMUTATION, goal->stream << 16 | (uint32_t) s), n,
+							   order);
 		for (int32_t k = 0; k < n; k++)
 			item[first + k] = batch->events.item[first + order[k]];
 	}
@@ -199,7 +200,8 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 		for (int i = layout->members; i < layout->gated; i++)
 			loss[i] = fnn_alloc(tape->arena, sizeof(double) * (size_t) mixed.rows);
 		if (layout->gated > layout->members)
-			count_losses(expert, layout, batch, goal->target, extra.terms, loss[layout->members], loss[layout->members + 1]);
+			count_losses(expert, layout, batch, goal->target, extra.terms, loss[layout->members],
+						 loss[layout->members + 1]);
 		fnn_divergence_loss(tape, mixed.gate, deserved(tape->arena, layout->gated, mixed.rows, loss),
 							own->gate_loss / layout->gated * goal->weight);
 	}

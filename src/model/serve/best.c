@@ -178,7 +178,8 @@ offer_with_terms(const FmoeModel *model, const fnn_real *hidden, const FmoeTerms
 		{
 			int32_t		item = terms->item[first + i];
 
-			if ((set != NULL && in_set(set, item)) || (list != NULL && fnn_find_ascending(list->count, list->row, item) >= 0))
+			if ((set != NULL && in_set(set, item)) ||
+				(list != NULL && fnn_find_ascending(list->count, list->row, item) >= 0))
 				continue;
 			score[i] += (fnn_real) terms->value[first + i];
 			fnn_topk_offer(topk, item, 1, &score[i]);
@@ -250,7 +251,8 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	FnnMark		mark = fnn_arena_mark(arena);
 
 	if (is_encoded(model, slot, batch))
-		best_by_table(model, arena, encoded(model, arena, batch), batch->events.item[batch->last[0]], scan, eligible, topk);
+		best_by_table(model, arena, encoded(model, arena, batch), batch->events.item[batch->last[0]], scan, eligible,
+					  topk);
 	else
 		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
 	fnn_arena_reset(arena, mark);
@@ -348,7 +350,8 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	encode_by_parts(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
-		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[batch->last[i]], hidden + i * table->cols);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[batch->last[i]],
+											 hidden + i * table->cols);
 
 		all_passed[i] = passed[i];
 		if (terms.n == 0)

@@ -36,20 +36,23 @@ find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" does not have the shape %lld x %lld", name,
 				 (long long) rows, (long long) cols);
 	if (rows < 0 || array->bytes != fnn_mul_size(host, fnn_mul_size(host, rows, cols), fnn_dtype_size(dtype)))
-		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %zu bytes, which is not what its shape needs", name, array->bytes);
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %zu bytes, which is not what its shape needs", name,
+				 array->bytes);
 	return array;
 }
 
 /* ---------------------------------------------------------------- binding */
 
 static void
-bind_counter(FmoeModel *model, FmoeExpertSlot slot, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
+bind_counter(FmoeModel *model, FmoeExpertSlot slot, const FnnHost *host, int n_arrays, const FnnArray *arrays,
+			 bool check)
 {
 	FmoeExpert *expert = &model->expert[slot];
 	const FmoeCounter *counter = expert->class->counter;
 
 	for (int i = 0; counter->array_names[i] != NULL; i++)
-		expert->array[i] = *find_array(host, n_arrays, arrays, counter->array_names[i], counter->array_dtypes[i], 0, -1);
+		expert->array[i] = *find_array(host, n_arrays, arrays, counter->array_names[i], counter->array_dtypes[i], 0,
+									   -1);
 	if (check)
 		counter->check(expert, host);
 }
@@ -256,7 +259,8 @@ fmoe_model_compute_items(FmoeModel *model, FnnArena *arena)
 		mark = fnn_arena_mark(arena);
 		fnn_tape_begin(&tape, arena, false, 0, 0);
 		vectors = main->class->items(main, &tape, n, item);
-		memcpy(value + (int64_t) first * vectors->cols, vectors->value, sizeof(fnn_real) * (size_t) (n * vectors->cols));
+		memcpy(value + (int64_t) first * vectors->cols, vectors->value,
+			   sizeof(fnn_real) * (size_t) (n * vectors->cols));
 		fnn_arena_reset(arena, mark);
 		fnn_poll(fnn_arena_host(arena));
 	}

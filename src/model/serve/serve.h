@@ -120,7 +120,10 @@ extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBa
 /* score[n] of given items for the one sequence of the batch: the same bits as fmoe_best's. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
-/* Offers to topk every other item's cosine with an item's vector, 0 where one has no length; only where there are vectors. */
+/*
+ * Offers to topk the cosine of every other item's vector with an item's; 0 where
+ * one of the two has no length.  The model has vectors.
+ */
 extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk);
 
 /* ---------------------------------------------------------------- explaining */

@@ -133,7 +133,8 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 
 	trainer->class = fmoe_expert_classes[config->model];
 	if (fmoe_only_counts(trainer->class))
-		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient", trainer->class->name);
+		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient",
+				 trainer->class->name);
 	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
 		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is not settled");
 	memset(plan, 0, sizeof(*plan));

@@ -37,7 +37,7 @@
 
 /* ---------------------------------------------------------------- a member's parts */
 
-/* Reals at the head of each slot that a shard's loss overwrites, so that nobody needs to clear them: the item table's. */
+/* Reals at the head of a slot, the item table's, that a shard's loss overwrites, so that nothing need clear them. */
 static size_t
 overwritten(const FmoeTrainer *trainer)
 {
@@ -129,7 +129,8 @@ fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
 		? plan->n_sequences - batch->first : config->batch_size;
 	batch->positions = 0;
 	for (i = 0; i < batch->count; i++)
-		batch->positions += fmoe_sequence_tokens(config, trainer->data, trainer->user[trainer->order[batch->first + i]]);
+		batch->positions += fmoe_sequence_tokens(config, trainer->data,
+												 trainer->user[trainer->order[batch->first + i]]);
 
 	/* shard s begins at the first sequence before which s quarters of the tokens lie */
 	for (i = 0; i < batch->count; i++)

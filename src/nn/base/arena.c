@@ -167,7 +167,8 @@ new_block(FnnArena *arena, size_t bytes)
 		}
 		left = arena->limit > arena->reserved ? arena->limit - arena->reserved : 0;
 		if (left < HEADER || left - HEADER < bytes)
-			fnn_fail(arena->host, FNN_LIMIT, "%zu bytes more than the %zu in use are needed, but the limit is %zu bytes",
+			fnn_fail(arena->host, FNN_LIMIT,
+					 "%zu bytes more than the %zu in use are needed, but the limit is %zu bytes",
 					 bytes, arena->reserved, arena->limit);
 		if (size > left - HEADER)
 			size = (left - HEADER) / FNN_ALIGN * FNN_ALIGN;

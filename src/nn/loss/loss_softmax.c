@@ -582,7 +582,8 @@ check_terms(FnnTape *tape, const FnnTensor *hidden, const FnnTensor *table, cons
 		fnn_poll(tape->host);
 		for (int64_t k = 0; k < terms->n; last = terms->item[k++])
 			if (terms->item[k] <= last || terms->item[k] >= table->rows)
-				fnn_fail(tape->host, FNN_INVALID, "softmax loss with a term for item %d after %lld in a table of %lld rows",
+				fnn_fail(tape->host, FNN_INVALID,
+						 "softmax loss with a term for item %d after %lld in a table of %lld rows",
 						 terms->item[k], (long long) last, (long long) table->rows);
 	}
 }

@@ -35,7 +35,8 @@ typedef struct FnnHalvesKernel
 	/* tile[n in whole tiles, lanes] = items rows^T */
 	void		(*logits) (FnnHalves *halves, fnn_real *tile);
 	/* sum[lanes] of exp(tile[n, lanes] - shift[lanes]) over n items */
-	void		(*sum_logits) (const FnnHalves *halves, int64_t n, const fnn_real *tile, const fnn_real *shift, fnn_real *sum);
+	void		(*sum_logits) (const FnnHalves *halves, int64_t n, const fnn_real *tile, const fnn_real *shift,
+							   fnn_real *sum);
 	/* Takes exp(tile - shift[lanes]) as the probabilities of the block. */
 	void		(*take_logits) (FnnHalves *halves, const fnn_real *tile, const fnn_real *shift);
 	/* Adds the block's probabilities^T items, table as it was taken, to the gradient of the rows. */

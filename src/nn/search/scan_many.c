@@ -180,7 +180,8 @@ scan_each(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 		memset(set, 0, fnn_set_words(scan->rows) * sizeof(uint64_t));
 		for (int64_t i = 0; scan->passed != NULL && i < scan->passed[v].count; i++)
 			set[scan->passed[v].row[i] / 64] |= UINT64_C(1) << scan->passed[v].row[i] % 64;
-		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols, set, &scan->topk[v]);
+		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols, set,
+				 &scan->topk[v]);
 	}
 }
 

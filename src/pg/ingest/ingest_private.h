@@ -16,7 +16,7 @@
 extern char *fmoe_label_condition(const FmoeDomain *domain);
 /* The select list of an event, quoted: the columns whose values fmoe_row takes. */
 extern char *fmoe_event_columns(const FmoeDomain *domain);
-/* The query of all rows whose label is positive or null: user, the event's columns, and the label where there is one. */
+/* The query of all rows whose label is positive or null: user, event columns and, where there is one, label. */
 extern char *fmoe_table_query(const FmoeDomain *domain);
 /* Sets a row from values of fmoe_event_columns, none of them null; false: its time is not finite. */
 extern bool fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value);

@@ -199,7 +199,7 @@ require_vectors(const FmoeServing *serving)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("version %d of domain \"%s\" has no vectors", version->version, serving->moment.domain->name),
 			 errdetail("Its model \"%s\" only counts.", version->model),
-			 errhint("Train a model that has, such as \"sasrec\".")));
+			 errhint("Train a model that has, such as \"%s\".", FMOE_DEFAULT_MODEL)));
 }
 
 static ArrayType *
