@@ -11,7 +11,7 @@ typedef enum FmoeLoss
 {
 	FMOE_LOSS_SOFTMAX,			/* all items */
 	FMOE_LOSS_GBCE,				/* sampled negatives */
-	FMOE_LOSS_AUTO				/* by the number of items, until resolved */
+	FMOE_LOSS_AUTO				/* by the number of items, until fmoe_choose_loss */
 } FmoeLoss;
 
 /*

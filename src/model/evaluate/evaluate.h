@@ -42,15 +42,15 @@ extern void fmoe_bootstrap(FnnArena *arena, int64_t n, int columns, const double
 /* ---------------------------------------------------------------- blocks */
 
 /* What the evaluator gives an expert at a time: at most so many bytes of scores, and tokens (one history more). */
-#define FMOE_BLOCK_SCORE_BYTES (16 << 20)
-#define FMOE_BLOCK_TOKENS_MAX 16384
-#define FMOE_BLOCK_CASES_MAX 256
+#define FMOE_CASE_BLOCK_SCORE_BYTES (16 << 20)
+#define FMOE_CASE_BLOCK_TOKENS_MAX 16384
+#define FMOE_CASE_BLOCK_MAX 256
 
 /* Cases from .. the result - 1 make a block: at most cases_max, and bounded tokens. */
-extern int64_t fmoe_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length);
+extern int64_t fmoe_case_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length);
 /* Bytes of a block of so many cases, the longest of so many events; class: that of the configuration. */
-extern double fmoe_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
-							   const FmoeEvents *events, double cases, double longest);
+extern double fmoe_case_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
+									const FmoeEvents *events, double cases, double longest);
 
 /* ---------------------------------------------------------------- weights of parts */
 

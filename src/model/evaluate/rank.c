@@ -34,11 +34,11 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 	int32_t		k = protocol->top_k < n_items ? protocol->top_k : n_items;
 
 	ranker->host = fnn_arena_host(arena);
-	ranker->cases_max = FMOE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
+	ranker->cases_max = FMOE_CASE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
 	if (ranker->cases_max < 1)
 		ranker->cases_max = 1;
-	if (ranker->cases_max > FMOE_BLOCK_CASES_MAX)
-		ranker->cases_max = FMOE_BLOCK_CASES_MAX;
+	if (ranker->cases_max > FMOE_CASE_BLOCK_MAX)
+		ranker->cases_max = FMOE_CASE_BLOCK_MAX;
 	if (ranker->cases_max > n_cases)
 		ranker->cases_max = n_cases;
 	ranker->scores = fnn_alloc_reals(arena, ranker->cases_max, n_items);
@@ -143,7 +143,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		FmoeBatch  *batch;
 		int64_t		c;
 
-		end = fmoe_block_end(cases, begin, to, ranker.cases_max, max_length);
+		end = fmoe_case_block_end(cases, begin, to, ranker.cases_max, max_length);
 		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin,
 						   cases->target + begin, max_length);
 		fmoe_score(model, slot, arena, batch, ranker.scores);

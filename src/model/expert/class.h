@@ -118,6 +118,8 @@ typedef struct FmoeCounter
 	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
 	const char *const *array_names; /* NULL-terminated */
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
+	/* bytes that count takes on the arena, of which the arrays are a part */
+	double		(*bytes) (double n_events, double n_items);
 	/* fails with FNN_FORMAT when arrays from outside do not fit each other or the items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
 } FmoeCounter;
@@ -143,6 +145,8 @@ typedef struct FmoeExpertClass
 	/* Bytes on the arena for so many tokens of so many sequences, or cases, in a phase. */
 	double		(*bytes) (const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens,
 						  double cases);
+	/* Multiplications of one token's forward pass, with its scores of n_scored items; NULL: width * n_scored. */
+	double		(*multiplications) (const FmoeConfig *config, double n_scored);
 	/* States [rows, d] after the tokens. */
 	FnnTensor  *(*encode) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which);
 	/*

@@ -99,6 +99,8 @@ struct FmoeEncoder
 	int64_t		(*token_reals) (const FmoeShape *shape, bool dropped, bool recorded);
 	/* Reals that an unrecorded pass takes besides for each token when the states of all tokens are wanted. */
 	int64_t		(*rest_reals) (const FmoeShape *shape);
+	/* Multiplications of a token's forward pass in the linear maps of all layers. */
+	double		(*multiplications) (const FmoeShape *shape);
 };
 
 extern const FmoeEncoder fmoe_sasrec_encoder;

@@ -85,6 +85,13 @@ rest_reals(const FmoeShape *shape)
 	return 0;
 }
 
+/* A layer's maps: three gates read the input and the state before. */
+static double
+multiplications(const FmoeShape *shape)
+{
+	return 6.0 * shape->layers * shape->width * shape->width;
+}
+
 const FmoeEncoder fmoe_gru4rec_encoder = {
 	.name = "gru4rec",
 	.summary = "gated recurrent units over the history",
@@ -94,5 +101,6 @@ const FmoeEncoder fmoe_gru4rec_encoder = {
 	.layer = layer,
 	.leave = leave,
 	.token_reals = token_reals,
-	.rest_reals = rest_reals
+	.rest_reals = rest_reals,
+	.multiplications = multiplications
 };

@@ -76,10 +76,18 @@ check(const FmoeExpert *expert, const FnnHost *host)
 				 (long long) expert->array[0].shape[0], expert->n_items);
 }
 
+static double
+bytes(double n_events, double n_items)
+{
+	/* the weight, and the sum it comes from */
+	return n_items * (sizeof(float) + sizeof(double));
+}
+
 static const FnnDtype array_dtypes[] = {FNN_F32};
 
 static const FmoeCounter counter = {
 	.count = count,
+	.bytes = bytes,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check

@@ -158,6 +158,13 @@ rest_reals(const FmoeShape *shape)
 	return 9 * (int64_t) shape->width;
 }
 
+/* A block's maps: query, key and value, output, inner, outer. */
+static double
+multiplications(const FmoeShape *shape)
+{
+	return 6.0 * shape->layers * shape->width * shape->width;
+}
+
 const FmoeEncoder fmoe_sasrec_encoder = {
 	.name = "sasrec",
 	.summary = "causal self-attention over the history",
@@ -167,5 +174,6 @@ const FmoeEncoder fmoe_sasrec_encoder = {
 	.layer = layer,
 	.leave = leave,
 	.token_reals = token_reals,
-	.rest_reals = rest_reals
+	.rest_reals = rest_reals,
+	.multiplications = multiplications
 };

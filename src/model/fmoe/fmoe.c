@@ -88,6 +88,7 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.reads = reads,
 	.declare = fmoe_mixture_declare,
 	.bytes = fmoe_mixture_bytes,
+	.multiplications = fmoe_mixture_multiplications,
 	.encode = fmoe_mixture_encode,
 	.terms = fmoe_mixture_terms,
 	.learn = fmoe_mixture_learn,

@@ -111,6 +111,7 @@ extern void fmoe_mixture_declare(FmoeDeclaring *to, const FmoeConfig *config, co
 extern void fmoe_mixture_prefix(int member, char *prefix);
 extern double fmoe_mixture_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens,
 								 double cases);
+extern double fmoe_mixture_multiplications(const FmoeConfig *config, double n_scored);
 
 /* ---------------------------------------------------------------- computing */
 

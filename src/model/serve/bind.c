@@ -223,6 +223,16 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 	}
 }
 
+size_t
+fmoe_counts_bytes(const FmoeDataset *data)
+{
+	double		bytes = 0;
+
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items);
+	return (size_t) bytes;
+}
+
 /* Items whose vectors are computed together. */
 #define ITEMS_BLOCK 4096
 

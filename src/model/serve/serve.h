@@ -49,6 +49,8 @@ extern int	fmoe_model_arrays_max(const FmoeModel *model);
 extern void fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items);
 /* The experts that count, trained; of a model whose main one is among them that is all. */
 extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+/* Bytes that this takes on the arena. */
+extern size_t fmoe_counts_bytes(const FmoeDataset *data);
 /* Sets items: the rows of the main expert's first parameter, or vectors computed by its class on the arena. */
 extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
 

@@ -136,7 +136,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient",
 				 trainer->class->name);
 	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
-		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is not settled");
+		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is still auto");
 	memset(plan, 0, sizeof(*plan));
 	plan->facts.n_items = data->n_items;
 	plan->facts.features = data->features;
@@ -276,6 +276,18 @@ fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeD
 	return bytes;
 }
 
+double
+fmoe_epoch_operations(const FmoeConfig *config, const FmoeDataset *data)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+	double		n_scored = config->loss == FMOE_LOSS_SOFTMAX ? data->n_items : config->negatives;
+	double		each = class->multiplications != NULL ? class->multiplications(config, n_scored)
+		: n_scored * config->width;
+
+	/* one product forward and two backward, each a multiplication and an addition */
+	return 6 * each * data->n_events;
+}
+
 /* ---------------------------------------------------------------- private memory */
 
 /* Forward, loss and backward of the largest shard. */
@@ -306,19 +318,8 @@ ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	return fmoe_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
-							fmin(plan->n_cases, cases_max), plan->longest + 1);
-}
-
-/* The count experts, with what sorting transitions takes. */
-static double
-counts_bytes(const FmoeTrainer *trainer)
-{
-	double		events = trainer->data->n_events;
-	double		items = trainer->data->n_items;
-
-	return events * (2 * sizeof(int32_t) + sizeof(float)) +
-		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
+	return fmoe_case_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
+								 fmin(plan->n_cases, cases_max), plan->longest + 1);
 }
 
 /* The finished model; then the model that weights of the blend are tried on. */
@@ -329,8 +330,8 @@ model_bytes(const FmoeTrainer *trainer)
 
 	if (trainer->config.blend < 0)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
-			ranking_bytes(trainer, FMOE_BLOCK_CASES_MAX);
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + counts_bytes(trainer);
+			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(trainer->data);
 }
 
 size_t
@@ -350,7 +351,7 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 		most = model_bytes(trainer);
 	/* those that the training reads stay all the while */
 	if (fmoe_needs_counts(trainer))
-		most += counts_bytes(trainer);
+		most += fmoe_counts_bytes(data);
 	fnn_arena_reset(arena, mark);
 	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }

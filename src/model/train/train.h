@@ -52,6 +52,8 @@ typedef struct FmoeTrainer FmoeTrainer;
  */
 extern size_t fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
 extern size_t fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+/* Floating-point operations of an epoch's products, forward and backward: a guess, from above. */
+extern double fmoe_epoch_operations(const FmoeConfig *config, const FmoeDataset *data);
 /* A member's view of a run over the shared block (aligned to FNN_ALIGN). */
 extern FmoeTrainer *fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config,
 										const FmoeDataset *data, void *shared);

@@ -341,9 +341,9 @@ scan_roughly(Scan *scan, FnnArena *arena)
 	raise_enough(scan, &rough, product);
 }
 
-/* Computes and offers what is due. */
+/* Computes and offers the products of the pending rows. */
 static void
-settle(Scan *scan)
+offer_pending(Scan *scan)
 {
 	fnn_real	product[DUE_ROWS + FNN_CODES_TILE];
 
@@ -389,7 +389,7 @@ take_rows(Scan *scan, int64_t tile, float need)
 		scan->item[scan->pending++] = row;
 	}
 	if (scan->pending >= DUE_ROWS)
-		settle(scan);
+		offer_pending(scan);
 }
 
 static void
@@ -409,7 +409,7 @@ scan_codes(Scan *scan, FnnArena *arena)
 		if (scan->maybe[tile] != 0 && scan->most[tile] >= need)
 			take_rows(scan, tile, need);
 	}
-	settle(scan);
+	offer_pending(scan);
 }
 
 void

@@ -401,7 +401,7 @@ read_config(const FnnFile *in, FmoeVersion *facts)
 	if (fmoe_expert_class(facts->model) != fmoe_expert_classes[config->model])
 		fmoe_bad_file("Its model is \"%s\", but its options say \"%s\".", facts->model,
 					  fmoe_expert_names[config->model]);
-	fmoe_config_settle(config, facts->items);
+	fmoe_choose_loss(config, facts->items);
 	if (!fmoe_config_fits(config, &misfit))
 		fmoe_bad_file("Its options do not fit: %s.", misfit.message);
 }
