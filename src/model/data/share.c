@@ -75,7 +75,8 @@ fmoe_dataset_shared(FnnArena *arena, const void *block)
 	FmoeDataset data = shared->data;
 
 	data.offset = (const int64_t *) offset;
-	fmoe_events_place(&data.events, &shared->data.events, data.n_events, (char *) offset + aligned(offset_bytes(&data)));
+	fmoe_events_place(&data.events, &shared->data.events, data.n_events,
+					  (char *) offset + aligned(offset_bytes(&data)));
 	data.features = features_here(arena, &shared->features[FMOE_OF_ITEMS], by);
 	data.user_features = features_here(arena, &shared->features[FMOE_OF_USERS], by);
 	return data;

@@ -47,7 +47,8 @@ extern void fmoe_bootstrap(FnnArena *arena, int64_t n, int columns, const double
 #define FMOE_CASE_BLOCK_MAX 256
 
 /* Cases from .. the result - 1 make a block: at most cases_max, and bounded tokens. */
-extern int64_t fmoe_case_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length);
+extern int64_t fmoe_case_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max,
+								   int max_length);
 /* Bytes of a block of so many cases, the longest of so many events; class: that of the configuration. */
 extern double fmoe_case_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
 									const FmoeEvents *events, double cases, double longest);
