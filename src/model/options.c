@@ -1,6 +1,7 @@
 /*
  * options.c
- *	  The options of training that every model has: names, ranges, defaults.
+ *	  The options of training that every model has: names, ranges, defaults, and
+ *	  whether all of a configuration fits together.
  */
 #include "model/options.h"
 #include "model/registry.h"

@@ -1,6 +1,9 @@
 /*
  * encoders.c
- *	  The encoders there are, what they have in common, and lists of lent ones.
+ *	  The list of encoders, their shapes, and the option that lists lent ones.
+ *
+ * A shape is all that decides an encoder's parameters, so two encoders of equal
+ * shape can take each other's weights.
  */
 #include "model/expert/expert.h"
 

@@ -1,7 +1,9 @@
 /*
  * gru4rec.c
  *	  The encoder of session recommendation with a recurrent network (Hidasi et
- *	  al. 2016): item vectors through layers of torch.nn.GRU's cell.
+ *	  al. 2016, section 3): item vectors through layers of torch.nn.GRU's cell.
+ *
+ * It has no positions: the order of a history is in the recurrence.
  */
 #include "model/expert/expert.h"
 

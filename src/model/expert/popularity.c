@@ -1,6 +1,9 @@
 /*
  * popularity.c
- *	  How often each item was chosen, older events counting less.
+ *	  The class popularity: how often each item was chosen.
+ *
+ * With a half-life h an event of age t counts 2^(-t / h), its age being taken from
+ * the newest event that trains.
  */
 #include "model/expert/expert.h"
 
@@ -79,7 +82,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 static double
 bytes(double n_events, double n_items)
 {
-	/* the weight, and the sum it comes from */
+	/* the weight, and while counting the sum as a double */
 	return n_items * (sizeof(float) + sizeof(double));
 }
 

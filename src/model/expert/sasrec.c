@@ -1,7 +1,7 @@
 /*
  * sasrec.c
- *	  Self-attentive sequential recommendation (Kang & McAuley 2018), with
- *	  the softmax loss that makes it strong.
+ *	  The encoder of self-attentive sequential recommendation (Kang & McAuley 2018,
+ *	  section III).
  *
  * As in the original, only the query of a block is normalised, keys and
  * values see the block's input as it is, and the residual adds the normalised
@@ -11,9 +11,9 @@
  *	  a block:  q = norm1(x)
  *				x = norm2(q + output(attention(query(q), key_value(x))))
  *				x = x + dropout(outer(dropout(relu(inner(x)))))
- *	  hidden = norm(x),  score of item i = hidden . item vector i
+ *	  state = norm(x)
  *
- * The dropout of the inputs is the caller's, who may have more to add to them.
+ * The caller drops out the inputs, since it may add more to them before.
  * Positions count from the oldest event the encoder sees.
  */
 #include "model/expert/expert.h"

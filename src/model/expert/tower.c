@@ -1,6 +1,7 @@
 /*
  * tower.c
- *	  Models of one encoder over a table of item vectors, against which its states are scored.
+ *	  The classes sasrec and gru4rec: one encoder over a table of item vectors,
+ *	  which also scores its states.
  *
  *		x     = dropout(sqrt(width) * item vector + position)
  *		state = encoder(x),  score of item i = state . item vector i

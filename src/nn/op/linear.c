@@ -1,6 +1,8 @@
 /*
  * linear.c
- *	  Linear maps with an activation.
+ *	  Linear maps with bias and activation, in one pass over the result.
+ *
+ * A small weight is multiplied by fnn_product, a large one by BLAS.
  */
 #include "nn/base/tape_private.h"
 #include "nn/op/op.h"

@@ -31,7 +31,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SIDE 16					/* rows of a tile, words of its rows */
+#define SIDE 16					/* rows of a tile, and words of a row */
 #define WORDS (SIDE * SIDE)
 #define PAIRED 32				/* numbers along a tile's inner dimension */
 
@@ -68,7 +68,7 @@ struct FnnHalves
 #pragma GCC push_options
 #pragma GCC target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512")
 
-/* All eight tiles whole. */
+/* Configures all eight tiles to full size. */
 static void
 configure(void)
 {
@@ -347,7 +347,7 @@ exponential(__m512 x)
 	__m512		r;
 	__m512		p;
 
-	/* the second operand is what comes of a NaN */
+	/* with a NaN the second operand is the result */
 	x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);
 	n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)),
 							 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
