@@ -63,10 +63,11 @@ extern int	fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of,
 extern void fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf of, int32_t n,
 							   int n_arrays, const FnnArray *arrays, bool check);
 
-/* A copy of features (NULL: none) in a block of that many bytes, aligned to FNN_ALIGN. */
+/* Bytes of a block for a copy of features (NULL: none). */
 extern size_t fmoe_features_bytes(const FmoeFeatures *features);
+/* Copies features (NULL: none) into such a block, aligned to FNN_ALIGN. */
 extern void fmoe_features_copy(FmoeFeatures *to, const FmoeFeatures *from, void *block);
-/* Their block is mapped so many bytes further on than it was when they were copied. */
+/* Adjusts features to a block that is mapped so many bytes further on than when they were copied. */
 extern void fmoe_features_moved(FmoeFeatures *features, ptrdiff_t by);
 
 #endif							/* FMOE_MODEL_DATA_FEATURES_H */

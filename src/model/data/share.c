@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-/* What the block begins with; its pointers are those of the process that filled it. */
+/* The head of the block.  Its pointers are those of the process that filled it. */
 typedef struct Shared
 {
-	const char *block;			/* where it lay then */
+	const char *block;			/* its address in that process */
 	FmoeDataset data;
 	FmoeFeatures features[2];	/* by FmoeFeaturesOf; count 0: none */
 } Shared;

@@ -1,6 +1,6 @@
 /*
  * block.c
- *	  The evaluator's blocks: as many cases as scores and tokens allow, and what they take.
+ *	  Blocks of cases that are scored together: how large they are, and their memory.
  */
 #include "model/evaluate/evaluate.h"
 #include "model/expert/markov.h"

@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-/* Everything one block needs, allocated once. */
+/* What ranking a block needs, allocated once for all blocks. */
 typedef struct Ranker
 {
 	const FmoeModel *model;
@@ -52,9 +52,9 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 }
 
 /*
- * Rank of the target among protocol->negatives other items.  Which ones is a
- * function of the seed and the target's event alone, so every model and every
- * run is asked the same question.  When fewer are eligible, all of them.
+ * Rank of the target among protocol->negatives other items, or all eligible ones if
+ * these are fewer.  The items depend on the seed and the target's event alone, so
+ * every model and every run is asked the same question.
  */
 static int64_t
 rank_among_sample(Ranker *ranker, int64_t c, const fnn_real *score)
@@ -127,7 +127,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 				int32_t *rank, uint8_t *covered)
 {
 	const FmoeExpert *expert = &model->expert[slot];
-	/* no count expert looks further back than the last event */
+	/* experts that count read no more than the last event */
 	int			max_length = fmoe_only_counts(expert->class) ? 1 : expert->config->max_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	Ranker		ranker = {.model = model, .data = data, .cases = cases, .protocol = protocol};

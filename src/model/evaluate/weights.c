@@ -1,6 +1,6 @@
 /*
  * weights.c
- *	  How a model uses the parts that it weighs, over many histories.
+ *	  How a model weighs the parts of its scores, over many histories.
  */
 #include "model/evaluate/evaluate.h"
 

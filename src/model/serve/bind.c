@@ -1,6 +1,9 @@
 /*
  * bind.c
- *	  A version's experts over its stored arrays.
+ *	  A version's experts over its stored arrays, and a model's arrays to be stored.
+ *
+ * Arrays from outside are checked: by name, dtype and shape here, by content in
+ * the class.  The names of learned parameters are those of their slices.
  */
 #include "model/expert/expert.h"
 #include "model/registry.h"
@@ -8,7 +11,7 @@
 
 #include <string.h>
 
-/* The weight of counted transitions that validation spoke for. */
+/* The weight of counted transitions that validation chose. */
 #define BLEND_ARRAY "blend.weight"
 /* Item vectors that are computed from other things. */
 #define ITEMS_ARRAY "items.weight"
@@ -79,7 +82,7 @@ bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray
 	}
 }
 
-/* Vectors of the items; width of a table of them: as its array says. */
+/* Binds the item vectors: the first parameter, or an array of any width where the class computes them. */
 static void
 bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {

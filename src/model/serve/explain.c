@@ -1,6 +1,6 @@
 /*
  * explain.c
- *	  What a score is made of: the parts that the class knows of, and what blend adds.
+ *	  What a score is the sum of: parts of its class, and what blend adds.
  */
 #include "model/expert/expert.h"
 #include "model/serve/serve_private.h"
