@@ -11,7 +11,7 @@ typedef enum FmoeLoss
 {
 	FMOE_LOSS_SOFTMAX,			/* all items */
 	FMOE_LOSS_GBCE,				/* sampled negatives */
-	FMOE_LOSS_AUTO				/* by the number of items, until resolved */
+	FMOE_LOSS_AUTO				/* by the number of items, until fmoe_choose_loss */
 } FmoeLoss;
 
 /*
@@ -24,7 +24,7 @@ typedef enum FmoeLoss
 #define FMOE_EXPERT_NAME_MAX 144	/* "party.domain", NUL included */
 #define FMOE_LENT_MAX 7
 
-/* What the parameters of an encoder follow from. */
+/* What decides which parameters an encoder has. */
 typedef struct FmoeShape
 {
 	int			encoder;		/* row of fmoe_encoders */
@@ -37,12 +37,12 @@ typedef struct FmoeShape
 typedef struct FmoeLentEncoder
 {
 	char		name[FMOE_EXPERT_NAME_MAX];
-	FmoeShape	shape;			/* encoder negative: only the name is known yet */
+	FmoeShape	shape;			/* encoder negative: so far only the name is known */
 } FmoeLentEncoder;
 
 typedef struct FmoeLentList
 {
-	int			count;			/* negative: all that there are */
+	int			count;			/* negative: all that can be had */
 	FmoeLentEncoder lent[FMOE_LENT_MAX];
 } FmoeLentList;
 
@@ -50,8 +50,8 @@ typedef struct FmoeLentList
 #define FMOE_OWN_OPTIONS_BYTES 2048
 
 /*
- * Everything CALL fmoe_train takes: what fmoe_train_options[] lists is for every
- * model, what the class of the model lists is its own.
+ * All options of a training.  fmoe_train_options[] lists those that every model
+ * has; the class of the model lists its own, which lie in own.
  */
 typedef struct FmoeConfig
 {
@@ -86,7 +86,7 @@ typedef struct FmoeConfig
 		char		bytes[FMOE_OWN_OPTIONS_BYTES];
 		int64_t		align_int64;
 		double		align_double;
-	}			own;			/* the struct that the options of the class fill; zero without any */
+	}			own;			/* the class's own options, as the struct that its table fills; else zero */
 } FmoeConfig;
 
 #define FMOE_AUTO (-1)
@@ -112,7 +112,7 @@ typedef struct FmoeIntList
 	int			value[FMOE_INT_LIST_MAX];
 } FmoeIntList;
 
-/* Why options that are each in their range do not fit each other. */
+/* Why options do not fit each other, although each is in its range. */
 typedef struct FmoeMisfit
 {
 	char		message[256];	/* no full stop */
@@ -121,9 +121,9 @@ typedef struct FmoeMisfit
 } FmoeMisfit;
 
 /*
- * A list of objects.  Behind its count, an int (negative: not given), lie the
- * elements.  A string stands for an object with the first option alone, a NAME
- * that no two elements may share.
+ * An option that is a list of objects.  In the struct it is an int, the number of
+ * elements (negative: not given), and the elements after it.  A string stands for
+ * an object that has only the first option, a NAME; names must differ.
  */
 typedef struct FmoeOptionList
 {
@@ -132,12 +132,12 @@ typedef struct FmoeOptionList
 	size_t		bytes;			/* of an element */
 	int			max;			/* elements */
 	const char *what;			/* what they are, in the plural: "names of lent experts" */
-	const char *listed;			/* where users find them, a sentence's end: "the view fmoe.experts lists them" */
-	/* whether an element that was given as an object can be */
+	const char *listed;			/* where users find them: "the view fmoe.experts lists them" */
+	/* whether the options of an element that was given as an object fit each other */
 	bool		(*fits) (const void *element, FmoeMisfit *misfit);
 } FmoeOptionList;
 
-/* One option of a call that takes jsonb: the parser, the defaults, the errors and the view fmoe.options all read this. */
+/* One option of a call that takes jsonb: parser, defaults, errors and the view fmoe.options all read this. */
 typedef struct FmoeOption
 {
 	const char *name;
@@ -148,7 +148,7 @@ typedef struct FmoeOption
 	const char *const *choices; /* of an ENUM, NULL-terminated */
 	const char *value;			/* default, as text; an ENUM's by name; NULL: left as the caller set it */
 	const char *help;
-	const char *needs;			/* the INT option that must be above 0 for this one to mean anything; NULL: none */
+	const char *needs;			/* this option has a meaning only if that INT option is above 0; NULL: always */
 	const FmoeOptionList *list; /* of a LIST */
 } FmoeOption;
 

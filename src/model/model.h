@@ -1,13 +1,13 @@
 /*
  * model.h
- *	  The recommenders: pure C on top of nn, beneath pg.
+ *	  The recommenders: includes the headers of all folders, for src/pg.
  *
  * An *expert* scores every item of a catalogue for a history.  Two kinds:
  *	  gradient experts  declare parameters and compose an encoder from nn's
  *						operations; their scores are hidden . item vector
  *	  count experts		are filled in one pass over the events
  * A family of them is a folder (or a file of expert/) and a row in
- * fmoe_expert_classes[].
+ * fmoe_expert_classes[] (registry.c).
  *
  * A *model* is what a version holds: one main expert and the two count
  * experts trained on the same events, which are the baselines of every

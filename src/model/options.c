@@ -1,6 +1,7 @@
 /*
  * options.c
- *	  The options of training that every model has: names, ranges, defaults.
+ *	  The options of training that every model has: names, ranges, defaults, and
+ *	  whether all of a configuration fits together.
  */
 #include "model/options.h"
 #include "model/registry.h"
@@ -78,18 +79,18 @@ fmoe_config_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 }
 
 void
-fmoe_config_settle(FmoeConfig *config, int32_t n_items)
+fmoe_choose_loss(FmoeConfig *config, int32_t n_items)
 {
 	if (config->loss == FMOE_LOSS_AUTO)
 		config->loss = n_items <= FMOE_SOFTMAX_ITEMS_MAX ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
 }
 
 void
-fmoe_config_resolve(FmoeConfig *config, const FnnHost *host, int32_t n_items)
+fmoe_config_check(FmoeConfig *config, const FnnHost *host, int32_t n_items)
 {
 	FmoeMisfit	misfit;
 
-	fmoe_config_settle(config, n_items);
+	fmoe_choose_loss(config, n_items);
 	if (!fmoe_config_fits(config, &misfit))
 		fnn_fail(host, FNN_INVALID, "%s", misfit.message);
 }

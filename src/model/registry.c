@@ -26,7 +26,8 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	NULL
 };
 
-const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", TEST_CLASS("projection") NULL};
+const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe",
+	TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS] = {
 	[FMOE_MAIN] = NULL,

@@ -11,7 +11,10 @@
 extern const FmoeExpertClass *const fmoe_expert_classes[];
 /* The same names, NULL-terminated: choices of the option. */
 extern const char *const fmoe_expert_names[];
-/* The classes that every version holds beside its main one: baselines of evaluation, fallbacks of serving; FMOE_MAIN: NULL. */
+/*
+ * The classes that every version holds beside its main one, as baselines of
+ * evaluation and fallbacks of serving, by slot; that of FMOE_MAIN is NULL.
+ */
 extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS];
 
 /* The default of the option "model". */
@@ -19,11 +22,11 @@ extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS];
 
 /* NULL: none has that name. */
 extern const FmoeExpertClass *fmoe_expert_class(const char *name);
-/* The class's row of fmoe_expert_classes, where it must be. */
+/* The class's row of fmoe_expert_classes, in which it must be. */
 extern int	fmoe_expert_number(const FmoeExpertClass *class);
 /* The shape of the encoder that a model of this configuration can lend; false: it has none. */
 extern bool fmoe_lendable(const FmoeConfig *config, FmoeShape *shape);
-/* The configuration that this encoder has by itself, as a model of its own; of a model without one, its own. */
+/* The configuration of that encoder as a model of its own; of a model without an encoder, its configuration. */
 extern FmoeConfig fmoe_encoder_config(const FmoeConfig *config);
 
 /* The lent encoders that a model of this configuration uses, in its options; NULL: it uses none. */

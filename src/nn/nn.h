@@ -1,6 +1,6 @@
 /*
  * nn.h
- *	  The numeric engine: everything the recommenders compute with.
+ *	  The numeric engine: includes the headers of all its folders.
  */
 #ifndef FNN_NN_H
 #define FNN_NN_H

@@ -69,7 +69,7 @@ extern void check_loss(FnnTape *tape, FnnTensor *x);
 typedef void (*CheckRun) (FnnTape *tape, FnnTensor *const *inputs, void *context);
 
 #define CHECK_INPUTS_MAX 6
-/* check_gradients with at most so many inputs, as they are and each of them frozen in turn; unrecorded, the loss is the same. */
+/* check_gradients with at most so many inputs, then with each of them frozen; the loss unrecorded is the same. */
 extern void check_operation(int n, FnnTensor *const *inputs, CheckRun run, void *context);
 /* Loss of a run; with record gradients are added. */
 extern double check_loss_of(FnnTensor *const *inputs, CheckRun run, void *context, bool record);

@@ -229,7 +229,8 @@ check_uniformity(void)
 				  "byte %d: chi squared %g over 256 cells", b, chi_squared(byte[b], 256, N / 256.0));
 		CHECK(is_plausible(chi_squared(pair, 4096, N / 4096.0), 4096),
 			  "neighbours: chi squared %g over 4096 cells", chi_squared(pair, 4096, N / 4096.0));
-		CHECK(fabs((double) flips / N - 32) < 6 * 4 / sqrt(N), "%g bits differ between neighbours", (double) flips / N);
+		CHECK(fabs((double) flips / N - 32) < 6 * 4 / sqrt(N), "%g bits differ between neighbours",
+			  (double) flips / N);
 		check_end();
 	}
 }
@@ -309,7 +310,8 @@ check_permutations(void)
 			place[j][index[j]]++;
 	}
 	for (int j = 0; j < 5; j++)
-		CHECK(is_plausible(chi_squared(place[j], 5, 2000), 5), "place %d: chi squared %g", j, chi_squared(place[j], 5, 2000));
+		CHECK(is_plausible(chi_squared(place[j], 5, 2000), 5), "place %d: chi squared %g", j,
+			  chi_squared(place[j], 5, 2000));
 	index[0] = 42;
 	fnn_random_permutation(9, 1, 0, index);
 	CHECK(index[0] == 42, "the empty permutation wrote something");
@@ -402,7 +404,8 @@ check_mask_patterns(void)
 
 		for (int i = 0; i + distance[d] < N; i++)
 			agreement += (mask[i] - 1) * (mask[i + distance[d]] - 1);
-		CHECK(fabs(agreement) < 6 * sqrt(N - distance[d]), "correlation %g at distance %d", agreement / N, distance[d]);
+		CHECK(fabs(agreement) < 6 * sqrt(N - distance[d]), "correlation %g at distance %d", agreement / N,
+			  distance[d]);
 	}
 	memcpy(first, mask, sizeof(first));
 	for (int half = 0; half < 2; half++)

@@ -49,7 +49,8 @@ check_known_events(void)
 	trainer = check_finish_run(&config, data);
 	fmoe_trainer_model(trainer, model);
 	scale = fnn_params_find(main->params, "gate.calibration.scale");
-	CHECK(scale > 0 && main->params->list[scale].frozen && main->params->list[scale + 1].frozen, "what is calibrated is not learned");
+	CHECK(scale > 0 && main->params->list[scale].frozen && main->params->list[scale + 1].frozen,
+		  "what is calibrated is not learned");
 	calibrated = metric_of(model, data, FMOE_SPLIT_VALIDATION);
 	main->tensor[scale].value[0] = 1;
 	for (int64_t i = 0; i < main->tensor[scale + 1].cols; i++)
@@ -129,7 +130,8 @@ check_by_heart(uint64_t seed)
 	memset(main->tensor[scale + 1].value, 0, 2 * sizeof(fnn_real));
 	raw_weight = mean_weight(model, data, 1);
 	raw_metric = metric_of(model, data, FMOE_SPLIT_TEST);
-	check_begin("a gate that fell for an expert that knows the training events by heart is brought back, seed %d", (int) seed);
+	check_begin("a gate that fell for an expert that knows the training events by heart is brought back, seed %d",
+				(int) seed);
 	CHECK(raw_weight > 0.7, "it had not: weight %.3f", raw_weight);
 	CHECK(weight < 0.5, "weight %.3f, before %.3f", weight, raw_weight);
 	CHECK(metric > raw_metric + 0.03, "NDCG@10 of events that nobody has seen %.4f, before %.4f", metric, raw_metric);

@@ -61,7 +61,8 @@ declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 static double
 bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens, double cases)
 {
-	return phase == FMOE_SETTLING ? 0 : (12 * tokens + 4 * facts->n_items + 4 * cases) * config->width * sizeof(fnn_real);
+	return phase == FMOE_SETTLING ? 0
+		: (12 * tokens + 4 * facts->n_items + 4 * cases) * config->width * sizeof(fnn_real);
 }
 
 static FnnTensor *
@@ -136,7 +137,8 @@ circle(FmoeFeatures *features)
 	memset(features, 0, sizeof(*features));
 	features->n = ITEMS;
 	features->count = 1;
-	features->feature[0] = (FmoeFeature) {.name = "embedding", .modality = FMOE_VECTOR, .width = COORDINATES, .value = value};
+	features->feature[0] = (FmoeFeature) {.name = "embedding", .modality = FMOE_VECTOR, .width = COORDINATES};
+	features->feature[0].value = value;
 	data->features = features;
 	return data;
 }
@@ -173,7 +175,8 @@ check_bound(const FmoeModel *model, const FmoeConfig *config, const FmoeDataset 
 	FmoeModel  *bound = fnn_zalloc(check_arena(), sizeof(FmoeModel));
 	FnnArray   *array = fnn_alloc(check_arena(), sizeof(FnnArray) * (size_t) fmoe_model_arrays_max(model));
 	int			n = fmoe_model_arrays(model, array, fmoe_model_arrays_max(model));
-	FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[3], &data->offset[4], config->max_length);
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[3], &data->offset[4],
+								   config->max_length);
 	FmoeEligible all = {0};
 	fnn_real	score[ITEMS];
 	fnn_real	again[ITEMS];
@@ -249,8 +252,8 @@ check_loss_names(void)
 		FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
 
 		state = fmoe_trainer_state(trainer);
-		CHECK(check_close(state->losses[LOSS_ITEMS] + state->losses[LOSS_SHRINK], state->loss, 1e-9), "%g and %g of %g",
-			  state->losses[LOSS_ITEMS], state->losses[LOSS_SHRINK], state->loss);
+		CHECK(check_close(state->losses[LOSS_ITEMS] + state->losses[LOSS_SHRINK], state->loss, 1e-9),
+			  "%g and %g of %g", state->losses[LOSS_ITEMS], state->losses[LOSS_SHRINK], state->loss);
 		CHECK((state->losses[LOSS_SHRINK] > 0) == (k == 1), "the penalty is %g", state->losses[LOSS_SHRINK]);
 		fmoe_trainer_model(trainer, model);
 		length[k] = 0;
@@ -307,8 +310,8 @@ check_features(void)
 	};
 	check_begin("features are arrays, and back");
 	stored.n = fmoe_features_arrays(&features, FMOE_OF_USERS, stored.array, 8);
-	CHECK(stored.n == 5 && strcmp(stored.array[0].name, "user_feature.taste.v2.vector.value") == 0, "%d arrays, the first \"%s\"",
-		  stored.n, stored.array[0].name);
+	CHECK(stored.n == 5 && strcmp(stored.array[0].name, "user_feature.taste.v2.vector.value") == 0,
+		  "%d arrays, the first \"%s\"", stored.n, stored.array[0].name);
 	fmoe_features_bind(&back, check_host(), FMOE_OF_ITEMS, 3, stored.n, stored.array, true);
 	CHECK(back.count == 0, "users' features are not items'");
 	fmoe_features_bind(&back, check_host(), FMOE_OF_USERS, -1, stored.n, stored.array, true);
@@ -367,15 +370,18 @@ check_groups(void)
 	CHECK(params.count == 1005 && fnn_params_find(&params, "in.more.999") == 1004, "%d slices", params.count);
 	CHECK(!params.list[0].frozen && params.list[1].frozen && params.list[2].frozen && !params.list[3].frozen,
 		  "only the encoder is frozen");
-	CHECK(params.list[1].linear && !params.list[2].linear && !params.list[0].linear, "only weights of maps are adapted");
+	CHECK(params.list[1].linear && !params.list[2].linear && !params.list[0].linear,
+		  "only weights of maps are adapted");
 	first = fnn_alloc_reals(check_arena(), 1, (int64_t) params.size);
 	second = fnn_alloc_reals(check_arena(), 1, (int64_t) params.size);
 	fnn_params_init(&params, check_host(), 1, first);
 	fnn_params_init(&params, check_host(), 2, second);
 	fnn_params_redraw(&params, check_host(), 1, FNN_GROUP_BIT(FNN_ITEMS) | FNN_GROUP_BIT(FNN_GATE), second);
 	CHECK(memcmp(first, second, 20 * sizeof(fnn_real)) == 0, "items as the first seed draws them");
-	CHECK(memcmp(first + params.list[3].offset, second + params.list[3].offset, 16 * sizeof(fnn_real)) == 0, "gate as well");
-	CHECK(memcmp(first + params.list[1].offset, second + params.list[1].offset, 16 * sizeof(fnn_real)) != 0, "encoder not");
+	CHECK(memcmp(first + params.list[3].offset, second + params.list[3].offset, 16 * sizeof(fnn_real)) == 0,
+		  "gate as well");
+	CHECK(memcmp(first + params.list[1].offset, second + params.list[1].offset, 16 * sizeof(fnn_real)) != 0,
+		  "encoder not");
 	fnn_params_freeze(&params, FNN_GROUP_BIT(FNN_ITEMS));
 	CHECK(params.list[0].frozen && !params.list[3].frozen, "items are frozen then");
 	fnn_params_free(&params, check_host());

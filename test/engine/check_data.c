@@ -194,7 +194,8 @@ check_shared(void)
 	char	   *read;
 
 	items.feature[0] = (FmoeFeature) {.name = "price", .modality = FMOE_PRICE, .width = 1, .value = price};
-	items.feature[1] = (FmoeFeature) {.name = "title", .modality = FMOE_TEXT, .width = 5, .offset = begin, .term = term};
+	items.feature[1] = (FmoeFeature) {.name = "title", .modality = FMOE_TEXT, .width = 5, .offset = begin};
+	items.feature[1].term = term;
 	users.feature[0] = items.feature[1];
 	users.feature[0].weight = count;
 	data.features = &items;

@@ -18,7 +18,8 @@ check_cases(void)
 	static const int64_t offset[] = {0, 5, 8, 10, 11, 11, 15};
 	static const int32_t item[] = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
 	static const double time[] = {1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 1, 1, 5, 9};
-	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset, .events = {.item = item, .time = time}};
+	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset,
+		.events = {.item = item, .time = time}};
 	static const int64_t ends[][6] = {{5, 8, 10, 11, 11, 15}, {4, 7, 10, 11, 11, 14}, {3, 6, 10, 11, 11, 13}};
 	static const int64_t late_target[] = {4, 6, 7, 9, 13, 14};
 	static const int64_t late_begin[] = {0, 5, 5, 8, 11, 11};
@@ -38,7 +39,8 @@ check_cases(void)
 			CHECK(cases->target[i] == ends[holdout][i == 2 ? 5 : i], "validation target %d", (int) i);
 	}
 	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
-	CHECK(cases->count == 3 && cases->target[0] == 4 && cases->target[1] == 7 && cases->target[2] == 14, "test targets");
+	CHECK(cases->count == 3 && cases->target[0] == 4 && cases->target[1] == 7 && cases->target[2] == 14,
+		  "test targets");
 	check_end();
 
 	check_begin("a time split asks for every later event that has a history");
@@ -113,8 +115,8 @@ check_constant_scorer(void)
 	protocol.exclude_seen = true;
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
 	for (c = 0; c < cases->count; c++)
-		CHECK(rank[c] == 25 - distinct_before(data, cases->begin[c], cases->target[c]), "case %d without seen items: rank %d",
-			  (int) c, rank[c]);
+		CHECK(rank[c] == 25 - distinct_before(data, cases->begin[c], cases->target[c]),
+			  "case %d without seen items: rank %d", (int) c, rank[c]);
 	protocol.negatives = 7;
 	protocol.exclude_seen = false;
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
@@ -169,7 +171,8 @@ check_sampled_negatives(void)
 	{
 		int64_t		others = 59 - distinct_before(data, cases->begin[c], cases->target[c]);
 
-		CHECK(rank[c] <= full[c] && rank[c] <= 21, "case %d: rank %d among 20 others, %d among all", (int) c, rank[c], full[c]);
+		CHECK(rank[c] <= full[c] && rank[c] <= 21, "case %d: rank %d among 20 others, %d among all", (int) c, rank[c],
+			  full[c]);
 		fraction += (full[c] - 1) * 20.0 / others;
 		above += rank[c] - 1;
 	}
@@ -213,7 +216,7 @@ check_coverage(void)
 static void
 resolve_config(void *config)
 {
-	fmoe_config_resolve(config, check_host(), 1000);
+	fmoe_config_check(config, check_host(), 1000);
 }
 
 /* Every default of a table is in its range, and what an option needs is a number of the table. */
@@ -227,8 +230,8 @@ check_table(const char *of, const FmoeOption *table)
 		double		value = option->value != NULL ? atof(option->value) : 0;
 		int			i;
 
-		CHECK((option->value != NULL || option->type == FMOE_OPTION_LIST) && option->help != NULL, "\"%s\" has default and help",
-			  option->name);
+		CHECK((option->value != NULL || option->type == FMOE_OPTION_LIST) && option->help != NULL,
+			  "\"%s\" has default and help", option->name);
 		CHECK((option->type == FMOE_OPTION_LIST) == (option->list != NULL), "\"%s\" has elements", option->name);
 		if (option->type == FMOE_OPTION_ENUM)
 		{
@@ -240,8 +243,8 @@ check_table(const char *of, const FmoeOption *table)
 			CHECK(value >= option->min && value <= option->max, "default of \"%s\" is %g", option->name, value);
 		while (option->needs != NULL && needed->name != NULL && strcmp(needed->name, option->needs) != 0)
 			needed++;
-		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT), "\"%s\" needs \"%s\"",
-			  option->name, option->needs);
+		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT),
+			  "\"%s\" needs \"%s\"", option->name, option->needs);
 	}
 	check_end();
 }
@@ -258,10 +261,10 @@ check_options(void)
 
 	check_begin("what depends on the data is resolved");
 	config.loss = FMOE_LOSS_AUTO;
-	fmoe_config_resolve(&config, check_host(), 1000);
+	fmoe_config_check(&config, check_host(), 1000);
 	CHECK(config.loss == FMOE_LOSS_SOFTMAX, "a small catalogue");
 	config.loss = FMOE_LOSS_AUTO;
-	fmoe_config_resolve(&config, check_host(), 1000000);
+	fmoe_config_check(&config, check_host(), 1000000);
 	CHECK(config.loss == FMOE_LOSS_GBCE, "a large catalogue");
 	config.heads = 3;
 	check_fails(FNN_INVALID, "\"width\" (16) is not a multiple of option \"heads\" (3)", resolve_config, &config);

@@ -88,7 +88,8 @@ golden_model(const Golden *golden)
 	int			w;
 	int			i;
 
-	CHECK(expert->params->count == golden->n_weights, "%d slices instead of %d", expert->params->count, golden->n_weights);
+	CHECK(expert->params->count == golden->n_weights, "%d slices instead of %d", expert->params->count,
+		  golden->n_weights);
 	for (w = 0; w < golden->n_weights; w++)
 	{
 		const GoldenWeight *weight = &golden->weight[w];
@@ -178,7 +179,8 @@ run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
 	static const int32_t negative[] = {0, 3, 5, 2};
 	const Problem *problem = context;
 	const FmoeExpert *expert = problem->expert;
-	FnnTensor  *hidden = expert->class->encode(expert, tape, problem->batch, problem->last_only ? FMOE_LAST_TOKENS : FMOE_ALL_TOKENS);
+	FnnTensor  *hidden = expert->class->encode(expert, tape, problem->batch,
+											   problem->last_only ? FMOE_LAST_TOKENS : FMOE_ALL_TOKENS);
 	FnnTensor  *table = (FnnTensor *) &expert->tensor[0];
 
 	if (problem->gbce)
@@ -284,7 +286,8 @@ check_histories(const char *model)
 	};
 	int32_t    *item = fnn_alloc(check_arena(), LONG * sizeof(int32_t));
 	const int64_t data_offset[] = {0, LONG};
-	FmoeDataset data = {.n_users = 1, .n_events = LONG, .n_items = ITEMS, .offset = data_offset, .events = {.item = item}};
+	FmoeDataset data = {.n_users = 1, .n_events = LONG, .n_items = ITEMS, .offset = data_offset,
+		.events = {.item = item}};
 	const int64_t begin[] = {0, 0, LONG - 12, LONG, 0, 5};
 	const int64_t end[] = {0, LONG, LONG, LONG, 3, 5};
 	FmoeConfig	config = small_config(model, 8, 1, 1, 12);
@@ -383,7 +386,9 @@ static void
 check_markov_scores(void)
 {
 	/* best first; nothing follows 2 and 4: popularity order */
-	static const int32_t expected[][5] = {{1, 2, 0, 3, 4}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}, {1, 0, 2, 3, 4}, {0, 1, 2, 3, 4}};
+	static const int32_t expected[][5] = {
+		{1, 2, 0, 3, 4}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}, {1, 0, 2, 3, 4}, {0, 1, 2, 3, 4}
+	};
 	FmoeConfig	config = small_config("markov", 4, 1, 1, 10);
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
 	int32_t		last;
@@ -401,7 +406,8 @@ check_markov_scores(void)
 		fnn_real	best[5];
 		FnnTopk		topk;
 
-		fmoe_score(model, FMOE_MAIN, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = history}, 1, &begin, &end, 10), score);
+		fmoe_score(model, FMOE_MAIN, check_arena(),
+				   fmoe_batch(check_arena(), &(FmoeEvents) {.item = history}, 1, &begin, &end, 10), score);
 		fnn_topk_init(&topk, 5, item, best);
 		fnn_topk_offer(&topk, 0, 5, score);
 		fnn_topk_sort(&topk);
@@ -422,7 +428,8 @@ check_holdout_counts(void)
 	config.holdout = FMOE_HOLDOUT_TEST;
 	fmoe_count_experts(model, check_arena(), &config, &count_data);
 	weight = model->expert[FMOE_MAIN].array[0].data;
-	CHECK(weight[0] == 3 && weight[1] == 3 && weight[2] == 0 && weight[3] == 1, "the last two of long histories are gone");
+	CHECK(weight[0] == 3 && weight[1] == 3 && weight[2] == 0 && weight[3] == 1,
+		  "the last two of long histories are gone");
 	CHECK(((int64_t *) model->expert[FMOE_MARKOV].array[0].data)[5] == 2, "transitions of what is left: 0>1 and 3>1");
 	check_end();
 }
@@ -544,8 +551,12 @@ check_registry(void)
 		expert = make_expert(&config, 9, false);
 		CHECK(expert->tensor[0].rows == 9 && expert->tensor[0].cols == 8, "item table of \"%s\"", class->name);
 		for (p = 0; p < expert->params->count; p++)
-			CHECK((expert->params->list[p].share == FNN_LOCAL) == (p == 0 || strncmp(expert->params->list[p].name, "gate.", 5) == 0),
-				  "share of slice %d of \"%s\"", p, class->name);
+		{
+			bool		local = p == 0 || strncmp(expert->params->list[p].name, "gate.", 5) == 0;
+
+			CHECK((expert->params->list[p].share == FNN_LOCAL) == local, "share of slice %d of \"%s\"", p,
+				  class->name);
+		}
 	}
 	CHECK(fmoe_expert_names[i] == NULL, "as many names as classes");
 	CHECK(fmoe_expert_class("nobody") == NULL, "an unknown name");

@@ -201,7 +201,8 @@ check_stop_gradients(void)
 
 		CHECK(strcmp(a->params->list[i].name, b->params->list[i].name) == 0, "slice %d", i);
 		if (a->tensor[i].grad != NULL)
-			CHECK(memcmp(a->tensor[i].grad, b->tensor[i].grad, bytes) == 0, "gradient of \"%s\"", a->params->list[i].name);
+			CHECK(memcmp(a->tensor[i].grad, b->tensor[i].grad, bytes) == 0, "gradient of \"%s\"",
+				  a->params->list[i].name);
 	}
 	for (int i = b->params->count; i < a->params->count; i++)
 		for (int64_t k = 0; a->tensor[i].grad != NULL && k < a->tensor[i].rows * a->tensor[i].cols; k++)
@@ -269,7 +270,8 @@ check_one_expert(void)
 	got = scores_of(mixture, batch);
 	expected = scores_of(single, batch);
 	for (int i = 0; i < 4 * N_ITEMS; i++)
-		CHECK(check_close(got[i], expected[i], 1e-6), "score %d is %.9g, alone %.9g", i, (double) got[i], (double) expected[i]);
+		CHECK(check_close(got[i], expected[i], 1e-6), "score %d is %.9g, alone %.9g", i, (double) got[i],
+			  (double) expected[i]);
 	/* sums of products have another order in a wider table; the states are the same to the bit */
 	for (int t = 0; t < batch->n_tokens; t++)
 		CHECK(memcmp(states_of(mixture, batch) + t * 12, states_of(single, batch) + t * 4, 4 * sizeof(fnn_real)) == 0,
@@ -341,7 +343,8 @@ check_independence(FmoeGating gate)
 	model = make_mixture(&config, 0.3, false);
 	gated = fmoe_mixture_gated(&config);
 	CHECK(gated == 5, "%d experts", gated);
-	CHECK(strcmp(fmoe_mixture_gated_name(&config, 0), "own") == 0 && strcmp(fmoe_mixture_gated_name(&config, 2), "south.shop") == 0 &&
+	CHECK(strcmp(fmoe_mixture_gated_name(&config, 0), "own") == 0 &&
+		  strcmp(fmoe_mixture_gated_name(&config, 2), "south.shop") == 0 &&
 		  strcmp(fmoe_mixture_gated_name(&config, 4), "markov") == 0, "their names");
 	together = scores_of(model, batch);
 	fmoe_weigh(model, check_arena(), batch, weight);
@@ -411,8 +414,8 @@ check_count_experts(void)
 				}
 			if (expert == 4)
 				expected = (count + 20 * expected) / (out + 20);
-			CHECK(check_close(exp((double) score[v]) / sum, expected, 1e-4), "expert %d, item %d: %g for %g", expert, v,
-				  exp((double) score[v]) / sum, expected);
+			CHECK(check_close(exp((double) score[v]) / sum, expected, 1e-4), "expert %d, item %d: %g for %g", expert,
+				  v, exp((double) score[v]) / sum, expected);
 		}
 	}
 	check_end();
@@ -460,7 +463,8 @@ check_contributions(const char *what, const FmoeConfig *config, double blend)
 
 			for (int p = 0; p < parts; p++)
 				sum += part[i * parts + p];
-			CHECK(check_close(sum, score[i], 1e-5), "history %d, item %d: %g for %g", s, all[i], sum, (double) score[i]);
+			CHECK(check_close(sum, score[i], 1e-5), "history %d, item %d: %g for %g", s, all[i], sum,
+				  (double) score[i]);
 			raised += part[i * parts + parts - 1] > 0;
 		}
 	}
@@ -490,8 +494,8 @@ check_parts(void)
 		model->expert[FMOE_MAIN].without = ~(1u << p);
 		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, 2, asked, alone);
 		for (int i = 0; i < 2; i++)
-			CHECK(check_close(part[i * 6 + p], weight[p] * alone[i], 1e-5), "expert %d, item %d: %g for %g", p, asked[i],
-				  part[i * 6 + p], weight[p] * alone[i]);
+			CHECK(check_close(part[i * 6 + p], weight[p] * alone[i], 1e-5), "expert %d, item %d: %g for %g", p,
+				  asked[i], part[i * 6 + p], weight[p] * alone[i]);
 	}
 	check_end();
 }
@@ -536,7 +540,8 @@ check_gate_use(void)
 	double		largest[3] = {0};
 
 	check_begin("how a gate uses its experts");
-	fmoe_weigh(model, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, first, answer, 6), gate);
+	fmoe_weigh(model, check_arena(), fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, first, answer, 6),
+			   gate);
 	for (int c = 0; c < 4; c++)
 	{
 		int			most = 0;
@@ -590,7 +595,8 @@ check_bootstrap(void)
 	CHECK(fabs((mean - low[0]) * sqrt(N) - 1.96) < 0.15, "%g standard errors below", (mean - low[0]) * sqrt(N));
 	CHECK(fabs((high[0] - mean) * sqrt(N) - 1.96) < 0.15, "%g standard errors above", (high[0] - mean) * sqrt(N));
 	CHECK(low[1] == 0.25 && high[1] == 0.25, "equal differences");
-	CHECK(check_close(low[2], -high[0], 1e-12) && check_close(high[2], -low[0], 1e-12), "a column's resamples are the others'");
+	CHECK(check_close(low[2], -high[0], 1e-12) && check_close(high[2], -low[0], 1e-12),
+		  "a column's resamples are the others'");
 	fmoe_bootstrap(check_arena(), N, 3, difference, RESAMPLES, 42, again, high);
 	CHECK(memcmp(low, again, sizeof(low)) == 0, "the same seed gives the same interval");
 	fmoe_bootstrap(check_arena(), N, 3, difference, RESAMPLES, 43, again, high);

@@ -87,7 +87,8 @@ check_gate_values(FnnTensor *const *inputs, int n)
 
 		for (int p = 0; p < n; at += parts[p++]->cols)
 			for (int64_t c = 0; c < parts[p]->cols; c++)
-				CHECK(p == r % n ? check_same(1, gated->value + at + c, whole->value + at + c) : gated->value[at + c] == 0,
+				CHECK(p == r % n ? check_same(1, gated->value + at + c, whole->value + at + c)
+					  : gated->value[at + c] == 0,
 					  "row %d of part %d with all weight on part %d", (int) r, p, (int) (r % n));
 	}
 }
@@ -196,8 +197,8 @@ check_running_mean(void)
 		plan.sequences.count = 1;
 		plan.sequences.offset = alone;
 		CHECK(check_same(13 * d, y->value + 4 * d,
-						 fnn_running_mean(&tape, fnn_constant(&tape, 13, d, x->value + 4 * d), &plan.sequences)->value),
-			  "a sequence has other means on its own");
+						 fnn_running_mean(&tape, fnn_constant(&tape, 13, d, x->value + 4 * d),
+										  &plan.sequences)->value), "a sequence has other means on its own");
 		check_end();
 	}
 }
@@ -363,7 +364,8 @@ check_neighbour_values(FnnTensor *table, const Walk *walk)
 		}
 	fnn_tape_begin(&tape, check_arena(), true, 12345, 67);
 	alone = fnn_neighbours(&tape, table, walk->graph, walk->id + walk->n - 1, 1, walk->dropout);
-	CHECK(check_same(d, alone->value, y->value + (walk->n - 1) * d), "a row has other bits when it is asked for alone");
+	CHECK(check_same(d, alone->value, y->value + (walk->n - 1) * d),
+		  "a row has other bits when it is asked for alone");
 }
 
 static void
@@ -378,7 +380,8 @@ check_neighbours(void)
 		const int64_t *shape = shapes[s / 2];
 		FnnTensor  *table = check_tensor(1, shape[0], shape[1]);
 		FnnTensor  *sparse = check_sparse_copy(table);
-		Walk		walk = {check_random_graph(shape[0]), check_numbers(3, shape[2], shape[0], false), shape[2], dropouts[s % 2]};
+		Walk		walk = {check_random_graph(shape[0]), check_numbers(3, shape[2], shape[0], false), shape[2],
+			dropouts[s % 2]};
 		Walk		nothing = {walk.graph, walk.id, 0, 0.1};
 
 		check_begin("neighbours of %d rows in %d items, width %d, dropout %g", (int) shape[2], (int) shape[0],
@@ -390,8 +393,8 @@ check_neighbours(void)
 		if (walk.dropout == 0)
 			check_operation(1, &table, run_neighbours, &walk);
 		table->grad = NULL;
-		CHECK(check_loss_of(&table, run_neighbours, &walk, true) == check_loss_of(&sparse, run_neighbours, &walk, true),
-			  "a frozen table gives another loss");
+		CHECK(check_loss_of(&table, run_neighbours, &walk, true) ==
+			  check_loss_of(&sparse, run_neighbours, &walk, true), "a frozen table gives another loss");
 		check_end();
 	}
 }

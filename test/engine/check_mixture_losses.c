@@ -64,7 +64,8 @@ check_view_against_copy(FnnTensor *hidden, FnnTensor *table, View *v)
 	copied.copied = true;
 	loss = check_loss_of(inputs, run_view, v, true);
 	CHECK(loss == check_loss_of(others, run_view, &copied, true), "another loss than of the columns on their own");
-	CHECK(check_same(hidden->rows * hidden->cols, hidden->grad, other_hidden->grad), "another gradient of the hidden rows");
+	CHECK(check_same(hidden->rows * hidden->cols, hidden->grad, other_hidden->grad),
+		  "another gradient of the hidden rows");
 	for (int64_t r = 0; r < table->rows; r++)
 		for (int64_t c = 0; c < table->cols; c++)
 		{
@@ -89,8 +90,10 @@ check_views(void)
 	{
 		int64_t		n = shapes[s][0];
 		int64_t		items = shapes[s][1];
-		View		v = {shapes[s][3], shapes[s][4], n, check_numbers(5, n, items, true), check_numbers(6, n, items, false),
-		check_numbers(7, 5, items, false), check_random_graph(items), false};
+		View		v = {
+			shapes[s][3], shapes[s][4], n, check_numbers(5, n, items, true), check_numbers(6, n, items, false),
+			check_numbers(7, 5, items, false), check_random_graph(items), false
+		};
 		FnnTensor  *inputs[] = {check_tensor(1, n, v.cols), check_tensor(2, items, shapes[s][2])};
 
 		check_begin("columns %d to %d of a table of %d x %d", (int) v.first, (int) (v.first + v.cols - 1),

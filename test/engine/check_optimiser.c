@@ -76,7 +76,8 @@ check_reduce(void)
 			CHECK(total == first[i], "element %d is %.9g instead of %.9g", i, (double) first[i], (double) total);
 			sum += (double) total * (double) total;
 		}
-		CHECK(check_close(sum, squares[0][c], 1e-12), "squares of chunk %d are %g instead of %g", c, squares[0][c], sum);
+		CHECK(check_close(sum, squares[0][c], 1e-12), "squares of chunk %d are %g instead of %g", c, squares[0][c],
+			  sum);
 	}
 	fnn_reduce(slots, 1, 0, SIZE, squares[1]);
 	CHECK(memcmp(slots[0], check_tensor(100, 1, SIZE)->value, SIZE * sizeof(fnn_real)) == 0, "one shard is changed");

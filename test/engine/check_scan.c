@@ -108,7 +108,8 @@ new_topk(int32_t k)
 {
 	FnnTopk    *topk = fnn_alloc(check_arena(), sizeof(FnnTopk));
 
-	fnn_topk_init(topk, k, fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) k), fnn_alloc_reals(check_arena(), 1, k));
+	fnn_topk_init(topk, k, fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) k),
+				  fnn_alloc_reals(check_arena(), 1, k));
 	return topk;
 }
 
@@ -161,8 +162,8 @@ check_products(void)
 				dots(n, cols, table, item, vector, some);
 				for (int64_t i = 0; i < n; i++)
 					CHECK(memcmp(&some[i], &all[item[i]], sizeof(fnn_real)) == 0,
-						  "variant %d, %lld columns: row %d has other bits among %lld", variant, (long long) cols, item[i],
-						  (long long) n);
+						  "variant %d, %lld columns: row %d has other bits among %lld", variant, (long long) cols,
+						  item[i], (long long) n);
 			}
 		}
 	}
@@ -190,7 +191,8 @@ check_planes(void)
 		for (int64_t i = 0; i < tiles * FNN_TILE_BYTES(pairs); i++)
 			tile[i] = (uint8_t) (i % 5 < 3 ? 255 : fnn_random_below(1, 2, (uint64_t) i, 256));
 		for (int64_t i = 0; i < pairs * 16; i++)
-			digit[i] = (int8_t) (i % 3 == 0 ? 127 : i % 3 == 1 ? -128 : (int) fnn_random_below(1, 3, (uint64_t) i, 256) - 128);
+			digit[i] = (int8_t) (i % 3 == 0 ? 127 : i % 3 == 1 ? -128
+								 : (int) fnn_random_below(1, 3, (uint64_t) i, 256) - 128);
 		for (int64_t t = 0; t < tiles; t++)
 			for (int64_t q = 0; q < pairs; q++)
 				for (int64_t row = 0; row < FNN_CODES_TILE; row++)
@@ -251,7 +253,8 @@ check_one_bound(TableKind kind, int64_t rows, int64_t cols)
 			memcpy(&factor, &bits, sizeof(factor));
 			rough = bound.base + (double) (factor * (bound.rough_step * (float) sum[0][i] + bound.rough_offset));
 			fine = bound.base + (double) (factor * (bound.fine_step *
-													(float) (16 * sum[0][i] + sum[1][i] + bound.fine_shift) + bound.fine_offset));
+													(float) (16 * sum[0][i] + sum[1][i] + bound.fine_shift) +
+														bound.fine_offset));
 			CHECK(product[i] <= rough && product[i] <= fine,
 				  "kind %d, vector %d, %lld columns, row %lld: %.9g exceeds %.9g or %.9g", kind, number,
 				  (long long) cols, (long long) i, (double) product[i], rough, fine);
@@ -277,7 +280,8 @@ check_bounds(void)
 
 /* All rows' products offered, and sorted. */
 static FnnTopk *
-naive_scan(int64_t rows, int64_t cols, const fnn_real *table, const fnn_real *vector, const uint64_t *passed, int32_t k)
+naive_scan(int64_t rows, int64_t cols, const fnn_real *table, const fnn_real *vector, const uint64_t *passed,
+		   int32_t k)
 {
 	FnnTopk    *topk = new_topk(k);
 	fnn_real   *product = fnn_alloc_reals(check_arena(), 1, rows);

@@ -151,7 +151,8 @@ check_learning(const char *model, FmoeLoss loss, double floor)
 		metric = test_metric(trained, FMOE_MAIN, data);
 		popularity = test_metric(trained, FMOE_POPULARITY, data);
 		sum += metric;
-		CHECK(!enough || metric > 1.5 * popularity, "seed %d: NDCG@10 %.3f, popularity %.3f", seed, metric, popularity);
+		CHECK(!enough || metric > 1.5 * popularity, "seed %d: NDCG@10 %.3f, popularity %.3f", seed, metric,
+			  popularity);
 		CHECK(fmoe_trainer_state(trainer)->best_metric > 0, "validation metric");
 		CHECK(!enough || test_metric(trained, FMOE_MARKOV, data) > 1.8 * popularity, "Markov learns it too");
 	}
@@ -352,7 +353,8 @@ check_blend(void)
 	compare_runs(plain, blended, "with a weight");
 	fmoe_trainer_model(blended, model);
 	metric[1] = test_metric(model, FMOE_MAIN, data);
-	CHECK(model->blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1], metric[0]);
+	CHECK(model->blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1],
+		  metric[0]);
 	config.blend = -1;
 	blended = check_finish_run(&config, data);
 	compare_runs(plain, blended, "with a weight to be chosen");
@@ -413,7 +415,8 @@ check_resume(FmoeLoss loss)
 	size_t		bytes;
 	int			block;
 
-	check_begin("a run resumed from its blocks ends with the same weights, %s", loss == FMOE_LOSS_GBCE ? "gbce" : "softmax");
+	check_begin("a run resumed from its blocks ends with the same weights, %s", loss == FMOE_LOSS_GBCE ? "gbce"
+				: "softmax");
 	config.loss = loss;
 	config.epochs = 5;
 	whole = check_finish_run(&config, data);
@@ -490,7 +493,8 @@ check_adopt(void)
 	next = check_start_run(&config, data);
 	CHECK(fmoe_trainer_adopt(next, n, array) == 2 + 14 + 2, "a longer position table");
 	adopted = fmoe_trainer_block(next, FMOE_BLOCK_VALUES, &bytes);
-	CHECK(memcmp(adopted + data->n_items * 16, (const fnn_real *) fmoe_trainer_block(trainer, FMOE_BLOCK_BEST, &bytes) +
+	CHECK(memcmp(adopted + data->n_items * 16,
+				 (const fnn_real *) fmoe_trainer_block(trainer, FMOE_BLOCK_BEST, &bytes) +
 				 data->n_items * 16, sizeof(fnn_real) * 12 * 16) == 0, "gets the rows there are");
 	check_end();
 }
@@ -577,7 +581,8 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, boo
 	double		peak;
 
 	check_begin("memory of %s%s, %s, dropout %g, %d users is estimated within 20 percent", name,
-				counted ? " with counted transitions" : "", loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout, (int) users);
+				counted ? " with counted transitions" : "", loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout,
+					(int) users);
 	config.loss = loss;
 	config.blend = -1;
 	config.dropout = dropout;

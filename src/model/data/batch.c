@@ -1,6 +1,10 @@
 /*
  * batch.c
  *	  Packed batches of histories, and parts of them.
+ *
+ * Histories lie end to end without padding, so a batch costs as much as its
+ * events; offsets say where each sequence begins.  A part of a batch shares its
+ * columns.
  */
 #include "model/data/data.h"
 

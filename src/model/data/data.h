@@ -16,7 +16,7 @@ typedef struct FmoeEvents
 	const double *time;			/* seconds since 1970 */
 	const int8_t *label;		/* 1 chosen, 0 shown and not chosen; NULL: all were chosen */
 	const float *weight;		/* how much an event counts; NULL: all the same */
-	const int32_t *basket;		/* equal for a user's events that happened at once; NULL: none did */
+	const int32_t *basket;		/* equal for events of a user that happened at once; NULL: none did */
 } FmoeEvents;
 
 /* One event, with all columns there may be. */
@@ -29,14 +29,15 @@ typedef struct FmoeEvent
 	int8_t		label;
 } FmoeEvent;
 
-/* Bytes of one block for n events with the columns of like, and of an event without what alignment adds. */
+/* Bytes of a block for n events with the columns that like has. */
 extern size_t fmoe_events_bytes(const FmoeEvents *like, int64_t n);
+/* Bytes of one event with the columns that like has, without padding. */
 extern size_t fmoe_event_bytes(const FmoeEvents *like);
-/* Columns as like has them into such a block, aligned to FNN_ALIGN, whose contents stay. */
+/* Points the columns that like has into such a block, aligned to FNN_ALIGN; does not touch its contents. */
 extern void fmoe_events_place(FmoeEvents *events, const FmoeEvents *like, int64_t n, void *memory);
-/* Events first .. first + n - 1 to places at .. of writable columns; from has all columns of to. */
+/* Copies events first .. first + n - 1 to places at .. of writable columns; from has all columns that to has. */
 extern void fmoe_events_copy(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t first, int64_t n);
-/* The same of events index[n]. */
+/* Copies events index[0], index[1], ..., n of them, to places at .. of writable columns. */
 extern void fmoe_events_gather(const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t n,
 							   const int64_t *index);
 /* Writes one event to place at of writable columns. */
@@ -44,15 +45,15 @@ extern void fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *e
 /* The events from first on. */
 extern FmoeEvents fmoe_events_from(const FmoeEvents *events, int64_t first);
 /*
- * Columns placed in a block for old events, of which n are written, move to
- * their places in a block for more: memory, which begins with the old block's bytes.
+ * Moves n events to their places in a larger block.  memory has room for more
+ * events and begins with the bytes of a block for old events.
  */
 extern void fmoe_events_spread(FmoeEvents *events, int64_t old, int64_t more, int64_t n, void *memory);
-/* Items of n writable events become number[item]. */
+/* Replaces each item of n writable events by number[item]. */
 extern void fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number);
-/* -1, 0, 1: the order of events a and b by time, then item, then what else there is of them. */
+/* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
-/* fnn_hash over the columns. */
+/* Continues fnn_hash over all columns of n events. */
 extern uint64_t fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n);
 
 /* ---------------------------------------------------------------- datasets */
@@ -80,15 +81,17 @@ typedef struct FmoeDataset
 } FmoeDataset;
 
 /*
- * A dataset with its features in one block, which processes may map at different
- * addresses: share fills a block of that many bytes, aligned to FNN_ALIGN, and
- * shared gives the dataset that lies in it.
+ * A dataset with its features can lie in one block without pointers, aligned to
+ * FNN_ALIGN, that processes map at different addresses.
  */
+/* Bytes of the block for a dataset. */
 extern size_t fmoe_dataset_shared_bytes(const FmoeDataset *data);
+/* Fills a block from a dataset. */
 extern void fmoe_dataset_share(const FmoeDataset *data, void *block);
+/* The dataset that lies in a block; what it needs beside the block is on the arena. */
 extern FmoeDataset fmoe_dataset_shared(FnnArena *arena, const void *block);
 
-/* Events of user u that train under a holdout: offset[u] .. the result - 1. */
+/* End of a user's events that train under a holdout: they are offset[user] .. the result - 1. */
 extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
 
 /* Histories to be continued: case c is events begin[c] .. target[c] - 1, its answer event target[c]. */
@@ -106,7 +109,10 @@ typedef enum FmoeSplit
 	FMOE_SPLIT_TIME				/* every event after a time that has a history before it */
 } FmoeSplit;
 
-/* after: seconds, of FMOE_SPLIT_TIME; limit: at most that many users, chosen by seed; 0: all */
+/*
+ * The cases of a split, on the arena.  after: of FMOE_SPLIT_TIME, in seconds.
+ * limit: at most so many users, chosen by seed; 0: all.
+ */
 extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, FmoeSplit split,
 							 FmoeHoldout holdout, double after, int64_t limit, uint64_t seed);
 
@@ -123,12 +129,12 @@ typedef struct FmoeBatch
 } FmoeBatch;
 
 /*
- * Packs n histories (each events begin[i] .. end[i] - 1), of each the last
- * max_length events.  An empty history is an empty sequence.
+ * Packs the last max_length events of each of n histories; history i is events
+ * begin[i] .. end[i] - 1.  An empty history becomes an empty sequence.
  */
 extern FmoeBatch *fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n,
 							 const int64_t *begin, const int64_t *end, int max_length);
-/* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
+/* The batch without its empty sequences; sets of[i] to the old number of its i-th sequence. */
 extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
 /* Sequences first .. first + n - 1 of a batch. */
 extern FmoeBatch fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t n);

@@ -1,9 +1,9 @@
 /*
  * dataset.c
- *	  Events into training sequences, evaluation cases and packed batches.
+ *	  Which events of a dataset train, and which are the answers of an evaluation.
  *
- * Holding back needs a history, a transition and an answer: users with fewer
- * than three events only train, under every holdout.
+ * Holding an event back needs a history, a transition and an answer: users with
+ * fewer than three events only train, under every holdout.
  */
 #include "model/data/data.h"
 #include "model/data/stream.h"
@@ -29,7 +29,7 @@ fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user)
 	return end;
 }
 
-/* The answers among a user's events: *first .. *end - 1; none when equal. */
+/* Sets the range of a user's events that are answers, *first .. *end - 1; it may be empty. */
 static void
 user_targets(const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout, double after, int64_t user,
 			 int64_t *first, int64_t *end)

@@ -1,9 +1,9 @@
 /*
  * events.c
- *	  Columns of events: how much room they take, where they lie, copies of them, their order.
+ *	  Columns of events: their size, their place in memory, copies, order.
  *
- * What an event consists of is said by FmoeEvents, FmoeEvent and the table
- * here, and nowhere else: whoever moves events moves all columns there are.
+ * FmoeEvents, FmoeEvent and the table here say what an event consists of, and
+ * nothing else does: whoever moves events moves all columns there are.
  */
 #include "model/data/data.h"
 
@@ -41,7 +41,7 @@ set(FmoeEvents *events, int column, const char *pointer)
 	memcpy((char *) events + columns[column].field, &pointer, sizeof(pointer));
 }
 
-/* Bytes of a column of n events, to the next one's alignment. */
+/* Bytes of a column of n events, padded so that the next one is aligned. */
 static size_t
 column_bytes(int column, int64_t n)
 {

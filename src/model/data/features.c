@@ -45,8 +45,8 @@ put(FnnArray *array, const FmoeFeature *feature, FmoeFeaturesOf of, const char *
 	int64_t rows, int64_t cols, const void *data)
 {
 	memset(array, 0, sizeof(*array));
-	snprintf(array->name, sizeof(array->name), "%s%s.%s.%s", prefixes[of], feature->name, modalities[feature->modality],
-			 what);
+	snprintf(array->name, sizeof(array->name), "%s%s.%s.%s", prefixes[of], feature->name,
+			 modalities[feature->modality], what);
 	array->dtype = dtype;
 	array->ndim = cols > 0 ? 2 : 1;
 	array->shape[0] = rows;
@@ -195,7 +195,8 @@ parse_name(const char *name, FmoeFeaturesOf of, FmoeFeature *feature, const char
 	for (int i = 0; i < MODALITIES; i++)
 	{
 		feature->modality = (FmoeModality) i;
-		if (strlen(modalities[i]) == (size_t) (last - modality) && strncmp(modalities[i], modality, last - modality) == 0)
+		if (strlen(modalities[i]) == (size_t) (last - modality) &&
+			strncmp(modalities[i], modality, last - modality) == 0)
 			return true;
 	}
 	return false;

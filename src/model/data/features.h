@@ -2,10 +2,11 @@
  * features.h
  *	  What is known of items, or of users, beside what was chosen.
  *
- * Two forms are enough.  Given vectors and scaled prices are dense rows; texts
+ * There are two forms.  Given vectors and scaled prices are dense rows; texts
  * and categories are bags of terms.  Features are arrays of a version like all
- * others, named "feature.NAME.…" for items and "user_feature.NAME.…" for users,
- * so stores, files and caches carry them without knowing what they are.
+ * others, whose names begin with "feature.NAME." for items and with
+ * "user_feature.NAME." for users; so stores, files and caches carry them without
+ * knowing what they are.
  */
 #ifndef FMOE_MODEL_DATA_FEATURES_H
 #define FMOE_MODEL_DATA_FEATURES_H
@@ -51,21 +52,22 @@ typedef enum FmoeFeaturesOf
 
 /* NULL: there is no feature of that name. */
 extern const FmoeFeature *fmoe_feature(const FmoeFeatures *features, const char *name);
-/* The features as named arrays over the same memory: fills out[at most max], returns their number. */
+/* The features as named arrays over the same memory: fills at most max elements of out, returns their number. */
 extern int	fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of, FnnArray *out, int max);
 /*
- * The features that are among arrays, over their memory; count 0 when there are
- * none.  n < 0: as many rows as the arrays have.  Fails with FNN_FORMAT, naming
- * the array, when one has another shape or type than it must have; with check
- * (else the arrays were bound before), when offsets or terms are out of range.
+ * Finds the features among arrays, over the same memory; count is 0 when there
+ * are none.  n: how many rows they must have; negative: any number.  Fails with
+ * FNN_FORMAT, naming the array, when a shape or type is wrong.  With check,
+ * which arrays from outside need, also when an offset or a term is out of range.
  */
 extern void fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf of, int32_t n,
 							   int n_arrays, const FnnArray *arrays, bool check);
 
-/* A copy of features (NULL: none) in a block of that many bytes, aligned to FNN_ALIGN. */
+/* Bytes of a block for a copy of features (NULL: none). */
 extern size_t fmoe_features_bytes(const FmoeFeatures *features);
+/* Copies features (NULL: none) into such a block, aligned to FNN_ALIGN. */
 extern void fmoe_features_copy(FmoeFeatures *to, const FmoeFeatures *from, void *block);
-/* Their block is mapped so many bytes further on than it was when they were copied. */
+/* Adjusts features to a block that is mapped so many bytes further on than when they were copied. */
 extern void fmoe_features_moved(FmoeFeatures *features, ptrdiff_t by);
 
 #endif							/* FMOE_MODEL_DATA_FEATURES_H */

@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-/* What the block begins with; its pointers are those of the process that filled it. */
+/* The head of the block.  Its pointers are those of the process that filled it. */
 typedef struct Shared
 {
-	const char *block;			/* where it lay then */
+	const char *block;			/* its address in that process */
 	FmoeDataset data;
 	FmoeFeatures features[2];	/* by FmoeFeaturesOf; count 0: none */
 } Shared;
@@ -75,7 +75,8 @@ fmoe_dataset_shared(FnnArena *arena, const void *block)
 	FmoeDataset data = shared->data;
 
 	data.offset = (const int64_t *) offset;
-	fmoe_events_place(&data.events, &shared->data.events, data.n_events, (char *) offset + aligned(offset_bytes(&data)));
+	fmoe_events_place(&data.events, &shared->data.events, data.n_events,
+					  (char *) offset + aligned(offset_bytes(&data)));
 	data.features = features_here(arena, &shared->features[FMOE_OF_ITEMS], by);
 	data.user_features = features_here(arena, &shared->features[FMOE_OF_USERS], by);
 	return data;

@@ -1,6 +1,6 @@
 /*
  * stream.h
- *	  Which random stream each draw of the models takes.
+ *	  The random stream of each draw of the models.
  */
 #ifndef FMOE_MODEL_DATA_STREAM_H
 #define FMOE_MODEL_DATA_STREAM_H
@@ -8,8 +8,8 @@
 #include "nn/nn.h"
 
 /*
- * Every random draw of the room has its own stream: the purpose in the upper
- * bits, what it is for (an epoch, a step and shard, an event) below.
+ * Every random draw of src/model has a stream of its own: its purpose in the
+ * upper bits; below them the epoch, the step and shard or the case it is for.
  */
 typedef enum FmoeStream
 {

@@ -1,6 +1,6 @@
 /*
  * block.c
- *	  The evaluator's blocks: as many cases as scores and tokens allow, and what they take.
+ *	  Blocks of cases that are scored together: how large they are, and their memory.
  */
 #include "model/evaluate/evaluate.h"
 #include "model/expert/markov.h"
@@ -8,12 +8,12 @@
 #include <math.h>
 
 int64_t
-fmoe_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length)
+fmoe_case_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length)
 {
 	int64_t		tokens = 0;
 	int64_t		end = from;
 
-	while (end < to && end - from < cases_max && tokens < FMOE_BLOCK_TOKENS_MAX)
+	while (end < to && end - from < cases_max && tokens < FMOE_CASE_BLOCK_TOKENS_MAX)
 	{
 		int64_t		length = cases->target[end] - cases->begin[end];
 
@@ -24,12 +24,12 @@ fmoe_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_m
 }
 
 double
-fmoe_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
-				 const FmoeEvents *events, double cases, double longest)
+fmoe_case_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
+					  const FmoeEvents *events, double cases, double longest)
 {
 	double		length = fmin(longest, config->max_length);
-	double		tokens = fmin(cases * length, FMOE_BLOCK_TOKENS_MAX + length);
-	double		scores = fmin(cases * facts->n_items * sizeof(fnn_real), FMOE_BLOCK_SCORE_BYTES);
+	double		tokens = fmin(cases * length, FMOE_CASE_BLOCK_TOKENS_MAX + length);
+	double		scores = fmin(cases * facts->n_items * sizeof(fnn_real), FMOE_CASE_BLOCK_SCORE_BYTES);
 	/* each token's event and position */
 	double		bytes = scores + tokens * (fmoe_event_bytes(events) + sizeof(int32_t));
 
@@ -44,7 +44,7 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features};
 	double		n_items = model->n_items;
-	double		most = fmin(cases->count, FMOE_BLOCK_CASES_MAX);
+	double		most = fmin(cases->count, FMOE_CASE_BLOCK_MAX);
 	double		longest = 0;
 	double		bytes = 0;
 
@@ -55,6 +55,6 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases
 	if (protocol->negatives > 0)
 		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t));
 	bytes += fmin(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
-	bytes += fmoe_block_bytes(main->class, main->config, &facts, &data->events, most, longest);
+	bytes += fmoe_case_block_bytes(main->class, main->config, &facts, &data->events, most, longest);
 	return (size_t) fmin(bytes, (double) (SIZE_MAX / 2));
 }

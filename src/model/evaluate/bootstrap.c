@@ -1,11 +1,11 @@
 /*
  * bootstrap.c
- *	  How far a mean over users could be from where it is, by chance.
+ *	  How far from its true value a mean over users may be by chance.
  *
- * Users are drawn again, with repeats, as many as there are, and the means
- * taken anew; the interval is between the quantiles of what comes out (the
- * percentile bootstrap).  Which users a resample draws depends on the seed and
- * the resample's number alone, and is the same for all columns.
+ * A resample draws as many users as there are, with repeats, and takes their mean.
+ * The interval lies between two quantiles of the means of many resamples (the
+ * percentile bootstrap).  Which users a resample draws depends on the seed and the
+ * resample's number alone, and is the same for all columns.
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
@@ -34,7 +34,7 @@ sort_ascending(int n, double *value)
 	}
 }
 
-/* Between the two nearest of n ascending values. */
+/* A quantile of n ascending values, interpolated between the two nearest. */
 static double
 quantile(int n, const double *value, double q)
 {

@@ -1,6 +1,6 @@
 /*
  * evaluate.h
- *	  Ranks of what was chosen, and what they come to.
+ *	  Ranks of the items that were chosen, their means, and how sure these are.
  */
 #ifndef FMOE_MODEL_EVALUATE_EVALUATE_H
 #define FMOE_MODEL_EVALUATE_EVALUATE_H
@@ -18,51 +18,52 @@ typedef struct FmoeProtocol
 } FmoeProtocol;
 
 /*
- * Ranks the targets of cases from .. to - 1 into rank[count of all cases].
- * covered[n_items], or NULL: set to 1 for items in some top k.
+ * Ranks the targets of cases from .. to - 1: sets rank[from] .. rank[to - 1].
+ * covered[n_items] becomes 1 for items in some case's top k; NULL: not wanted.
  */
 extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
 							int64_t from, int64_t to, int32_t *rank, uint8_t *covered);
-/* Bytes that takes on the arena. */
+/* Bytes that fmoe_rank_cases takes on the arena. */
 extern size_t fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases,
 							  const FmoeProtocol *protocol);
-/* Mean of a metric (fnn_ndcg …) over the ranks; NaN for none. */
+/* Mean over n ranks of a metric such as fnn_ndcg; NaN without ranks. */
 extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k,
 							   const int32_t *rank, int64_t n);
 
 /*
- * Intervals that hold the means of differences with 95 %, by the quantiles of
- * the means of so many resamples.  difference[n, columns]: a row is a user, and
- * drawn as a whole; low[columns], high[columns].
+ * Confidence intervals of 95 % for the means of difference[n, columns], whose rows
+ * are users: from low[column] to high[column].  By the percentile bootstrap (Efron &
+ * Tibshirani 1993, section 13.3) with so many resamples of whole rows.
  */
 extern void fmoe_bootstrap(FnnArena *arena, int64_t n, int columns, const double *difference,
 						   int resamples, uint64_t seed, double *low, double *high);
 
 /* ---------------------------------------------------------------- blocks */
 
-/* What the evaluator gives an expert at a time: at most so many bytes of scores, and tokens (one history more). */
-#define FMOE_BLOCK_SCORE_BYTES (16 << 20)
-#define FMOE_BLOCK_TOKENS_MAX 16384
-#define FMOE_BLOCK_CASES_MAX 256
+/* Cases are scored in blocks of at most so many bytes of scores, tokens (and one history more), and cases. */
+#define FMOE_CASE_BLOCK_SCORE_BYTES (16 << 20)
+#define FMOE_CASE_BLOCK_TOKENS_MAX 16384
+#define FMOE_CASE_BLOCK_MAX 256
 
-/* Cases from .. the result - 1 make a block: at most cases_max, and bounded tokens. */
-extern int64_t fmoe_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max, int max_length);
-/* Bytes of a block of so many cases, the longest of so many events; class: that of the configuration. */
-extern double fmoe_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
-							   const FmoeEvents *events, double cases, double longest);
+/* End of the block that begins with case from: at most cases_max cases, and bounded tokens. */
+extern int64_t fmoe_case_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t cases_max,
+								   int max_length);
+/* Bytes on the arena of a block of so many cases, the longest with so many events, by an expert of the class. */
+extern double fmoe_case_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, const FmoeFacts *facts,
+									const FmoeEvents *events, double cases, double longest);
 
 /* ---------------------------------------------------------------- weights of parts */
 
 /* How a model uses the parts that it weighs. */
 typedef struct FmoePartUse
 {
-	int64_t		histories;		/* those that were not empty */
-	double		weight[FMOE_PARTS_MAX]; /* sums over them */
-	double		largest[FMOE_PARTS_MAX];	/* how often the weight was the largest; those that are equal share one */
+	int64_t		histories;		/* that were not empty */
+	double		weight[FMOE_PARTS_MAX]; /* sums over these histories */
+	double		largest[FMOE_PARTS_MAX];	/* how often each weight was the largest; equal ones share the count */
 } FmoePartUse;
 
-/* Adds the weights after the histories of cases from .. to - 1. */
+/* Adds to use the weights after the histories of cases from .. to - 1; the class has the hook weigh. */
 extern void fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
 						  int64_t from, int64_t to, FmoePartUse *use);
 

@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-/* Everything one block needs, allocated once. */
+/* What ranking a block needs, allocated once for all blocks. */
 typedef struct Ranker
 {
 	const FmoeModel *model;
@@ -34,11 +34,11 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 	int32_t		k = protocol->top_k < n_items ? protocol->top_k : n_items;
 
 	ranker->host = fnn_arena_host(arena);
-	ranker->cases_max = FMOE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
+	ranker->cases_max = FMOE_CASE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
 	if (ranker->cases_max < 1)
 		ranker->cases_max = 1;
-	if (ranker->cases_max > FMOE_BLOCK_CASES_MAX)
-		ranker->cases_max = FMOE_BLOCK_CASES_MAX;
+	if (ranker->cases_max > FMOE_CASE_BLOCK_MAX)
+		ranker->cases_max = FMOE_CASE_BLOCK_MAX;
 	if (ranker->cases_max > n_cases)
 		ranker->cases_max = n_cases;
 	ranker->scores = fnn_alloc_reals(arena, ranker->cases_max, n_items);
@@ -52,9 +52,9 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 }
 
 /*
- * Rank of the target among protocol->negatives other items.  Which ones is a
- * function of the seed and the target's event alone, so every model and every
- * run is asked the same question.  When fewer are eligible, all of them.
+ * Rank of the target among protocol->negatives other items, or all eligible ones if
+ * these are fewer.  The items depend on the seed and the target's event alone, so
+ * every model and every run is asked the same question.
  */
 static int64_t
 rank_among_sample(Ranker *ranker, int64_t c, const fnn_real *score)
@@ -127,7 +127,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 				int32_t *rank, uint8_t *covered)
 {
 	const FmoeExpert *expert = &model->expert[slot];
-	/* no count expert looks further back than the last event */
+	/* experts that count read no more than the last event */
 	int			max_length = fmoe_only_counts(expert->class) ? 1 : expert->config->max_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	Ranker		ranker = {.model = model, .data = data, .cases = cases, .protocol = protocol};
@@ -143,7 +143,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		FmoeBatch  *batch;
 		int64_t		c;
 
-		end = fmoe_block_end(cases, begin, to, ranker.cases_max, max_length);
+		end = fmoe_case_block_end(cases, begin, to, ranker.cases_max, max_length);
 		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin,
 						   cases->target + begin, max_length);
 		fmoe_score(model, slot, arena, batch, ranker.scores);

@@ -1,6 +1,6 @@
 /*
  * weights.c
- *	  How a model uses the parts that it weighs, over many histories.
+ *	  How a model weighs the parts of its scores, over many histories.
  */
 #include "model/evaluate/evaluate.h"
 
@@ -32,14 +32,14 @@ fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	int			parts = main->class->part_count(main->config);
 	FnnMark		mark = fnn_arena_mark(arena);
-	fnn_real   *weight = fnn_alloc_reals(arena, FMOE_BLOCK_CASES_MAX, parts);
+	fnn_real   *weight = fnn_alloc_reals(arena, FMOE_CASE_BLOCK_MAX, parts);
 	int64_t		end;
 
 	for (; from < to; from = end)
 	{
 		FnnMark		block = fnn_arena_mark(arena);
 
-		end = fmoe_block_end(cases, from, to, FMOE_BLOCK_CASES_MAX, main->config->max_length);
+		end = fmoe_case_block_end(cases, from, to, FMOE_CASE_BLOCK_MAX, main->config->max_length);
 		fmoe_weigh(model, arena, fmoe_batch(arena, &data->events, end - from, cases->begin + from,
 											cases->target + from, main->config->max_length), weight);
 		for (int64_t i = 0; i < end - from; i++)

@@ -3,8 +3,8 @@
  *	  Low-rank adapters on the linear maps of an encoder (Hu et al. 2022, equation 3).
  *
  * A map W [out, in] becomes W + scale B A with A [rank, in] and B [out, rank].
- * The adapters of all maps with one input width are two slices, A under A and
- * B under B, in the order of the maps.
+ * The adapters of all maps with the same input width share two slices: all A end
+ * to end, and all B, in the order of the maps.
  */
 #include "model/expert/expert.h"
 
@@ -39,7 +39,7 @@ fmoe_declare_adapters(FmoeDeclaring *to, int first, int n, int rank)
 
 	for (int s = 0; s < n; s++)
 	{
-		/* the list moves when it grows */
+		/* not kept: the list moves when it grows */
 		const FnnParam *slice = &to->params->list[first];
 		int64_t		in = slice[s].cols;
 		int64_t		maps = 0;
@@ -59,7 +59,7 @@ fmoe_declare_adapters(FmoeDeclaring *to, int first, int n, int rank)
 		fmoe_declare(to, FNN_ADAPTER, name, maps * rank, in, FNN_INIT_NORMAL, 1 / sqrt((double) in))->decay = false;
 		snprintf(name, sizeof(name), forms[form][1], (long long) in);
 		fmoe_declare(to, FNN_ADAPTER, name, outputs, rank, FNN_INIT_ZERO, 0)->decay = false;
-		/* maps of other inputs than the first one's say so */
+		/* names of further slices have the input width in them */
 		form = 1;
 	}
 }
@@ -79,7 +79,8 @@ slice_rows(FnnTape *tape, const FnnTensor *slice, int64_t first, int64_t rows)
 }
 
 FnnTensor *
-fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnTensor *tensor, FnnTensor *adapter, int rank, double scale)
+fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnTensor *tensor, FnnTensor *adapter, int rank,
+			 double scale)
 {
 	FnnTensor  *adapted = fnn_alloc(tape->arena, sizeof(FnnTensor) * (size_t) n);
 

@@ -1,19 +1,19 @@
 /*
  * class.h
- *	  What a class of experts is: the interface between a family of models and everybody else.
+ *	  What a class of experts is: the interface between a kind of model and all others.
  *
- * A family is a folder (or a file of this one) and a row in registry.c.
- * Training, evaluation, the store, serving, explaining and the reports ask the
- * class; none of them knows one by name.  A hook that is NULL has the meaning
- * its comment gives, so a family brings only what makes it different.
+ * A class is a folder (or a file of this one) and a row in registry.c.  Training,
+ * evaluation, the store, serving, explaining and the reports ask the class; none
+ * of them knows one by name.  The comment of a hook says what NULL means, so a
+ * class brings only what makes it different.
  *
  * The score of an item after a history is, unless the class has a hook of its
  * own for it,
  *
  *		state of the history . vector of the item  +  terms of the item
  *
- * where few items have terms.  What finds the best items, scores many histories
- * at once and explains needs to know no more.
+ * where few items have terms.  Finding the best items, scoring many histories at
+ * once and explaining need to know no more than that.
  */
 #ifndef FMOE_MODEL_EXPERT_CLASS_H
 #define FMOE_MODEL_EXPERT_CLASS_H
@@ -55,16 +55,16 @@ typedef enum FmoeWhich
 /* When memory is taken. */
 typedef enum FmoePhase
 {
-	FMOE_RECORDED,				/* forward and backward of a step, without the loss over the items */
+	FMOE_RECORDED,				/* forward and backward of a step, but the loss over the items */
 	FMOE_UNRECORDED,			/* states of last tokens */
-	FMOE_SETTLING				/* what settle takes */
+	FMOE_SETTLING				/* the hook settle */
 } FmoePhase;
 
-/* How many transitions there are to copy, at most: an item's row has no more items than times it was followed. */
+/* Upper bounds of how many different items followed an item: no more than the times it was followed. */
 typedef struct FmoeFollowers
 {
-	double		mean;			/* over the tokens that train, of their items' rows */
-	double		all;			/* of all rows */
+	double		mean;			/* of a token's item, over the tokens that train */
+	double		all;			/* sum over all items */
 } FmoeFollowers;
 
 /* What a class must know of the data to declare its parameters and to say what memory it takes. */
@@ -72,25 +72,25 @@ typedef struct FmoeFacts
 {
 	int32_t		n_items;
 	const FmoeFeatures *features;	/* NULL: none */
-	FmoeFollowers followers;	/* where counts are read; not needed to declare */
+	FmoeFollowers followers;	/* set for bytes, and only where the class reads counts */
 } FmoeFacts;
 
 #define FMOE_LOSSES_MAX 8
 
-/* What the positions of a recorded batch are to be continued with, and what that counts. */
+/* What the tokens of a recorded batch should be followed by, and how much each loss weighs. */
 typedef struct FmoeGoal
 {
 	const int32_t *target;		/* [n_tokens] */
-	double		weight;			/* of a position: 1 / those of the whole step */
-	double		sequence_weight;	/* of a sequence: 1 / those of the whole step */
+	double		weight;			/* of a token: 1 / number of tokens in the whole step */
+	double		sequence_weight;	/* of a sequence: 1 / number of sequences in the whole step */
 	int64_t		step;			/* from 1 */
 	uint64_t	seed;
 	uint64_t	stream;			/* for random numbers: of this step's shard */
 	int32_t		n_negatives;	/* of gbce; 0: softmax over all items */
 	const int32_t *negative;
 	double		beta;
-	double		told;			/* of the tape's loss: what fmoe_goal_loss has named */
-	double		loss[FMOE_LOSSES_MAX];	/* parts of the loss, as the class names them */
+	double		told;			/* how much of the tape's loss fmoe_goal_loss has taken */
+	double		loss[FMOE_LOSSES_MAX];	/* parts of the loss, in the order of the class's names */
 } FmoeGoal;
 
 /* Numbers that are added to an item's score. */
@@ -101,24 +101,26 @@ typedef struct FmoeTerms
 	const double *value;		/* [n] */
 } FmoeTerms;
 
-/* Where parameters are declared, and as what: a name begins with prefix. */
+/* Where parameters are declared, and what all of them have in common. */
 typedef struct FmoeDeclaring
 {
 	FnnParams  *params;
 	const FnnHost *host;
-	const char *prefix;
+	const char *prefix;			/* of their names */
 	FnnShare	share;
 	unsigned	frozen;			/* set of groups whose slices do not learn */
 } FmoeDeclaring;
 
-/* The arrays of a class that only counts, made in one pass over each user's events that train. */
+/* A class that only counts: its arrays are made in one pass over the events that train. */
 typedef struct FmoeCounter
 {
 	/* fills expert->array from the events, on the arena */
 	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
 	const char *const *array_names; /* NULL-terminated */
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
-	/* fails with FNN_FORMAT when arrays from outside do not fit each other or the items */
+	/* bytes that count takes on the arena, of which the arrays are a part */
+	double		(*bytes) (double n_events, double n_items);
+	/* fails with FNN_FORMAT when arrays from outside do not fit each other, or the number of items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
 } FmoeCounter;
 
@@ -131,7 +133,7 @@ typedef struct FmoeExpertClass
 	const char *summary;		/* one line, lower case */
 	const FmoeCounter *counter; /* NULL: the class learns by gradient */
 
-	/* Options of its own, which fill FmoeConfig.own; NULL: none. */
+	/* Its own options, which fill FmoeConfig.own; NULL: none. */
 	const FmoeOption *options;
 	/* Whether the options fit each other; NULL: they always do. */
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
@@ -140,68 +142,67 @@ typedef struct FmoeExpertClass
 
 	/* Declares the parameters; without the hook items below, the first one is the table of item vectors. */
 	void		(*declare) (FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts);
-	/* Bytes on the arena for so many tokens of so many sequences, or cases, in a phase. */
+	/* Bytes on the arena in a phase, for so many tokens of so many sequences (in FMOE_SETTLING: cases). */
 	double		(*bytes) (const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens,
 						  double cases);
+	/* Multiplications of one token's forward pass, with its scores of n_scored items; NULL: width * n_scored. */
+	double		(*multiplications) (const FmoeConfig *config, double n_scored);
 	/* States [rows, d] after the tokens. */
 	FnnTensor  *(*encode) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which);
 	/*
-	 * Vectors [n, d] of items that states are multiplied with; item NULL: of items
-	 * 0 .. n - 1.  NULL: the rows of the first parameter.
+	 * Vectors [n, d] of items, which states are multiplied with; item NULL: of items
+	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-	/* Terms of the scores after a history, on the arena, whose last item and state these are; NULL: there are none. */
+	/* Terms of the scores after a history with that last item and state, on the arena; NULL: there are none. */
 	FmoeTerms	(*terms) (const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state);
 	/* score[n] of items (NULL: of all) after one history of the batch; NULL: state . vector + terms. */
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						  int64_t n, const int32_t *item, fnn_real *score);
 
-	/* Puts encode and losses on the tape; NULL: the loss of the scores alone. */
+	/* Puts encode and all losses on the tape; NULL: the only loss is that of the scores. */
 	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
-	/* Names of the losses that learn adds up with fmoe_goal_loss, NULL-terminated; NULL: there is one. */
+	/* Names of the losses that learn tells apart with fmoe_goal_loss, NULL-terminated; NULL: it has one. */
 	const char *const *losses;
-	/* Leader, before the first epoch: parameters that follow from the data; NULL: there are none. */
+	/* Sets parameters that follow from the data; by the leader, before the first epoch.  NULL: there are none. */
 	void		(*start) (FmoeExpert *expert, const FnnHost *host);
-	/* Leader, before validation: parameters that are computed, not learned; NULL: there are none. */
+	/* Sets parameters that are computed, not learned; by the leader, before validation.  NULL: there are none. */
 	void		(*settle) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 
 	/*
-	 * What scores are sums of: parts with weights that the class gives each
-	 * history; part 0 is its own expert.  NULL, all four: one part of weight 1.
+	 * The next four are all NULL, or none: a score is then a sum of parts with
+	 * weights for each history, part 0 being the own expert.  NULL: one part.
 	 */
 	int			(*part_count) (const FmoeConfig *config);
 	const char *(*part_name) (const FmoeConfig *config, int part);
 	/* weight[sequences.count, parts]; no sequence is empty */
 	void		(*weigh) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
-	/* contribution[n, parts] to the scores of items after the history whose last item and state these are */
+	/* contribution[n, parts] to the scores of items after a history with that last item and state */
 	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state,
 							   int64_t n, const int32_t *item, double *contribution);
 
-	/*
-	 * The encoder that may be lent, which the declared parameters of share FNN_PUBLIC are; NULL, or false: there is
-	 * none.
-	 */
+	/* Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none. */
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
 	/* The lent encoders that the model uses, in its options; NULL: it uses none. */
 	FmoeLentList *(*borrows) (FmoeConfig *config);
 	/* What the names of the parameters of lent encoder i, from 0, begin with: prefix[FNN_NAME_MAX]. */
 	void		(*borrowed_prefix) (int i, char *prefix);
-	/* Exchanges with peers while training: at most so many, each after so many epochs; NULL, or 0: none. */
+	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
 } FmoeExpertClass;
 
-/* An expert as those see it who compute with it. */
+/* An expert, ready to compute with. */
 struct FmoeExpert
 {
 	const FmoeExpertClass *class;
 	const FmoeConfig *config;
 	int32_t		n_items;
-	const FnnParams *params;	/* of a class that learns: layout … */
-	FnnTensor  *tensor;			/* … and where each slice is [params->count] */
+	const FnnParams *params;	/* layout of the parameters; NULL: the class only counts */
+	FnnTensor  *tensor;			/* [params->count] where each slice is */
 	FnnArray   *array;			/* of a counter, in the order of its array_names */
 	const FmoeFeatures *features;	/* NULL: none */
-	const FmoeExpert *counts;	/* [FMOE_SLOTS] the model's experts, for those that read counts; NULL: not at hand */
-	uint32_t	without;		/* set of parts that are to be done without */
+	const FmoeExpert *counts;	/* [FMOE_SLOTS] the model's experts, for a class that reads counts; NULL: not there */
+	uint32_t	without;		/* set of parts that are left out of its scores */
 };
 
 static inline bool
@@ -210,7 +211,7 @@ fmoe_only_counts(const FmoeExpertClass *class)
 	return class->counter != NULL;
 }
 
-/* The options of its own that an expert's class brings. */
+/* The own options of the configuration's class, as the struct that its table fills. */
 static inline const void *
 fmoe_own_options(const FmoeConfig *config)
 {

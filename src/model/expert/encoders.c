@@ -1,6 +1,9 @@
 /*
  * encoders.c
- *	  The encoders there are, what they have in common, and lists of lent ones.
+ *	  The list of encoders, their shapes, and the option that lists lent ones.
+ *
+ * A shape is all that decides an encoder's parameters, so two encoders of equal
+ * shape can take each other's weights.
  */
 #include "model/expert/expert.h"
 
@@ -40,7 +43,8 @@ fmoe_shape_fits(const FmoeShape *shape, FmoeMisfit *misfit)
 {
 	if (shape->width % shape->heads == 0)
 		return true;
-	snprintf(misfit->message, sizeof(misfit->message), "option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
+	snprintf(misfit->message, sizeof(misfit->message),
+			 "option \"width\" (%d) is not a multiple of option \"heads\" (%d)",
 			 shape->width, shape->heads);
 	snprintf(misfit->detail, sizeof(misfit->detail), "Each attention head works on an equal part of a hidden state.");
 	snprintf(misfit->hint, sizeof(misfit->hint), "The default of \"heads\" is 1.");

@@ -1,6 +1,6 @@
 /*
  * expert.c
- *	  What any expert takes, whatever its family: declaring parameters, arrays, traits.
+ *	  What experts of all classes share: declaring parameters, arrays, traits.
  */
 #include "model/expert/expert.h"
 

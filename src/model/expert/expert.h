@@ -1,6 +1,6 @@
 /*
  * expert.h
- *	  What families of models are made of; knows none of them.
+ *	  What classes of models are made of: parameters, losses, encoders, adapters.
  */
 #ifndef FMOE_MODEL_EXPERT_EXPERT_H
 #define FMOE_MODEL_EXPERT_EXPERT_H
@@ -19,19 +19,19 @@
 /* Standard deviation of freshly drawn matrices and item vectors. */
 #define FMOE_INIT_SCALE 0.02
 
-/* Slices, named prefix and name.  A table decays; what has one row does not. */
+/* Declares a slice named prefix + name.  Weight decay applies unless it has one row. */
 extern FnnParam *fmoe_declare(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t rows, int64_t cols,
 							  FnnInit init, double init_scale);
-/* The weight [out, in] of a linear map. */
+/* Declares the weight [out, in] of a linear map. */
 extern FnnParam *fmoe_declare_weight(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, int64_t in,
 									 FnnInit init, double init_scale);
-/* "NAME.weight" [out, in] and "NAME.bias" [1, out]. */
+/* Declares "NAME.weight" [out, in] and "NAME.bias" [1, out]. */
 extern void fmoe_declare_linear(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, int64_t in);
-/* "NAME.gain" and "NAME.bias" [1, width]. */
+/* Declares "NAME.gain" and "NAME.bias" [1, width]. */
 extern void fmoe_declare_norm(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t width);
-/* The table of item vectors [n_items, width]: by touched rows when the loss touches few. */
+/* Declares the table of item vectors [n_items, width]; its gradient is sparse when the loss touches few rows. */
 extern FnnParam *fmoe_declare_items(FmoeDeclaring *to, const FmoeConfig *config, int32_t n_items, int64_t width);
-/* What a class declares for a configuration, into params, which begin empty. */
+/* Lets a class declare its parameters for a configuration into params, which are empty before. */
 extern void fmoe_declare_class(FnnParams *params, const FnnHost *host, const FmoeExpertClass *class,
 							   const FmoeConfig *config, const FmoeFacts *facts);
 
@@ -43,23 +43,26 @@ fmoe_parameter(const FmoeExpert *expert, int index)
 	return &expert->tensor[index];
 }
 
-/* A counter's array number index, of n values. */
+/* Sets array number index of a class that counts, of n values. */
 extern void fmoe_set_array(FmoeExpert *expert, int index, FnnDtype dtype, int64_t n, void *data);
-/* An expert's arrays by name; fills out[at most max], returns their number. */
+/* An expert's arrays by name: fills at most max elements of out, returns their number. */
 extern int	fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max);
-/* Set of FmoeReads. */
+/* What the class reads: a set of FmoeReads. */
 extern unsigned fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *config);
-/* Parts of the class's scores, at least 1. */
+/* Number of parts that the class's scores are sums of, at least 1. */
 extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config);
 
 /* ---------------------------------------------------------------- losses */
 
 /* The vectors [n_items, d] that states are scored against. */
 extern FnnTensor *fmoe_item_vectors(const FmoeExpert *expert, FnnTape *tape);
-/* The loss of hidden [n_tokens, …] against a table's rows; extra may be NULL, and counts for softmax only. */
+/*
+ * Adds the configured loss of states hidden [n_tokens, d] against a table's rows.
+ * extra is for the softmax loss only and may be NULL.
+ */
 extern void fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal *goal,
 						  const FnnSoftmaxExtra *extra);
-/* What the tape's loss has grown by since the last call belongs to loss number of the class. */
+/* Counts what the tape's loss has grown by since the last call as the class's loss of that number. */
 extern void fmoe_goal_loss(FmoeGoal *goal, const FnnTape *tape, int number);
 
 /* ---------------------------------------------------------------- encoders */
@@ -75,36 +78,38 @@ typedef struct FmoeEncoding
 	FnnTensor  *tensor;			/* [slices] */
 } FmoeEncoding;
 
-/* From the vectors of a history's items to states, layer by layer. */
+/* A kind of encoder: turns the vectors of a history's items into states, layer by layer. */
 struct FmoeEncoder
 {
 	const char *name;
 	const char *summary;		/* one line, lower case */
 	void		(*declare) (FmoeDeclaring *to, const FmoeShape *shape, int max_length);
-	/* How many slices that is. */
+	/* How many slices declare declares. */
 	int			(*slices) (const FmoeShape *shape);
 	/*
-	 * Inputs [n_tokens, width]: scale times the rows row[n_tokens] of a table of
-	 * item vectors, with what the encoder adds to them.
+	 * Inputs [n_tokens, width]: rows row[n_tokens] of a table of item vectors, times
+	 * scale, and what the encoder adds to them, such as positions.
 	 */
 	FnnTensor  *(*enter) (const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *table, const int32_t *row,
 						  double scale, const FmoeBatch *batch);
-	/* One layer; which says what the last one is to give: all rows, or with FMOE_LAST_TOKENS perhaps only those. */
+	/* One layer.  With FMOE_LAST_TOKENS, given for the last layer only, it may give just the rows of last tokens. */
 	FnnTensor  *(*layer) (const FmoeEncoding *encoding, FnnTape *tape, int layer, FnnTensor *x,
 						  const FmoeBatch *batch, FmoeWhich which);
-	/* States [rows, width] of what the last layer gave. */
+	/* States [rows, width] from the result of the last layer. */
 	FnnTensor  *(*leave) (const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
 						  FmoeWhich which);
-	/* Reals on the arena for each token of a recorded pass and its backward, or of an unrecorded one of last tokens. */
+	/* Reals on the arena for each token of a recorded pass and its backward, or of an unrecorded one. */
 	int64_t		(*token_reals) (const FmoeShape *shape, bool dropped, bool recorded);
-	/* Of these, how many more when all tokens of an unrecorded pass are wanted. */
+	/* Reals that an unrecorded pass takes besides for each token when the states of all tokens are wanted. */
 	int64_t		(*rest_reals) (const FmoeShape *shape);
+	/* Multiplications of a token's forward pass in the linear maps of all layers. */
+	double		(*multiplications) (const FmoeShape *shape);
 };
 
 extern const FmoeEncoder fmoe_sasrec_encoder;
 extern const FmoeEncoder fmoe_gru4rec_encoder;
 
-/* NULL-terminated; a row's number is what a shape keeps. */
+/* All encoders, NULL-terminated; FmoeShape.encoder is a row's number. */
 extern const FmoeEncoder *const fmoe_encoders[];
 /* Their names, NULL-terminated: choices of options. */
 extern const char *const fmoe_encoder_names[];
@@ -112,7 +117,7 @@ extern const char *const fmoe_encoder_names[];
 /* The default of options that name an encoder. */
 #define FMOE_DEFAULT_ENCODER "sasrec"
 
-/* All layers of inputs x, and leave. */
+/* Runs inputs x through all layers, and leave. */
 extern FnnTensor *fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
 								   FmoeWhich which);
 extern bool fmoe_same_shape(const FmoeShape *a, const FmoeShape *b);
@@ -120,20 +125,21 @@ extern bool fmoe_same_shape(const FmoeShape *a, const FmoeShape *b);
 extern FmoeShape fmoe_shape_of(const FmoeConfig *config, int encoder);
 /* Whether an encoder can have the shape. */
 extern bool fmoe_shape_fits(const FmoeShape *shape, FmoeMisfit *misfit);
-/* Options that are a list of lent encoders fill an FmoeLentList. */
+/* What a list of lent encoders consists of, for options that fill an FmoeLentList. */
 extern const FmoeOptionList fmoe_lent_option;
 
 /* ---------------------------------------------------------------- adapters */
 
 /*
- * Low-rank adapters of the linear maps among the n slices from first on (Hu et al. 2022): for each
- * input width of the maps, in the order in which they first appear, a slice of
- * all A end to end [maps * rank, in] and one of all B [outputs, rank].
+ * Declares low-rank adapters (Hu et al. 2022, equation 3) of the linear maps among
+ * the n slices from first on.  For each input width of the maps, in the order in
+ * which they first appear, there is a slice of all A end to end, [maps * rank, in],
+ * and one of all B, [outputs, rank].
  */
 extern void fmoe_declare_adapters(FmoeDeclaring *to, int first, int n, int rank);
-/* How many slices that is. */
+/* How many slices the adapters of n slices are. */
 extern int	fmoe_adapter_slices(int n, const FnnParam *slice);
-/* tensor[n] with W + scale B A in place of every linear map's W; adapter: where the first A is. */
+/* Copies tensor[n], with W + scale B A in place of each linear map's W; adapter: the slice of the first A. */
 extern FnnTensor *fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnTensor *tensor, FnnTensor *adapter,
 							   int rank, double scale);
 

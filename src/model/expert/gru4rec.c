@@ -1,7 +1,9 @@
 /*
  * gru4rec.c
  *	  The encoder of session recommendation with a recurrent network (Hidasi et
- *	  al. 2016): item vectors through layers of torch.nn.GRU's cell.
+ *	  al. 2016, section 3): item vectors through layers of torch.nn.GRU's cell.
+ *
+ * It has no positions: the order of a history is in the recurrence.
  */
 #include "model/expert/expert.h"
 
@@ -85,6 +87,13 @@ rest_reals(const FmoeShape *shape)
 	return 0;
 }
 
+/* A layer's maps: three gates read the input and the state before. */
+static double
+multiplications(const FmoeShape *shape)
+{
+	return 6.0 * shape->layers * shape->width * shape->width;
+}
+
 const FmoeEncoder fmoe_gru4rec_encoder = {
 	.name = "gru4rec",
 	.summary = "gated recurrent units over the history",
@@ -94,5 +103,6 @@ const FmoeEncoder fmoe_gru4rec_encoder = {
 	.layer = layer,
 	.leave = leave,
 	.token_reals = token_reals,
-	.rest_reals = rest_reals
+	.rest_reals = rest_reals,
+	.multiplications = multiplications
 };

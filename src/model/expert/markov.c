@@ -242,8 +242,16 @@ check(const FmoeExpert *expert, const FnnHost *host)
 	}
 }
 
+static double
+bytes(double n_events, double n_items)
+{
+	/* of a transition both items, while they are sorted, and the count; of an item offset, place, bound, popularity */
+	return n_events * (2 * sizeof(int32_t) + sizeof(float)) + n_items * (3 * sizeof(int64_t) + sizeof(float));
+}
+
 static const FmoeCounter counter = {
 	.count = count,
+	.bytes = bytes,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check

@@ -1,6 +1,9 @@
 /*
  * popularity.c
- *	  How often each item was chosen, older events counting less.
+ *	  The class popularity: how often each item was chosen.
+ *
+ * With a half-life h an event of age t counts 2^(-t / h), its age being taken from
+ * the newest event that trains.
  */
 #include "model/expert/expert.h"
 
@@ -76,10 +79,18 @@ check(const FmoeExpert *expert, const FnnHost *host)
 				 (long long) expert->array[0].shape[0], expert->n_items);
 }
 
+static double
+bytes(double n_events, double n_items)
+{
+	/* the weight, and while counting the sum as a double */
+	return n_items * (sizeof(float) + sizeof(double));
+}
+
 static const FnnDtype array_dtypes[] = {FNN_F32};
 
 static const FmoeCounter counter = {
 	.count = count,
+	.bytes = bytes,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check

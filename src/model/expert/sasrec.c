@@ -1,7 +1,7 @@
 /*
  * sasrec.c
- *	  Self-attentive sequential recommendation (Kang & McAuley 2018), with
- *	  the softmax loss that makes it strong.
+ *	  The encoder of self-attentive sequential recommendation (Kang & McAuley 2018,
+ *	  section III).
  *
  * As in the original, only the query of a block is normalised, keys and
  * values see the block's input as it is, and the residual adds the normalised
@@ -11,9 +11,9 @@
  *	  a block:  q = norm1(x)
  *				x = norm2(q + output(attention(query(q), key_value(x))))
  *				x = x + dropout(outer(dropout(relu(inner(x)))))
- *	  hidden = norm(x),  score of item i = hidden . item vector i
+ *	  state = norm(x)
  *
- * The dropout of the inputs is the caller's, who may have more to add to them.
+ * The caller drops out the inputs, since it may add more to them before.
  * Positions count from the oldest event the encoder sees.
  */
 #include "model/expert/expert.h"
@@ -53,7 +53,8 @@ declare(FmoeDeclaring *to, const FmoeShape *shape, int max_length)
 {
 	int			width = shape->width;
 
-	fmoe_declare(to, FNN_POSITIONS, "position.weight", max_length, width, FNN_INIT_NORMAL, FMOE_INIT_SCALE)->decay = true;
+	fmoe_declare(to, FNN_POSITIONS, "position.weight", max_length, width, FNN_INIT_NORMAL,
+				 FMOE_INIT_SCALE)->decay = true;
 	for (int block = 0; block < shape->layers; block++)
 	{
 		FmoeDeclaring in_block = *to;
@@ -157,6 +158,13 @@ rest_reals(const FmoeShape *shape)
 	return 9 * (int64_t) shape->width;
 }
 
+/* A block's maps: query, key and value, output, inner, outer. */
+static double
+multiplications(const FmoeShape *shape)
+{
+	return 6.0 * shape->layers * shape->width * shape->width;
+}
+
 const FmoeEncoder fmoe_sasrec_encoder = {
 	.name = "sasrec",
 	.summary = "causal self-attention over the history",
@@ -166,5 +174,6 @@ const FmoeEncoder fmoe_sasrec_encoder = {
 	.layer = layer,
 	.leave = leave,
 	.token_reals = token_reals,
-	.rest_reals = rest_reals
+	.rest_reals = rest_reals,
+	.multiplications = multiplications
 };

@@ -1,6 +1,7 @@
 /*
  * tower.c
- *	  Models of one encoder over a table of item vectors, against which its states are scored.
+ *	  The classes sasrec and gru4rec: one encoder over a table of item vectors,
+ *	  which also scores its states.
  *
  *		x     = dropout(sqrt(width) * item vector + position)
  *		state = encoder(x),  score of item i = state . item vector i
@@ -67,6 +68,14 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 	return reals * sizeof(fnn_real);
 }
 
+static double
+multiplications(const FmoeConfig *config, double n_scored, int encoder)
+{
+	FmoeShape	shape = fmoe_shape_of(config, encoder);
+
+	return fmoe_encoders[encoder]->multiplications(&shape) + n_scored * config->width;
+}
+
 static bool
 fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {
@@ -96,6 +105,12 @@ bytes_of_sasrec(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phas
 	return bytes(config, facts, phase, tokens, cases, SASREC);
 }
 
+static double
+multiplications_of_sasrec(const FmoeConfig *config, double n_scored)
+{
+	return multiplications(config, n_scored, SASREC);
+}
+
 static FnnTensor *
 encode_sasrec(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which)
 {
@@ -115,6 +130,7 @@ const FmoeExpertClass fmoe_sasrec_class = {
 	.fits = fits,
 	.declare = declare_sasrec,
 	.bytes = bytes_of_sasrec,
+	.multiplications = multiplications_of_sasrec,
 	.encode = encode_sasrec,
 	.lends = lends_sasrec
 };
@@ -129,6 +145,12 @@ static double
 bytes_of_gru4rec(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens, double cases)
 {
 	return bytes(config, facts, phase, tokens, cases, GRU4REC);
+}
+
+static double
+multiplications_of_gru4rec(const FmoeConfig *config, double n_scored)
+{
+	return multiplications(config, n_scored, GRU4REC);
 }
 
 static FnnTensor *
@@ -150,6 +172,7 @@ const FmoeExpertClass fmoe_gru4rec_class = {
 	.fits = fits,
 	.declare = declare_gru4rec,
 	.bytes = bytes_of_gru4rec,
+	.multiplications = multiplications_of_gru4rec,
 	.encode = encode_gru4rec,
 	.lends = lends_gru4rec
 };

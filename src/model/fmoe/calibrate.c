@@ -2,17 +2,17 @@
  * calibrate.c
  *	  The gate, corrected by events that nobody has learned from.
  *
- * Gate and experts learn from the same events, which the experts come to know
- * by heart, some of them more than others; counted transitions know them from
- * the start.  What the gate takes for skill there is partly memory.  So before
- * each validation its logits l are given a factor a and a summand b_i for each
- * expert,
+ * Gate and experts learn from the same events.  The experts come to know these by
+ * heart, some more than others, and counted transitions know them from the start:
+ * part of what looks like skill to the gate is memory.  So before each validation
+ * the gate's logits l get a factor a, and a summand b_i for each expert,
  *
  *		g = softmax(a l + b)
  *
- * that minimise the cross-entropy of the mixed scores on the events kept back
- * for validation: a few numbers, of which thousands of events tell enough.  a = 0
- * leaves weights that are the same for all; a large b_0 the own expert alone.
+ * that minimise the cross-entropy of the mixed scores on the events kept back for
+ * validation.  These are a few numbers, for which thousands of events are enough.
+ * With a = 0 all histories get the same weights, with a large b_0 the own expert
+ * gets nearly all weight.
  *
  * The softmax over all items is estimated from those that the experts together
  * rank first, which carry most of it, and a sample of the others.  Scores and
@@ -25,13 +25,13 @@
 #include <string.h>
 
 #define CASES_MAX 1000
-#define CASES_SCORES_MAX INT64_C(40000000)	/* a large catalogue is asked for fewer cases … */
-#define CASES_MIN 200			/* … but for so many */
+#define CASES_SCORES_MAX INT64_C(40000000)	/* scores of all cases: a large catalogue has fewer cases */
+#define CASES_MIN 200			/* even of the largest catalogue */
 #define TOP 128					/* items that the experts rank first */
 #define SAMPLE 128				/* of the others */
 #define CANDIDATES (1 + TOP + SAMPLE)
-#define BLOCK_REALS (2 << 20)	/* scores at a time … */
-#define BLOCK_CASES 64			/* … of so many cases at most */
+#define BLOCK_REALS (2 << 20)	/* scores at a time */
+#define BLOCK_CASES 64			/* cases at a time, at most */
 #define STEPS 60
 #define STEP_SIZE 0.1
 #define PRIOR_WEIGHT 0.002		/* pulls to a = 1, b = 0 */
@@ -72,7 +72,7 @@ expert_scores(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const F
 		score[layout->members + 1] += (float) fmoe_count_term(row->count[k], score[layout->members]);
 }
 
-/* The target, the best items by all experts together and a sample of the rest; seen ones are out of it. */
+/* Chooses the target, the best items by all experts together, and a sample of the others, none of them seen. */
 static void
 choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int32_t target,
 				  const int32_t *seen, int64_t n_seen, int32_t *item, Case *chosen)
@@ -115,7 +115,7 @@ choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int3
 	chosen->n = n;
 }
 
-/* What each expert says of the candidates of a block of cases. */
+/* Chooses candidates for a block of cases, and keeps each expert's scores of them. */
 static void
 look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeDataset *data,
 			  const FmoeCases *cases, int64_t first, int64_t n, Case *out)
@@ -134,8 +134,8 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	fnn_tape_begin(&tape, arena, false, 0, 0);
 	fmoe_mix(expert, layout, &tape, batch, FMOE_LAST_TOKENS, &mixed);
 	together = fnn_concat(&tape, layout->members, mixed.state);
-	fnn_gemm(tape.host, false, true, n, expert->n_items, cols, (fnn_real) (1.0 / layout->members), together->value, cols,
-			 table->value, table->cols, 0, score, expert->n_items);
+	fnn_gemm(tape.host, false, true, n, expert->n_items, cols, (fnn_real) (1.0 / layout->members), together->value,
+			 cols, table->value, table->cols, 0, score, expert->n_items);
 	for (int64_t c = 0; c < n; c++)
 	{
 		int64_t		begin = cases->begin[first + c];
@@ -144,8 +144,8 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 
 		if (layout->gated > layout->members)
 			row = fmoe_transitions(&expert->counts[FMOE_MARKOV], data->events.item[event - 1]);
-		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event], data->events.item + begin,
-						  event - begin, item, &out[c]);
+		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event],
+						  data->events.item + begin, event - begin, item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
 			expert_scores(expert, layout, &mixed, c, &row, item[k], out[c].score + k * layout->gated);
 		for (int i = 0; i < layout->gated; i++)
@@ -157,7 +157,7 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 
 /* ---------------------------------------------------------------- fitting */
 
-/* Adds a case's gradient with regard to [a, b_0, …]. */
+/* Adds the gradient of a case's loss with respect to theta = [a, b_0, b_1, ...]. */
 static void
 add_gradient(const Case *at, int gated, const double *theta, double *gradient)
 {
@@ -210,7 +210,7 @@ add_gradient(const Case *at, int gated, const double *theta, double *gradient)
 	}
 }
 
-/* Moves theta [a, b_0, …] by Adam. */
+/* Fits theta = [a, b_0, b_1, ...] by Adam. */
 static void
 fit(const FnnHost *host, const Case *cases, int64_t n, int gated, double *theta)
 {
@@ -279,7 +279,8 @@ fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 		looked[c].weight = fnn_alloc(arena, sizeof(float) * CANDIDATES);
 	}
 	for (int64_t c = 0; c < cases->count; c += block)
-		look_at_block(expert, layout, arena, data, cases, c, cases->count - c < block ? cases->count - c : block, looked + c);
+		look_at_block(expert, layout, arena, data, cases, c, cases->count - c < block ? cases->count - c : block,
+					  looked + c);
 
 	/* from where the epoch before left it */
 	theta[0] = scale[0];

@@ -2,15 +2,15 @@
  * declare.c
  *	  The parameters of a mixture.
  *
- * The own encoder's are public, as those of every encoder; a lent one's are
- * frozen but for its positions, which are tied to this domain's items.
+ * The own encoder's are public, as those of every encoder.  A lent one's are
+ * frozen, but for its positions, which are tied to this domain's items.
  */
 #include "model/fmoe/fmoe.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* The last slice declared is computed, not learned. */
+/* Marks the slice that was declared last as computed, not learned. */
 static void
 freeze_last(FmoeDeclaring *to)
 {
@@ -49,7 +49,7 @@ declare_member(const FmoeDeclaring *mixture, const FmoeConfig *config, int membe
 		fmoe_declare_adapters(&to, first, slices, rank);
 }
 
-/* The paper's: to 4 d, to 2 d, to a weight for each; with one hidden layer (of the authors' later code): to d. */
+/* The gate's layers: the paper's of widths 4 d and 2 d, or one of width d as in its authors' later code. */
 static void
 declare_gate(FmoeDeclaring *to, const FmoeConfig *config)
 {
@@ -93,7 +93,7 @@ fmoe_mixture_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFact
 	FnnParam   *table = fmoe_declare_items(to, config, facts->n_items, fmoe_mixture_item_width(config));
 
 	local.share = FNN_LOCAL;
-	/* the count columns hold what they hold */
+	/* nothing may change the count columns */
 	table->decay = !own->count_experts;
 	if (own->head == FMOE_HEAD_OWN)
 		fmoe_declare(&local, FNN_ITEMS, "input.weight", facts->n_items, fmoe_mixture_states_width(config),

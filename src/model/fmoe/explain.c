@@ -2,8 +2,8 @@
  * explain.c
  *	  What a mixture's scores are made of.
  *
- * Its state is [g_0 z_0 | g_1 z_1 | ...], so the columns of each member are its
- * contribution, already weighed.  Popularity and counted transitions have a
+ * A mixture's state is [g_0 z_0 | g_1 z_1 | ...], so the product over the columns
+ * of a member is its contribution, already weighed.  Popularity and counted transitions have a
  * column each, and transitions besides what they add to the items that followed.
  */
 #include "model/fmoe/fmoe.h"

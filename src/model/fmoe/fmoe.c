@@ -3,26 +3,26 @@
  *	  FMoE-CDSR (arXiv 2503.13254): an own expert, experts that other databases
  *	  lent, and a gate that weighs them for each history.
  *
- * Member i reads items by its own columns E_i of one item table [n_items, sum
- * of widths], turns a history into a state z_i, and scores item v by z_i . E_i[v].
- * Member 0 is the own expert: an encoder like any other, here as good as alone.
- * The others are lent: their encoders are frozen, and around each of them this
- * domain trains what knows its items: E_i, positions, the norm of the input
+ * One item table [n_items, sum of widths] serves all members.  Member i reads items
+ * by its own columns E_i, turns a history into a state z_i, and scores item v by
+ * z_i . E_i[v].  Member 0 is the own expert; it learns as it would alone.  The
+ * others are lent: their encoders are frozen, and around each of them this domain
+ * trains what knows its items, which are E_i, positions, the norm of the input
  * and, if asked for, low-rank adapters of the encoder's matrices.
  *
- *		gate   g = softmax(network(mean of [z_0 | z_1 | …] over the history))
+ *		gate   g = softmax(network(mean of [z_0 | z_1 | ...] over the history))
  *		score  of v = sum over i of g_i (z_i . E_i[v])
  *
- * which is one product of [g_0 z_0 | g_1 z_1 | …] with the row v of the table:
+ * The score is one product of [g_0 z_0 | g_1 z_1 | ...] with row v of the table, so
  * a mixture is stored, scanned and served like every other expert.
  *
- * Each member learns from its own loss, the gate from the loss of the mixed
- * scores, in which states and item vectors are constants: an expert is never
- * bent to what the others lack, and a poor one costs nothing but its weight.
+ * Each member learns from its own loss.  The gate learns from the loss of the
+ * mixed scores, in which states and item vectors are constants: no expert learns
+ * to make up for what the others lack, and a poor one costs nothing but its weight.
  *
- * The gate learns where the experts have learned, too, and takes who knows the
- * training events by heart for who knows best.  So its logits are calibrated by
- * events that are kept back (calibrate.c).
+ * The gate learns from the same events as the experts, so it prefers an expert
+ * that knows these by heart.  Therefore its logits are calibrated by events that
+ * are kept back (calibrate.c).
  *
  * What is not as in the paper.  Its gate has one weight vector for all
  * histories of a mini-batch, so that an answer would depend on who else asks;
@@ -39,7 +39,8 @@
  */
 #include "model/fmoe/fmoe.h"
 
-_Static_assert(sizeof(FmoeMixtureOptions) <= FMOE_OWN_OPTIONS_BYTES, "the options of a mixture must fit FmoeConfig.own");
+_Static_assert(sizeof(FmoeMixtureOptions) <= FMOE_OWN_OPTIONS_BYTES,
+			   "the options of a mixture must fit FmoeConfig.own");
 _Static_assert(FMOE_GATED_MAX <= FMOE_PARTS_MAX, "the experts of a mixture are parts of its scores");
 
 static unsigned
@@ -87,6 +88,7 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.reads = reads,
 	.declare = fmoe_mixture_declare,
 	.bytes = fmoe_mixture_bytes,
+	.multiplications = fmoe_mixture_multiplications,
 	.encode = fmoe_mixture_encode,
 	.terms = fmoe_mixture_terms,
 	.learn = fmoe_mixture_learn,

@@ -1,6 +1,7 @@
 /*
  * forward.c
- *	  States, gate and scores of a mixture.
+ *	  The forward pass of a mixture: inputs and states of the members, the gate,
+ *	  weighed states, terms.
  */
 
 #include "model/fmoe/fmoe.h"
@@ -26,13 +27,13 @@ member_encoding(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTa
 	};
 
 	if (layout->adapter[i] >= 0)
-		encoding.tensor = fmoe_adapted(tape, layout->slices[i], &expert->params->list[layout->first[i]], encoding.tensor,
-									   fmoe_parameter(expert, layout->adapter[i]), own->lora_rank,
+		encoding.tensor = fmoe_adapted(tape, layout->slices[i], &expert->params->list[layout->first[i]],
+									   encoding.tensor, fmoe_parameter(expert, layout->adapter[i]), own->lora_rank,
 									   own->lora_alpha / own->lora_rank);
 	return encoding;
 }
 
-/* The member's columns of the table that items are read by. */
+/* The member's columns of the table of vectors that encoders read. */
 static FnnTensor *
 member_table(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i)
 {
@@ -43,7 +44,7 @@ member_table(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 
 /* ---------------------------------------------------------------- input */
 
-/* row[n_tokens]: which of the distinct items each token is; returns their number. */
+/* Numbers the distinct items of a batch: row[n_tokens] is each token's number; returns how many there are. */
 static int32_t
 number_items(FnnArena *arena, const FmoeBatch *batch, int32_t n_items, int32_t *distinct, int32_t *row)
 {
@@ -77,8 +78,8 @@ number_items(FnnArena *arena, const FmoeBatch *batch, int32_t n_items, int32_t *
 }
 
 /*
- * sqrt(d) / 2 of what follows each token's item, by its share among all that
- * followed: the part of the item graph's convolution that is not the item itself.
+ * The mean vector of what followed each token's item, weighed by how often it did,
+ * times sqrt(d) / 2: half of the item graph's convolution, but for the item itself.
  */
 static FnnTensor *
 smoothed(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const FmoeBatch *batch)
@@ -125,7 +126,7 @@ member_input(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 {
 	bool		graph = fmoe_mixture_own(expert->config)->item_graph;
 	FnnTensor  *table = member_table(expert, layout, tape, i);
-	/* with the graph an item's vector counts itself and half of its convolution */
+	/* with the graph: the vector, and half of the convolution, which holds the vector once more */
 	double		scale = sqrt(encoding->shape.width) * (graph ? 1.5 : 1);
 	FnnTensor  *x = encoding->encoder->enter(encoding, tape, table, batch->events.item, scale, batch);
 
@@ -145,7 +146,8 @@ fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTa
 	{
 		FmoeEncoding encoding = member_encoding(expert, layout, tape, i);
 
-		state[i] = fmoe_encoder_run(&encoding, tape, member_input(expert, layout, tape, i, &encoding, batch), batch, which);
+		state[i] = fmoe_encoder_run(&encoding, tape, member_input(expert, layout, tape, i, &encoding, batch), batch,
+									which);
 	}
 }
 
@@ -160,7 +162,8 @@ gate_network(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 	for (int layer = 0; layer < fmoe_mixture_own(expert->config)->gate_layers; layer++, slice += 4)
 	{
 		x = fnn_linear(tape, x, fmoe_parameter(expert, slice), fmoe_parameter(expert, slice + 1), FNN_GELU);
-		x = fnn_layer_norm(tape, x, fmoe_parameter(expert, slice + 2), fmoe_parameter(expert, slice + 3), NORM_EPSILON);
+		x = fnn_layer_norm(tape, x, fmoe_parameter(expert, slice + 2), fmoe_parameter(expert, slice + 3),
+						   NORM_EPSILON);
 		x = fnn_dropout(tape, x, expert->config->dropout);
 	}
 	return fnn_linear(tape, x, fmoe_parameter(expert, slice), fmoe_parameter(expert, slice + 1), FNN_IDENTITY);
@@ -173,7 +176,7 @@ repeated(FnnTape *tape, FnnTensor *row, int64_t n)
 	return fnn_rows(tape, row, fnn_zalloc(tape->arena, sizeof(int32_t) * (size_t) n), n);
 }
 
-/* Logits [rows, gated] from states that are constants: of all tokens, or of last ones where the gate reads none. */
+/* Logits [rows, gated] from states as constants, for all tokens or for last ones. */
 static FnnTensor *
 gate_logits(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, const FmoeBatch *batch,
 			int64_t rows, bool last_only, FnnTensor *const *state)
@@ -201,7 +204,7 @@ gate_logits(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *
 	return logits;
 }
 
-/* What is learned from is the gate as it is; what serves is calibrated. */
+/* The logits as they are while training, calibrated while serving. */
 static FnnTensor *
 calibrated(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, FnnTensor *logits)
 {
@@ -233,12 +236,13 @@ gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 	}
 	if (!any)
 		fnn_fail(tape->host, FNN_INVALID, "a mixture without any expert");
-	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed, fmoe_mixture_own(expert->config)->gate_top);
+	return fnn_softmax(tape, calibrated(expert, layout, tape, logits), allowed,
+					   fmoe_mixture_own(expert->config)->gate_top);
 }
 
 /* ---------------------------------------------------------------- the mixture */
 
-/* What the count columns of the table are multiplied by: [rows, 1] and the rest. */
+/* Parts of a state for the count columns, before they are weighed: 1 for popularity; 1 and zeros for transitions. */
 static void
 count_parts(FnnTape *tape, int64_t rows, FnnTensor **part)
 {

@@ -1,6 +1,9 @@
 /*
  * layout.c
  *	  What a mixture consists of, and where its parameters are.
+ *
+ * All of it follows from the configuration: declare.c and the readers of a layout
+ * count slices in the same order.
  */
 #include "model/fmoe/fmoe.h"
 

@@ -41,8 +41,8 @@ const char *const fmoe_mixture_losses[] = {
 /* ---------------------------------------------------------------- losses */
 
 /*
- * The transitions out of each token's item, as terms of its logits.  The one to
- * the target is not counted: it is what is to be foretold.
+ * The transitions out of each token's item, as terms of its logits.  The token's
+ * own transition to its target is taken off: it is what should be predicted.
  */
 static const FnnTerms *
 transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeBatch *batch,
@@ -70,7 +70,7 @@ transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 	return terms;
 }
 
-/* Cross-entropy [n_tokens] of the count experts, whose softmax is what was counted. */
+/* Cross-entropy [n_tokens] of popularity and of transitions, from the counts. */
 static void
 count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const FmoeBatch *batch, const int32_t *target,
 			 const FnnTerms *terms, double *popularity, double *markov)
@@ -90,7 +90,7 @@ count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const Fm
 	}
 }
 
-/* What the gate should be by the experts' own losses: softmax of -loss[expert][token]; row-major q[n_tokens, gated]. */
+/* Gate weights that the experts' own losses call for: q[n_tokens, gated], rows softmax of -loss[expert][token]. */
 static fnn_real *
 deserved(FnnArena *arena, int gated, int64_t n_tokens, double *const *loss)
 {
@@ -125,7 +125,8 @@ permuted(FnnArena *arena, const FmoeBatch *batch, const FmoeGoal *goal)
 		int32_t		n = batch->sequences.offset[s + 1] - first;
 
 		/* a stream for each sequence of the shard, which are fewer than 65536 */
-		fnn_random_permutation(goal->seed, fmoe_stream(FMOE_STREAM_PERMUTATION, goal->stream << 16 | (uint32_t) s), n, order);
+		fnn_random_permutation(goal->seed, fmoe_stream(FMOE_STREAM_PERMUTATION, goal->stream << 16 | (uint32_t) s), n,
+							   order);
 		for (int32_t k = 0; k < n; k++)
 			item[first + k] = batch->events.item[first + order[k]];
 	}
@@ -147,7 +148,7 @@ add_contrast(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 						  fmoe_mixture_own(expert->config)->contrast * goal->sequence_weight / 2);
 }
 
-/* Losses of the members; loss[member][n_tokens] when the gate wants to know them. */
+/* Adds the members' losses; keeps loss[member][n_tokens] where gate_loss needs them. */
 static void
 add_member_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, FmoeGoal *goal,
 				  const FmoeMixed *mixed, double **loss)
@@ -190,7 +191,7 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 		extra.term_weight = mixed.gate;
 		extra.term_column = layout->members + 1;
 	}
-	/* nobody learns from weights that are given */
+	/* gate equal has nothing to learn */
 	if (own->gate != FMOE_GATE_EQUAL)
 		fmoe_add_loss(tape, mixed.hidden, fnn_detach(tape, fmoe_parameter(expert, 0)), goal, &extra);
 	fmoe_goal_loss(goal, tape, LOSS_GATE);
@@ -199,7 +200,8 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 		for (int i = layout->members; i < layout->gated; i++)
 			loss[i] = fnn_alloc(tape->arena, sizeof(double) * (size_t) mixed.rows);
 		if (layout->gated > layout->members)
-			count_losses(expert, layout, batch, goal->target, extra.terms, loss[layout->members], loss[layout->members + 1]);
+			count_losses(expert, layout, batch, goal->target, extra.terms, loss[layout->members],
+						 loss[layout->members + 1]);
 		fnn_divergence_loss(tape, mixed.gate, deserved(tape->arena, layout->gated, mixed.rows, loss),
 							own->gate_loss / layout->gated * goal->weight);
 	}

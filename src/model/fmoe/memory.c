@@ -1,6 +1,6 @@
 /*
  * memory.c
- *	  What a mixture takes on the arena.
+ *	  What a mixture takes: bytes on the arena, and multiplications.
  */
 #include "model/fmoe/fmoe.h"
 
@@ -107,4 +107,26 @@ fmoe_mixture_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase p
 	if (!recorded)
 		reals += 4 * cases * fmoe_mixture_item_width(config);
 	return reals * sizeof(fnn_real) + followers_bytes(config, facts, tokens, recorded);
+}
+
+double
+fmoe_mixture_multiplications(const FmoeConfig *config, double n_scored)
+{
+	const FmoeMixtureOptions *own = fmoe_mixture_own(config);
+	double		states = 0;
+	double		scored = fmoe_mixture_states_width(config);
+
+	for (int i = 0; i < fmoe_mixture_members(config); i++)
+	{
+		FmoeShape	shape = fmoe_mixture_shape(config, i);
+
+		states += fmoe_encoders[shape.encoder]->multiplications(&shape);
+	}
+	/* a permuted history besides */
+	if (own->contrast > 0)
+		states *= 2;
+	/* each member is scored on its own; where the gate learns, the mixed states once more */
+	if (own->gate != FMOE_GATE_EQUAL)
+		scored += fmoe_mixture_item_width(config);
+	return states + n_scored * scored;
 }

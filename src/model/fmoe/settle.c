@@ -1,20 +1,20 @@
 /*
  * settle.c
- *	  Parameters of a mixture that follow from the data or are computed once an
- *	  epoch instead of being learned.
+ *	  Parameters of a mixture that are computed instead of learned: once from the
+ *	  data, or after each epoch.
  */
 #include "model/fmoe/fmoe.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Histories whose mean state gate batch reads when it serves. */
+/* Gate batch reads, when it serves, the mean state of so many users' histories. */
 #define SETTLE_USERS 1024
 #define SETTLE_BLOCK 64
 
 /* ---------------------------------------------------------------- starting */
 
-/* The logarithm of each item's share of the events into the table's count columns. */
+/* Fills the count columns with the logarithm of each item's share of the events. */
 void
 fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host)
 {
@@ -42,7 +42,7 @@ fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host)
 
 /* ---------------------------------------------------------------- settling */
 
-/* The mean of the states over the histories of the first users, block by block. */
+/* Computes the mean of the states over the histories of the first users, block by block. */
 static void
 settle_mean(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeDataset *data)
 {

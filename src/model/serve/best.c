@@ -1,11 +1,11 @@
 /*
  * best.c
- *	  The best items for one history, without a score for every item where
- *	  that can be had.
+ *	  The best items for one history, or for many, without a score for every item
+ *	  where that is possible.
  *
- * A gradient expert's scores are products of the history's state with the item
- * vectors, so nn's scans apply.  Count experts fill in all scores at once,
- * which is one copy and a few changes.
+ * Where scores are products of states with item vectors and a few terms, the scans
+ * of nn find the best of them.  Other experts, such as those that count, compute
+ * all scores.
  */
 #include "model/serve/serve_private.h"
 
@@ -16,9 +16,9 @@
 #define CODES_ITEMS 2048
 /* Candidates are computed one by one when they are fewer than one in so many items, else by a scan. */
 #define FEW_CANDIDATES 8
-/* Tokens that are encoded together: what is made of them on the way stays in the second cache. */
+/* Tokens that are encoded together, so that intermediate results stay in the second-level cache. */
 #define PART_TOKENS 512
-/* Items whose products are computed between two looks at them. */
+/* Items whose products are computed before they are offered. */
 #define PIECE 1024
 #define POLL_PIECES 64
 
@@ -67,7 +67,7 @@ new_set(FnnArena *arena, int32_t n_items)
 	return fnn_zalloc(arena, fnn_set_words(n_items) * sizeof(uint64_t));
 }
 
-/* Candidates that may be, each once, to item[]; returns their number. */
+/* Writes the eligible candidates to item, each once; returns their number. */
 static int64_t
 distinct_candidates(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible, int32_t *item)
 {
@@ -86,7 +86,7 @@ distinct_candidates(FnnArena *arena, int32_t n_items, const FmoeEligible *eligib
 	return n;
 }
 
-/* All items but the candidates that may be. */
+/* The set of all items but the eligible candidates. */
 static uint64_t *
 other_items(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible)
 {
@@ -113,7 +113,7 @@ is_encoded(const FmoeModel *model, FmoeExpertSlot slot, const FmoeBatch *batch)
 	return slot == FMOE_MAIN && fmoe_has_vectors(model) && batch->last[0] >= 0;
 }
 
-/* hidden[sequences.count, width] */
+/* States hidden[sequences.count, width]; fails where one is not finite. */
 static void
 encode_finite(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
 {
@@ -122,7 +122,7 @@ encode_finite(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, f
 		fnn_fail(fnn_arena_host(arena), FNN_NONFINITE, "the state of the model after a history is not finite");
 }
 
-/* [width] of the batch's one sequence */
+/* The state [width] after the batch's one sequence. */
 static fnn_real *
 encoded(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch)
 {
@@ -132,7 +132,7 @@ encoded(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch)
 	return hidden;
 }
 
-/* [n_items] */
+/* Scores [n_items] after the batch's one sequence. */
 static fnn_real *
 all_scores(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch)
 {
@@ -142,7 +142,7 @@ all_scores(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const F
 	return score;
 }
 
-/* Offers items whose products are computed for them alone. */
+/* Offers given items, whose products are computed one by one. */
 static void
 offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 			int64_t n, const int32_t *item, FnnTopk *topk)
@@ -161,7 +161,7 @@ offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 	}
 }
 
-/* Offers the items that have terms, but for those in the set or the list passed. */
+/* Offers the items that have terms, except those in a set or a list (NULL: none). */
 static void
 offer_with_terms(const FmoeModel *model, const fnn_real *hidden, const FmoeTerms *terms,
 				 const uint64_t *set, const FnnRows *list, FnnTopk *topk)
@@ -178,7 +178,8 @@ offer_with_terms(const FmoeModel *model, const fnn_real *hidden, const FmoeTerms
 		{
 			int32_t		item = terms->item[first + i];
 
-			if ((set != NULL && in_set(set, item)) || (list != NULL && fnn_find_ascending(list->count, list->row, item) >= 0))
+			if ((set != NULL && in_set(set, item)) ||
+				(list != NULL && fnn_find_ascending(list->count, list->row, item) >= 0))
 				continue;
 			score[i] += (fnn_real) terms->value[first + i];
 			fnn_topk_offer(topk, item, 1, &score[i]);
@@ -186,7 +187,7 @@ offer_with_terms(const FmoeModel *model, const fnn_real *hidden, const FmoeTerms
 	}
 }
 
-/* A set with the items that have terms beside those passed. */
+/* The set of the items passed and those that have terms. */
 static uint64_t *
 passed_and_terms(FnnArena *arena, int32_t n_items, const uint64_t *passed, const FmoeTerms *terms)
 {
@@ -250,13 +251,14 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	FnnMark		mark = fnn_arena_mark(arena);
 
 	if (is_encoded(model, slot, batch))
-		best_by_table(model, arena, encoded(model, arena, batch), batch->events.item[batch->last[0]], scan, eligible, topk);
+		best_by_table(model, arena, encoded(model, arena, batch), batch->events.item[batch->last[0]], scan, eligible,
+					  topk);
 	else
 		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
 	fnn_arena_reset(arena, mark);
 }
 
-/* Adds their terms to the scores of those of the items that have any. */
+/* Adds terms to score[n] of the items that have any. */
 static void
 add_terms(const FmoeTerms *terms, int64_t n, const int32_t *item, fnn_real *score)
 {
@@ -295,7 +297,7 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 	fnn_arena_reset(arena, mark);
 }
 
-/* A list with the items that have terms beside those passed; both are ascending. */
+/* The items passed and those that have terms, ascending as both lists are. */
 static FnnRows
 with_terms(FnnArena *arena, const FnnRows *passed, const FmoeTerms *terms)
 {
@@ -348,7 +350,8 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	encode_by_parts(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
-		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[batch->last[i]], hidden + i * table->cols);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[batch->last[i]],
+											 hidden + i * table->cols);
 
 		all_passed[i] = passed[i];
 		if (terms.n == 0)

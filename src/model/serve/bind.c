@@ -1,6 +1,9 @@
 /*
  * bind.c
- *	  A version's experts over its stored arrays.
+ *	  A version's experts over its stored arrays, and a model's arrays to be stored.
+ *
+ * Arrays from outside are checked: by name, dtype and shape here, by content in
+ * the class.  The names of learned parameters are those of their slices.
  */
 #include "model/expert/expert.h"
 #include "model/registry.h"
@@ -8,7 +11,7 @@
 
 #include <string.h>
 
-/* The weight of counted transitions that validation spoke for. */
+/* The weight of counted transitions that validation chose. */
 #define BLEND_ARRAY "blend.weight"
 /* Item vectors that are computed from other things. */
 #define ITEMS_ARRAY "items.weight"
@@ -36,20 +39,23 @@ find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" does not have the shape %lld x %lld", name,
 				 (long long) rows, (long long) cols);
 	if (rows < 0 || array->bytes != fnn_mul_size(host, fnn_mul_size(host, rows, cols), fnn_dtype_size(dtype)))
-		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %zu bytes, which is not what its shape needs", name, array->bytes);
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %zu bytes, which is not what its shape needs", name,
+				 array->bytes);
 	return array;
 }
 
 /* ---------------------------------------------------------------- binding */
 
 static void
-bind_counter(FmoeModel *model, FmoeExpertSlot slot, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
+bind_counter(FmoeModel *model, FmoeExpertSlot slot, const FnnHost *host, int n_arrays, const FnnArray *arrays,
+			 bool check)
 {
 	FmoeExpert *expert = &model->expert[slot];
 	const FmoeCounter *counter = expert->class->counter;
 
 	for (int i = 0; counter->array_names[i] != NULL; i++)
-		expert->array[i] = *find_array(host, n_arrays, arrays, counter->array_names[i], counter->array_dtypes[i], 0, -1);
+		expert->array[i] = *find_array(host, n_arrays, arrays, counter->array_names[i], counter->array_dtypes[i], 0,
+									   -1);
 	if (check)
 		counter->check(expert, host);
 }
@@ -76,7 +82,7 @@ bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray
 	}
 }
 
-/* Vectors of the items; width of a table of them: as its array says. */
+/* Binds the item vectors: the first parameter, or an array of any width where the class computes them. */
 static void
 bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
@@ -220,6 +226,16 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 	}
 }
 
+size_t
+fmoe_counts_bytes(const FmoeDataset *data)
+{
+	double		bytes = 0;
+
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items);
+	return (size_t) bytes;
+}
+
 /* Items whose vectors are computed together. */
 #define ITEMS_BLOCK 4096
 
@@ -256,7 +272,8 @@ fmoe_model_compute_items(FmoeModel *model, FnnArena *arena)
 		mark = fnn_arena_mark(arena);
 		fnn_tape_begin(&tape, arena, false, 0, 0);
 		vectors = main->class->items(main, &tape, n, item);
-		memcpy(value + (int64_t) first * vectors->cols, vectors->value, sizeof(fnn_real) * (size_t) (n * vectors->cols));
+		memcpy(value + (int64_t) first * vectors->cols, vectors->value,
+			   sizeof(fnn_real) * (size_t) (n * vectors->cols));
 		fnn_arena_reset(arena, mark);
 		fnn_poll(fnn_arena_host(arena));
 	}

@@ -1,6 +1,6 @@
 /*
  * explain.c
- *	  What a score is made of: the parts that the class knows of, and what blend adds.
+ *	  What a score is the sum of: parts of its class, and what blend adds.
  */
 #include "model/expert/expert.h"
 #include "model/serve/serve_private.h"
@@ -23,7 +23,7 @@ fmoe_part_name(const FmoeModel *model, int part)
 	return main->class->part_name != NULL ? main->class->part_name(main->config, part) : "own";
 }
 
-/* The one part of a class that has no other: contribution[n], the product of state and vector, and the class's terms. */
+/* The part of a class that has only one: contribution[n], product of state and vector plus the class's terms. */
 static void
 contribute_product(const FmoeModel *model, FnnArena *arena, int32_t last, const fnn_real *state,
 				   int64_t n, const int32_t *item, double *contribution)

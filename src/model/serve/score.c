@@ -1,12 +1,15 @@
 /*
  * score.c
- *	  Scores of all items after a history.
+ *	  States and scores of all items after many histories.
+ *
+ * Empty histories are taken out before a class sees the batch; they get the scores
+ * of popularity.
  */
 #include "model/serve/serve_private.h"
 
 #include <string.h>
 
-/* States [full->sequences.count, d] after each last token. */
+/* States [sequences.count, d] after the last tokens; no sequence is empty. */
 static FnnTensor *
 encode_last(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *full)
 {
@@ -53,7 +56,7 @@ fmoe_weigh(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_
 	fnn_arena_reset(arena, mark);
 }
 
-/* scores [sequences.count, n_items]; rows of empty sequences are left alone. */
+/* Writes the scores of sequences that are not empty; the other rows stay. */
 static void
 score_by_vectors(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *scores)
 {
@@ -75,7 +78,8 @@ score_by_vectors(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
 		fnn_real   *score = scores + of[i] * n_items;
-		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[full.last[i]], hidden->value + i * width);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[full.last[i]],
+											 hidden->value + i * width);
 
 		if (of[i] != i)
 			memcpy(score, scores + i * n_items, sizeof(fnn_real) * n_items);

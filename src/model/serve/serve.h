@@ -10,9 +10,9 @@
 /* ---------------------------------------------------------------- models */
 
 /*
- * What a version holds: the main expert and, beside it, those that count; when
- * the main one is itself one of these, it stands in both slots.  Experts point
- * into their model, which a copy must not outlive.
+ * What a version holds: the main expert and, beside it, those that count.  A main
+ * expert that counts is in both slots.  Experts point into their model, so a copy
+ * of a model must not outlive it.
  */
 typedef struct FmoeModel
 {
@@ -20,8 +20,8 @@ typedef struct FmoeModel
 	int32_t		n_items;
 	double		blend;			/* weight of counted transitions beside the main score */
 	FmoeExpert	expert[FMOE_SLOTS];
-	FnnTensor	items;			/* vectors [n_items, d] of the main expert's scores; value NULL: it has none */
-	const void *scan;			/* these laid out for quick scans (fmoe_scan_bind); NULL: they are not */
+	FnnTensor	items;			/* vectors [n_items, d] that states are multiplied with; value NULL: none */
+	const void *scan;			/* the same laid out for quick scans (fmoe_scan_bind); NULL: not laid out */
 
 	/* what the experts point to */
 	FnnParams	params;
@@ -31,25 +31,26 @@ typedef struct FmoeModel
 } FmoeModel;
 
 /*
- * Sets a model up over arrays that somebody else keeps (the cache, an import):
- * nothing of them is copied.  Fails with FNN_FORMAT, naming array and rule, when
- * an array is missing, of another shape or dtype, or (experts that count,
- * features) holds an index out of range.
+ * Sets a model up over arrays of the caller, which are not copied.  Fails with
+ * FNN_FORMAT, naming array and rule, when an array is missing or has another shape
+ * or dtype, or when counts or features hold an index out of range.
  */
 extern void fmoe_model_bind(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 							int32_t n_items, int n_arrays, const FnnArray *arrays);
-/* The same over arrays that were bound before, here or by another process: what they hold is not read again. */
+/* The same over arrays that were bound before, here or by another process: their contents are not checked again. */
 extern void fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeConfig *config,
 							int32_t n_items, int n_arrays, const FnnArray *arrays);
-/* The model's arrays by name, to be stored: fills out[at most max], returns their number. */
+/* The model's arrays by name, to be stored: fills at most max elements of out, returns their number. */
 extern int	fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max);
-/* The most that can be. */
+/* Largest number of arrays that a model can have. */
 extern int	fmoe_model_arrays_max(const FmoeModel *model);
-/* Experts of a configuration without anything they could compute with yet. */
+/* Sets up the experts of a configuration, so far without parameters and counts. */
 extern void fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items);
-/* The experts that count, trained; of a model whose main one is among them that is all. */
+/* Sets a model up and trains the experts that count; if the main one is among them, the model is complete. */
 extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
-/* Sets items: the rows of the main expert's first parameter, or vectors computed by its class on the arena. */
+/* Bytes that fmoe_count_experts takes on the arena. */
+extern size_t fmoe_counts_bytes(const FmoeDataset *data);
+/* Sets items to the rows of the main expert's first parameter, or to vectors that its class computes on the arena. */
 extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
 
 /* ---------------------------------------------------------------- scores */
@@ -62,33 +63,34 @@ fmoe_has_vectors(const FmoeModel *model)
 }
 
 /*
- * scores[sequences.count, n_items].  A history that is empty scores as its
- * popularity.  Bounded memory: the caller chooses how many sequences at once.
+ * scores[sequences.count, n_items] by an expert.  An empty history gets the scores
+ * of popularity.
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);
 /* hidden[sequences.count, d]: the main expert's states after the last tokens, 0 after an empty history. */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
 /*
- * weight[sequences.count, parts]: what the main expert's class weighs its parts
- * by after each history, 0 after an empty one; only of a class that has the hook.
+ * weight[sequences.count, parts] that the main expert's class gives its parts after
+ * each history, 0 after an empty one.  The class has the hook weigh.
  */
 extern void fmoe_weigh(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 
 /* ---------------------------------------------------------------- the best items */
 
 /*
- * What finds the best items without reading every item vector: a block beside
- * the arrays, made once from the item vectors of the main expert.  It holds no
- * pointers, so processes may share it at any address; aligned to FNN_ALIGN.
+ * A scan block is made once from the item vectors of the main expert, to find the
+ * best items without reading every vector.  It has no pointers, so processes may
+ * share it at any address; aligned to FNN_ALIGN.
  */
-extern size_t fmoe_scan_bytes(const FmoeModel *model);	/* 0: this model needs none */
+/* Bytes of the scan block; 0: this model needs none. */
+extern size_t fmoe_scan_bytes(const FmoeModel *model);
 /* Fills memory[fmoe_scan_bytes] from the bound model, and binds it; the arena is scratch. */
 extern void fmoe_scan_build(FmoeModel *model, FnnArena *arena, void *memory);
-/* Makes the model use a block that was built for the same arrays. */
+/* Makes the model use a scan block that was built for the same arrays. */
 extern void fmoe_scan_bind(FmoeModel *model, void *memory);
 
-/* How the best items are found; the answer is the same. */
+/* How the best items are found; the answer is always the same. */
 typedef enum FmoeScan
 {
 	FMOE_SCAN_AUTO,				/* by the size of the catalogue */
@@ -101,7 +103,7 @@ typedef struct FmoeEligible
 {
 	const int32_t *candidate;	/* [n_candidates], repeats allowed; NULL: all items */
 	int64_t		n_candidates;
-	uint64_t   *passed;			/* set of items (fnn_set_words) that may not; used as scratch; NULL: none */
+	uint64_t   *passed;			/* set of items (fnn_set_words) that may not; overwritten; NULL: none */
 } FmoeEligible;
 
 /*
@@ -111,29 +113,33 @@ typedef struct FmoeEligible
 extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 					  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk);
 /*
- * fmoe_best of all items but those passed[sequences.count], by the main expert,
- * which has vectors, for every sequence and its topk[sequences.count]; no sequence
- * is empty.  The answers are the same, made by products of matrices.
+ * fmoe_best by the main expert for every sequence s, into topk[s], of all items but
+ * passed[s]: the same answers, by products of matrices.  The model has vectors, and
+ * no sequence is empty.
  */
 extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 						   const FnnRows *passed, FnnTopk *topk);
-/* score[n] of given items for the one sequence of the batch: the same bits as fmoe_best's. */
+/* score[n] of given items for the one sequence of the batch, with the same bits as in fmoe_best. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
-/* Offers to topk every other item's cosine with an item's vector, 0 where one has no length; only where there are vectors. */
+/*
+ * Offers to topk the cosine of every other item's vector with an item's; 0 where
+ * one of the two has no length.  The model has vectors.
+ */
 extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk);
 
 /* ---------------------------------------------------------------- explaining */
 
-/* The parts that the main expert's scores are sums of: those of its class, and last what blend adds. */
-#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + 1)
+#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + 1) /* parts, with the one of blend */
+
+/* How many parts the main expert's scores are sums of: those of its class, and last what blend adds. */
 extern int	fmoe_parts_count(const FmoeModel *model);
-/* What a part is called; the last one's is the caller's to know. */
+/* Name of a part but the last. */
 extern const char *fmoe_part_name(const FmoeModel *model, int part);
 /*
- * weight[parts] and contribution[n, parts] to the scores of given items for
- * the one sequence of the batch, which is not empty: to rounding, an item's sum
- * up to what fmoe_scores_of gives.  Only where there are vectors.
+ * weight[parts], and contribution[n, parts] to the scores of given items, for the
+ * one sequence of the batch, which is not empty.  The contributions to an item add
+ * up to its score by fmoe_scores_of, to rounding.  The model has vectors.
  */
 extern void fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 							   int64_t n, const int32_t *item, double *weight, double *contribution);

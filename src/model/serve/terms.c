@@ -1,27 +1,25 @@
 /*
  * terms.c
- *	  What counting knows that an encoder does not.
+ *	  The terms of a model's scores: what counting knows that an encoder does not,
+ *	  and those of the class.
  *
- * An encoder generalises; where the data are few it loses single strong habits
- * ("after this shampoo, that conditioner") that a table of transitions has.  So
- * the main expert's score of an item that followed the history's last item in
- * training is raised by
+ * An encoder generalises; where data are few it misses single strong habits ("after
+ * this shampoo, that conditioner") that a table of transitions has.  So the score of
+ * an item that followed the history's last item in training is raised by
  *
  *		blend * log(1 + count * CERTAIN / (row sum + CERTAIN))
  *
- * which grows with the evidence and, for rows with much of it, depends on the
- * transition's share alone.  Items that never followed keep their score, so
- * only one sparse row is touched a history.  How much, is tried out on the
- * events kept back for validation; 0 leaves the encoder alone.
- *
- * A class may have terms of its own, which are added to these.
+ * which grows with the count, and in rows with large sums depends on the share of
+ * the transition alone.  Other items keep their score, so a history takes one sparse
+ * row.  The weight blend is tried out on the events kept back for validation
+ * (train/blend.c); 0 leaves the scores as they are.
  */
 #include "model/expert/markov.h"
 #include "model/serve/serve_private.h"
 
 #include <math.h>
 
-#define CERTAIN 20.0			/* transitions out of an item at which its row counts half */
+#define CERTAIN 20.0			/* a row with so many transitions in all counts half */
 
 FmoeTerms
 fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, int32_t last)
@@ -38,7 +36,7 @@ fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, int32_t last)
 	return (FmoeTerms) {.n = row.n, .item = row.to, .value = value};
 }
 
-/* Both together. */
+/* Adds two lists of terms, both ascending. */
 static FmoeTerms
 merged(FnnArena *arena, const FmoeTerms *a, const FmoeTerms *b)
 {

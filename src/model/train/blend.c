@@ -1,6 +1,7 @@
 /*
  * blend.c
- *	  How much counted transitions are to weigh beside the score: tried out on validation.
+ *	  Chooses the weight of counted transitions beside the model's own score (see
+ *	  serve/terms.c) by trying some on the events kept back for validation.
  */
 #include "model/evaluate/evaluate.h"
 #include "model/expert/expert.h"
@@ -11,7 +12,7 @@
 #define CASES_MAX 5000			/* users the weight is tried on */
 #define CUTOFF 10
 
-/* Without events kept back nothing can be tried: the smallest weight that helped on every data set measured. */
+/* The weight where no events are kept back: the smallest one that helped on every data set measured. */
 #define UNTRIED 0.5
 
 static const double weights[] = {0, 0.25, 0.5, 1, 2, 4};
@@ -19,9 +20,9 @@ static const double weights[] = {0, 0.25, 0.5, 1, 2, 4};
 #define WEIGHTS ((int) (sizeof(weights) / sizeof(weights[0])))
 
 /*
- * The largest weight that comes this near to the best is taken: an encoder's
- * order of two items that often follow together is a matter of chance, and
- * what was counted is not.
+ * Of the weights whose metric is at least this share of the best one's, the largest
+ * is taken: how an encoder orders two items that both follow often is chance, how
+ * the counts order them is not.
  */
 #define NEAR_BEST 0.99
 

@@ -10,14 +10,14 @@
 #include <string.h>
 
 /*
- * Validation ranks the whole catalogue for every case, once an epoch.  Beyond
- * this many scores it looks at a sample of the users, which is still at least
- * so many of them.
+ * Validation ranks the whole catalogue for every case, once an epoch.  Where that
+ * is more than VALIDATION_SCORES_MAX scores it takes a sample of the users, but no
+ * fewer than VALIDATION_CASES_MIN.
  */
 #define VALIDATION_SCORES_MAX INT64_C(1000000000)
 #define VALIDATION_CASES_MIN 2000
 
-/* Rows that the sampled loss of nn works on at a time. */
+/* Rows that nn's gBCE loss works on at a time. */
 #define LOSS_ROWS 128.0
 
 int64_t
@@ -29,9 +29,9 @@ fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t 
 }
 
 /*
- * Sequences, and the most tokens a batch and a shard can come to: those of the
- * batch_size longest sequences; a quarter of it and what one sequence more
- * may add.
+ * Counts sequences, and the tokens of the largest batch, which has the batch_size
+ * longest sequences, and of the largest shard, which has a quarter of these and may
+ * have one sequence more.
  */
 static void
 plan_sequences(FmoeTrainer *trainer)
@@ -72,7 +72,7 @@ plan_sequences(FmoeTrainer *trainer)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
-/* From how often each item is followed. */
+/* Computes followers from how often each item is followed. */
 static void
 plan_followers(FmoeTrainer *trainer)
 {
@@ -104,7 +104,7 @@ plan_followers(FmoeTrainer *trainer)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
-/* Sparse slices before all others need no room in the gradient slots. */
+/* Counts sparse slices.  Those that come before all others need no room in the gradient slots. */
 static void
 plan_sparse(FmoeTrainPlan *plan)
 {
@@ -133,9 +133,10 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 
 	trainer->class = fmoe_expert_classes[config->model];
 	if (fmoe_only_counts(trainer->class))
-		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient", trainer->class->name);
+		fnn_fail(trainer->host, FNN_INVALID, "expert \"%s\" counts and is not trained by gradient",
+				 trainer->class->name);
 	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
-		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is not settled");
+		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is still auto");
 	memset(plan, 0, sizeof(*plan));
 	plan->facts.n_items = data->n_items;
 	plan->facts.features = data->features;
@@ -158,7 +159,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
-/* The next bytes of a block, on a cache line of their own; NULL when only measuring. */
+/* Takes the next bytes of a block, beginning a cache line; returns NULL when only measuring. */
 static void *
 take(const FnnHost *host, char *shared, size_t *used, size_t n, size_t element)
 {
@@ -169,11 +170,11 @@ take(const FnnHost *host, char *shared, size_t *used, size_t n, size_t element)
 	return shared != NULL ? shared + from : NULL;
 }
 
-/* Rows of a table that a shard (or, all: a batch) can touch. */
+/* Largest number of rows of a table that a shard, or with all a batch, touches. */
 static int64_t
 sparse_capacity(const FmoeTrainPlan *plan, int64_t table_rows, bool all)
 {
-	/* a sequence of n tokens has n + 1 items: at most twice as many; and it has one user */
+	/* a sequence of n tokens has n + 1 items, at most 2 n, and one user */
 	int64_t		rows = all
 		? 2 * plan->batch_tokens + (int64_t) FMOE_SHARDS * plan->negatives
 		: 2 * plan->shard_tokens + plan->negatives;
@@ -251,7 +252,7 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	return used;
 }
 
-/* A trainer that only knows its plan; the caller resets the arena. */
+/* Makes a trainer that has only its plan; the caller resets the arena. */
 static FmoeTrainer *
 planned_trainer(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
 {
@@ -275,9 +276,21 @@ fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeD
 	return bytes;
 }
 
+double
+fmoe_epoch_operations(const FmoeConfig *config, const FmoeDataset *data)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+	double		n_scored = config->loss == FMOE_LOSS_SOFTMAX ? data->n_items : config->negatives;
+	double		each = class->multiplications != NULL ? class->multiplications(config, n_scored)
+		: n_scored * config->width;
+
+	/* one product forward and two backward, each a multiplication and an addition */
+	return 6 * each * data->n_events;
+}
+
 /* ---------------------------------------------------------------- private memory */
 
-/* Forward, loss and backward of the largest shard. */
+/* Bytes of forward, loss and backward of the largest shard. */
 static double
 step_bytes(const FmoeTrainer *trainer)
 {
@@ -299,28 +312,17 @@ step_bytes(const FmoeTrainer *trainer)
 	return bytes + loss * sizeof(fnn_real);
 }
 
-/* A block of at most so many cases being ranked. */
+/* Bytes while a block of at most so many cases is ranked. */
 static double
 ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	return fmoe_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
-							fmin(plan->n_cases, cases_max), plan->longest + 1);
+	return fmoe_case_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
+								 fmin(plan->n_cases, cases_max), plan->longest + 1);
 }
 
-/* The count experts, with what sorting transitions takes. */
-static double
-counts_bytes(const FmoeTrainer *trainer)
-{
-	double		events = trainer->data->n_events;
-	double		items = trainer->data->n_items;
-
-	return events * (2 * sizeof(int32_t) + sizeof(float)) +
-		items * (3 * sizeof(int64_t) + 2 * sizeof(float) + sizeof(double));
-}
-
-/* The finished model; then the model that weights of the blend are tried on. */
+/* Bytes of the finished model, and of the one on which weights of the blend are tried. */
 static double
 model_bytes(const FmoeTrainer *trainer)
 {
@@ -328,8 +330,8 @@ model_bytes(const FmoeTrainer *trainer)
 
 	if (trainer->config.blend < 0)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
-			ranking_bytes(trainer, FMOE_BLOCK_CASES_MAX);
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + counts_bytes(trainer);
+			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(trainer->data);
 }
 
 size_t
@@ -347,9 +349,9 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	most = fmax(most, trainer->class->bytes(config, &plan->facts, FMOE_SETTLING, 0, plan->n_cases));
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
-	/* those that the training reads stay all the while */
+	/* counts that the training reads stay all the time */
 	if (fmoe_needs_counts(trainer))
-		most += counts_bytes(trainer);
+		most += fmoe_counts_bytes(data);
 	fnn_arena_reset(arena, mark);
 	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }

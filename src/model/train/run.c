@@ -24,7 +24,7 @@ new_tensors(const FmoeTrainer *trainer)
 	return fnn_zalloc(trainer->arena, fnn_mul_size(trainer->host, trainer->plan.params.count, sizeof(FnnTensor)));
 }
 
-/* The model's main expert over values; blend is chosen when the weights are done. */
+/* Binds the model's main expert to values; its blend is chosen only at the end. */
 static void
 bind_main(FmoeTrainer *trainer, FmoeModel *model, fnn_real *values)
 {
@@ -65,7 +65,7 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	else
 		fmoe_model_setup(&trainer->model, config, data->n_items);
 	bind_main(trainer, &trainer->model, trainer->values);
-	/* one with gradients of its own, over the same values */
+	/* an expert with gradients, over the same values */
 	trainer->expert = trainer->model.expert[FMOE_MAIN];
 	trainer->expert.config = &trainer->config;
 	trainer->expert.tensor = new_tensors(trainer);
@@ -84,7 +84,7 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	return trainer;
 }
 
-/* Parameters that follow from the data. */
+/* Lets the class set parameters that follow from the data. */
 static void
 start_computed(FmoeTrainer *trainer)
 {
@@ -126,7 +126,7 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 	int64_t		n = trainer->cases->count;
 	int64_t		from;
 
-	/* those that are computed from other parameters have changed with them */
+	/* item vectors that are computed have changed with the parameters */
 	if (n > 0 && trainer->class->items != NULL)
 		fmoe_model_compute_items(&trainer->model, trainer->arena);
 	while ((from = fmoe_claim(trainer) * FMOE_VALIDATION_BLOCK) < n)
@@ -139,7 +139,7 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
-/* Leader: the state after an epoch, and the best values when these are. */
+/* Updates the state after an epoch, and the best values if these are better; by the leader. */
 static void
 finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double losses[FMOE_LOSSES_MAX])
 {

@@ -2,8 +2,8 @@
  * step.c
  *	  One optimiser step by a team of processes.
  *
- * The batch is the same for everybody: it follows from seed, epoch and number.
- * It is cut into FMOE_SHARDS groups of sequences.
+ * The batch follows from seed, epoch and number, so it is the same for all members.
+ * It is cut into FMOE_SHARDS shards, which are groups of sequences.
  *
  *		compute		members take one shard s after another and run it forward and
  *					backward, into gradient slot s, with random streams named by
@@ -17,8 +17,8 @@
  *					touched rows, and clears its range of the slots
  *		--- barrier
  *
- * With a softmax loss of one table the slots of the item table, most of all that
- * there is, are not cleared: the loss overwrites them.
+ * With a softmax loss over one table, its part of the slots, which is most of them,
+ * is not cleared: the loss overwrites it.
  *
  * No sum depends on how many members there are, so neither do the weights.
  */
@@ -37,20 +37,20 @@
 
 /* ---------------------------------------------------------------- a member's parts */
 
-/* Reals at the head of each slot that a shard's loss overwrites, so that nobody needs to clear them: the item table's. */
+/* Reals at the head of a slot, the item table's, that a shard's loss overwrites, so that nothing need clear them. */
 static size_t
 overwritten(const FmoeTrainer *trainer)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	/* without hooks for it, what is learned is the softmax loss of the whole first slice */
+	/* without these hooks all that is learned is the softmax loss over the whole first slice */
 	if (plan->params.list[0].sparse || trainer->config.loss != FMOE_LOSS_SOFTMAX || trainer->class->learn != NULL ||
 		trainer->class->items != NULL)
 		return 0;
 	return (size_t) (plan->params.list[0].rows * plan->params.list[0].cols);
 }
 
-/* This member's reals of the dense block: from .. to - 1, in whole chunks. */
+/* Sets this member's range of the dense reals, from .. to - 1, in whole chunks. */
 static void
 own_range(const FmoeTrainer *trainer, const FmoeTeam *team, size_t *from, size_t *to)
 {
@@ -129,9 +129,10 @@ fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
 		? plan->n_sequences - batch->first : config->batch_size;
 	batch->positions = 0;
 	for (i = 0; i < batch->count; i++)
-		batch->positions += fmoe_sequence_tokens(config, trainer->data, trainer->user[trainer->order[batch->first + i]]);
+		batch->positions += fmoe_sequence_tokens(config, trainer->data,
+												 trainer->user[trainer->order[batch->first + i]]);
 
-	/* shard s begins at the first sequence before which s quarters of the tokens lie */
+	/* shard s begins with the first sequence that has s quarters of the tokens before it */
 	for (i = 0; i < batch->count; i++)
 	{
 		while (s < FMOE_SHARDS && seen * FMOE_SHARDS >= batch->positions * s)
@@ -222,7 +223,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	{
 		FmoeSparseSlice *slice = &trainer->sparse[k];
 
-		/* the heads are private, and somebody else may have had the slot in the last step */
+		/* the view is private, and another member may have had this shard in the last step */
 		slice->shard[s].count = slice->count[s];
 		fnn_sparse_clear(&slice->shard[s]);
 		trainer->bound[slice->param] = &slice->shard[s];
@@ -251,7 +252,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 
 /* ---------------------------------------------------------------- reduce */
 
-/* The shards' rows of a sparse slice summed in shard order into the last one; returns the sum's squares. */
+/* Sums the shards' rows of a sparse slice, in shard order, into the last view; returns the sum of squares. */
 static double
 merge_sparse(const FmoeTrainer *trainer, FmoeSparseSlice *slice)
 {
@@ -310,7 +311,7 @@ reduce(FmoeTrainer *trainer, const FmoeTeam *team)
 
 /* ---------------------------------------------------------------- update */
 
-/* What the gradient is multiplied by so that its norm is at most clip_norm. */
+/* The factor that makes the norm of the gradient at most clip_norm. */
 static double
 clip_scale(const FmoeTrainer *trainer)
 {
@@ -327,7 +328,7 @@ clip_scale(const FmoeTrainer *trainer)
 	return norm > trainer->config.clip_norm ? trainer->config.clip_norm / norm : 1;
 }
 
-/* This member's part of the touched rows of a sparse slice. */
+/* Updates this member's part of the touched rows of a sparse slice. */
 static void
 update_sparse(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch, const FnnAdamW *adamw,
 			  double scale, FmoeSparseSlice *slice)

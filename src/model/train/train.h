@@ -8,17 +8,17 @@
 #include "model/serve/serve.h"
 
 /*
- * The processes that train together.  Every member runs the same functions
- * with the same arguments; rank 0 is the leader.  barrier returns when all
- * have come to it, and makes their writes visible.
+ * The processes that train together.  Every member calls the same functions with
+ * the same arguments; rank 0 is the leader.
  */
 typedef struct FmoeTeam
 {
 	int			rank;
 	int			size;
 	void	   *context;
-	void		(*barrier) (void *context); /* NULL when size is 1 */
-	/* leader only, after each step; may be NULL */
+	/* returns when all members have called it, and makes their writes visible; NULL when size is 1 */
+	void		(*barrier) (void *context);
+	/* called by the leader after each step; may be NULL */
 	void		(*progress) (void *context, int64_t batch, int64_t batches, double loss);
 } FmoeTeam;
 
@@ -45,23 +45,23 @@ typedef struct FmoeTrainState
 
 typedef struct FmoeTrainer FmoeTrainer;
 
-/*
- * Bytes of the block that all members share (values, moments, best values,
- * gradient slots, state), and of what each member keeps privately for a step
- * (an upper estimate from the longest batch).
- */
+/* Bytes of the block that all members share: values, moments, best values, gradient slots, state. */
 extern size_t fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
+/* Bytes on the arena of each member: an upper estimate, from the longest batch. */
 extern size_t fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
-/* A member's view of a run over the shared block (aligned to FNN_ALIGN). */
+/* Floating-point operations of an epoch's products, forward and backward: a guess, from above. */
+extern double fmoe_epoch_operations(const FmoeConfig *config, const FmoeDataset *data);
+/* A member's view of a run, over the shared block, which is aligned to FNN_ALIGN. */
 extern FmoeTrainer *fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config,
 										const FmoeDataset *data, void *shared);
-/* Leader, once a run: fresh weights from the seed, empty moments, state zero. */
+/* Starts a run, by the leader: fresh weights from the seed, moments and state zero. */
 extern void fmoe_trainer_start(FmoeTrainer *trainer);
-/* One epoch and its validation; state then says whether the run is finished. */
+/* Trains one epoch and validates; the state then says whether the run is finished. */
 extern void fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team);
+/* The state, in the shared block. */
 extern FmoeTrainState *fmoe_trainer_state(FmoeTrainer *trainer);
 
-/* The run's blocks, for checkpoints: together with the state they are the whole run. */
+/* The run's blocks: a checkpoint consists of them and the state. */
 typedef enum FmoeTrainBlock
 {
 	FMOE_BLOCK_VALUES,
@@ -72,23 +72,26 @@ typedef enum FmoeTrainBlock
 	FMOE_BLOCKS
 } FmoeTrainBlock;
 
+/* A block in place, and its size. */
 extern void *fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes);
 /*
- * Copies values whose name and shape agree into the run (warm start, lent
- * encoders); of tables of positions the rows that both have.  Returns how many.
+ * Copies arrays into the parameters of the same name and shape, for a warm start or
+ * lent encoders; of tables of positions the rows that both have.  Returns how many
+ * were copied.
  */
 extern int	fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays);
 /*
- * The same for the encoder of the lent expert number i among those that the
- * model borrows, or with i -1 for its own encoder; changes the arrays' names.
+ * Copies the arrays of a lent encoder into number i of those that the model
+ * borrows, or with i -1 into its own encoder.  Changes the arrays' names.
  */
 extern int	fmoe_trainer_adopt_lent(FmoeTrainer *trainer, int i, int n_arrays, FnnArray *arrays);
-/* The current values as arrays by name, in place; fills out[at most max], returns their number. */
+/* The current values as arrays by name, in place: fills at most max elements of out, returns their number. */
 extern int	fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max);
+/* Largest number of those arrays. */
 extern int	fmoe_trainer_arrays_max(const FmoeTrainer *trainer);
-/* The layout of its parameters. */
+/* The layout of the run's parameters. */
 extern const FnnParams *fmoe_trainer_params(const FmoeTrainer *trainer);
-/* The model with the best values (the last, without validation) and fresh count experts, on the arena. */
+/* Makes the finished model on the arena: the best values (without validation the last), counts, blend. */
 extern void fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model);
 
 #endif							/* FMOE_MODEL_TRAIN_TRAIN_H */

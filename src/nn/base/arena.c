@@ -157,7 +157,7 @@ new_block(FnnArena *arena, size_t bytes)
 	{
 		size_t		left;
 
-		/* blocks that are too small for this piece may be all that stands in the way */
+		/* free blocks that are too small for this piece may be what exceeds the limit */
 		if (fnn_add_size(arena->host, arena->reserved, fnn_add_size(arena->host, bytes, HEADER)) > arena->limit)
 		{
 			Block	  **unused = free_blocks(arena);
@@ -167,7 +167,8 @@ new_block(FnnArena *arena, size_t bytes)
 		}
 		left = arena->limit > arena->reserved ? arena->limit - arena->reserved : 0;
 		if (left < HEADER || left - HEADER < bytes)
-			fnn_fail(arena->host, FNN_LIMIT, "%zu bytes more than the %zu in use are needed, but the limit is %zu bytes",
+			fnn_fail(arena->host, FNN_LIMIT,
+					 "%zu bytes more than the %zu in use are needed, but the limit is %zu bytes",
 					 bytes, arena->reserved, arena->limit);
 		if (size > left - HEADER)
 			size = (left - HEADER) / FNN_ALIGN * FNN_ALIGN;
@@ -180,7 +181,7 @@ new_block(FnnArena *arena, size_t bytes)
 	return block;
 }
 
-/* Makes a block current in which bytes fit: one that waits, else a new one. */
+/* Makes a block current that has room for so many bytes: a free one, else a new one. */
 static void
 next_block(FnnArena *arena, size_t bytes)
 {

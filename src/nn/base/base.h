@@ -76,11 +76,15 @@ typedef struct FnnMark
 
 /* limit_bytes = 0: unlimited.  Going over the limit fails with FNN_LIMIT. */
 extern FnnArena *fnn_arena_create(const FnnHost *host, size_t limit_bytes);
+/* Gives all blocks back to the host. */
 extern void fnn_arena_destroy(FnnArena *arena);
 extern void *fnn_alloc(FnnArena *arena, size_t bytes);	/* contents undefined */
 extern void *fnn_zalloc(FnnArena *arena, size_t bytes); /* zeroed */
+/* [rows, cols], contents undefined; an overflow of the size fails. */
 extern fnn_real *fnn_alloc_reals(FnnArena *arena, int64_t rows, int64_t cols);
+/* The present position, for fnn_arena_reset. */
 extern FnnMark fnn_arena_mark(const FnnArena *arena);
+/* Frees all that was allocated since the mark. */
 extern void fnn_arena_reset(FnnArena *arena, FnnMark mark);
 extern size_t fnn_arena_peak(const FnnArena *arena);	/* most bytes ever in use */
 extern const FnnHost *fnn_arena_host(const FnnArena *arena);
@@ -102,7 +106,7 @@ extern uint64_t fnn_random_below(uint64_t seed, uint64_t stream, uint64_t counte
 /* index[n] becomes a uniformly random permutation of 0 .. n - 1 */
 extern void fnn_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *index);
 
-/* ---------------------------------------------------------------- safetensors */
+/* ---------------------------------------------------------------- hashes and checks */
 
 /* 64-bit hash of bytes, chained through seed: fingerprints and checksums, not cryptography. */
 extern uint64_t fnn_hash(uint64_t seed, const void *bytes, size_t size);

@@ -1,6 +1,10 @@
 /*
  * params.c
- *	  Parameter blocks and sparse gradients.
+ *	  Parameter blocks: layout, first values, binding; and sparse gradients.
+ *
+ * Slices lie in the order in which they were declared, each on a cache line.
+ * Slice i draws its first values from stream i, so a slice that is declared
+ * behind others changes none of them.
  */
 #include "nn/base/tensor.h"
 
@@ -143,7 +147,7 @@ fnn_params_find(const FnnParams *params, const char *name)
 
 #define INIT_PIECE 262144		/* numbers drawn between polls */
 
-/* value[n] become the slice's numbers from .. from + n - 1. */
+/* Draws a slice's numbers from .. from + n - 1 into value[n]. */
 static void
 init_piece(const FnnParam *param, uint64_t seed, uint64_t stream, int64_t from, int64_t n, fnn_real *value)
 {

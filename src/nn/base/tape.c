@@ -1,6 +1,9 @@
 /*
  * tape.c
- *	  Recording of operations and the run back through them.
+ *	  Records operations, and runs back through them.
+ *
+ * Nodes are a list, newest first, which is the order that backward needs.  What
+ * has no gradient is not recorded.
  */
 #include "nn/base/tape_private.h"
 

@@ -28,7 +28,7 @@ typedef struct FnnTape
 	FnnNode    *last;
 } FnnTape;
 
-/* Starts a tape on an arena; what was recorded before is forgotten, the arena is left as it is. */
+/* Starts a tape on an arena: forgets what was recorded before, and leaves the arena as it is. */
 extern void fnn_tape_begin(FnnTape *tape, FnnArena *arena, bool record, uint64_t seed, uint64_t stream);
 /* A fresh tensor on the arena; with_grad (and recording) gives it a zeroed gradient. */
 extern FnnTensor *fnn_tensor(FnnTape *tape, int64_t rows, int64_t cols, bool with_grad);
@@ -67,7 +67,7 @@ typedef enum FnnActivation
  * as their table; other operations fail with FNN_INVALID.
  */
 extern FnnTensor *fnn_columns(FnnTape *tape, FnnTensor *table, int64_t first, int64_t cols);
-/* x, without a gradient: what is computed from it does not reach x. */
+/* x as a constant: no gradient flows back to x from what is computed with it. */
 extern FnnTensor *fnn_detach(FnnTape *tape, FnnTensor *x);
 
 #endif							/* FNN_BASE_TAPE_H */

@@ -41,9 +41,11 @@ typedef struct FnnTensor
 
 /* The gradient of one row of a table, dense or sparse; the tensor must have one. */
 extern fnn_real *fnn_grad_row(const FnnHost *host, FnnTensor *tensor, int64_t row);
-/* Sparse gradient over memory of fnn_sparse_bytes(); every row untouched. */
+/* Bytes of memory for a sparse gradient. */
 extern size_t fnn_sparse_bytes(const FnnHost *host, int64_t rows, int64_t cols, int64_t capacity);
+/* Sets a sparse gradient up over such memory, no row touched. */
 extern void fnn_sparse_init(FnnSparse *sparse, void *memory, int64_t rows, int64_t cols, int64_t capacity);
+/* Makes all rows untouched again. */
 extern void fnn_sparse_clear(FnnSparse *sparse);
 
 typedef enum FnnInit
@@ -57,9 +59,9 @@ typedef enum FnnInit
 /* Who may receive a copy of a parameter. */
 typedef enum FnnShare
 {
-	FNN_PUBLIC,					/* other databases, where the encoder is lent */
+	FNN_PUBLIC,					/* other databases that the encoder is lent to */
 	FNN_LOCAL,					/* nobody, unless whole versions may leave: item tables, heads, gates */
-	FNN_PRIVATE					/* nobody, by any call: rows of single users */
+	FNN_PRIVATE					/* nobody, by no call: rows of single users */
 } FnnShare;
 
 /* What a parameter is for: training freezes and draws anew by groups. */
@@ -115,15 +117,15 @@ extern int	fnn_params_find(const FnnParams *params, const char *name); /* -1: no
 extern void fnn_params_free(FnnParams *params, const FnnHost *host);
 /* Fills values[params->size] (gaps become 0); slice i draws from stream i. */
 extern void fnn_params_init(const FnnParams *params, const FnnHost *host, uint64_t seed, fnn_real *values);
-/* Fills the slices of a set of groups with what fnn_params_init gives them; the others stay. */
+/* Fills the slices of a set of groups as fnn_params_init does; the others stay. */
 extern void fnn_params_redraw(const FnnParams *params, const FnnHost *host, uint64_t seed, unsigned groups,
 							  fnn_real *values);
 /* The slices of a set of groups get no gradient and no update from now on. */
 extern void fnn_params_freeze(FnnParams *params, unsigned groups);
 /*
- * tensors[count] come to point into the blocks.  grads NULL: inference.
- * Frozen slices get no gradient.  sparse[count] may be NULL; where it holds a
- * gradient for a slice, the slice uses it instead of grads.
+ * Points tensors[count] into blocks of values and gradients.  grads NULL:
+ * inference.  Frozen slices get no gradient.  A slice for which sparse[count]
+ * has a gradient uses that instead of grads; sparse may be NULL.
  */
 extern void fnn_params_bind(const FnnParams *params, FnnTensor *tensors, fnn_real *values,
 							fnn_real *grads, FnnSparse *const *sparse);

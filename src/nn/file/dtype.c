@@ -1,6 +1,6 @@
 /*
  * dtype.c
- *	  The types of numbers that files and stores hold.
+ *	  The types of numbers in arrays: names and sizes as safetensors has them.
  */
 #include "nn/file/file.h"
 

@@ -55,8 +55,9 @@ typedef struct FnnFile
  * infinity in F16, BF16, F32 and F64 arrays.
  */
 extern FnnFile *fnn_safetensors_read(FnnArena *arena, const void *bytes, size_t size);
-/* Bytes the file will take, and the writing of it to out[that many]. */
+/* Bytes that the file will take. */
 extern size_t fnn_safetensors_size(FnnArena *arena, const FnnFile *file);
+/* Writes the file to out[fnn_safetensors_size]. */
 extern void fnn_safetensors_write(FnnArena *arena, const FnnFile *file, void *out);
 extern const char *fnn_file_metadata(const FnnFile *file, const char *key); /* NULL: none */
 

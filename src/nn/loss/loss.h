@@ -30,33 +30,34 @@ typedef struct FnnTerms
 /* What else a softmax loss can do; all of it may be left 0. */
 typedef struct FnnSoftmaxExtra
 {
-	double	   *row_loss;		/* [n] comes to hold each row's cross-entropy, NaN where target is -1 */
-	const FnnTerms *terms;		/* [n] row i's logits are raised by terms[i] … */
-	FnnTensor  *term_weight;	/* … times element [i, term_column] of this, which gets its gradient */
+	double	   *row_loss;		/* [n] receives each row's cross-entropy, NaN where target is -1 */
+	const FnnTerms *terms;		/* [n] added to the logits of row i, times its weight */
+	FnnTensor  *term_weight;	/* [n, more than term_column], gets a gradient; element [i, term_column] is row i's
+								 * weight */
 	int64_t		term_column;
 } FnnSoftmaxExtra;
 
 extern void fnn_softmax_loss_with(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
 								  const int32_t *target, double weight, const FnnSoftmaxExtra *extra);
-/* Reals that a softmax loss of rows rows over items items takes while it runs, terms not counted. */
+/* Reals on the arena while a softmax loss of so many rows over so many items runs, without its terms. */
 extern double fnn_softmax_loss_reals(int64_t rows, int64_t items, int64_t width);
 /*
- * sum over rows and columns of q log(q / p), with 0 log 0 = 0: p [n, d] a
- * softmax, q[n, d] what it should be.  Rows whose first q is NaN do not count;
- * where q > 0, p is taken as at least 1e-12.
+ * Kullback-Leibler divergence: the sum over rows and columns of q log(q / p), with
+ * 0 log 0 = 0.  p [n, d] is a softmax, q[n, d] what it should be.  Rows whose
+ * first q is NaN do not count; where q > 0, p is taken as at least 1e-12.
  */
 extern void fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, double weight);
-/* sum of x * x */
+/* The sum of x * x over all elements. */
 extern void fnn_square_loss(FnnTape *tape, FnnTensor *x, double weight);
 /*
- * NT-Xent (Chen et al. 2020): rows of a and b [n, d] are two views of n things.
- * Each of the 2 n rows has the other view as its answer among all rows but
- * itself, by cosine / temperature; the sum of the 2 n cross-entropies.  A row of
- * no length has cosine 0 to all.  n = 1 gives 0.
+ * NT-Xent (Chen et al. 2020, equation 1): rows of a and b [n, d] are two views of
+ * n things.  The logits of each of the 2 n rows are its cosines with all other
+ * rows / temperature, its answer is the other view; the loss is the sum of the
+ * 2 n cross-entropies.  A row of length 0 has cosine 0 with all.  n = 1 gives 0.
  */
 extern void fnn_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, double temperature, double weight);
 /*
- * gBCE (Petrov & Macdonald 2023): binary cross-entropy over the positive and
+ * gBCE (Petrov & Macdonald 2023, "gSASRec"): binary cross-entropy over the positive and
  * shared uniform negatives, the positive's log-probability multiplied by beta.
  *	loss of a row = -beta * log sigmoid(s+) - sum_j log(1 - sigmoid(s_j))
  * A negative that equals the row's target does not count for that row.
@@ -64,7 +65,7 @@ extern void fnn_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, double 
  */
 extern void fnn_gbce_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const int32_t *target,
 						  const int32_t *negative, int32_t n_negatives, double beta, double weight);
-/* alpha (t (1 - 1/alpha) + 1/alpha) with alpha = n_negatives / (n_items - 1). */
+/* beta = alpha (t (1 - 1/alpha) + 1/alpha), with alpha = n_negatives / (n_items - 1) and calibration t. */
 extern double fnn_gbce_beta(int64_t n_items, int64_t n_negatives, double calibration);
 
 #endif							/* FNN_LOSS_LOSS_H */

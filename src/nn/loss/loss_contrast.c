@@ -57,7 +57,7 @@ normalise_back(int64_t d, const fnn_real *grad, const fnn_real *unit, fnn_real i
 		dx[c] += (grad[c] - along * unit[c]) * inverse;
 }
 
-/* s[m], logits, become weight * (probability - 1 at answer); own does not take part.  Returns the cross-entropy. */
+/* Turns logits s[m] into weight * (probability - 1 at the answer), without element own; returns the cross-entropy. */
 static FNN_CLONES double
 row_gradient(int64_t m, int64_t own, int64_t answer, fnn_real weight, fnn_real *s)
 {

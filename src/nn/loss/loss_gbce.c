@@ -79,7 +79,8 @@ gather(FnnArena *arena, const FnnTensor *table, const int32_t *id, int64_t count
 	negatives->id = id;
 	negatives->value = fnn_alloc_reals(arena, count, negatives->padded);
 	for (int64_t j = 0; j < count; j++)
-		fnn_widen(1, d, table->value + id[j] * fnn_stride(table), d, negatives->padded, negatives->value + j * negatives->padded);
+		fnn_widen(1, d, table->value + id[j] * fnn_stride(table), d, negatives->padded,
+				  negatives->value + j * negatives->padded);
 	if (with_grad)
 		negatives->grad = fnn_zalloc(arena, (size_t) (count * negatives->padded) * sizeof(fnn_real));
 	negatives->across = fnn_alloc_reals(arena, d, lanes);

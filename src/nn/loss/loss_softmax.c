@@ -46,9 +46,8 @@
 
 #define ROWS		128
 #define ITEMS		128
-/* rows at once by halves, and how few are not worth the preparation of the items */
-#define HALVES_ROWS	256
-#define HALVES_LEAST 16
+#define HALVES_ROWS	256			/* at once, by halves */
+#define HALVES_LEAST 16			/* fewer rows are not worth preparing the items */
 /* -DFNN_SOFTMAX_TILES: for tests of large tables that must be quick. */
 #ifdef FNN_SOFTMAX_TILES
 #define TILES_MAX	FNN_SOFTMAX_TILES
@@ -85,8 +84,8 @@ typedef struct Block
 	const FnnTerms *terms;		/* by row of hidden */
 	const FnnTensor *term_weight;
 	int64_t		term_column;
-	int64_t    *term_begin;		/* [rows] of each row's terms, the first in a tile … */
-	int64_t    *term_end;		/* … and the first behind it */
+	int64_t    *term_begin;		/* [rows] the first of each row's terms in a tile */
+	int64_t    *term_end;		/* [rows] the first of each row's terms behind the tile */
 	double	   *term_sum;		/* [rows] of value * exp(logit - max) */
 } Block;
 
@@ -139,7 +138,7 @@ term_factor(const Block *block, int64_t row)
 	return (double) block->term_weight->value[row * block->term_weight->cols + block->term_column];
 }
 
-/* A walk of the table begins: of no row has a term been passed. */
+/* Starts a walk of the table, before all terms of all rows. */
 static void
 begin_terms(Block *block)
 {
@@ -164,7 +163,7 @@ add_terms(Block *block, int64_t first, int64_t n, fnn_real *tile)
 	}
 }
 
-/* Sums what add_terms went through, of a tile that has become exp(logit - max). */
+/* Sums value * tile over the terms that add_terms added last; tile has become exp(logit - max). */
 static void
 sum_terms(Block *block, int64_t first, const fnn_real *tile)
 {
@@ -397,7 +396,7 @@ halves_walk(const FnnHost *host, Block *block, FnnTensor *table, bool with_rows,
 		table->fresh = false;
 }
 
-/* What terms change in the loss of row r, where they have raised the target; adds their weight's gradient. */
+/* What row r's loss gains where a term has raised its target; adds the gradient of the term's weight. */
 static double
 finish_terms(Block *block, int64_t r, int64_t answer, double weight, FnnTensor *term_weight, bool record)
 {
@@ -474,7 +473,7 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 	return loss;
 }
 
-/* Which products are used, for so many rows at once, and whether the tiles of all items are kept. */
+/* Chooses the products, how many rows are taken at once, and whether the tiles of all items are kept. */
 static void
 shape_block(Block *block, int64_t rows, int64_t items, int64_t width, bool keep)
 {
@@ -582,7 +581,8 @@ check_terms(FnnTape *tape, const FnnTensor *hidden, const FnnTensor *table, cons
 		fnn_poll(tape->host);
 		for (int64_t k = 0; k < terms->n; last = terms->item[k++])
 			if (terms->item[k] <= last || terms->item[k] >= table->rows)
-				fnn_fail(tape->host, FNN_INVALID, "softmax loss with a term for item %d after %lld in a table of %lld rows",
+				fnn_fail(tape->host, FNN_INVALID,
+						 "softmax loss with a term for item %d after %lld in a table of %lld rows",
 						 terms->item[k], (long long) last, (long long) table->rows);
 	}
 }

@@ -81,7 +81,7 @@ typedef struct Keys
 
 /* ---------------------------------------------------------------- kernels on tiles [keys, lanes] */
 
-/* Keys that come after a query get no weight. */
+/* Sets the elements of keys that come after their query to a value. */
 static void
 mask_diagonal(int64_t keys, int64_t lanes, fnn_real value, fnn_real *tile)
 {
@@ -219,7 +219,7 @@ dropout_index(const Attention *a, const Piece *piece, const Keys *keys)
 	return (uint32_t) (piece->row * a->heads + piece->head) * a->stride + (uint32_t) keys->first;
 }
 
-/* m rose from previous to max: the sums so far shrink, and take in a block's. */
+/* Where m rose from previous to max, scales the sums so far down; adds the block's sums. */
 static void
 add_block(Attention *a, const Piece *piece, bool is_first, fnn_real *acc, int64_t ld)
 {

@@ -19,7 +19,7 @@ typedef struct Parts
 	FnnTensor  *weight;			/* NULL: all 1 */
 } Parts;
 
-/* y[cols] = weight * x; of weight 0 nothing, whatever x is */
+/* y[cols] = weight * x; 0 where weight is 0, even if x is not finite */
 static FNN_CLONES void
 weigh(int64_t cols, fnn_real weight, const fnn_real *x, fnn_real *y)
 {

@@ -58,7 +58,7 @@ find_first(FnnTape *tape, int64_t n, const int32_t *id, int32_t *first)
 	fnn_arena_reset(tape->arena, mark);
 }
 
-/* y[d] += weight * dropout(row), a row of the table whose first element has that index in the draw */
+/* y[d] += weight * dropout(row); index: of the row's first element in the draw */
 static FNN_CLONES void
 add_edge(int64_t d, fnn_real weight, const fnn_real *row, const FnnDropout *dropout, uint32_t index, fnn_real *y)
 {

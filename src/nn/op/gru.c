@@ -32,7 +32,7 @@ typedef struct Gru
 	fnn_real   *gates;			/* [tokens, 4 h] r, z, n and U_n h + c_n; kept when recording */
 } Gru;
 
-/* start and running, by counting lengths. */
+/* Sets start and running, sorting sequences by length in one count. */
 static void
 order_by_length(FnnArena *arena, Gru *gru, const FnnSequences *sequences)
 {

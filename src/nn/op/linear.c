@@ -1,6 +1,8 @@
 /*
  * linear.c
- *	  Linear maps with an activation.
+ *	  Linear maps with bias and activation, in one pass over the result.
+ *
+ * A small weight is multiplied by fnn_product, a large one by BLAS.
  */
 #include "nn/base/tape_private.h"
 #include "nn/op/op.h"
@@ -89,7 +91,8 @@ linear_start_back(int64_t rows, int64_t cols, fnn_real *dy, const fnn_real *y, c
 static bool
 is_small(const FnnTensor *weight)
 {
-	return weight->rows % FNN_LANES == 0 && weight->cols % FNN_LANES == 0 && weight->rows * weight->cols <= SMALL_WEIGHT;
+	return weight->rows % FNN_LANES == 0 && weight->cols % FNN_LANES == 0 &&
+		weight->rows * weight->cols <= SMALL_WEIGHT;
 }
 
 /* dweight += dyᵀ x, dx += dy weight, for a small weight: both operands are read where they lie. */

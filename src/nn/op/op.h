@@ -50,11 +50,12 @@ extern FnnTensor *fnn_attention(FnnTape *tape, FnnTensor *query, FnnTensor *key_
 extern FnnTensor *fnn_gru(FnnTape *tape, FnnTensor *x, FnnTensor *w_in, FnnTensor *w_hidden,
 						  FnnTensor *b_in, FnnTensor *b_hidden, const FnnSequences *sequences);
 
-/* y[n, sum of cols] = part[0] | part[1] | …, parts of n rows each. */
+/* y[n, sum of cols]: parts of n rows each, side by side. */
 extern FnnTensor *fnn_concat(FnnTape *tape, int n_parts, FnnTensor *const *parts);
 /*
- * y[n, sum of cols] = weight[:, 0] part[0] | weight[:, 1] part[1] | …; weight has
- * n rows and at least n_parts columns, of which the others are not looked at.
+ * y[n, sum of cols]: parts of n rows each, side by side, row r of part p times
+ * weight[r, p].  weight has n rows and at least n_parts columns; further ones are
+ * not read.
  */
 extern FnnTensor *fnn_gate(FnnTape *tape, int n_parts, FnnTensor *const *parts, FnnTensor *weight);
 /* y[tokens, d]: the mean of each token's row and those before it in its sequence. */
@@ -62,9 +63,9 @@ extern FnnTensor *fnn_running_mean(FnnTape *tape, FnnTensor *x, const FnnSequenc
 /* y[1, d]: the mean of all rows; 0 where there are none. */
 extern FnnTensor *fnn_mean(FnnTape *tape, FnnTensor *x);
 /*
- * y[n, d] = softmax of each row over its columns with allowed[d] (NULL: all; at
- * least one is), 0 in the others; top > 0: over the top largest of those, of
- * equal ones the first.  No gradient reaches what became 0.
+ * y[n, d] = softmax of each row over the columns that allowed[d] names (NULL: all;
+ * at least one is), 0 in the others.  top > 0: only over the top largest of these,
+ * of equal ones the first.  No gradient reaches what became 0.
  */
 extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, int top);
 /*
@@ -73,7 +74,7 @@ extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, 
  */
 extern FnnTensor *fnn_adapt(FnnTape *tape, FnnTensor *w, FnnTensor *a, FnnTensor *b, double scale);
 
-/* What may follow each item, and how much that weighs: rows of a sparse matrix [items, items]. */
+/* A graph of items as a sparse matrix [items, items]: row i has the edges from item i. */
 typedef struct FnnGraph
 {
 	const int64_t *offset;		/* [items + 1] */

@@ -1,6 +1,6 @@
 /*
  * operations.c
- *	  Row-wise operations: linear maps, tables, normalisation, dropout.
+ *	  Row-wise operations: tables, picking rows, normalisation, dropout.
  *
  * Each is a forward function and the backward it records; backwards add to
  * their inputs' gradients.  Loops over elements are kernels; what surrounds
@@ -11,7 +11,7 @@
 
 /* ---------------------------------------------------------------- rows of tables */
 
-/* Rows first .. first + n - 1 of an operation on tables exist in them. */
+/* Fails unless the table has the rows row[first] .. row[first + n - 1]. */
 static void
 check_rows(FnnTape *tape, const FnnTensor *table, const int32_t *row, int64_t first, int64_t n)
 {

@@ -83,7 +83,8 @@ fnn_gemm(const FnnHost *host, bool transpose_a, bool transpose_b, int64_t m, int
 			{
 				fnn_poll(host);
 				blas_gemm(CblasRowMajor, op_a, op_b,
-						  (int) fnn_least(piece_m, m - i), (int) fnn_least(piece_n, n - j), (int) fnn_least(piece_k, k - l),
+						  (int) fnn_least(piece_m, m - i), (int) fnn_least(piece_n, n - j),
+						  (int) fnn_least(piece_k, k - l),
 						  alpha, transpose_a ? a + l * lda + i : a + i * lda + l, (int) lda,
 						  transpose_b ? b + j * ldb + l : b + l * ldb + j, (int) ldb,
 						  l == 0 ? beta : 1, c + i * ldc + j, (int) ldc);

@@ -31,7 +31,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SIDE 16					/* rows of a tile, words of its rows */
+#define SIDE 16					/* rows of a tile, and words of a row */
 #define WORDS (SIDE * SIDE)
 #define PAIRED 32				/* numbers along a tile's inner dimension */
 
@@ -68,7 +68,7 @@ struct FnnHalves
 #pragma GCC push_options
 #pragma GCC target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512")
 
-/* All eight tiles whole. */
+/* Configures all eight tiles to full size. */
 static void
 configure(void)
 {
@@ -164,7 +164,7 @@ multiply(int64_t m, int64_t n, int64_t k, const Halves *left, const Halves *righ
 
 /* ---------------------------------------------------------------- halves */
 
-/* The upper half of x, rounded; what is left of x after it, rounded the same way. Both stand in a word's upper 16 bits. */
+/* Splits x into its upper half, rounded, and what is left, rounded alike.  Both stand in a word's upper 16 bits. */
 #define SPLIT(x, high, low) \
 	do \
 	{ \
@@ -347,9 +347,10 @@ exponential(__m512 x)
 	__m512		r;
 	__m512		p;
 
-	/* the second operand is what comes of a NaN */
+	/* with a NaN the second operand is the result */
 	x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);
-	n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)),
+							 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 	r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
 	r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
 	p = _mm512_set1_ps(1.9875691500e-4f);
@@ -406,7 +407,7 @@ take_logits(FnnHalves *halves, const fnn_real *tile, const fnn_real *shift)
 				__m512		logit = _mm512_loadu_ps(tile + (i + v / 2) * lanes + r + v % 2 * SIDE);
 				__m512		x = exponential(_mm512_sub_ps(logit, _mm512_loadu_ps(shift + r + v % 2 * SIDE)));
 
-				/* the lower half is cut off where the upper one is rounded: its sign is random, so nothing is biased */
+				/* the lower half is cut off where the upper one is rounded: its sign is random, so there is no bias */
 				high[v] = upper_half(x);
 				low[v] = _mm512_castps_si512(_mm512_sub_ps(x, _mm512_castsi512_ps(high[v])));
 			}

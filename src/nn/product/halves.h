@@ -24,9 +24,9 @@ typedef struct FnnHalves FnnHalves;
 
 typedef struct FnnHalvesKernel
 {
-	/* Room for at most so many rows, and items of a block. */
+	/* Makes room on the arena for so many rows, and for blocks of so many items. */
 	FnnHalves  *(*make) (FnnArena *arena, int64_t rows, int64_t items, int64_t width);
-	/* Reals that takes. */
+	/* Reals on the arena that make takes. */
 	double		(*reals) (int64_t rows, int64_t items, int64_t width);
 	/* Takes rows row[n] of hidden[, width], whose gradient is nothing yet; returns n in whole tiles, the lanes. */
 	int64_t		(*take_rows) (FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidden, double weight);
@@ -35,7 +35,8 @@ typedef struct FnnHalvesKernel
 	/* tile[n in whole tiles, lanes] = items rows^T */
 	void		(*logits) (FnnHalves *halves, fnn_real *tile);
 	/* sum[lanes] of exp(tile[n, lanes] - shift[lanes]) over n items */
-	void		(*sum_logits) (const FnnHalves *halves, int64_t n, const fnn_real *tile, const fnn_real *shift, fnn_real *sum);
+	void		(*sum_logits) (const FnnHalves *halves, int64_t n, const fnn_real *tile, const fnn_real *shift,
+							   fnn_real *sum);
 	/* Takes exp(tile - shift[lanes]) as the probabilities of the block. */
 	void		(*take_logits) (FnnHalves *halves, const fnn_real *tile, const fnn_real *shift);
 	/* Adds the block's probabilities^T items, table as it was taken, to the gradient of the rows. */

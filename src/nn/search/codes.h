@@ -59,7 +59,7 @@ typedef struct FnnBound
 	int32_t		fine_shift;		/* added to the fine sum first */
 } FnnBound;
 
-/* False: the vector, or the table, has numbers beyond what bounds are good for. */
+/* Makes the bound of a vector; false: vector or table have numbers too large or too small for bounds. */
 extern bool fnn_bound_init(FnnBound *bound, FnnArena *arena, const FnnCodes *codes, const fnn_real *vector);
 
 /*

@@ -38,7 +38,7 @@ typedef int64_t fnn_index;
 typedef int32_t fnn_index;
 #endif
 
-#define ROWS 8					/* whose products are computed together; from as many streams */
+#define ROWS 8					/* whose products are computed together, each read from a stream of its own */
 #define AHEAD 1024				/* bytes of a stream: asking for them that early gains a tenth */
 
 /* ---------------------------------------------------------------- products */
@@ -204,7 +204,7 @@ bounds(const uint16_t *restrict scale, const int32_t *restrict sum, int32_t shif
 	return most;
 }
 
-/* Rows of a tile that are out of the running get the lowest bound; returns the largest of the others. */
+/* Gives rows of a tile that do not take part the lowest bound; returns the largest bound of the others. */
 static float
 bounds_without(uint64_t out, float *bound)
 {
@@ -232,7 +232,7 @@ tile_sums(const Scan *scan, int half, int64_t tile, int32_t *sum)
 				scan->bound.digit, sum);
 }
 
-/* The rows of a tile that there are and that are not passed over. */
+/* The set of a tile's rows that exist and are not passed over. */
 static uint64_t
 tile_rows(const Scan *scan, int64_t tile)
 {
@@ -242,7 +242,7 @@ tile_rows(const Scan *scan, int64_t tile)
 	return scan->passed != NULL ? set & ~scan->passed[tile] : set;
 }
 
-/* What a bound less its base must reach; the rounding here is far below the margin that the base has. */
+/* What a bound must reach, its base taken off.  The rounding here is far below the base's margin. */
 static float
 needed(const Scan *scan)
 {
@@ -341,9 +341,9 @@ scan_roughly(Scan *scan, FnnArena *arena)
 	raise_enough(scan, &rough, product);
 }
 
-/* Computes and offers what is due. */
+/* Computes and offers the products of the pending rows. */
 static void
-settle(Scan *scan)
+offer_pending(Scan *scan)
 {
 	fnn_real	product[DUE_ROWS + FNN_CODES_TILE];
 
@@ -389,7 +389,7 @@ take_rows(Scan *scan, int64_t tile, float need)
 		scan->item[scan->pending++] = row;
 	}
 	if (scan->pending >= DUE_ROWS)
-		settle(scan);
+		offer_pending(scan);
 }
 
 static void
@@ -409,7 +409,7 @@ scan_codes(Scan *scan, FnnArena *arena)
 		if (scan->maybe[tile] != 0 && scan->most[tile] >= need)
 			take_rows(scan, tile, need);
 	}
-	settle(scan);
+	offer_pending(scan);
 }
 
 void

@@ -55,7 +55,7 @@ is_passed(const FnnRows *passed, int32_t row)
 	return low < passed->count && passed->row[low] == row;
 }
 
-/* No NaN is the largest. */
+/* The largest of the products, NaN left out. */
 static FNN_CLONES fnn_real
 largest(int64_t n, const fnn_real *product)
 {
@@ -169,7 +169,7 @@ scan_tiles(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 	}
 }
 
-/* One after the other, where nothing is known of the rounding. */
+/* Scans for each vector alone, where nothing is known of the rounding. */
 static void
 scan_each(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 {
@@ -180,7 +180,8 @@ scan_each(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 		memset(set, 0, fnn_set_words(scan->rows) * sizeof(uint64_t));
 		for (int64_t i = 0; scan->passed != NULL && i < scan->passed[v].count; i++)
 			set[scan->passed[v].row[i] / 64] |= UINT64_C(1) << scan->passed[v].row[i] % 64;
-		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols, set, &scan->topk[v]);
+		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols, set,
+				 &scan->topk[v]);
 	}
 }
 

@@ -17,10 +17,11 @@ typedef struct FnnTopk
 	fnn_real   *score;			/* [k] */
 } FnnTopk;
 
+/* An empty ranking of at most k items, over item[k] and score[k]. */
 extern void fnn_topk_init(FnnTopk *topk, int32_t k, int32_t *item, fnn_real *score);
 /* Offers items first .. first + n - 1 with their scores; a NaN score never enters. */
 extern void fnn_topk_offer(FnnTopk *topk, int32_t first, int64_t n, const fnn_real *score);
-/* Best first: by descending score, ties by ascending item. */
+/* Sorts the ranking best first: by descending score, equal ones by ascending item. */
 extern void fnn_topk_sort(FnnTopk *topk);
 
 /*
@@ -33,7 +34,7 @@ extern void fnn_topk_sort(FnnTopk *topk);
 extern int64_t fnn_rank(fnn_real *score, int64_t n, int32_t target,
 						const int32_t *excluded, int64_t n_excluded);
 
-/* Metrics of one ranked target; 0 outside the cut-off. */
+/* Metrics of one ranked target, with one relevant item; 0 for a rank beyond k. */
 extern double fnn_ndcg(int64_t rank, int64_t k);	/* 1 / log2(rank + 1) */
 extern double fnn_hr(int64_t rank, int64_t k);	/* 1 */
 extern double fnn_mrr(int64_t rank, int64_t k); /* 1 / rank */
@@ -46,7 +47,7 @@ extern double fnn_mrr(int64_t rank, int64_t k); /* 1 / rank */
  * one that passes most rows over, or asked for alone.
  */
 
-/* product[n] of the vector[cols] and the rows item[n] of table[…, cols]; item NULL: rows 0 .. n - 1 */
+/* product[n] of vector[cols] with rows item[n] of the table, which has cols columns; item NULL: rows 0 .. n - 1 */
 extern void fnn_products(int64_t n, int64_t cols, const fnn_real *table, const int32_t *item,
 						 const fnn_real *vector, fnn_real *product);
 
@@ -54,9 +55,9 @@ extern void fnn_products(int64_t n, int64_t cols, const fnn_real *table, const i
 extern void fnn_lengths(int64_t n, int64_t cols, const fnn_real *row, double *length);
 
 /*
- * A copy of a table with each element in 8 bits, which tells most rows that
- * cannot be among the best by a small part of the memory that the table takes.
- * One block without pointers, aligned to FNN_ALIGN.
+ * A copy of a table with 8 bits an element.  A scan of it finds out which rows
+ * cannot be among the best, and reads an eighth of the memory to do so.  One
+ * block without pointers, aligned to FNN_ALIGN.
  */
 extern size_t fnn_codes_bytes(int64_t rows, int64_t cols);
 extern void fnn_codes_build(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, void *codes);
@@ -90,7 +91,7 @@ typedef struct FnnRows
 extern void fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
 						  int64_t n, const fnn_real *vectors, const FnnRows *passed, FnnTopk *topk);
 
-/* Where a row is among n ascending ones; -1: it is not. */
+/* Place of a row among n ascending ones; -1: it is not there. */
 extern int64_t fnn_find_ascending(int64_t n, const int32_t *ascending, int32_t row);
 
 #endif							/* FNN_SEARCH_SEARCH_H */

@@ -154,8 +154,10 @@ wanted_forms(Form *all)
 	for (i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
-		Oid			user_type = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		Oid			item_type = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		Oid			user_type = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
+															   &isnull));
+		Oid			item_type = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2,
+															   &isnull));
 
 		/* the types of an orphaned domain may be gone too */
 		if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(user_type)) ||

@@ -109,7 +109,7 @@ typedef struct FmoeSharedFacts
 	int			users;			/* sessions that use it right now */
 } FmoeSharedFacts;
 
-/* The images, at most FMOE_SHARED_IMAGES, of versions in a table fmoe.version of this database; returns their number. */
+/* The images, at most FMOE_SHARED_IMAGES, of versions in a table fmoe.version of this database; their number. */
 extern int	fmoe_shared_list(Oid relation, FmoeSharedFacts *facts);
 
 #endif							/* FMOE_PG_CACHE_CACHE_H */

@@ -297,7 +297,8 @@ fill_private(CacheEntry *entry, const FmoeDomain *domain)
 	const FmoeVersion *version = entry->loaded.version;
 
 	cache_shrink(version->bytes > cache_limit() ? 0 : version->bytes);
-	(void) fmoe_image_make(&entry->image, domain, version, take_private, unconstify(FnnHost *, fmoe_host(entry->context)));
+	(void) fmoe_image_make(&entry->image, domain, version, take_private,
+						   unconstify(FnnHost *, fmoe_host(entry->context)));
 }
 
 /* metrics -> expert -> 'ndcg@10', as training wrote it down; NaN: it did not. */

@@ -133,7 +133,8 @@ read_cases(Report *report)
 	fmoe_warn_of_fewer(report->domain, version, interactions->data.n_events);
 	report->cases = fmoe_cases(report->arena, &interactions->data,
 							   report->options.split == REPORT_VALIDATION ? FMOE_SPLIT_VALIDATION : FMOE_SPLIT_TEST,
-							   version->config.holdout, 0, report->options.common.limit_users, report->options.common.seed);
+							   version->config.holdout, 0, report->options.common.limit_users,
+							   report->options.common.seed);
 	n = report->cases->count;
 	if (n == 0)
 		ereport(ERROR,

@@ -92,7 +92,8 @@ fmoe_id_type_find(const char *name, Oid expected)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the item ids of the model have type %s, which is not known here", name),
-				 OidIsValid(expected) ? errhint("Give ids of that type, not of type %s.", format_type_be(expected)) : 0));
+				 OidIsValid(expected) ? errhint("Give ids of that type, not of type %s.", format_type_be(expected))
+					 : 0));
 	return type;
 }
 
@@ -214,7 +215,8 @@ refuse_strangers(const FmoeExpertFile *file, const FmoeModel *model)
 		for (int k = 0; k < n && !known; k++)
 			known = strcmp(own[k].name, name) == 0;
 		if (!known)
-			fmoe_bad_file("Array \"%s\" is not part of model \"%s\".", pg_is_ascii(name) ? name : "?", file->facts.model);
+			fmoe_bad_file("Array \"%s\" is not part of model \"%s\".", pg_is_ascii(name) ? name : "?",
+						  file->facts.model);
 	}
 	pfree(own);
 }
@@ -335,7 +337,8 @@ asked_integer(const FnnFile *in, const char *key, int64 low, int64 high)
 	value = strtoll(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || !(isdigit((unsigned char) *text) || *text == '-') ||
 		value < low || value > high)
-		fmoe_bad_file("Its metadata \"%s\" is not an integer from %lld to %lld.", key, (long long) low, (long long) high);
+		fmoe_bad_file("Its metadata \"%s\" is not an integer from %lld to %lld.", key, (long long) low,
+					  (long long) high);
 	return value;
 }
 
@@ -398,7 +401,7 @@ read_config(const FnnFile *in, FmoeVersion *facts)
 	if (fmoe_expert_class(facts->model) != fmoe_expert_classes[config->model])
 		fmoe_bad_file("Its model is \"%s\", but its options say \"%s\".", facts->model,
 					  fmoe_expert_names[config->model]);
-	fmoe_config_settle(config, facts->items);
+	fmoe_choose_loss(config, facts->items);
 	if (!fmoe_config_fits(config, &misfit))
 		fmoe_bad_file("Its options do not fit: %s.", misfit.message);
 }

@@ -32,7 +32,8 @@ extern FmoeVocabulary *fmoe_vocabulary_bind(Oid type, Oid collation, int32 n, in
  */
 extern Size fmoe_vocabulary_flat_bytes(const FmoeVocabulary *vocabulary);
 extern void fmoe_vocabulary_flatten(const FmoeVocabulary *vocabulary, void *block);
-extern FmoeVocabulary *fmoe_vocabulary_open(Oid type, Oid collation, int n_arrays, const FnnArray *arrays, void *block);
+extern FmoeVocabulary *fmoe_vocabulary_open(Oid type, Oid collation, int n_arrays, const FnnArray *arrays,
+											void *block);
 extern int32 fmoe_vocabulary_count(const FmoeVocabulary *vocabulary);
 extern int32 fmoe_vocabulary_find(const FmoeVocabulary *vocabulary, Datum id);	/* -1: unknown */
 extern Datum fmoe_vocabulary_id(const FmoeVocabulary *vocabulary, int32 index);

@@ -1,6 +1,11 @@
 /*
  * dataset.c
- *	  Events as they come, sorted into histories and datasets.
+ *	  Collects events in memory and sorts them into histories and datasets.
+ *
+ * A history is ordered by time, then by item, then by whatever else its events
+ * have.  So it depends on the set of rows alone, never on their order in the
+ * table: the same rows train the same model.  Only small keys are sorted; each
+ * event is moved once.
  */
 #include "postgres.h"
 
@@ -57,14 +62,14 @@ fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int3
 
 /* ---------------------------------------------------------------- sorted */
 
-/* Where an event lies, with what most often decides its order. */
+/* Where an event lies, and its time, which decides most comparisons. */
 typedef struct Place
 {
 	double		time;
 	int64		at;
 } Place;
 
-StaticAssertDecl(sizeof(Place) == FMOE_SORT_BYTES, "what sorting takes is not what is reckoned with");
+StaticAssertDecl(sizeof(Place) == FMOE_SORT_BYTES, "FMOE_SORT_BYTES is not what sorting an event takes");
 
 static int
 compare_places(const void *a, const void *b, void *events)

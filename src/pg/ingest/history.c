@@ -1,6 +1,10 @@
 /*
  * history.c
- *	  The history of one user, as it is now.
+ *	  Reads the history of one user, as it is now, through a plan that is kept.
+ *
+ * A recommendation costs one index lookup where the user column has an index.
+ * So a session prepares the query once for each domain and keeps its plan; the
+ * hot path neither builds SQL nor parses it.
  */
 #include "postgres.h"
 
@@ -14,18 +18,17 @@
 #include "pg/ingest/ingest_private.h"
 
 /*
- * The plan that reads one user's rows of a domain, so that a recommendation
- * costs one index lookup where the user column has an index.
+ * The plan that reads one user's rows of a domain.
  *
- * The text of the query follows from what the domain says and from what the
- * catalogs say of the user's operator, its schema and the label's type.  The
- * first is kept to be compared; whether the second may have changed is known
- * from the invalidations that came since.
+ * The text of its query depends on the domain, and on the catalogs: on the
+ * operator that compares users, on that operator's schema, on the label's type.
+ * A copy of the domain is kept to be compared with; a change of the catalogs
+ * shows in the invalidations that the server sends.
  */
 typedef struct HistoryPlan
 {
 	MemoryContext context;		/* of all of it */
-	FmoeDomain	domain;			/* what the text follows from; other fields are not set */
+	FmoeDomain	domain;			/* fields that the text depends on; others are not set */
 	uint64		generation;		/* of the catalogs when the text was right */
 	char	   *sql;
 	SPIPlanPtr	plan;
@@ -47,7 +50,7 @@ static HTAB *history_plans = NULL;
 
 static MemoryContext history_context = NULL;
 
-/* Counts the changes of catalogs that a query's text may follow from. */
+/* Counts changes of the catalogs that a query's text depends on. */
 static uint64 catalog_generation = 1;
 
 /* ---------------------------------------------------------------- the text of the query */
@@ -88,7 +91,7 @@ same_text(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* Whether two domains give the same query while the catalogs stay as they are. */
+/* Whether two domains give the same query, the catalogs being the same. */
 static bool
 same_source(const FmoeDomain *a, const FmoeDomain *b)
 {
@@ -98,7 +101,7 @@ same_source(const FmoeDomain *a, const FmoeDomain *b)
 		same_text(a->time_column, b->time_column) && same_text(a->label_column, b->label_column);
 }
 
-/* In the current context. */
+/* A copy, in the current context, of the fields that same_source compares. */
 static FmoeDomain
 source_of(const FmoeDomain *domain)
 {
@@ -157,7 +160,7 @@ release(HistoryPlan *plan)
 	MemoryContextDelete(plan->context);
 }
 
-/* The plan of an entry leaves the table. */
+/* Removes an entry from the table; its plan is freed once nobody executes it. */
 static void
 drop(HistoryEntry *entry)
 {
@@ -179,7 +182,7 @@ drop_all(void)
 		drop(entry);
 }
 
-/* A plan of our own, in a context that the caller's error frees until it is kept. */
+/* Makes a plan.  Until it is kept, an error frees it with the caller's context. */
 static HistoryPlan *
 make_plan(const FmoeDomain *domain, const char *sql, uint64 generation)
 {
@@ -200,7 +203,7 @@ make_plan(const FmoeDomain *domain, const char *sql, uint64 generation)
 	return made;
 }
 
-/* Puts a plan into the table, in the place of what is there. */
+/* Puts a plan into the table, in place of the domain's old one. */
 static void
 keep(int64 domain_id, HistoryPlan *plan)
 {
@@ -217,7 +220,7 @@ keep(int64 domain_id, HistoryPlan *plan)
 	plan->kept = true;
 }
 
-/* Inside SPI. */
+/* The domain's plan, made when there is none or its text has changed; the caller is connected to SPI. */
 static HistoryPlan *
 history_plan(const FmoeDomain *domain)
 {
@@ -275,8 +278,9 @@ history_row(TupleTableSlot *slot, DestReceiver *self)
 }
 
 /*
- * Executing may run code of whoever made the table: a view's functions may
- * alter the domain and ask for its histories, and so drop this very plan.
+ * Executes the plan, which stays allocated meanwhile.  The table may be a view
+ * whose functions alter the domain and read its histories: that removes this
+ * very plan from the table of plans.
  */
 static int
 execute(HistoryPlan *plan, SPIExecuteOptions *options)

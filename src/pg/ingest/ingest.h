@@ -22,34 +22,34 @@ typedef struct FmoeInteractions
 
 /*
  * Reads the domain's table as the caller, ordered by user, time, item.  Rows
- * with a null, a time that is not finite or a label that is not positive are
- * skipped.  With a vocabulary, items have its indexes and events of items that
- * it does not know are left out; without, one is made of the items that came.
- * Memory of the current context.
+ * with a null, with a time that is not finite or with a label that is not
+ * positive are skipped.  With a vocabulary, items have its indexes, and events
+ * of items that it does not know are left out.  Without one (NULL), it is made
+ * of the items that came.  The result is allocated in the current context.
  */
 extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary);
 
-/* The columns of events that are read; an example for fmoe_events_place and its like. */
+/* The columns of events that are read: what fmoe_events_place and others take as "like". */
 extern const FmoeEvents fmoe_read_columns;
 
 /* An event as its row has it. */
 typedef struct FmoeRow
 {
-	Datum		item;			/* of the domain's type, good during the call that is given the row */
-	FmoeEvent	event;			/* its item is for the one who takes it to set */
+	Datum		item;			/* of the domain's type; valid during the call that is given the row */
+	FmoeEvent	event;			/* event.item is not set: the taker looks it up */
 } FmoeRow;
 
-/* Takes the next event of a user; they come in no order. */
+/* Takes one event of a user; events come in no order. */
 typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
-/* Gives the events of one user to take.  as_of: only events up to that moment (seconds); NaN: all. */
+/* Calls take for each event of one user.  as_of: only events up to that moment (seconds since 1970); NaN: all. */
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument);
-/* Takes the next event of a user, who is good during the call.  first: the event before was another user's. */
+/* Takes one event of a user; user is valid during the call.  first: the event before was another user's. */
 typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
-/* Gives every event that counts to take, user by user, a user's in no order. */
+/* Calls take for every event of the table, user by user; the events of a user come in no order. */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
-/* An event of which only a time is given, a value of that type; false: the time is not finite. */
+/* Sets an event of which only the time is known, a value of that type; false: the time is not finite. */
 extern bool fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time);
-/* Seconds since 1970 of a value of a time column's type. */
+/* Seconds since 1970 of a value of a time column's type; infinite for an infinite time. */
 extern double fmoe_seconds(Oid type, Datum value);
 
 /* ---------------------------------------------------------------- events in memory */
@@ -63,17 +63,16 @@ typedef struct FmoeCollected
 	void	   *memory;			/* of events; NULL: none yet */
 } FmoeCollected;
 
-/* Room for capacity events, in the current context the first time; no less than there is. */
+/* Makes room for capacity events, never less than there is.  The first call allocates in the current context. */
 extern void fmoe_collect_reserve(FmoeCollected *collected, int64 capacity);
-/* Adds an event; more room is made when there is none. */
+/* Adds an event, and makes room where there is none. */
 extern void fmoe_collect(FmoeCollected *collected, const FmoeEvent *event);
-
-/* Adds all that were collected elsewhere, item i as item number[i]; NULL: as it is. */
+/* Adds all events of another collection.  Item i becomes number[i]; number NULL: it stays i. */
 extern void fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int32 *number);
 
-/* Copies n events from first on to places at .. of to as a history: oldest first, those of one moment by item. */
+/* Copies from's events first .. first + n - 1 to places at .. of to, sorted by time, then item. */
 extern void fmoe_sort_events(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 first, int64 n);
-/* A dataset of n events in any order: event i is user[i]'s. */
+/* Makes a dataset of n events in any order; event i belongs to user[i].  Allocates in the current context. */
 extern void fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 							   const int64 *user, const FmoeEvents *events);
 

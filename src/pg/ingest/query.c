@@ -1,6 +1,11 @@
 /*
  * query.c
- *	  The query that reads interactions, and how its rows are received.
+ *	  The query that reads interactions, and what its rows become.
+ *
+ * The columns of an event are named here only: fmoe_event_columns selects them,
+ * fmoe_row takes them, and fmoe_read_columns says which ones FmoeEvents has.
+ * Operators are schema-qualified, since the query runs with the caller's
+ * search_path.
  */
 #include "postgres.h"
 

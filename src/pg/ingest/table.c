@@ -1,11 +1,10 @@
 /*
  * table.c
- *	  A whole table of interactions is read, for training and evaluation.
+ *	  Reads a whole table of interactions, for training and evaluation.
  *
- * The rows come through a cursor in no order: users and items are numbered as
- * they appear, and sorted as numbers at the end, which is much cheaper than
- * having the server sort wide rows.  The result depends on the set of rows
- * only.
+ * Rows come through a cursor, in no order.  Users and items are numbered as
+ * they appear; at the end numbers are sorted, which is much cheaper than having
+ * the server sort wide rows.  The result depends only on the set of rows.
  */
 #include "postgres.h"
 
@@ -19,8 +18,6 @@
 #define ROWS_A_FETCH 10000
 #define COLUMNS_MAX 16			/* of the query */
 
-/* ---------------------------------------------------------------- the whole table */
-
 /* Rows as they come. */
 typedef struct Raw
 {
@@ -28,15 +25,15 @@ typedef struct Raw
 	int64	   *user;			/* [rows.capacity] */
 	int64		skipped;
 	double		last_event;
-	FmoeVocabulary *users;		/* id sets */
-	FmoeVocabulary *items;		/* NULL: the given vocabulary's indexes are used */
+	FmoeVocabulary *users;		/* id set */
+	FmoeVocabulary *items;		/* id set; NULL: items have a given vocabulary's indexes */
 } Raw;
 
-/* Bytes at the most while capacity rows, with the ids seen so far, become a dataset. */
+/* Largest number of bytes that capacity rows, with the ids seen so far, need to become a dataset. */
 static size_t
 raw_bytes(const Raw *raw, int64 capacity)
 {
-	/* as they come, the places that are sorted, and sorted */
+	/* events as they came, the keys that are sorted, and the sorted events */
 	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(&fmoe_read_columns) + FMOE_SORT_BYTES;
 
 	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
@@ -53,7 +50,7 @@ capacity_for(int64 rows)
 	return capacity;
 }
 
-/* Counts the rows that are left, to name the memory that all would need. */
+/* Fails, naming the memory that all rows would need; it counts those that are left. */
 static void
 refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
 {
@@ -65,7 +62,7 @@ refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
 					  psprintf("reading the " INT64_FORMAT " interactions of domain \"%s\"", rows, domain->name));
 }
 
-/* Room for the rows just fetched. */
+/* Makes room for the rows just fetched. */
 static void
 grow(Raw *raw, const FmoeDomain *domain, Portal portal)
 {
@@ -113,7 +110,7 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 		raw->last_event = row.event.time;
 }
 
-/* Everything that grows is in the current context of the call, which SPI would change. */
+/* Reads all rows.  What grows is allocated in the caller's context, not in SPI's. */
 static void
 read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 {
@@ -165,7 +162,7 @@ fingerprint(const FmoeInteractions *interactions)
 	return hash;
 }
 
-/* Raw numbers become ranks, which do not depend on the order of the rows. */
+/* Replaces numbers by ranks, which do not depend on the order of the rows. */
 static void
 renumber(Raw *raw, const int32 *index_of)
 {

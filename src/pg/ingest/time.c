@@ -1,6 +1,9 @@
 /*
  * time.c
  *	  Times of any type, as seconds since 1970.
+ *
+ * Numbers are taken as seconds already.  An infinite timestamp or date becomes
+ * an infinite number, which the callers skip.
  */
 #include "postgres.h"
 

@@ -1,6 +1,9 @@
 /*
  * users.c
- *	  Interactions read user by user.
+ *	  Reads a whole table of interactions user by user.
+ *
+ * The server sorts by user, and the executor hands each row to a receiver as it
+ * is made: however large the table, no more than one user is in memory here.
  */
 #include "postgres.h"
 
@@ -12,7 +15,7 @@
 
 #include "pg/ingest/ingest_private.h"
 
-/* Rows go from the executor straight to who takes them. */
+/* Hands rows from the executor to the caller's function. */
 typedef struct UsersReceiver
 {
 	DestReceiver receiver;

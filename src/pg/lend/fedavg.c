@@ -76,7 +76,7 @@ architecture(const FmoeConfig *from, FmoeConfig *config)
 	config->layers = from->layers;
 	config->heads = from->heads;
 	config->max_length = from->max_length;
-	fmoe_config_resolve(config, fmoe_host(CurrentMemoryContext), 1);
+	fmoe_config_check(config, fmoe_host(CurrentMemoryContext), 1);
 }
 
 /* Sums of zero for an architecture, in context. */

@@ -185,7 +185,7 @@ void
 fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config)
 {
 	fmoe_parse_config(head->config, config);
-	fmoe_config_settle(config, Max(head->items, 1));
+	fmoe_choose_loss(config, Max(head->items, 1));
 	fmoe_check_config(config);
 }
 

@@ -203,7 +203,8 @@ check_known_party(const FmoePeer *peer, const char *party, List *heads)
 		!fmoe_own_found(&shares_with_party, values, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("peer \"%s\" says that it is party \"%s\", which has lent other experts already", peer->name, party),
+				 errmsg("peer \"%s\" says that it is party \"%s\", which has lent other experts already", peer->name,
+						party),
 				 errhint("If it is the same party, SELECT fmoe_forget(%s) first.", quote_literal_cstr(party))));
 }
 

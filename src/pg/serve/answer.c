@@ -1,6 +1,10 @@
 /*
  * answer.c
  *	  From a history to the best items.
+ *
+ * A history without a known item is answered by popularity, any other by the
+ * model.  Where no version is live, the newest one's fallback answers, which is
+ * the counting expert that was better in validation.
  */
 #include "postgres.h"
 

@@ -20,7 +20,7 @@
 
 PG_FUNCTION_INFO_V1(fmoe_apply);
 
-/* What a model value is known again by. */
+/* What tells whether two model values are the same. */
 typedef struct ModelKey
 {
 	Oid			toast_table;	/* of a stored value, else InvalidOid */
@@ -127,7 +127,7 @@ models_shrink(AppliedModel *first)
 	}
 }
 
-/* The model of an argument becomes the first of the call site's. */
+/* The model of an argument, moved or opened at the head of the call site's list. */
 static AppliedModel *
 model_argument(FmoeServing *serving, struct varlena *value, Oid element_type, Oid collation)
 {

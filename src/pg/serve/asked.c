@@ -1,6 +1,10 @@
 /*
  * asked.c
  *	  What a call asks for: ids and arrays of any type, histories, k.
+ *
+ * Ids come in any type, since SQL's "any" takes all; they are converted to the
+ * type of the domain's column, and items to indexes of the version's vocabulary.
+ * What the vocabulary does not know is left out.
  */
 #include "postgres.h"
 

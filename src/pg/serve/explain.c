@@ -66,7 +66,7 @@ typedef struct Explanation
 	fnn_real   *without;		/* [n_events, best->count], scores without each of them; NULL: nothing is left then */
 } Explanation;
 
-/* In the current context. */
+/* An item's id as text, in the current context. */
 static Datum
 item_text(const Explanation *explanation, int32 item)
 {
@@ -81,7 +81,7 @@ name_part(Explanation *explanation, int p, const char *part, int nth, Datum name
 	explanation->name[p] = name;
 }
 
-/* A count expert's score is one part. */
+/* The rows of a fallback's answer: each score is one part. */
 static void
 explain_counts(Explanation *explanation)
 {

@@ -28,8 +28,9 @@ PG_FUNCTION_INFO_V1(fmoe_embedding);
 /* ---------------------------------------------------------------- scores of given items */
 
 /*
- * The rows: the ids as they were given, each with the score of its item, NaN
- * (NULL) for a NULL and for an item the version does not know.
+ * Answers with the ids as they were given, each with the score of its item:
+ * NaN, which is shown as NULL, for a NULL and for an item the version does not
+ * know.
  */
 static void
 answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
@@ -108,9 +109,10 @@ has_vectors(const FmoeServing *serving)
 }
 
 /*
- * Neighbours by the cosine of the live model's item vectors.  Where there are
- * none, what most often followed the item.  The item itself is never among
- * them; an item the version does not know has none.
+ * Answers with the neighbours of an item by the cosine of the live model's item
+ * vectors; where the model has no vectors, with what most often followed the
+ * item.  The item itself is left out.  An item the version does not know has no
+ * neighbours.
  */
 static void
 answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
@@ -197,7 +199,7 @@ require_vectors(const FmoeServing *serving)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("version %d of domain \"%s\" has no vectors", version->version, serving->moment.domain->name),
 			 errdetail("Its model \"%s\" only counts.", version->model),
-			 errhint("Train a model that has, such as \"sasrec\".")));
+			 errhint("Train a model that has, such as \"%s\".", FMOE_DEFAULT_MODEL)));
 }
 
 static ArrayType *

@@ -87,9 +87,9 @@ static const RecommendArguments recommend_next_arguments = {
 };
 
 /*
- * An array of ids.  exclude and candidates are declared "any", because NULL is
- * no default for anyarray: so the type is checked here, and a literal without
- * a cast is an array of the domain's own ids.
+ * An array of ids.  exclude and candidates are declared "any", since anyarray
+ * cannot default to NULL; so the type is checked here, and a literal without a
+ * cast is taken as an array of the domain's item type.
  */
 static FmoeItems *
 array_argument(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource source, int argument)

@@ -77,11 +77,11 @@ put_rows(Everybody *all, Datum user, const FnnTopk *best)
 
 /* ---------------------------------------------------------------- a batch */
 
-/* What the scans are given of the batch's users with known items. */
+/* The batch's users with known items, as the scans take them. */
 typedef struct Known
 {
 	int			users;
-	int			of[BATCH_USERS];	/* which of the batch each is */
+	int			of[BATCH_USERS];	/* its number in the batch */
 	int64		begin[BATCH_USERS];
 	int64		end[BATCH_USERS];
 	FnnRows		seen[BATCH_USERS];
@@ -108,7 +108,7 @@ seen_items(const Everybody *all, const int32 *item, int64 count)
 	return (FnnRows) {.count = count, .row = row};
 }
 
-/* Users whose histories go through the encoder: all at once. */
+/* Answers users whose histories go through the encoder, all at once. */
 static void
 best_together(Everybody *all, Known *known, const FmoeEvents *events)
 {
@@ -129,7 +129,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		fmoe_serve_ranked(&known->best[i]);
 }
 
-/* Users that a count expert answers: one after the other. */
+/* Answers users for whom a counting expert is asked, one after the other. */
 static void
 best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
@@ -147,7 +147,7 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 	}
 }
 
-/* Made once, in memory of the call: the batches' marks do not reach it. */
+/* Ranks the popular items once, before any batch marks the arena, so that resets leave them. */
 static void
 make_popular(Everybody *all)
 {
@@ -158,7 +158,7 @@ make_popular(Everybody *all)
 								   all->k);
 }
 
-/* Sorts the users' events into histories; who has one is known. */
+/* Sorts the users' events into histories, and lists the users who have one in known. */
 static void
 make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 {

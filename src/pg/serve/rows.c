@@ -1,6 +1,11 @@
 /*
  * rows.c
- *	  The rows of an answer.
+ *	  Gives out the rows of an answer.
+ *
+ * Rows are given out one a call (value-per-call): the set works in FROM, in
+ * LATERAL and in the select list, where it then costs no tuplestore.  An id is
+ * made when its row is due, so a LIMIT costs only what it takes.  fn_extra
+ * being taken, the bookkeeping that funcapi.h's macros do is done here.
  */
 #include "postgres.h"
 
@@ -72,7 +77,7 @@ fmoe_serve_answer_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int64 count
 	rows->source = (Datum) 0;
 }
 
-/* An id that the result's type cannot hold is the caller's choice of type. */
+/* Adds a hint where the type that the caller chose for the result cannot hold an id. */
 static void
 result_hint(void *rows)
 {

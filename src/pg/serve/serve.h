@@ -1,7 +1,7 @@
 /*
  * serve.h
- *	  What every call that answers from a model shares: the state a call site keeps,
- *	  ids to indexes, a history to scores, scores to the best k, the best k to rows.
+ *	  What all calls that answer from a model share: the state of a call site, and
+ *	  the steps from ids to indexes, to a history, to the best k, to rows.
  */
 #ifndef FMOE_PG_SERVE_SERVE_H
 #define FMOE_PG_SERVE_SERVE_H
@@ -10,7 +10,7 @@
 #include "pg/ingest/ingest.h"
 #include "funcapi.h"
 
-/* Items that the vocabulary knows, with what else there is of them: a history has times, a list of candidates none. */
+/* Items that the vocabulary knows.  A history has all columns of events, a list of candidates only items. */
 typedef struct FmoeItems
 {
 	int64		count;
@@ -68,7 +68,7 @@ typedef struct FmoeSight
 	CommandId	command;
 } FmoeSight;
 
-/* What fmoe_serve_resolve found, good while the same is seen and asked for. */
+/* What fmoe_serve_resolve found: valid while the same domain is asked for in the same sight. */
 typedef struct FmoeMoment
 {
 	MemoryContext context;
@@ -77,7 +77,7 @@ typedef struct FmoeMoment
 	char	   *setting;		/* fmoe.domain at the time */
 	FmoeDomain *domain;
 	int64		version_id;
-	bool		live;			/* else it is the newest version, of which only the count experts serve */
+	bool		live;			/* else it is the newest version, whose fallback answers */
 } FmoeMoment;
 
 /* What lasts until the next call. */
@@ -119,42 +119,42 @@ typedef struct FmoeServing
 
 /* The state of this call site, made when it is not there. */
 extern FmoeServing *fmoe_serving(FunctionCallInfo fcinfo);
-/* Starts a call: what the previous one left is forgotten. */
+/* Starts a call: frees what the previous one left. */
 extern void fmoe_serve_begin(FmoeServing *serving);
-/* Sets moment and call.loaded for the domain of an argument; an error when the domain has no version. */
+/* Finds the domain of an argument and its version, loads it, sets moment and call.loaded; fails without a version. */
 extern void fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument);
 
-/* The converter of a source of ids, made when the types have changed. */
+/* The converter of a source of ids; made anew when the types have changed. */
 extern FmoeConverter *fmoe_serve_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to);
-/* An id from outside in the type that is wanted; memory of the call. */
+/* Converts an id from outside to the wanted type, in the memory of the call. */
 extern Datum fmoe_serve_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id);
-/* Type of an argument declared "any". */
+/* Type of an argument that is declared "any"; fails when it is not known. */
 extern Oid	fmoe_argument_type(FunctionCallInfo fcinfo, int argument);
 /* Indexes of an array of ids of any type; nulls and unknown ids are left out. */
 extern FmoeItems *fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 								   Oid item_type, const FmoeVocabulary *vocabulary);
-/* The history of a user id given as an argument, as it is now or was at as_of (argument, < 0: none). */
+/* The history of the user whose id is an argument, as of another argument's moment (negative, or null: now). */
 extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving,
 									 int user_argument, int as_of_argument);
-/* k of an argument: null is 10, less than 1 an error. */
+/* k of an argument: null means 10, less than 1 is an error. */
 extern int32 fmoe_serve_k(FunctionCallInfo fcinfo, int argument);
-/* The expert that answers a history of so many events: the model, or a fallback. */
+/* The expert that answers a history of so many known events: the model, or a fallback. */
 extern FmoeExpertSlot fmoe_serve_slot(const FmoeServing *serving, int64 events);
 
-/* One history, packed, on the call's arena. */
+/* Packs the last max_length events of one history, on the call's arena. */
 extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
 /*
- * The k best items that the filter leaves, by descending score, ties by
- * ascending index, on the call's arena; exactly min(k, eligible).
+ * The best min(k, eligible) items that the filter leaves, by descending score,
+ * equal ones by ascending index; on the call's arena.
  */
 extern FnnTopk *fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
 								const FmoeItems *history, const FmoeFilter *filter, int32 k);
 /* An empty ranking of at most k of n items, on the call's arena. */
 extern FnnTopk *fmoe_serve_topk(FmoeServing *serving, int32 k, int64 n);
-/* Sorts a filled ranking; an error where its scores are not finite. */
+/* Sorts a filled ranking; fails where a score is not finite. */
 extern void fmoe_serve_ranked(FnnTopk *best);
 
-/* Makes a ranking the rows of this call; source NULL: the result has no such column. */
+/* Makes a ranking the rows of this call; source NULL: the result has no column source. */
 extern void fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
 							  Oid item_type, const FnnTopk *best, const char *source);
 /* Makes ids in the result's own type, with their scores, the rows of this call. */

@@ -1,6 +1,6 @@
 /*
  * site.c
- *	  What every call that answers from a model shares.
+ *	  The state of a call site: what it looked up, and its scratch memory.
  *
  * A call site (one place in one running statement) keeps an FmoeServing in
  * fn_extra.  What it looked up is good as long as nothing can have changed:
@@ -10,11 +10,6 @@
  * raises xmax or shortens a list.  So `SELECT ... FROM users, LATERAL
  * fmoe_recommend(...)` resolves its domain once, and a function that deploys
  * and recommends in turn always sees what it deployed.
- *
- * Rows are given out one a call (value-per-call): the set works in FROM, in
- * LATERAL and in the select list, where it then costs no tuplestore.  Ids are
- * made when their row is due, so a LIMIT costs only what it takes.  fn_extra
- * being taken, the bookkeeping that funcapi.h's macros do is done here.
  */
 #include "postgres.h"
 
@@ -30,9 +25,9 @@
 /* ---------------------------------------------------------------- scratch memory */
 
 /*
- * Statements come and go, and getting memory from the system and touching it
- * for the first time would cost each of them a twentieth of its time.  So the
- * scratch memory of a call site that ends waits for the next one's.
+ * Memory that a statement gets from the system and touches for the first time
+ * costs a twentieth of its time.  So the scratch memory of a call site that ends
+ * is kept for the next one.
  */
 #define SPARE_BYTES (4 * 1024 * 1024)
 
@@ -60,7 +55,7 @@ put_back(void *argument)
 	spare = scratch;
 }
 
-/* Scratch memory until the context ends. */
+/* Takes scratch memory, which lasts as long as the context. */
 static FnnArena *
 take_scratch(MemoryContext context)
 {

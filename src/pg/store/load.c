@@ -98,8 +98,9 @@ read_header(const Loading *loading, HeapTuple tuple, TupleDesc shape, FnnArray *
 			reject_damaged(loading, psprintf("Array \"%s\" has an unusable shape.", name));
 	}
 	if (bytes != stored)
-		reject_damaged(loading, psprintf("Array \"%s\" has " UINT64_FORMAT " bytes where its shape needs " UINT64_FORMAT ".",
-										 name, stored, bytes));
+		reject_damaged(loading,
+					   psprintf("Array \"%s\" has " UINT64_FORMAT " bytes where its shape needs " UINT64_FORMAT ".",
+								name, stored, bytes));
 	array->bytes = bytes;
 }
 

@@ -42,7 +42,7 @@ PG_FUNCTION_INFO_V1(fmoe_train);
 
 /* ---------------------------------------------------------------- preparing */
 
-/* Rounds end a training like epochs do. */
+/* Limits the epochs by the number of rounds, and the epochs of each. */
 static void
 limit_epochs(FmoeConfig *config)
 {
@@ -53,14 +53,14 @@ limit_epochs(FmoeConfig *config)
 		config->epochs = Min(config->epochs, rounds * local_epochs);
 }
 
-/* Settles what depends on the data. */
+/* Sets options that depend on the data, and what tells whether a training can be continued. */
 static void
-settle_options(FmoeTraining *training)
+complete_options(FmoeTraining *training)
 {
 	FmoeConfig	same;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
-	fmoe_config_settle(&training->config, training->interactions->data.n_items);
+	fmoe_choose_loss(&training->config, training->interactions->data.n_items);
 	fmoe_check_config(&training->config);
 	same = training->config;
 	same.workers = 0;
@@ -303,7 +303,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 
 	read_interactions(training);
 	training->arena = fmoe_arena(training->context, fmoe_max_memory_kb);
-	settle_options(training);
+	complete_options(training);
 	training->live = fmoe_find_version(training->domain, 0);
 	fmoe_training_announce(training);
 	if (!fmoe_only_counts(fmoe_expert_classes[training->config.model]))

@@ -85,16 +85,6 @@ fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes)
 	return dataset_at(shared_bytes) + fmoe_dataset_shared_bytes(data);
 }
 
-/* Of the products forward and backward: encoder and loss. */
-static double
-epoch_operations(const FmoeConfig *config, const FmoeDataset *data)
-{
-	double		width = config->width;
-	double		columns = config->loss == FMOE_LOSS_SOFTMAX ? data->n_items : config->negatives;
-
-	return 6.0 * data->n_events * width * (columns + 12.0 * width * config->layers);
-}
-
 /*
  * More members than shards would have nothing to do.  Workers that were asked
  * for by option come for a small training too.
@@ -105,7 +95,7 @@ fmoe_crew_workers(const FmoeConfig *config, const FmoeDataset *data)
 	int			workers = config->workers;
 
 	if (workers < 0)
-		workers = epoch_operations(config, data) < EPOCH_OPERATIONS_MIN ? 0 : fmoe_training_workers;
+		workers = fmoe_epoch_operations(config, data) < EPOCH_OPERATIONS_MIN ? 0 : fmoe_training_workers;
 	workers = Min(workers, max_parallel_workers);
 	return Min(workers, FMOE_SHARDS - 1);
 }

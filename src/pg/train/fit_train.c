@@ -96,11 +96,11 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 		config->model = fmoe_expert_number(fmoe_slot_classes[FMOE_POPULARITY]);
 		memset(&config->own, 0, sizeof(config->own));
 	}
-	fmoe_config_settle(config, data->n_items);
+	fmoe_choose_loss(config, data->n_items);
 	fmoe_check_config(config);
 
-	/* the count experts: an item's share of popularity, and at most one transition an event */
-	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 4 * sizeof(int64);
+	/* the experts that count, and their arrays once more in the result */
+	bytes += 2 * fmoe_counts_bytes(data);
 	if (!fmoe_only_counts(fmoe_expert_classes[config->model]))
 		bytes += fmoe_trainer_shared_bytes(arena, config, data) + fmoe_trainer_private_bytes(arena, config, data);
 	fmoe_check_memory(bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->events.count));

@@ -19,10 +19,10 @@ fmoe_training_announce(FmoeTraining *training)
 	size_t		bytes = MemoryContextMemAllocated(training->context, true);
 	char	   *what = psprintf("training domain \"%s\"", training->domain->name);
 
-	/* the count experts: an item's share of popularity, and at most one transition an event */
-	bytes += (size_t) data->n_items * 4 * sizeof(int64) + (size_t) data->n_events * 3 * sizeof(int64);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
-	if (!fmoe_only_counts(class))
+	if (fmoe_only_counts(class))
+		bytes += fmoe_counts_bytes(data);
+	else
 	{
 		size_t		shared = fmoe_trainer_shared_bytes(training->arena, config, data);
 		int			workers = fmoe_crew_workers(config, data);

@@ -29,7 +29,8 @@ map_item_rows(const FmoeTraining *training, const FnnParams *params, FnnArray *t
 		table->dtype != FNN_F32 || table->shape[1] != param->cols)
 		return;
 	row_bytes = param->cols * sizeof(fnn_real);
-	fresh = (char *) fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes) + param->offset * sizeof(fnn_real);
+	fresh = fmoe_trainer_block(training->trainer, FMOE_BLOCK_VALUES, &bytes);
+	fresh += param->offset * sizeof(fnn_real);
 	bytes = row_bytes * param->rows;
 	rows = MemoryContextAllocHuge(CurrentMemoryContext, bytes);
 	memcpy(rows, fresh, bytes);
