@@ -2,7 +2,7 @@
  * fmoe.h
  *	  Inside of model fmoe: what a mixture consists of, and what its files share.
  *
- * fmoe.c is the class.  options.c has its options, layout.c knows where the
+ * class.c is the class.  options.c has its options, layout.c knows where the
  * parameters are, declare.c declares them, forward.c computes states, gate and
  * scores, learn.c the losses, settle.c what is computed instead of learned,
  * calibrate.c corrects the gate by events that are kept back, explain.c says what

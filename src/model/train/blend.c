@@ -5,7 +5,7 @@
  */
 #include "model/evaluate/evaluate.h"
 #include "model/expert/expert.h"
-#include "model/train/run.h"
+#include "model/train/train_private.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
  */
 #include "model/evaluate/evaluate.h"
 #include "model/registry.h"
-#include "model/train/run.h"
+#include "model/train/train_private.h"
 
 #include <math.h>
 #include <string.h>

@@ -10,7 +10,7 @@
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
-#include "model/train/run.h"
+#include "model/train/train_private.h"
 
 #include <math.h>
 #include <stdio.h>

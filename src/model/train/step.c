@@ -23,7 +23,7 @@
  * No sum depends on how many members there are, so neither do the weights.
  */
 #include "model/data/stream.h"
-#include "model/train/run.h"
+#include "model/train/train_private.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
  * version.c
- *	  Which version is evaluated, and whether that is fair.
+ *	  Which version is evaluated, and whether the evaluation is fair.
  */
 #include "postgres.h"
 

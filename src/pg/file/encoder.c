@@ -1,6 +1,8 @@
 /*
  * encoder.c
  *	  The part of an expert that may leave: its encoder.
+ *
+ * It consists of the parameters that the class declares FNN_PUBLIC, and no others.
  */
 #include "postgres.h"
 

@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
-#include "pg/id/vocabulary_private.h"
+#include "pg/id/id_private.h"
 
 bool
 fmoe_is_integer(Oid type)

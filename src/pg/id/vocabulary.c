@@ -20,7 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "pg/id/vocabulary_private.h"
+#include "pg/id/id_private.h"
 
 /* ---------------------------------------------------------------- stored */
 

@@ -1,6 +1,9 @@
 /*
  * lent_list.c
- *	  What a domain could borrow.
+ *	  Lists what a domain could borrow: what others have lent last, and imports.
+ *
+ * The heads may be hostile.  Each is read in a subtransaction, so that a bad one is
+ * left out of the list and does not fail it.
  */
 #include "postgres.h"
 
@@ -62,7 +65,7 @@ typedef struct HeadFacts
 	FmoeVersion *facts;
 } HeadFacts;
 
-/* Error when the head is invalid. */
+/* Sets the facts; fails when the head is not valid. */
 static void
 read_facts(void *argument)
 {
@@ -83,7 +86,7 @@ read_facts(void *argument)
 	fmoe_lent_config(head, &facts->config);
 }
 
-/* False, with a WARNING, for an invalid head: replicated rows were never checked. */
+/* The same, but false and a WARNING for a head that is not valid. */
 static bool
 try_facts(const FmoeLentHead *head, FmoeVersion *facts)
 {

@@ -1,6 +1,6 @@
 /*
  * share.c
- *	  Versions as files, as the sharing policy allows.
+ *	  Versions as files, as far as the domain's sharing policy allows.
  */
 #include "postgres.h"
 

@@ -1,6 +1,8 @@
 /*
  * config.c
- *	  Configurations of models: options of every model, and of its class's own.
+ *	  Configurations of models: the options that every model has, and its class's own.
+ *
+ * The model is read first, since it decides which other options there are.
  */
 #include "postgres.h"
 
@@ -9,11 +11,11 @@
 
 #include "pg/option/option_private.h"
 
-/* What takes the options of an object one by one. */
+/* A configuration while it is read. */
 typedef struct Reading
 {
 	FmoeConfig *config;
-	bool		asked;			/* by a caller: nothing may be without a meaning */
+	bool		asked;			/* by a caller, so that an option without a meaning is an error */
 	const char *const *left_out;	/* options that are not to be had; NULL: none */
 } Reading;
 
@@ -32,7 +34,7 @@ fmoe_is_left_out(const char *const *left_out, const char *name)
 	return false;
 }
 
-/* A table without the options that are not to be had. */
+/* A table of options without those that are left out. */
 static const FmoeOption *
 remaining(const Reading *reading, const FmoeOption *options)
 {
@@ -49,7 +51,7 @@ remaining(const Reading *reading, const FmoeOption *options)
 	return rest;
 }
 
-/* Error: other models have the option, this one has not.  Returns when no model has it. */
+/* Fails when other models have the option; returns when no model has it. */
 static void
 reject_of_others(const Reading *reading, const char *name, int length)
 {
@@ -117,7 +119,7 @@ read_config(Jsonb *object, Reading *reading)
 
 	memset(config, 0, sizeof(*config));
 	fmoe_set_defaults(fmoe_train_options, config);
-	/* the model comes first: it says which other options there are */
+	/* the model first */
 	fmoe_walk_options(object, fmoe_train_options, take_model, reading);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
@@ -131,7 +133,7 @@ fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 	read_config(object, &reading);
 }
 
-/* Error where the object gives an option that says nothing without another. */
+/* Fails where the object gives an option that has no meaning without another. */
 static void
 check_needed(Jsonb *object, const FmoeOption *options, const void *target)
 {

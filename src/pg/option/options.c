@@ -67,7 +67,7 @@ fmoe_option_takes(const FmoeOption *option)
 	pg_unreachable();
 }
 
-/* The same as a sentence for HINT. */
+/* The same as a sentence for a hint. */
 static char *
 allowed(const FmoeOption *option)
 {
@@ -93,7 +93,7 @@ reject(const FmoeOption *option, const char *what)
 	pg_unreachable();
 }
 
-/* A string of any length, cut for a message. */
+/* A string, cut to a length that a message can show. */
 static char *
 shortened(const char *string, int length)
 {
@@ -332,7 +332,7 @@ set_default_list(const FmoeOption *option, FmoeIntList *list)
 		long		number = strtol(p, &end, 10);
 
 		if (end == p || list->count == FMOE_INT_LIST_MAX)
-			elog(ERROR, "option \"%s\" has a default that is no list", option->name);
+			elog(ERROR, "default of option \"%s\" is not a list", option->name);
 		list->value[list->count++] = (int) number;
 		p = end + strspn(end, ", ");
 	}
@@ -362,7 +362,7 @@ set_default(const FmoeOption *option, void *target)
 		case FMOE_OPTION_ENUM:
 			*(int *) place = find_choice(option, option->value, strlen(option->value));
 			if (*(int *) place < 0)
-				elog(ERROR, "option \"%s\" has a default that is no choice", option->name);
+				elog(ERROR, "default of option \"%s\" is not one of its choices", option->name);
 			break;
 		case FMOE_OPTION_TEXT:
 			*(const char **) place = option->value;

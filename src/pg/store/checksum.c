@@ -1,6 +1,9 @@
 /*
  * checksum.c
- *	  The checksum of a version.
+ *	  The checksum of a version: of names, types, shapes and bytes of its arrays.
+ *
+ * The hashes of the arrays are added, so arrays may come in any order, as they do
+ * from tables and files.
  */
 #include "postgres.h"
 

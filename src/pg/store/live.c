@@ -1,6 +1,8 @@
 /*
  * live.c
- *	  What is live.
+ *	  Which version is live: the newest deployment of a domain that was not undone.
+ *
+ * It is read with the caller's snapshot at every recommendation.
  */
 #include "postgres.h"
 

@@ -1,6 +1,9 @@
 /*
  * load.c
- *	  Loading the arrays of a version, checked.
+ *	  Loads the arrays of a version from fmoe.tensor.
+ *
+ * What is stored may be damaged: sizes must follow from shapes, parts must be
+ * complete, and the checksum must be the one of the version's row.
  */
 #include "postgres.h"
 

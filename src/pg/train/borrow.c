@@ -1,6 +1,10 @@
 /*
  * borrow.c
- *	  What a training takes from experts that were lent.
+ *	  Lent experts for a training: names become shapes, shapes become parameters,
+ *	  weights are copied into them.
+ *
+ * A training keeps the shapes that it began with.  Newer weights of the same shape
+ * may replace them between rounds.
  */
 #include "postgres.h"
 
@@ -46,7 +50,7 @@ shape_text(const FmoeShape *shape)
 					shape->layers, shape->heads);
 }
 
-/* The encoder to start from has the shape of the own one. */
+/* Fails unless the encoder to start from has the shape of the own one. */
 static void
 check_start(const FmoeDomain *domain, const FmoeConfig *config, const FmoeLent *lent)
 {
@@ -105,7 +109,7 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	return borrowing;
 }
 
-/* A lent encoder into the trainer: as number i of those borrowed, or with i -1 as the own one. */
+/* Copies a lent encoder's weights into the trainer: into number i of those borrowed, or with i -1 the own one. */
 static void
 adopt(const FmoeLent *lent, int i, FmoeTrainer *trainer)
 {
@@ -152,7 +156,7 @@ fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, FmoeConfig
 			continue;
 		}
 		adopt(lent, i, trainer);
-		/* the list goes with the caller's scratch memory */
+		/* the list is in the caller's scratch memory */
 		borrowing->lent[i].key = MemoryContextStrdup(GetMemoryChunkContext(borrowing), lent->key);
 		taken++;
 	}

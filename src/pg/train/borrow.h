@@ -11,18 +11,19 @@
 typedef struct FmoeBorrowing
 {
 	int			count;
-	FmoeLent	lent[FMOE_LENT_MAX];	/* in the order of that list */
-	FmoeLent	start;			/* the own encoder begins with its weights; name NULL: with none */
+	FmoeLent	lent[FMOE_LENT_MAX];	/* in the order of the configuration's list */
+	FmoeLent	start;			/* whose weights the own encoder begins with; name NULL: nobody's */
 } FmoeBorrowing;
 
 /*
- * Settles the list of lent experts in the configuration: the names asked for, or all that there are, become
- * names with shapes.  Other models borrow only what start_encoder names.  A
- * name that was not lent, more experts than FMOE_LENT_MAX and an encoder to
- * start from of another shape are errors.  Memory of the current context.
+ * Finds the lent experts that a configuration names, or all there are, and writes
+ * their names and shapes into its list.  Classes without such a list borrow only
+ * what start_encoder names.  Fails when a name was not lent, when there are more
+ * than FMOE_LENT_MAX, or when the encoder to start from has another shape.  The
+ * result is in the current context.
  */
 extern FmoeBorrowing *fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config);
-/* Puts the lent encoders' weights, and those to start from, where the trainer keeps them. */
+/* Copies the weights of the lent encoders, and those to start from, into the trainer. */
 extern void fmoe_borrow_weights(const FmoeBorrowing *borrowing, FmoeTrainer *trainer);
 /* Takes over what has been lent since under the same names; returns how many. */
 extern int	fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, FmoeConfig *config,

@@ -14,14 +14,12 @@
  *
  * Epochs are computed by this process and parallel workers (crew.c).
  *
- * Where the caller's transaction may not be ended (a transaction block, a
- * function, a DO block inside one) the same work is one transaction without
- * checkpoints in between.
+ * Inside a transaction block, a function, or a DO block in one, the caller's
+ * transaction may not be ended: all is one transaction then, without checkpoints.
  *
- * Everything lives in one memory context under TopMemoryContext, because it
- * has to outlive transactions; it is deleted on every way out.  So is the
- * lock on the domain: where we commit it is a session lock, released by hand;
- * inside one transaction it is the transaction's.
+ * Everything lies in one memory context under TopMemoryContext, since it has to
+ * outlive transactions; every way out deletes it.  What else is held for so long is
+ * in hold.c.
  *
  * A training that was cut off continues from its last committed epoch when
  * the same options meet the same interactions: all random numbers are
@@ -42,7 +40,7 @@ PG_FUNCTION_INFO_V1(fmoe_train);
 
 /* ---------------------------------------------------------------- preparing */
 
-/* Limits the epochs by the number of rounds, and the epochs of each. */
+/* Limits the epochs to those of all rounds. */
 static void
 limit_epochs(FmoeConfig *config)
 {
@@ -102,8 +100,8 @@ show_batch(void *context, int64_t batch, int64_t batches, double loss)
 }
 
 /*
- * Continues what was cut off, or starts afresh.  What cannot be continued is
- * discarded.
+ * Continues a training that was cut off, or starts afresh.  A checkpoint that
+ * cannot be continued is discarded.
  */
 static void
 start_or_resume(FmoeTraining *training)
@@ -183,7 +181,7 @@ run_epochs(FmoeTraining *training)
 
 			fmoe_check_learning(training->trainer, training->domain->name);
 			if (round_ends)
-				/* the policy may have changed since */
+				/* the sharing policy may have changed */
 				fmoe_lend_round(fmoe_domain_open(fmoe_training_recheck(training->domain), FMOE_MANAGE),
 								training->interactions, &training->config, training->trainer,
 								(state->epoch + local_epochs - 1) / local_epochs);

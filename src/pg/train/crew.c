@@ -42,7 +42,7 @@
 
 #define KEY_LAUNCH UINT64CONST(0xF30E000000000001)
 
-/* Floating-point operations of an epoch, at least, for workers to be worth their launch. */
+/* With fewer floating-point operations in an epoch workers are not worth their launch. */
 #define EPOCH_OPERATIONS_MIN 4e9
 
 typedef struct CrewLaunch
@@ -86,8 +86,8 @@ fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes)
 }
 
 /*
- * More members than shards would have nothing to do.  Workers that were asked
- * for by option come for a small training too.
+ * No more members than shards, or some would have nothing to do.  Workers that the
+ * option asks for come for a small training too.
  */
 int
 fmoe_crew_workers(const FmoeConfig *config, const FmoeDataset *data)

@@ -1,7 +1,8 @@
 /*
  * diverged.c
- *	  Learning that blew up: it leaves no weights worth keeping, and the last
- *	  checkpoint would lead there again.
+ *	  Stops a training that diverged.
+ *
+ * It has no weights worth keeping, and its last checkpoint would lead there again.
  */
 #include "postgres.h"
 

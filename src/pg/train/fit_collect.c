@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(fmoe_fit_deserialize);
 #define FIRST_EVENTS 64
 #define POLL_EVERY 4096
 
-/* Of a collected event. */
+/* Bytes of a collected event. */
 #define EVENT_BYTES (sizeof(int32) + fmoe_event_bytes(&fmoe_read_columns))
 
 static MemoryContext
@@ -154,7 +154,7 @@ reserve(FmoeFitState *state, int64 capacity)
 	MemoryContextSwitchTo(old);
 }
 
-/* Room for so many events; ids are never more than events, so this is when to count. */
+/* Makes room for so many events, and checks the memory: there are never more ids than events. */
 static void
 grow(FmoeFitState *state, int64 events)
 {
@@ -324,7 +324,7 @@ ids_write(const FmoeFitIds *ids, char **at)
 		datumSerialize(fmoe_vocabulary_id(ids->set, i), false, by_value, length, at);
 }
 
-/* In the order in which they were written, so with the same numbers. */
+/* Reads ids in the order in which they were written, so that they get the same numbers. */
 static void
 ids_read(FmoeFitIds *ids, int32 count, char **at)
 {

@@ -24,7 +24,7 @@ PG_FUNCTION_INFO_V1(fmoe_fit_final);
 
 #define POLL_EVERY 65536
 
-/* The collected events, numbered in the order of the ids. */
+/* Makes a dataset of the collected events, users and items numbered in the order of their ids. */
 static FmoeVocabulary *
 fit_dataset(const FmoeFitState *state, FmoeDataset *data, double *last_event)
 {
@@ -82,7 +82,7 @@ train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data
 	fmoe_trainer_model(trainer, model);
 }
 
-/* The model over the data; config comes to say what was trained. */
+/* Trains the model; config changes to what was trained. */
 static void
 fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data, FmoeModel *model)
 {

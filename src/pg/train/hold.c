@@ -1,7 +1,14 @@
 /*
  * hold.c
- *	  What a training holds: its transactions, the lock on its domain, and the
- *	  domain as it was read.
+ *	  What a training holds while it runs: transactions, and a lock on its domain.
+ *
+ * The lock is advisory, and lets one training of a domain run at a time.  Where the
+ * training commits, it is a lock of the session, which is released by hand; inside
+ * one transaction it is the transaction's.
+ *
+ * Between two transactions anybody may drop or alter the domain, so each one that
+ * writes looks first whether the domain still has the columns that were read, and
+ * locks its row.
  */
 #include "postgres.h"
 
@@ -12,7 +19,7 @@
 
 #include "pg/train/training.h"
 
-/* Fourth field of our advisory locks: not a value that SQL's own functions use. */
+/* Fourth field of these advisory locks; the SQL functions for such locks use other values. */
 #define LOCK_CLASS 0xF30E
 
 static FmoeStatement domain_unchanged = {
@@ -45,7 +52,7 @@ domain_lock(int64 domain_id)
 	return tag;
 }
 
-/* The process that holds a lock, 0 when it has just gone. */
+/* The process that holds a lock; 0: none does any more. */
 static int
 lock_holder(const LOCKTAG *tag)
 {

@@ -1,6 +1,8 @@
 /*
  * notice.c
- *	  What a training tells its caller.
+ *	  What a training tells its caller: how large it is, each epoch, the result.
+ *
+ * The memory is estimated, and refused, before anything is trained.
  */
 #include "postgres.h"
 

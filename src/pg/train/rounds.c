@@ -1,6 +1,9 @@
 /*
  * rounds.c
- *	  Rounds of a federated training: between epochs, encoders go out and newer ones come in.
+ *	  Rounds of a federated training: some epochs, then an exchange of encoders.
+ *
+ * A round begins with what peers have lent since the last one, and ends with this
+ * domain's encoder being lent, as the sharing policy allows.
  */
 #include "postgres.h"
 

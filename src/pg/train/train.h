@@ -1,6 +1,6 @@
 /*
  * train.h
- *	  A training: the processes, what they borrow, what others see of it.
+ *	  The processes of a training, and what others see of it.
  */
 #ifndef FMOE_PG_TRAIN_TRAIN_H
 #define FMOE_PG_TRAIN_TRAIN_H
@@ -13,22 +13,26 @@
 /* The processes that train, and the memory they share. */
 typedef struct FmoeCrew FmoeCrew;
 
-/* Workers that a training will ask for. */
+/* How many workers a training will ask for. */
 extern int	fmoe_crew_workers(const FmoeConfig *config, const FmoeDataset *data);
 /* Bytes of the segment in which workers find everything. */
 extern size_t fmoe_crew_bytes(const FmoeDataset *data, size_t shared_bytes);
-/* In the current context; to be dismissed by hand.  config stays; shared_bytes: fmoe_trainer_shared_bytes. */
+/*
+ * Makes a crew in the current context and copies the dataset into its segment.  It
+ * must be dismissed.  config is not copied; shared_bytes: fmoe_trainer_shared_bytes.
+ */
 extern FmoeCrew *fmoe_crew(const FmoeConfig *config, const FmoeDataset *data, size_t shared_bytes,
 						   const FnnHost *host);
 /* The caller's trainer, over the shared block. */
 extern FmoeTrainer *fmoe_crew_trainer(FmoeCrew *crew, FnnArena *arena);
-/* One epoch by whoever can be had; alone is the team without workers. */
+/* Trains one epoch with the workers that can be had; alone: the team for an epoch without any. */
 extern void fmoe_crew_epoch(FmoeCrew *crew, FmoeTrainer *trainer, const FmoeTeam *alone);
+/* Gives the segment back. */
 extern void fmoe_crew_dismiss(FmoeCrew *crew);
 
 /* ---------------------------------------------------------------- learning */
 
-/* An error when the epoch left a loss or weights that are not finite.  domain: its name, NULL: none. */
+/* Fails when an epoch left a loss or weights that are not finite.  domain: the name for the message; NULL: none. */
 extern void fmoe_check_learning(FmoeTrainer *trainer, const char *domain);
 
 /* ---------------------------------------------------------------- progress */

@@ -36,23 +36,25 @@ typedef struct FmoeTraining
 
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
 extern void fmoe_training_commit(const FmoeTraining *training);
-/* The lock on the domain that one training at a time has; an error when another has it. */
+/* Takes the lock that lets one training of a domain run at a time; fails when another has it. */
 extern void fmoe_training_lock(FmoeTraining *training);
+/* Releases it, where it is a lock of the session. */
 extern void fmoe_training_unlock(FmoeTraining *training);
 /*
- * Makes sure, until the end of the transaction, that the domain is what was
- * read.  Returns its name, which may have changed.
+ * Fails unless the domain still is what was read, and keeps it so until the end of
+ * the transaction.  Returns its name, which may have changed.
  */
 extern char *fmoe_training_recheck(const FmoeDomain *domain);
-/* Says how much memory the training will take, and refuses when that is not allowed. */
+/* Tells the caller how much memory the training will take; fails when that is more than allowed. */
 extern void fmoe_training_announce(FmoeTraining *training);
+/* Tells the caller about the epoch that has ended. */
 extern void fmoe_training_report_epoch(const FmoeTraining *training);
-/* objection: why the version does not go live; NULL: it does. */
+/* Tells the caller about the version; objection: why it does not go live; NULL: it does. */
 extern void fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *version,
 										 const FmoeVerdict *verdict, const char *objection);
-/* Puts the live version's weights where the trainer keeps them, as far as names and shapes agree. */
+/* Copies the live version's weights into the trainer, as far as names and shapes agree. */
 extern void fmoe_training_start_warm(const FmoeTraining *training);
-/* What peers have lent since the last round comes in. */
+/* Fetches what peers lend, and takes over what is newer than in the last round. */
 extern void fmoe_training_begin_round(FmoeTraining *training, int round);
 
 static inline double

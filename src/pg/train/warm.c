@@ -1,6 +1,9 @@
 /*
  * warm.c
- *	  A training that starts from the live version.
+ *	  Warm start: a training that begins with the weights of the live version.
+ *
+ * Parameters are taken over by name and shape.  Tables with a row for each item are
+ * arranged anew, since the items may have changed since.
  */
 #include "postgres.h"
 
@@ -10,9 +13,9 @@
 #include "pg/train/training.h"
 
 /*
- * A table of the live version that has a row an item, with its rows where the
- * new numbering wants them; items it does not know keep the fresh row that the
- * trainer has drawn.
+ * Arranges the rows of a table with a row for each item by the new numbers of the
+ * items.  Items that the live version does not know keep the rows that the trainer
+ * has drawn.
  */
 static void
 map_item_rows(const FmoeTraining *training, const FnnParams *params, FnnArray *table, const FmoeVocabulary *vocabulary)

@@ -1,9 +1,9 @@
 /*
- * vocabulary_private.h
+ * id_private.h
  *	  A vocabulary from inside: what ids.c and vocabulary.c share.
  */
-#ifndef FMOE_PG_ID_VOCABULARY_PRIVATE_H
-#define FMOE_PG_ID_VOCABULARY_PRIVATE_H
+#ifndef FMOE_PG_ID_ID_PRIVATE_H
+#define FMOE_PG_ID_ID_PRIVATE_H
 
 #include "pg/id/id.h"
 
@@ -45,4 +45,4 @@ extern void fmoe_vocabulary_rehash(FmoeVocabulary *v, int64 capacity);
 /* A copy of an id, in context. */
 extern Datum fmoe_vocabulary_copy(const FmoeVocabulary *v, Datum id, MemoryContext context);
 
-#endif							/* FMOE_PG_ID_VOCABULARY_PRIVATE_H */
+#endif							/* FMOE_PG_ID_ID_PRIVATE_H */

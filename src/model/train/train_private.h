@@ -1,12 +1,12 @@
 /*
- * run.h
+ * train_private.h
  *	  Inside of the training loop: shared by its files.
  *
  * layout.c knows what a run needs and where it lies, step.c does one optimiser
  * step, run.c the run around the steps.
  */
-#ifndef FMOE_MODEL_TRAIN_RUN_H
-#define FMOE_MODEL_TRAIN_RUN_H
+#ifndef FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
+#define FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
 
 #include "model/expert/expert.h"
 #include "model/expert/markov.h"
@@ -139,4 +139,4 @@ extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const Fm
 /* The blend with the best validation, of a model whose main expert learns. */
 extern double fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data);
 
-#endif							/* FMOE_MODEL_TRAIN_RUN_H */
+#endif							/* FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H */

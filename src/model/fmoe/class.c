@@ -1,5 +1,5 @@
 /*
- * fmoe.c
+ * class.c
  *	  FMoE-CDSR (arXiv 2503.13254): an own expert, experts that other databases
  *	  lent, and a gate that weighs them for each history.
  *
