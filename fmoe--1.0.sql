@@ -579,6 +579,24 @@ CREATE FUNCTION fmoe_explain_as(item_type anyelement, user_id anycompatible, k i
 COMMENT ON FUNCTION fmoe_explain_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer)
 	IS 'what the scores of the k best items for a user are made of, item ids in the type of the first argument';
 
+-- functions of a domain's own
+
+CREATE FUNCTION fmoe._domain_name(domain_id bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'fmoe_domain_name' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION fmoe._domain_name(bigint) IS 'name of a domain that the caller may use; functions of its own know it by its id';
+
+CREATE FUNCTION fmoe_create_functions(domain text, prefix text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_create_functions(text, text)
+	IS 'makes functions with the types of a domain, such as films_recommend, in the first schema of search_path';
+
+CREATE FUNCTION fmoe_drop_functions(domain text, prefix text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_drop_functions(text, text) IS 'drops functions that fmoe_create_functions made';
+
 -- evaluation
 
 CREATE FUNCTION fmoe_evaluate(domain text DEFAULT NULL, options jsonb DEFAULT '{}')

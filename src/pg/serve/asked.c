@@ -158,7 +158,7 @@ notice_domain(const char *user)
 
 	if (domain != NULL && fmoe_may_see(domain->id))
 		ereport(NOTICE,
-				(errmsg("there is no user \"%s\", but a domain of that name", user),
+				(errmsg("user \"%s\" has no history, and a domain has that name", user),
 				 errhint("The user comes first, and the domain by name: (42, domain => %s).", quote_literal_cstr(user))));
 }
 
