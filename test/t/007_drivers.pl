@@ -208,7 +208,7 @@ JAVASCRIPT
 sub install_node_postgres
 {
 	my ($directory) = @_;
-	my @command = ('npm', 'install', '--prefix', $directory, '--cache', "$directory/cache", '--no-audit', '--no-fund', '--fetch-retries=1', 'pg');
+	my @command = ('npm', 'install', '--prefix', $directory, '--cache', "$directory/cache", '--no-audit', '--no-fund', '--fetch-retries=0', 'pg');
 	my $output;
 
 	return 0 unless eval { IPC::Run::run([ 'node', '--version' ], '>&', \$output) };
