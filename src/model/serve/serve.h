@@ -126,7 +126,8 @@ extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena
  * Offers to topk the cosine of an item's vector with that of every item but a
  * set (fnn_set_words), 0 where one has no length; only where there are vectors.
  */
-extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed, FnnTopk *topk);
+extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed,
+							FnnTopk *topk);
 
 /* ---------------------------------------------------------------- explaining */
 

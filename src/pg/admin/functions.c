@@ -213,7 +213,11 @@ static char *
 filled(const char *text, const FmoeDomain *domain)
 {
 	const char *const word[] = {"{user}", "{item}", "{domain}"};
-	const char *const value[] = {type_name(domain->user_type), type_name(domain->item_type), domain_expression(domain->id)};
+	const char *const value[] = {
+		type_name(domain->user_type),
+		type_name(domain->item_type),
+		domain_expression(domain->id)
+	};
 	StringInfoData result;
 	int			w;
 
@@ -313,8 +317,8 @@ fmoe_drop_functions(PG_FUNCTION_ARGS)
 	if (found == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("schema %s has no functions of domain \"%s\" with the prefix \"%s\"", place.schema, domain->name,
-						place.prefix)));
+				 errmsg("schema %s has no functions of domain \"%s\" with the prefix \"%s\"", place.schema,
+						domain->name, place.prefix)));
 	fmoe_caller_begin(&own);
 	foreach(cell, found)
 		run(psprintf("DROP FUNCTION %s", format_procedure_qualified(lfirst_oid(cell))));

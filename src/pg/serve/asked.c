@@ -2,7 +2,7 @@
  * asked.c
  *	  What a call asks for: ids and arrays of any type, histories, k.
  *
- * Ids come in any type, since SQL's "any" takes all; they are converted to the
+ * Ids come in the types of a call's forms, or in any; they are converted to the
  * type of the domain's column, and items to indexes of the version's vocabulary.
  * What the vocabulary does not know is left out.
  */
@@ -159,15 +159,20 @@ notice_domain(const char *user)
 	if (domain != NULL && fmoe_may_see(domain->id))
 		ereport(NOTICE,
 				(errmsg("user \"%s\" has no history, and a domain has that name", user),
-				 errhint("The user comes first, and the domain by name: (42, domain => %s).", quote_literal_cstr(user))));
+				 errhint("The user comes first, and the domain by name: (42, domain => %s).",
+						 quote_literal_cstr(user))));
 }
 
 /* Whether a text is certainly no id of a type that is not text. */
 static bool
 cannot_be(const char *text, Oid type)
 {
-	const char *allowed = fmoe_is_integer(type) ? " +-0123456789" : type == UUIDOID ? "{}-0123456789abcdefABCDEF" : NULL;
+	const char *allowed = NULL;
 
+	if (fmoe_is_integer(type))
+		allowed = " +-0123456789";
+	else if (type == UUIDOID)
+		allowed = "{}-0123456789abcdefABCDEF";
 	return allowed != NULL && text[strspn(text, allowed)] != '\0';
 }
 

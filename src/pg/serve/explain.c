@@ -170,7 +170,8 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 
 	values[COLUMN_RANK] = Int32GetDatum(i + 1);
 	values[COLUMN_ITEM] = fmoe_convert(explanation->to_result,
-									   fmoe_vocabulary_id(explanation->serving->call.loaded->vocabulary, best->item[i]));
+									   fmoe_vocabulary_id(explanation->serving->call.loaded->vocabulary,
+														  best->item[i]));
 	values[COLUMN_SCORE] = Float4GetDatum(best->score[i]);
 	for (int p = 0; p < explanation->n_parts; p++)
 	{

@@ -52,7 +52,9 @@ given_items(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
 {
 	ArrayType  *items = fmoe_serve_ids(fcinfo, serving, argument);
 	Oid			type = ARR_ELEMTYPE(items);
-	FmoeConverter *to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, type, fmoe_serve_result_type(fcinfo, serving));
+	Oid			item_type = serving->moment.domain->item_type;
+	FmoeConverter *to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, type,
+													fmoe_serve_result_type(fcinfo, serving));
 	Given		given = {0};
 	int16		length;
 	bool		by_value;
@@ -71,7 +73,7 @@ given_items(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
 		if (given.id_null[i])
 			continue;
 		index = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
-									 fmoe_serve_id(serving, FMOE_ID_ITEM, type, serving->moment.domain->item_type, given.id[i]));
+									 fmoe_serve_id(serving, FMOE_ID_ITEM, type, item_type, given.id[i]));
 		given.id[i] = fmoe_convert(to_result, given.id[i]);
 		if (index < 0)
 			continue;
@@ -103,7 +105,8 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments 
 	score = palloc(Max(given.n, 1) * sizeof(fnn_real));
 	known_score = palloc(Max(given.n, 1) * sizeof(fnn_real));
 	fmoe_scores_of(model, fmoe_serve_slot(serving, history->count), serving->site.arena,
-				   fmoe_serve_batch(serving, history, model->config.max_length), given.n_known, given.known, known_score);
+				   fmoe_serve_batch(serving, history, model->config.max_length),
+				   given.n_known, given.known, known_score);
 	for (int i = 0; i < given.n; i++)
 		score[i] = NAN;
 	for (int i = 0; i < given.n_known; i++)

@@ -12,8 +12,9 @@
  *		popularity: source 'popularity'.
  *	  - Otherwise the model of the version asked for, or else of the live
  *		one, answers: source 'model'.  With nothing live (every version lost
- *		against the baselines) the count experts of the newest version do: source
- *		'markov', or 'popularity' where that was the better one in validation.
+ *		against the baselines) the counting experts of the newest version do:
+ *		source 'markov', or 'popularity' where that was the better one in
+ *		validation.
  *	  - Items of the history (exclude_seen), then those of exclude, are left
  *		out, and only those of candidates stay where it is given.  All that
  *		happens before the best k are taken, so there are always exactly
@@ -33,7 +34,8 @@ PG_FUNCTION_INFO_V1(fmoe_recommend_next_as);
 /* Of fmoe_recommend_next. */
 #define BY_HISTORY(is_fixed, first) { \
 	.fixed = (is_fixed), .user = -1, .item = -1, .history = (first), .k = (first) + 1, .domain = (first) + 2, \
-	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, .version = (first) + 6 \
+	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, \
+	.version = (first) + 6 \
 }
 
 static void

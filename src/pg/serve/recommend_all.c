@@ -141,7 +141,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		fmoe_serve_ranked(&known->best[i]);
 }
 
-/* Users that a count expert answers, or with candidates: one after the other. */
+/* Answers users for whom a counting expert is asked, or with candidates, one after the other. */
 static void
 best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
@@ -165,10 +165,10 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 static void
 make_popular(Everybody *all)
 {
+	const FmoeModel *model = &all->serving->call.loaded->model;
 	FmoeItems	nothing = {0};
 
-	all->popular = fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &nothing, &all->filter,
-								   all->k);
+	all->popular = fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &nothing, &all->filter, all->k);
 }
 
 /* Sorts the users' events into histories, and lists the users who have one in known. */

@@ -69,7 +69,8 @@ fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocab
 
 	rows->vocabulary = vocabulary;
 	rows->item_type = item_type;
-	rows->to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, item_type, fmoe_serve_result_type(fcinfo, serving));
+	rows->to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, item_type,
+										   fmoe_serve_result_type(fcinfo, serving));
 	rows->count = best->count;
 	rows->item = best->item;
 	rows->score = best->score;

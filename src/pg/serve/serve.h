@@ -41,10 +41,11 @@ typedef struct FmoeArguments
 	int			version;
 } FmoeArguments;
 
-/* Of fmoe_recommend and its like: user, k, domain, exclude_seen, exclude, candidates, as_of, version, from first on. */
+/* Of fmoe_recommend: user, k, domain, exclude_seen, exclude, candidates, as_of, version, from first on. */
 #define FMOE_BY_USER(is_fixed, first) { \
 	.fixed = (is_fixed), .user = (first), .item = -1, .history = -1, .k = (first) + 1, .domain = (first) + 2, \
-	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = (first) + 6, .version = (first) + 7 \
+	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = (first) + 6, \
+	.version = (first) + 7 \
 }
 
 /* Where a call site's ids come from; each has its own converter. */
@@ -100,7 +101,7 @@ typedef struct FmoeMoment
 	char	   *setting;		/* fmoe.domain at the time */
 	FmoeDomain *domain;
 	int64		version_id;
-	bool		whole;			/* live or asked for; else the newest, of which only the count experts serve */
+	bool		whole;			/* live or asked for; else the newest, whose fallback answers */
 } FmoeMoment;
 
 /* What lasts until the next call. */

@@ -238,8 +238,8 @@ check_fixed(FunctionCallInfo fcinfo, const FmoeDomain *domain, const FmoeArgumen
 	own = format_type_be(domain->item_type);
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("items of domain \"%s\" have ids of type %s, and this call gives ids of type %s", domain->name, own,
-					format_type_be(type)),
+			 errmsg("items of domain \"%s\" have ids of type %s, and this call gives ids of type %s", domain->name,
+					own, format_type_be(type)),
 			 errhint("Cast the ids that you give to text, name the type as in fmoe_recommend_as(NULL::%s, ...),"
 					 " or let fmoe_create_functions(%s) make functions of the domain's own types.",
 					 own, quote_literal_cstr(domain->name))));
