@@ -343,80 +343,259 @@ CREATE FUNCTION fmoe._cache(OUT version_id bigint, OUT place text, OUT bytes big
 COMMENT ON FUNCTION fmoe._cache() IS 'loaded versions of this database: in shared memory, and private copies of the session';
 
 -- recommendations
+--
+-- The forms of a call differ in the type of the ids: bigint, uuid and text.  None of their arguments may be declared
+-- "any", beside which PostgreSQL 15 finds f(42) ambiguous.  A list of ids alone is ambiguous when it is an untyped
+-- literal or parameter: the form whose list is text takes it.
+--
+-- In the _as forms item_type alone decides the type of what comes out.  Other ids are anycompatible, which takes untyped
+-- parameters as text; but lists that may be left out are "any", since a default leaves anycompatible without a type,
+-- and where items are given with a user, untyped users have a form of their own.
 
-CREATE FUNCTION fmoe_recommend_as(item_type anyelement, user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL,
-		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL,
-		as_of timestamptz DEFAULT NULL)
-	RETURNS TABLE (item_id anyelement, score real, source text)
+CREATE FUNCTION fmoe_recommend(user_id bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id bigint, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_as(anyelement, "any", integer, text, boolean, "any", "any", timestamptz)
-	IS 'the k best items for a user, item ids in the type of the first argument';
+COMMENT ON FUNCTION fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer)
+	IS 'the k best items for a user';
 
-CREATE FUNCTION fmoe_recommend(user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL,
-		exclude_seen boolean DEFAULT true, exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL,
-		as_of timestamptz DEFAULT NULL)
+CREATE FUNCTION fmoe_recommend(user_id uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id uuid, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_recommend(uuid, integer, text, boolean, uuid[], uuid[], timestamptz, integer)
+	IS 'the k best items for a user';
+
+CREATE FUNCTION fmoe_recommend(user_id text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
 	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend("any", integer, text, boolean, text[], text[], timestamptz)
-	IS 'the k best items for a user, item ids as text; creating a domain adds forms for its own id types';
+COMMENT ON FUNCTION fmoe_recommend(text, integer, text, boolean, text[], text[], timestamptz, integer)
+	IS 'the k best items for a user';
 
-CREATE FUNCTION fmoe_recommend_next(history anyarray, k integer DEFAULT 10, domain text DEFAULT NULL,
-		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL)
+CREATE FUNCTION fmoe_recommend_as(item_type anyelement, user_id anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
+		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(anyarray, integer, text, boolean, "any", "any")
-	IS 'the k best items after a history that is in no table, oldest first';
+COMMENT ON FUNCTION fmoe_recommend_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer)
+	IS 'the k best items for a user, item ids in the type of the first argument';
 
-CREATE FUNCTION fmoe_recommend_all_as(user_type anyelement, item_type anycompatible, domain text DEFAULT NULL,
-		k integer DEFAULT 10, exclude_seen boolean DEFAULT true)
-	RETURNS TABLE (user_id anyelement, rank integer, item_id anycompatible, score real)
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100000;
-
-COMMENT ON FUNCTION fmoe_recommend_all_as(anyelement, anycompatible, text, integer, boolean)
-	IS 'the k best items for every user, ids in the types of the first two arguments';
-
--- domains bring a form for text, with their own id types: it comes before this one
-CREATE FUNCTION fmoe_recommend_all(domain name, k integer DEFAULT 10, exclude_seen boolean DEFAULT true)
-	RETURNS TABLE (user_id text, rank integer, item_id text, score real)
-	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100000
-	AS $$SELECT * FROM @extschema@.fmoe_recommend_all_as(NULL::pg_catalog.text, NULL::pg_catalog.text, $1::pg_catalog.text, $2, $3)$$;
-
-COMMENT ON FUNCTION fmoe_recommend_all(name, integer, boolean)
-	IS 'the k best items for every user, ids as text; creating a domain adds a form for its own id types';
-
-CREATE FUNCTION fmoe_score(user_id "any", items anyarray, domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
-	RETURNS TABLE (item_id anyelement, score real)
-	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
-
-COMMENT ON FUNCTION fmoe_score("any", anyarray, text, timestamptz)
-	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
-
-CREATE FUNCTION fmoe_similar(item anyelement, k integer DEFAULT 10, domain text DEFAULT NULL)
-	RETURNS TABLE (item_id anyelement, score real)
+CREATE FUNCTION fmoe_recommend_next(history bigint[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id bigint, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_similar(anyelement, integer, text) IS 'the k items nearest to an item, by cosine of their vectors';
+COMMENT ON FUNCTION fmoe_recommend_next(bigint[], integer, text, boolean, bigint[], bigint[], integer)
+	IS 'the k best items after a history that is in no table, oldest first';
 
-CREATE FUNCTION fmoe_similar(item text, k integer DEFAULT 10, domain text DEFAULT NULL)
+CREATE FUNCTION fmoe_recommend_next(history uuid[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id uuid, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_recommend_next(uuid[], integer, text, boolean, uuid[], uuid[], integer)
+	IS 'the k best items after a history that is in no table, oldest first';
+
+CREATE FUNCTION fmoe_recommend_next(history text[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id text, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_recommend_next(text[], integer, text, boolean, text[], text[], integer)
+	IS 'the k best items after a history that is in no table, oldest first';
+
+CREATE FUNCTION fmoe_recommend_next(history text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id text, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_recommend_next(text, integer, text, boolean, text[], text[], integer)
+	IS 'the k best items after a history that is in no table, oldest first';
+
+CREATE FUNCTION fmoe_recommend_next_as(item_type anyelement, history anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
+		exclude_seen boolean DEFAULT true, exclude anycompatible DEFAULT NULL,
+		candidates anycompatible DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_recommend_next_as(anyelement, anycompatible, integer, text, boolean, anycompatible, anycompatible, integer)
+	IS 'the k best items after a history that is in no table, item ids in the type of the first argument';
+
+CREATE FUNCTION fmoe_recommend_all(domain text DEFAULT NULL, k integer DEFAULT 10, exclude_seen boolean DEFAULT true,
+		users text[] DEFAULT NULL, exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (user_id text, rank integer, item_id text, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100000;
+
+COMMENT ON FUNCTION fmoe_recommend_all(text, integer, boolean, text[], text[], text[], integer)
+	IS 'the k best items for every user, or for those given';
+
+CREATE FUNCTION fmoe_recommend_all_as(user_type anyelement, item_type anycompatible, domain text DEFAULT NULL, k integer DEFAULT 10,
+		exclude_seen boolean DEFAULT true, users text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+		candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (user_id anyelement, rank integer, item_id anycompatible, score real, source text)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100000;
+
+COMMENT ON FUNCTION fmoe_recommend_all_as(anyelement, anycompatible, text, integer, boolean, text[], text[], text[], integer)
+	IS 'the k best items for every user, or for those given, ids in the types of the first two arguments';
+
+CREATE FUNCTION fmoe_score(user_id bigint, items bigint[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id bigint, score real)
+	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_score(bigint, bigint[], text, timestamptz, integer)
+	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
+
+CREATE FUNCTION fmoe_score(user_id uuid, items uuid[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id uuid, score real)
+	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_score(uuid, uuid[], text, timestamptz, integer)
+	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
+
+CREATE FUNCTION fmoe_score(user_id text, items text[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id text, score real)
+	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_score(text, text[], text, timestamptz, integer)
+	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
+
+CREATE FUNCTION fmoe_score_as(item_type anyelement, user_id "any", items anycompatible, domain text DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, score real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_score_as(anyelement, "any", anycompatible, text, timestamptz, integer)
+	IS 'scores of the given items for a user, item ids in the type of the first argument';
+
+CREATE FUNCTION fmoe_score_as(item_type anyelement, user_id text, items anycompatible, domain text DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, score real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_score_as(anyelement, text, anycompatible, text, timestamptz, integer)
+	IS 'scores of the given items for a user, item ids in the type of the first argument';
+
+CREATE FUNCTION fmoe_similar(item bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude bigint[] DEFAULT NULL,
+		candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id bigint, score real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_similar(bigint, integer, text, bigint[], bigint[], integer)
+	IS 'the k items nearest to an item, by cosine of their vectors';
+
+CREATE FUNCTION fmoe_similar(item uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude uuid[] DEFAULT NULL,
+		candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id uuid, score real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_similar(uuid, integer, text, uuid[], uuid[], integer)
+	IS 'the k items nearest to an item, by cosine of their vectors';
+
+CREATE FUNCTION fmoe_similar(item text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude text[] DEFAULT NULL,
+		candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
 	RETURNS TABLE (item_id text, score real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_similar(text, integer, text) IS 'the k items nearest to an item, by cosine of their vectors';
+COMMENT ON FUNCTION fmoe_similar(text, integer, text, text[], text[], integer)
+	IS 'the k items nearest to an item, by cosine of their vectors';
 
-CREATE FUNCTION fmoe_embedding(id "any", domain text DEFAULT NULL, kind text DEFAULT 'item') RETURNS real[]
+CREATE FUNCTION fmoe_similar_as(item_type anyelement, item anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
+		exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, score real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_similar_as(anyelement, anycompatible, integer, text, "any", "any", integer)
+	IS 'the k items nearest to an item, item ids in the type of the first argument';
+
+CREATE FUNCTION fmoe_embedding(id bigint, domain text DEFAULT NULL, kind text DEFAULT 'item', as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS real[]
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION fmoe_embedding("any", text, text) IS 'vector of an item, or of a user''s history (kind ''user'')';
+COMMENT ON FUNCTION fmoe_embedding(bigint, text, text, timestamptz, integer)
+	IS 'vector of an item, or of a user''s history (kind ''user'')';
 
-CREATE FUNCTION fmoe_explain(user_id "any", k integer DEFAULT 10, domain text DEFAULT NULL)
+CREATE FUNCTION fmoe_embedding(id uuid, domain text DEFAULT NULL, kind text DEFAULT 'item', as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS real[]
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_embedding(uuid, text, text, timestamptz, integer)
+	IS 'vector of an item, or of a user''s history (kind ''user'')';
+
+CREATE FUNCTION fmoe_embedding(id text, domain text DEFAULT NULL, kind text DEFAULT 'item', as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS real[]
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_embedding(text, text, text, timestamptz, integer)
+	IS 'vector of an item, or of a user''s history (kind ''user'')';
+
+CREATE FUNCTION fmoe_explain(user_id bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (rank integer, item_id bigint, score real, part text, nth integer, name text, weight real, contribution real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
+
+COMMENT ON FUNCTION fmoe_explain(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer)
+	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
+
+CREATE FUNCTION fmoe_explain(user_id uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (rank integer, item_id uuid, score real, part text, nth integer, name text, weight real, contribution real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
+
+COMMENT ON FUNCTION fmoe_explain(uuid, integer, text, boolean, uuid[], uuid[], timestamptz, integer)
+	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
+
+CREATE FUNCTION fmoe_explain(user_id text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
 	RETURNS TABLE (rank integer, item_id text, score real, part text, nth integer, name text, weight real, contribution real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
 
-COMMENT ON FUNCTION fmoe_explain("any", integer, text)
+COMMENT ON FUNCTION fmoe_explain(text, integer, text, boolean, text[], text[], timestamptz, integer)
 	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
+
+CREATE FUNCTION fmoe_explain_as(item_type anyelement, user_id anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
+		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (rank integer, item_id anyelement, score real, part text, nth integer, name text, weight real, contribution real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
+
+COMMENT ON FUNCTION fmoe_explain_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer)
+	IS 'what the scores of the k best items for a user are made of, item ids in the type of the first argument';
+
+-- functions of a domain's own
+
+CREATE FUNCTION fmoe._domain_name(domain_id bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'fmoe_domain_name' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION fmoe._domain_name(bigint) IS 'name of a domain that the caller may use; functions of its own know it by its id';
+
+CREATE FUNCTION fmoe_create_functions(domain text, prefix text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_create_functions(text, text)
+	IS 'makes functions with the types of a domain, such as films_recommend, in the first schema of search_path';
+
+CREATE FUNCTION fmoe_drop_functions(domain text, prefix text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_drop_functions(text, text) IS 'drops functions that fmoe_create_functions made';
 
 -- evaluation
 

@@ -104,6 +104,8 @@ SELECT fmoe_fit(customer, product, at, jsonb_build_object('epochs', product)) FR
 SELECT fmoe_fit(customer, product, at, CASE shop WHEN 'a' THEN '{"epochs": 1}'::jsonb END) FROM visits;
 SELECT fmoe_fit(customer, product, product > 1) FROM visits;
 SELECT fmoe_fit(customer, point(product, product), at) FROM visits;
+SELECT fmoe_fit(customer, ARRAY[product], at) FROM visits;
+SELECT fmoe_fit(ARRAY[customer], product, at) FROM visits;
 SELECT fmoe_fit('ann', product, at) FROM visits;
 SET fmoe.max_memory = '1MB';
 SELECT fmoe_fit(n, n, n) FROM generate_series(1, 100000) n;

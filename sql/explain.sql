@@ -27,7 +27,7 @@ SELECT fmoe_lend('explain_films', 1) IS NOT NULL AS films, fmoe_lend('explain_no
 
 SET fmoe.domain = 'explain_books';
 -- nothing to explain, nothing to report
-SELECT * FROM fmoe_explain(1);
+SELECT * FROM fmoe_explain('1');
 SELECT * FROM fmoe_expert_report();
 
 CALL fmoe_train(options => '{"width": 16, "layers": 1, "dropout": 0.1, "epochs": 15, "learning_rate": 0.005, "batch_size": 32, "max_length": 5,
@@ -47,8 +47,8 @@ CREATE FUNCTION near(a double precision, b double precision) RETURNS boolean LAN
 CREATE FUNCTION adds_up(reader integer, k integer) RETURNS TABLE (items bigint, listed boolean, sums boolean) LANGUAGE sql
 BEGIN ATOMIC
 	WITH explained AS (SELECT rank, item_id, score, sum(contribution) FILTER (WHERE part <> 'history') AS total
-			FROM fmoe_explain(reader, k) GROUP BY rank, item_id, score),
-		recommended AS (SELECT row_number() OVER () AS rank, item_id, score FROM fmoe_recommend(reader, k))
+			FROM fmoe_explain_as(NULL::text, reader, k) GROUP BY rank, item_id, score),
+		recommended AS (SELECT row_number() OVER () AS rank, item_id, score FROM fmoe_recommend_as(NULL::text, reader, k))
 	SELECT count(*), bool_and(r.score IS NOT DISTINCT FROM e.score), bool_and(near(e.total, e.score))
 	FROM explained e FULL JOIN recommended r ON r.rank = e.rank AND r.item_id = e.item_id;
 END;
@@ -56,55 +56,56 @@ END;
 CREATE FUNCTION left_out(who integer, k integer) RETURNS TABLE (compared bigint, exact boolean, moved boolean) LANGUAGE sql
 BEGIN ATOMIC
 	SELECT count(*), bool_and(near(e.score - e.contribution, n.score)), bool_or(e.contribution <> 0)
-	FROM fmoe_explain(who, k) e, LATERAL fmoe_recommend_next((SELECT array_agg(b.book ORDER BY b.at) FROM books b
+	FROM fmoe_explain_as(NULL::text, who, k) e, LATERAL fmoe_recommend_next((SELECT array_agg(b.book ORDER BY b.at) FROM books b
 		WHERE b.reader = who AND b.book <> e.name), 1, candidates => ARRAY[e.item_id], exclude_seen => false) n
 	WHERE e.part = 'history';
 END;
 
 SELECT fmoe_deploy('explain_books', 1);
-SELECT rank, part, nth, name, weight FROM fmoe_explain(3, 2) ORDER BY rank, part, nth;
+SELECT rank, part, nth, name, weight FROM fmoe_explain_as(NULL::text, 3, 2) ORDER BY rank, part, nth;
 SELECT * FROM adds_up(3, 10);
 SELECT * FROM adds_up(4, 1000);
 SELECT * FROM left_out(3, 4);
 -- beyond max_length an event changes nothing, and before it each does
-SELECT nth, bool_and(contribution = 0) AS nothing FROM fmoe_explain(3, 5) WHERE part = 'history' GROUP BY nth ORDER BY nth;
+SELECT nth, bool_and(contribution = 0) AS nothing FROM fmoe_explain_as(NULL::text, 3, 5) WHERE part = 'history' GROUP BY nth ORDER BY nth;
 -- what followed the last item in training is what transitions add to
 SELECT name, name = (SELECT book FROM books WHERE reader = 3 ORDER BY at DESC LIMIT 1) AS last, weight, count(*) FILTER (WHERE contribution > 0) > 0 AS some,
 	bool_and((contribution > 0) = EXISTS (SELECT FROM books a JOIN books b ON b.reader = a.reader AND b.at = a.at + 1
 		WHERE a.book = e.name AND b.book = e.item_id)) AS counted
-	FROM fmoe_explain(3, 1000) e WHERE part = 'transitions' GROUP BY name, weight;
+	FROM fmoe_explain_as(NULL::text, 3, 1000) e WHERE part = 'transitions' GROUP BY name, weight;
 
 SELECT fmoe_deploy('explain_books', 2);
-SELECT rank, part, nth, name FROM fmoe_explain(3, 1) WHERE part <> 'history' ORDER BY rank, nth;
+SELECT rank, part, nth, name FROM fmoe_explain_as(NULL::text, 3, 1) WHERE part <> 'history' ORDER BY rank, nth;
 SELECT * FROM adds_up(3, 10);
 SELECT * FROM adds_up(1001, 1000);
 SELECT * FROM left_out(5, 2);
 SELECT count(DISTINCT rank) AS items, bool_and(near(total, 1)) AS sum_to_one, count(DISTINCT weights) AS same_for_all
-	FROM (SELECT rank, sum(weight) AS total, array_agg(weight ORDER BY nth) AS weights FROM fmoe_explain(3, 7) WHERE part = 'expert' GROUP BY rank) g;
+	FROM (SELECT rank, sum(weight) AS total, array_agg(weight ORDER BY nth) AS weights FROM fmoe_explain_as(NULL::text, 3, 7) WHERE part = 'expert' GROUP BY rank) g;
 -- the last 20 of thirty events
-SELECT count(*), min(nth), max(nth) FROM fmoe_explain(1001, 1) WHERE part = 'history';
+SELECT count(*), min(nth), max(nth) FROM fmoe_explain_as(NULL::text, 1001, 1) WHERE part = 'history';
 -- without its only event a history is empty
-SELECT part, name, contribution FROM fmoe_explain(1000, 1) WHERE part = 'history';
+SELECT part, name, contribution FROM fmoe_explain_as(NULL::text, 1000, 1) WHERE part = 'history';
 
 -- ids of any type; NULLs and what nobody knows
 SELECT count(DISTINCT item_id) FROM fmoe_explain('3');
-SELECT count(DISTINCT item_id) FROM fmoe_explain(3::bigint, NULL, NULL);
+SELECT count(DISTINCT item_id) FROM fmoe_explain_as(NULL::text, 3::bigint, NULL, NULL);
+SELECT count(*) FROM fmoe_explain(3);
 SELECT count(*), bool_and(e.item_id = r.item_id::text) AS same FROM fmoe_explain('v7', 3, 'explain_films') e
 	JOIN fmoe_recommend('v7', 3, 'explain_films') r USING (score) WHERE part = 'expert' AND name = 'own';
 SELECT count(*) FROM fmoe_explain(NULL);
-SELECT rank, part, name, weight, contribution = score AS whole FROM fmoe_explain(-1, 2);
-SELECT reader, count(*) FROM (VALUES (1), (-1), (NULL)) r (reader), LATERAL fmoe_explain(r.reader, 1) GROUP BY reader ORDER BY reader;
-SELECT count(*) FROM fmoe_explain(3, 0);
+SELECT rank, part, name, weight, contribution = score AS whole FROM fmoe_explain_as(NULL::text, -1, 2);
+SELECT reader, count(*) FROM (VALUES (1), (-1), (NULL)) r (reader), LATERAL fmoe_explain_as(NULL::text, r.reader, 1) GROUP BY reader ORDER BY reader;
+SELECT count(*) FROM fmoe_explain_as(NULL::text, 3, 0);
 SELECT count(*) FROM fmoe_explain('not a number');
-SELECT count(*) FROM fmoe_explain(3, 1, 'nowhere');
+SELECT count(*) FROM fmoe_explain_as(NULL::text, 3, 1, 'nowhere');
 
 -- a model that only counts, and one that stands in for what is not live
 SELECT fmoe_deploy('explain_books', 5);
-SELECT DISTINCT part, name, weight FROM fmoe_explain(3, 3) WHERE part <> 'history';
+SELECT DISTINCT part, name, weight FROM fmoe_explain_as(NULL::text, 3, 3) WHERE part <> 'history';
 SELECT * FROM adds_up(3, 30);
-SELECT nth, bool_and(contribution = 0) AS nothing FROM fmoe_explain(3, 30) WHERE part = 'history' GROUP BY nth ORDER BY nth LIMIT 3;
+SELECT nth, bool_and(contribution = 0) AS nothing FROM fmoe_explain_as(NULL::text, 3, 30) WHERE part = 'history' GROUP BY nth ORDER BY nth LIMIT 3;
 SELECT fmoe_rollback('explain_books'), fmoe_rollback('explain_books'), fmoe_rollback('explain_books');
-SELECT DISTINCT part, name, weight FROM fmoe_explain(3, 3) WHERE part <> 'history';
+SELECT DISTINCT part, name, weight FROM fmoe_explain_as(NULL::text, 3, 3) WHERE part <> 'history';
 
 -- the report agrees with what training found
 SELECT expert, CASE WHEN expert IN ('markov', 'all but own') THEN verdict END AS verdict, users FROM fmoe_expert_report(options => '{"version": 2}');
@@ -139,7 +140,7 @@ SELECT DISTINCT verdict FROM fmoe_expert_report(options => '{"version": 3, "limi
 
 -- readers go on with what the own expert would have had: the mixture stays behind it
 SELECT fmoe_deploy('explain_books', 3);
-INSERT INTO books SELECT DISTINCT ON (u) u, item_id, 100 FROM generate_series(1, 120) u, LATERAL fmoe_explain(u, 1000)
+INSERT INTO books SELECT DISTINCT ON (u) u, item_id, 100 FROM generate_series(1, 120) u, LATERAL fmoe_explain_as(NULL::text, u, 1000)
 	WHERE part = 'expert' AND name = 'own' ORDER BY u, contribution DESC;
 SELECT expert, verdict, without > 0.9 AS nearly_all_right
 	FROM fmoe_expert_report() WHERE expert IN ('markov', 'all but own');

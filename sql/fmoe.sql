@@ -43,7 +43,7 @@ SELECT split_part(e ->> 'name', '.', 2) AS name, e ->> 'model' AS model, e ->> '
 
 -- it is served like any other expert
 SELECT fmoe_deploy('mix_books', 2);
-SELECT count(*) AS ten, count(DISTINCT item_id) AS different, min(source) AS source, bool_and(score <> 0) AS scored FROM fmoe_recommend(3, 10);
+SELECT count(*) AS ten, count(DISTINCT item_id) AS different, min(source) AS source, bool_and(score <> 0) AS scored FROM fmoe_recommend('3', 10);
 SELECT array_agg(item_id ORDER BY score DESC, item_id) = (SELECT array_agg(item_id ORDER BY score DESC, item_id) FROM fmoe_recommend_all_as(NULL::integer, NULL::text, 'mix_books', 5) WHERE user_id = 7) AS same
 	FROM fmoe_recommend_as(NULL::text, 7, 5);
 SELECT count(*) AS five FROM fmoe_similar('b3', 5);

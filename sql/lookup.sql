@@ -25,11 +25,11 @@ LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM fmoe_deploy('visits', wanted);
 	RETURN QUERY SELECT 'scores are those of the recommendations',
-		(SELECT array_agg(s) FROM fmoe_score('ann', (SELECT array_agg(item_id) FROM fmoe_recommend_as(NULL::bigint, 'ann'))) s)
+		(SELECT array_agg(s) FROM fmoe_score_as(NULL::bigint, 'ann', (SELECT array_agg(item_id) FROM fmoe_recommend_as(NULL::bigint, 'ann'))) s)
 		= (SELECT array_agg((item_id, score)) FROM fmoe_recommend_as(NULL::bigint, 'ann'));
 	RETURN QUERY SELECT 'a score is the product of two vectors',
 		bool_and(abs(score - lookup_test.dot(fmoe_embedding('ann', kind => 'user'), fmoe_embedding(item_id))) < 1e-4)
-		FROM fmoe_score('ann', ARRAY[1, 2, 3, 4, 5, 6, 7]::bigint[]);
+		FROM fmoe_score_as(NULL::bigint, 'ann', ARRAY[1, 2, 3, 4, 5, 6, 7]::bigint[]);
 	RETURN QUERY SELECT 'vectors have the width of the model',
 		cardinality(fmoe_embedding(1)) = 8 AND cardinality(fmoe_embedding('flo', 'visits', 'user')) = 8;
 	RETURN QUERY SELECT 'all other items are neighbours', count(*) = 6 AND NOT bool_or(item_id = 2)
@@ -44,15 +44,15 @@ SELECT * FROM lookup_test.check_version(1);
 SELECT * FROM lookup_test.check_version(2);
 
 -- scores: in the order given, repeated as given, NULL for what has none
-SELECT item_id, score IS NULL AS none FROM fmoe_score('ann', ARRAY[7, 99, NULL, 1, 7]::bigint[]);
+SELECT item_id, score IS NULL AS none FROM fmoe_score_as(NULL::bigint, 'ann', ARRAY[7, 99, NULL, 1, 7]::bigint[]);
 SELECT item_id, pg_typeof(item_id), score IS NULL AS none FROM fmoe_score('ann'::text, ARRAY['7', '99', NULL]);
-SELECT count(*) FROM fmoe_score('ann', ARRAY[[1, 2], [3, 4]]);
-SELECT count(*) FROM fmoe_score('ann', '{}'::bigint[]);
+SELECT count(*) FROM fmoe_score('ann', ARRAY[[1, 2], [3, 4]]::text[]);
+SELECT count(*) FROM fmoe_score('ann', '{}');
 SELECT count(*) FROM fmoe_score(NULL, ARRAY[1]);
-SELECT count(*) FROM fmoe_score('ann', NULL::bigint[]);
-SELECT customer, (fmoe_score(customer, ARRAY[1, 99])).item_id FROM (VALUES ('ann'), (NULL), ('nobody')) v (customer);
+SELECT count(*) FROM fmoe_score('ann', NULL);
+SELECT customer, (fmoe_score(customer, '{1,99}')).item_id FROM (VALUES ('ann'), (NULL), ('nobody')) v (customer);
 SELECT a.score <> b.score AS other_history
-	FROM fmoe_score('ann', ARRAY[3], as_of => '2024-01-01 02:00 UTC') a, fmoe_score('ann', ARRAY[3]) b;
+	FROM fmoe_score('ann', '{3}', as_of => '2024-01-01 02:00 UTC') a, fmoe_score('ann', '{3}') b;
 SELECT * FROM fmoe_score('ann', ARRAY['one']);
 
 -- neighbours: text, unknown and NULL items
@@ -70,7 +70,7 @@ SELECT fmoe_embedding(1, kind => 'shop');
 -- a version that only counts
 SELECT fmoe_deploy('visits', 3);
 SELECT item_id FROM fmoe_similar(2::bigint, 3);
-SELECT array_agg(item_id ORDER BY score DESC, item_id) FROM fmoe_score('nobody', ARRAY[7, 6, 5, 4, 3, 2, 1]);
+SELECT array_agg(item_id ORDER BY score DESC, item_id) FROM fmoe_score_as(NULL::bigint, 'nobody', ARRAY[7, 6, 5, 4, 3, 2, 1]);
 SELECT fmoe_embedding(2);
 SELECT fmoe_embedding('ann', kind => 'user');
 

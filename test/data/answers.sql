@@ -12,10 +12,10 @@ BEGIN
 			FROM fmoe_recommend_as(NULL::text, user_id, 11, 'TABLE_NAME') f) r
 		UNION ALL
 		SELECT 'score', user_id::text, r.* FROM (SELECT * FROM users LIMIT 3) u, LATERAL (SELECT pg_catalog.row_number() OVER (), f.item_id::text, f.score
-			FROM fmoe_score(user_id, ARRAY(SELECT item_id FROM items ORDER BY 1), 'TABLE_NAME') f) r
+			FROM fmoe_score(user_id::text, ARRAY(SELECT item_id::text FROM items ORDER BY items.item_id), 'TABLE_NAME') f) r
 		UNION ALL
 		SELECT 'similar', i.item_id::text, r.* FROM items i, LATERAL (SELECT pg_catalog.row_number() OVER (), f.item_id::text, f.score
-			FROM fmoe_similar(i.item_id, 6, 'TABLE_NAME') f) r$sql$, 'TABLE_NAME', asked);
+			FROM fmoe_similar(i.item_id::text, 6, 'TABLE_NAME') f) r$sql$, 'TABLE_NAME', asked);
 END $$;
 
 -- of a model of fmoe_fit over such a table

@@ -170,5 +170,11 @@ IPC::Run::run([$rename], '<', \$in, '>', \$out);
 is($out, "COPY fmoe.tensor (version_id, name, part) FROM stdin;\n1\tb\t0\n\\.\n${rows}COPY fmoe.deployment (deployment_id, domain_id, version_id) FROM stdin;\n\\.\n"
 		. "COPY fmoe.version (version_id, domain_id) FROM stdin;\n\\.\nSELECT pg_catalog.setval('fmoe.version_version_id_seq', 18, true);\n",
 	'rename-dump names tables and columns, and nothing in their rows');
+my $forms = "CREATE FUNCTION public.fmoe_recommend(user_id integer) RETURNS TABLE(item_id integer)\n    AS \$_\$SELECT 1\$_\$;\n"
+	. "ALTER FUNCTION public.fmoe_recommend(user_id integer) DEPENDS ON EXTENSION fmoe;\n"
+	. "COMMENT ON FUNCTION public.fmoe_recommend_all(domain text) IS 'x';\n";
+my $kept = "CREATE FUNCTION public.fmoe_recommender() RETURNS integer\n    AS \$\$SELECT 1\$\$;\nCOPY public.notes (note) FROM stdin;\n${forms}\\.\n";
+IPC::Run::run([$rename], '<', \($forms . $kept), '>', \$out);
+is($out, $kept, 'and leaves out forms that domains brought');
 $node->stop;
 done_testing();

@@ -427,7 +427,7 @@ SQL
 	{
 		my $session = session($node);
 
-		ask($session, "SELECT item_id FROM fmoe_recommend($_, 10, 'large')");
+		ask($session, "SELECT item_id FROM fmoe_recommend('$_', 10, 'large')");
 		push @sessions, $session;
 	}
 	$bare_bytes = private_bytes(ask($bare, 'SELECT pg_catalog.pg_backend_pid()'));

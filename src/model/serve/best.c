@@ -364,7 +364,7 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 }
 
 void
-fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk)
+fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed, FnnTopk *topk)
 {
 	const FnnTensor *table = &model->items;
 	const fnn_real *mine = table->value + item * table->cols;
@@ -387,9 +387,9 @@ fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *
 			double		lengths = my_length * length[i];
 
 			cosine[i] = (fnn_real) (lengths > 0 ? cosine[i] / lengths : 0);
+			if (passed[(first + i) / 64] >> (first + i) % 64 & 1)
+				cosine[i] = (fnn_real) NAN;
 		}
-		if (item >= first && item < first + n)
-			cosine[item - first] = (fnn_real) NAN;
 		fnn_topk_offer(topk, (int32_t) first, n, cosine);
 	}
 }

@@ -123,10 +123,11 @@ extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBa
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
 /*
- * Offers to topk the cosine of every other item's vector with an item's; 0 where
- * one of the two has no length.  The model has vectors.
+ * Offers to topk the cosine of an item's vector with that of every item but a
+ * set (fnn_set_words), 0 where one has no length; only where there are vectors.
  */
-extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, FnnTopk *topk);
+extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed,
+							FnnTopk *topk);
 
 /* ---------------------------------------------------------------- explaining */
 

@@ -19,7 +19,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "pg/admin/admin.h"
 #include "pg/cache/cache.h"
 #include "pg/lend/lend.h"
 
@@ -259,11 +258,9 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	fmoe_check_interactions(&r.base);
 	fmoe_check_items(&r);
 
-	fmoe_lock_overloads();
 	row_of_registration(&r, values, nulls);
 	if (fmoe_own_change(&insert_domain, values, nulls) == 0)
 		reject_duplicate(r.base.name);
-	fmoe_maintain_overloads();
 	PG_RETURN_VOID();
 }
 
@@ -383,7 +380,6 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	require(fcinfo, 0, "name");
 	fmoe_fresh_begin();
 	domain = fmoe_domain_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), FMOE_MANAGE);
-	fmoe_lock_overloads();
 	if (!read_registration(domain->id, &r))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -411,7 +407,6 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 		fmoe_lent_domain_changed(domain->name, NULL);
 	else if (strcmp(r.base.name, domain->name) != 0)
 		fmoe_lent_domain_changed(domain->name, r.base.name);
-	fmoe_maintain_overloads();
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
@@ -432,12 +427,10 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	domain = fmoe_domain_find(name, FMOE_MANAGE);
-	fmoe_lock_overloads();
 	value = Int64GetDatum(domain->id);
 	(void) fmoe_own_change(&delete_domain, &value, NULL);
 	fmoe_lent_domain_changed(domain->name, NULL);
 	fmoe_evict_version(domain->id, 0);
-	fmoe_maintain_overloads();
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }

@@ -180,14 +180,20 @@ check_access(const FmoeDomain *domain, FmoeAccess access)
 			 : errdetail("Using a domain needs the privilege SELECT on its interaction columns.")));
 }
 
-bool
-fmoe_may_see(int64 domain_id)
+FmoeDomain *
+fmoe_domain_of_id(int64 domain_id)
 {
-	FmoeDomain *domain;
 	ScanKeyData key;
 
 	ScanKeyInit(&key, DOMAIN_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(domain_id));
-	domain = read_domain("domain_pkey", &key);
+	return read_domain("domain_pkey", &key);
+}
+
+bool
+fmoe_may_see(int64 domain_id)
+{
+	FmoeDomain *domain = fmoe_domain_of_id(domain_id);
+
 	return domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE));
 }
 
@@ -375,7 +381,8 @@ find_only(FmoeAccess access)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
 				 errmsg("there are %d domains, and the call names none", allowed),
-				 errhint("Name one, or set fmoe.domain: %s.", names.data)));
+				 errhint("Name one, as in domain => %s, or set fmoe.domain: %s.", quote_literal_cstr(only->name),
+						 names.data)));
 	return only;
 }
 

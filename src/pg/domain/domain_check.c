@@ -93,6 +93,8 @@ check_id_column(Oid relation, const char *column, const char *what)
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_CMP_PROC |
 											  TYPECACHE_HASH_PROC);
 
+	if (OidIsValid(get_element_type(type)))
+		reject_type(relation, column, type, what, "Ids must not be arrays: lists of them are.");
 	if (!OidIsValid(entry->eq_opr) || !OidIsValid(entry->cmp_proc) || !OidIsValid(entry->hash_proc))
 		reject_type(relation, column, type, what,
 					"Ids need a type with a default order (btree) and a default hash function.");

@@ -43,6 +43,11 @@ fmoe_converter(Oid from, Oid to)
 	CoercionPathType path;
 	bool		varlena;
 
+	if ((from == UUIDOID && fmoe_is_integer(to)) || (fmoe_is_integer(from) && to == UUIDOID))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("no id of type %s can be one of type %s", format_type_be(from), format_type_be(to)),
+				 errhint("Ids of any type can be given, and asked for, as text.")));
 	c->from = from;
 	c->to = to;
 	if (from == UNKNOWNOID)

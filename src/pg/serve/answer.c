@@ -15,7 +15,13 @@ fmoe_serve_slot(const FmoeServing *serving, int64 events)
 {
 	if (events == 0)
 		return FMOE_POPULARITY;
-	return serving->moment.live ? FMOE_MAIN : serving->call.loaded->fallback;
+	return serving->moment.whole ? FMOE_MAIN : serving->call.loaded->fallback;
+}
+
+const char *
+fmoe_serve_source(FmoeExpertSlot slot)
+{
+	return slot == FMOE_MAIN ? "model" : fmoe_slot_classes[slot]->name;
 }
 
 FmoeBatch *
@@ -79,6 +85,37 @@ fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slo
 	}
 	fmoe_best(model, slot, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
 			  fmoe_scan_setting, &eligible, best);
+	fnn_arena_reset(serving->site.arena, mark);
+	fmoe_serve_ranked(best);
+	return best;
+}
+
+/* The set of the items that a filter does not let through. */
+static uint64 *
+passed_over(FmoeServing *serving, const FmoeFilter *filter, int64 n_items)
+{
+	const FmoeItems *candidates = filter->candidates;
+	size_t		bytes = fnn_set_words(n_items) * sizeof(uint64);
+	uint64	   *passed = fnn_zalloc(serving->site.arena, bytes);
+
+	if (candidates != NULL)
+	{
+		memset(passed, 0xff, bytes);
+		for (int64 i = 0; i < candidates->count; i++)
+			passed[candidates->events.item[i] / 64] &= ~(UINT64CONST(1) << candidates->events.item[i] % 64);
+	}
+	pass_over(passed, filter->seen);
+	pass_over(passed, filter->exclude);
+	return passed;
+}
+
+FnnTopk *
+fmoe_serve_nearest(FmoeServing *serving, const FmoeModel *model, int32 item, const FmoeFilter *filter, int32 k)
+{
+	FnnTopk    *best = fmoe_serve_topk(serving, k, model->n_items);
+	FnnMark		mark = fnn_arena_mark(serving->site.arena);
+
+	fmoe_neighbours(model, serving->site.arena, item, passed_over(serving, filter, model->n_items), best);
 	fnn_arena_reset(serving->site.arena, mark);
 	fmoe_serve_ranked(best);
 	return best;

@@ -2,7 +2,7 @@
  * asked.c
  *	  What a call asks for: ids and arrays of any type, histories, k.
  *
- * Ids come in any type, since SQL's "any" takes all; they are converted to the
+ * Ids come in the types of a call's forms, or in any; they are converted to the
  * type of the domain's column, and items to indexes of the version's vocabulary.
  * What the vocabulary does not know is left out.
  */
@@ -10,7 +10,10 @@
 
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "pg/serve/serve.h"
@@ -130,25 +133,121 @@ take_event(void *argument, FmoeRow *row)
 }
 
 FmoeItems *
-fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, int user_argument, int as_of_argument)
+fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of)
 {
-	const FmoeDomain *domain = serving->moment.domain;
-	Datum		user = fmoe_serve_id(serving, FMOE_ID_USER, fmoe_argument_type(fcinfo, user_argument),
-									 domain->user_type, PG_GETARG_DATUM(user_argument));
-	double		as_of = as_of_seconds(fcinfo, as_of_argument);
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
 	if (as_of != -INFINITY)
-		fmoe_read_history(domain, user, as_of, take_event, &known);
+		fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
 	items->count = known.events.count;
 	fmoe_events_place(&items->events, &known.events.events, items->count,
 					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
 	MemoryContextSwitchTo(old);
 	return items;
+}
+
+/* fmoe_recommend('films', 42): the domain was meant, and the user comes first. */
+static void
+notice_domain(const char *user)
+{
+	FmoeDomain *domain = fmoe_domain_lookup(user);
+
+	if (domain != NULL && fmoe_may_see(domain->id))
+		ereport(NOTICE,
+				(errmsg("user \"%s\" has no history, and a domain has that name", user),
+				 errhint("The user comes first, and the domain by name: (42, domain => %s).",
+						 quote_literal_cstr(user))));
+}
+
+/* Whether a text is certainly no id of a type that is not text. */
+static bool
+cannot_be(const char *text, Oid type)
+{
+	const char *allowed = NULL;
+
+	if (fmoe_is_integer(type))
+		allowed = " +-0123456789";
+	else if (type == UUIDOID)
+		allowed = "{}-0123456789abcdefABCDEF";
+	return allowed != NULL && text[strspn(text, allowed)] != '\0';
+}
+
+FmoeItems *
+fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
+{
+	const FmoeDomain *domain = serving->moment.domain;
+	Oid			type = fmoe_argument_type(fcinfo, at->user);
+	Datum		id = PG_GETARG_DATUM(at->user);
+	char	   *name = NULL;
+	FmoeItems  *items;
+
+	if (type == TEXTOID)
+	{
+		MemoryContext old = MemoryContextSwitchTo(serving->call.context);
+
+		name = TextDatumGetCString(id);
+		MemoryContextSwitchTo(old);
+	}
+	/* the error that comes then says nothing of domains */
+	if (name != NULL && cannot_be(name, domain->user_type))
+		notice_domain(name);
+	items = fmoe_serve_history_of(serving, fmoe_serve_id(serving, FMOE_ID_USER, type, domain->user_type, id),
+								  as_of_seconds(fcinfo, at->as_of));
+	if (name != NULL && items->count == 0)
+		notice_domain(name);
+	return items;
+}
+
+ArrayType *
+fmoe_serve_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
+{
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
+	Oid			type = fmoe_argument_type(fcinfo, argument);
+	Datum		array = PG_GETARG_DATUM(argument);
+	ArrayType  *ids;
+
+	if (type == TEXTOID || type == UNKNOWNOID)
+	{
+		char	   *literal = type == TEXTOID ? TextDatumGetCString(array) : DatumGetCString(array);
+		Oid			input;
+		Oid			parameter;
+
+		getTypeInputInfo(get_array_type(serving->moment.domain->item_type), &input, &parameter);
+		array = OidInputFunctionCall(input, literal, parameter, -1);
+	}
+	else if (!OidIsValid(get_base_element_type(type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("ids are given as type %s, which is not an array", format_type_be(type)),
+				 errhint("Use an array of ids, such as ARRAY[id].")));
+	ids = DatumGetArrayTypeP(array);
+	MemoryContextSwitchTo(old);
+	return ids;
+}
+
+FmoeItems *
+fmoe_serve_list(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource source, int argument)
+{
+	if (argument < 0 || PG_ARGISNULL(argument))
+		return NULL;
+	return fmoe_serve_array(serving, source, PointerGetDatum(fmoe_serve_ids(fcinfo, serving, argument)),
+							serving->moment.domain->item_type, serving->call.loaded->vocabulary);
+}
+
+FmoeFilter
+fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at, const FmoeItems *history)
+{
+	FmoeFilter	filter = {0};
+
+	if (at->exclude_seen >= 0 && (PG_ARGISNULL(at->exclude_seen) || PG_GETARG_BOOL(at->exclude_seen)))
+		filter.seen = history;
+	filter.exclude = fmoe_serve_list(fcinfo, serving, FMOE_ID_EXCLUDE, at->exclude);
+	filter.candidates = fmoe_serve_list(fcinfo, serving, FMOE_ID_CANDIDATES, at->candidates);
+	return filter;
 }
 
 int32

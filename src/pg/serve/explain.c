@@ -2,7 +2,7 @@
  * explain.c
  *	  fmoe_explain: why these items?
  *
- * The items and scores are those of fmoe_recommend(user, k, domain).  For each
+ * The items and scores are those of fmoe_recommend with the same arguments.  For each
  * of them the rows say what its score is made of, and what it rests on:
  *
  *	  part			 name				 weight			contribution
@@ -32,6 +32,7 @@
 #include "pg/serve/serve.h"
 
 PG_FUNCTION_INFO_V1(fmoe_explain);
+PG_FUNCTION_INFO_V1(fmoe_explain_as);
 
 #define HISTORY_MAX 20			/* events whose part is computed, the last ones */
 
@@ -54,6 +55,7 @@ typedef struct Explanation
 	FmoeExpertSlot slot;
 	const FmoeItems *history;
 	FnnTopk    *best;
+	FmoeConverter *to_result;
 	FmoeConverter *to_text;
 	int			n_parts;
 	Datum		part[FMOE_EXPLAINED_MAX];	/* its kind, as text */
@@ -167,7 +169,9 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 	bool		nulls[COLUMNS] = {false};
 
 	values[COLUMN_RANK] = Int32GetDatum(i + 1);
-	values[COLUMN_ITEM] = item_text(explanation, best->item[i]);
+	values[COLUMN_ITEM] = fmoe_convert(explanation->to_result,
+									   fmoe_vocabulary_id(explanation->serving->call.loaded->vocabulary,
+														  best->item[i]));
 	values[COLUMN_SCORE] = Float4GetDatum(best->score[i]);
 	for (int p = 0; p < explanation->n_parts; p++)
 	{
@@ -197,21 +201,26 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 }
 
 static void
-explain(FunctionCallInfo fcinfo, FmoeServing *serving)
+explain(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 {
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Explanation *explanation = palloc0(sizeof(Explanation));
-	int32		k = fmoe_serve_k(fcinfo, 1);
-	FmoeFilter	filter = {0};
+	int32		k = fmoe_serve_k(fcinfo, at->k);
+	FmoeFilter	filter;
 	const FmoeModel *model;
+	Oid			item_type;
 	MemoryContext scratch;
 	MemoryContext old;
 
-	fmoe_serve_resolve(fcinfo, serving, 2);
+	fmoe_serve_resolve(fcinfo, serving, at);
 	model = &serving->call.loaded->model;
+	item_type = serving->moment.domain->item_type;
 	explanation->serving = serving;
-	explanation->to_text = fmoe_converter(serving->moment.domain->item_type, TEXTOID);
-	explanation->history = filter.seen = fmoe_serve_history(fcinfo, serving, 0, -1);
+	explanation->to_result = fmoe_converter(item_type, TupleDescAttr(result->setDesc, COLUMN_ITEM)->atttypid);
+	explanation->to_text = fmoe_converter(item_type, TEXTOID);
+	explanation->history = fmoe_serve_history(fcinfo, serving, at);
 	explanation->slot = fmoe_serve_slot(serving, explanation->history->count);
+	filter = fmoe_serve_filter(fcinfo, serving, at, explanation->history);
 	explanation->best = fmoe_serve_best(serving, model, explanation->slot, explanation->history, &filter, k);
 	if (explanation->slot != FMOE_MAIN || !fmoe_has_vectors(model))
 		explain_counts(explanation);
@@ -223,14 +232,14 @@ explain(FunctionCallInfo fcinfo, FmoeServing *serving)
 	for (int i = 0; i < explanation->best->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		put_rows(explanation, (ReturnSetInfo *) fcinfo->resultinfo, i);
+		put_rows(explanation, result, i);
 		MemoryContextReset(scratch);
 	}
 	MemoryContextSwitchTo(old);
 }
 
-Datum
-fmoe_explain(PG_FUNCTION_ARGS)
+static Datum
+explain_call(FunctionCallInfo fcinfo, const FmoeArguments *at)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 	MemoryContext old;
@@ -238,8 +247,24 @@ fmoe_explain(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	fmoe_serve_begin(serving);
 	old = MemoryContextSwitchTo(serving->call.context);
-	if (!PG_ARGISNULL(0))
-		explain(fcinfo, serving);
+	if (!PG_ARGISNULL(at->user))
+		explain(fcinfo, serving, at);
 	MemoryContextSwitchTo(old);
 	return (Datum) 0;
+}
+
+Datum
+fmoe_explain(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = FMOE_BY_USER(true, 0);
+
+	return explain_call(fcinfo, &at);
+}
+
+Datum
+fmoe_explain_as(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = FMOE_BY_USER(false, 1);
+
+	return explain_call(fcinfo, &at);
 }

@@ -20,12 +20,68 @@
 #include "pg/serve/serve.h"
 
 PG_FUNCTION_INFO_V1(fmoe_score_items);
+PG_FUNCTION_INFO_V1(fmoe_score_as);
 PG_FUNCTION_INFO_V1(fmoe_similar);
+PG_FUNCTION_INFO_V1(fmoe_similar_as);
 PG_FUNCTION_INFO_V1(fmoe_embedding);
 
 #define CHUNK 65536				/* items between two polls */
 
 /* ---------------------------------------------------------------- scores of given items */
+
+/* Of fmoe_score: user, items, domain, as_of, version, from first on. */
+#define SCORE(first) { \
+	.user = (first), .item = (first) + 1, .history = -1, .k = -1, .domain = (first) + 2, \
+	.exclude_seen = -1, .exclude = -1, .candidates = -1, .as_of = (first) + 3, .version = (first) + 4 \
+}
+
+/* Ids that were given, and which of them the version knows. */
+typedef struct Given
+{
+	int			n;
+	Datum	   *id;				/* [n], of the result's type */
+	bool	   *id_null;		/* [n] */
+	int			n_known;
+	int32	   *known;			/* [n_known] indexes of items */
+	int		   *of;				/* [n_known] which of the ids each of them is */
+} Given;
+
+/* In the current context. */
+static Given
+given_items(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
+{
+	ArrayType  *items = fmoe_serve_ids(fcinfo, serving, argument);
+	Oid			type = ARR_ELEMTYPE(items);
+	Oid			item_type = serving->moment.domain->item_type;
+	FmoeConverter *to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, type,
+													fmoe_serve_result_type(fcinfo, serving));
+	Given		given = {0};
+	int16		length;
+	bool		by_value;
+	char		alignment;
+
+	get_typlenbyvalalign(type, &length, &by_value, &alignment);
+	deconstruct_array(items, type, length, by_value, alignment, &given.id, &given.id_null, &given.n);
+	given.known = palloc(Max(given.n, 1) * sizeof(int32));
+	given.of = palloc(Max(given.n, 1) * sizeof(int));
+	for (int i = 0; i < given.n; i++)
+	{
+		int32		index;
+
+		if (i % CHUNK == CHUNK - 1)
+			CHECK_FOR_INTERRUPTS();
+		if (given.id_null[i])
+			continue;
+		index = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
+									 fmoe_serve_id(serving, FMOE_ID_ITEM, type, item_type, given.id[i]));
+		given.id[i] = fmoe_convert(to_result, given.id[i]);
+		if (index < 0)
+			continue;
+		given.of[given.n_known] = i;
+		given.known[given.n_known++] = index;
+	}
+	return given;
+}
 
 /*
  * Answers with the ids as they were given, each with the score of its item:
@@ -33,71 +89,61 @@ PG_FUNCTION_INFO_V1(fmoe_embedding);
  * know.
  */
 static void
-answer_score(FunctionCallInfo fcinfo, FmoeServing *serving)
+answer_score(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 {
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
-	ArrayType  *items = DatumGetArrayTypePCopy(PG_GETARG_DATUM(1));
-	Oid			type = ARR_ELEMTYPE(items);
 	const FmoeModel *model;
 	FmoeItems  *history;
+	Given		given;
 	fnn_real   *known_score;
 	fnn_real   *score;
-	Datum	   *id;
-	bool	   *id_null;
-	int32	   *known;			/* [n_known] indexes of the items that the version knows */
-	int		   *of;				/* [n_known] which of the given ids each of them is */
-	int			n_known = 0;
-	int16		length;
-	bool		by_value;
-	char		alignment;
-	int			n;
 
-	fmoe_serve_resolve(fcinfo, serving, 2);
+	fmoe_serve_resolve(fcinfo, serving, at);
 	model = &serving->call.loaded->model;
-	history = fmoe_serve_history(fcinfo, serving, 0, 3);
-
-	get_typlenbyvalalign(type, &length, &by_value, &alignment);
-	deconstruct_array(items, type, length, by_value, alignment, &id, &id_null, &n);
-	score = palloc(Max(n, 1) * sizeof(fnn_real));
-	known_score = palloc(Max(n, 1) * sizeof(fnn_real));
-	known = palloc(Max(n, 1) * sizeof(int32));
-	of = palloc(Max(n, 1) * sizeof(int));
-	for (int i = 0; i < n; i++)
-	{
-		int32		index = -1;
-
-		if (i % CHUNK == CHUNK - 1)
-			CHECK_FOR_INTERRUPTS();
-		if (!id_null[i])
-			index = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
-										 fmoe_serve_id(serving, FMOE_ID_ITEM, type,
-														   serving->moment.domain->item_type, id[i]));
-		score[i] = NAN;
-		if (index < 0)
-			continue;
-		of[n_known] = i;
-		known[n_known++] = index;
-	}
+	history = fmoe_serve_history(fcinfo, serving, at);
+	given = given_items(fcinfo, serving, at->item);
+	score = palloc(Max(given.n, 1) * sizeof(fnn_real));
+	known_score = palloc(Max(given.n, 1) * sizeof(fnn_real));
 	fmoe_scores_of(model, fmoe_serve_slot(serving, history->count), serving->site.arena,
-				   fmoe_serve_batch(serving, history, model->config.max_length), n_known, known, known_score);
-	for (int i = 0; i < n_known; i++)
-		score[of[i]] = known_score[i];
+				   fmoe_serve_batch(serving, history, model->config.max_length),
+				   given.n_known, given.known, known_score);
+	for (int i = 0; i < given.n; i++)
+		score[i] = NAN;
+	for (int i = 0; i < given.n_known; i++)
+		score[given.of[i]] = known_score[i];
 	MemoryContextSwitchTo(old);
-	fmoe_serve_answer_ids(fcinfo, serving, n, id, id_null, score);
+	fmoe_serve_answer_ids(fcinfo, serving, given.n, given.id, given.id_null, score);
 }
 
-Datum
-fmoe_score_items(PG_FUNCTION_ARGS)
+static Datum
+score_items(FunctionCallInfo fcinfo, const FmoeArguments *at)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
 	if (!serving->rows.active)
 	{
 		fmoe_serve_begin(serving);
-		if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
-			answer_score(fcinfo, serving);
+		if (!PG_ARGISNULL(at->user) && !PG_ARGISNULL(at->item))
+			answer_score(fcinfo, serving, at);
 	}
 	return fmoe_serve_next(fcinfo, serving);
+}
+
+/* The ids are given back as they came, so any type can hold them. */
+Datum
+fmoe_score_items(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = SCORE(0);
+
+	return score_items(fcinfo, &at);
+}
+
+Datum
+fmoe_score_as(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = SCORE(1);
+
+	return score_items(fcinfo, &at);
 }
 
 /* ---------------------------------------------------------------- neighbours */
@@ -105,56 +151,75 @@ fmoe_score_items(PG_FUNCTION_ARGS)
 static bool
 has_vectors(const FmoeServing *serving)
 {
-	return serving->moment.live && fmoe_has_vectors(&serving->call.loaded->model);
+	return serving->moment.whole && fmoe_has_vectors(&serving->call.loaded->model);
+}
+
+/* Of fmoe_similar: item, k, domain, exclude, candidates, version, from first on. */
+#define SIMILAR(is_fixed, first) { \
+	.fixed = (is_fixed), .user = -1, .item = (first), .history = -1, .k = (first) + 1, .domain = (first) + 2, \
+	.exclude_seen = -1, .exclude = (first) + 3, .candidates = (first) + 4, .as_of = -1, .version = (first) + 5 \
 }
 
 /*
- * Answers with the neighbours of an item by the cosine of the live model's item
- * vectors; where the model has no vectors, with what most often followed the
- * item.  The item itself is left out.  An item the version does not know has no
- * neighbours.
+ * Neighbours by the cosine of the model's item vectors.  Where there are
+ * none, what most often followed the item.  The item itself is never among
+ * them; an item the version does not know has none.
  */
 static void
-answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving)
+answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 {
-	int32		k = fmoe_serve_k(fcinfo, 1);
+	int32		k = fmoe_serve_k(fcinfo, at->k);
 	int32		item;
 	FmoeItems	itself = {.count = 1, .events = {.item = &item}};
-	FmoeFilter	filter = {.seen = &itself};
+	FmoeFilter	filter;
 	const FmoeModel *model;
 	FnnTopk    *best;
 
-	fmoe_serve_resolve(fcinfo, serving, 2);
+	fmoe_serve_resolve(fcinfo, serving, at);
 	model = &serving->call.loaded->model;
 	item = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
-								fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
-												  serving->moment.domain->item_type, PG_GETARG_DATUM(0)));
+								fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, at->item),
+											  serving->moment.domain->item_type, PG_GETARG_DATUM(at->item)));
 	if (item < 0)
 		return;
+	filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
+	filter.seen = &itself;
 	if (has_vectors(serving))
-	{
-		best = fmoe_serve_topk(serving, k, model->n_items);
-		fmoe_neighbours(model, serving->site.arena, item, best);
-		fmoe_serve_ranked(best);
-	}
+		best = fmoe_serve_nearest(serving, model, item, &filter, k);
 	else
 		best = fmoe_serve_best(serving, model, FMOE_MARKOV, &itself, &filter, k);
 	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
 					  best, NULL);
 }
 
-Datum
-fmoe_similar(PG_FUNCTION_ARGS)
+static Datum
+similar(FunctionCallInfo fcinfo, const FmoeArguments *at)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
 	if (!serving->rows.active)
 	{
 		fmoe_serve_begin(serving);
-		if (!PG_ARGISNULL(0))
-			answer_similar(fcinfo, serving);
+		if (!PG_ARGISNULL(at->item))
+			answer_similar(fcinfo, serving, at);
 	}
 	return fmoe_serve_next(fcinfo, serving);
+}
+
+Datum
+fmoe_similar(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = SIMILAR(true, 0);
+
+	return similar(fcinfo, &at);
+}
+
+Datum
+fmoe_similar_as(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = SIMILAR(false, 1);
+
+	return similar(fcinfo, &at);
 }
 
 /* ---------------------------------------------------------------- vectors */
@@ -190,7 +255,7 @@ require_vectors(const FmoeServing *serving)
 
 	if (has_vectors(serving))
 		return;
-	if (!serving->moment.live)
+	if (!serving->moment.whole)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no live version", serving->moment.domain->name),
@@ -220,6 +285,10 @@ real_array(const fnn_real *value, int64 n)
 Datum
 fmoe_embedding(PG_FUNCTION_ARGS)
 {
+	static const FmoeArguments at = {
+		.user = 0, .item = 0, .history = -1, .k = -1, .domain = 1,
+		.exclude_seen = -1, .exclude = -1, .candidates = -1, .as_of = 3, .version = 4
+	};
 	FmoeServing *serving = fmoe_serving(fcinfo);
 	EmbeddingKind kind = embedding_kind(fcinfo, 2);
 	const FmoeModel *model;
@@ -229,7 +298,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	fmoe_serve_begin(serving);
-	fmoe_serve_resolve(fcinfo, serving, 1);
+	fmoe_serve_resolve(fcinfo, serving, &at);
 	require_vectors(serving);
 	model = &serving->call.loaded->model;
 	vectors = &model->items;
@@ -237,7 +306,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	if (kind == EMBEDDING_ITEM)
 	{
 		Datum		id = fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
-										   serving->moment.domain->item_type, PG_GETARG_DATUM(0));
+									   serving->moment.domain->item_type, PG_GETARG_DATUM(0));
 		int32		item = fmoe_vocabulary_find(serving->call.loaded->vocabulary, id);
 
 		if (item < 0)
@@ -246,7 +315,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		FmoeItems  *history = fmoe_serve_history(fcinfo, serving, 0, -1);
+		FmoeItems  *history = fmoe_serve_history(fcinfo, serving, &at);
 
 		if (history->count == 0)
 			PG_RETURN_NULL();

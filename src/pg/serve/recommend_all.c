@@ -1,6 +1,6 @@
 /*
  * recommend_all.c
- *	  fmoe_recommend_all_as: the best items for every user of a domain.
+ *	  fmoe_recommend_all and its form _as: the best items for every user of a domain.
  *
  * The interaction table is read once, as the caller and in the order of its
  * users, so that no more of it is in memory than a batch of users' histories.
@@ -10,12 +10,18 @@
  * work_mem.
  *
  * Every user with an event that counts gets rows: min(k, eligible), by
- * popularity where the version knows none of the items.
+ * popularity where the version knows none of the items.  When users are given,
+ * their histories are read one by one instead, and each of them gets rows, in
+ * the order given.
  */
 #include "postgres.h"
 
+#include <math.h>
+
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -24,6 +30,7 @@
 
 #include "pg/serve/serve.h"
 
+PG_FUNCTION_INFO_V1(fmoe_recommend_all);
 PG_FUNCTION_INFO_V1(fmoe_recommend_all_as);
 
 /* A batch ends with the user that fills it. */
@@ -37,6 +44,7 @@ typedef struct Everybody
 	ReturnSetInfo *result;
 	int32		k;
 	bool		exclude_seen;
+	FmoeFilter	filter;			/* without what was seen */
 	int16		user_length;
 	bool		user_byval;
 	FmoeConverter *to_user;
@@ -55,15 +63,16 @@ typedef struct Everybody
 /* ---------------------------------------------------------------- rows */
 
 static void
-put_rows(Everybody *all, Datum user, const FnnTopk *best)
+put_rows(Everybody *all, Datum user, const FnnTopk *best, FmoeExpertSlot slot)
 {
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[5];
+	bool		nulls[5] = {false};
 	MemoryContext old;
 
 	MemoryContextReset(all->row);
 	old = MemoryContextSwitchTo(all->row);
 	values[0] = fmoe_convert(all->to_user, user);
+	values[4] = CStringGetTextDatum(fmoe_serve_source(slot));
 	for (int32 i = 0; i < best->count; i++)
 	{
 		values[1] = Int32GetDatum(i + 1);
@@ -84,7 +93,7 @@ typedef struct Known
 	int			of[BATCH_USERS];	/* its number in the batch */
 	int64		begin[BATCH_USERS];
 	int64		end[BATCH_USERS];
-	FnnRows		seen[BATCH_USERS];
+	FnnRows		passed[BATCH_USERS];	/* over: not to be recommended */
 	FnnTopk		best[BATCH_USERS];
 } Known;
 
@@ -97,15 +106,20 @@ compare_items(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The items of a user's events, ascending; on the arena. */
+/* Of a user's items and those of exclude what is not to be recommended, ascending; on the arena. */
 static FnnRows
-seen_items(const Everybody *all, const int32 *item, int64 count)
+passed_items(const Everybody *all, const int32 *item, int64 count)
 {
-	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
+	const FmoeItems *exclude = all->filter.exclude;
+	int64		seen = all->exclude_seen ? count : 0;
+	int64		excluded = exclude == NULL ? 0 : exclude->count;
+	int32	   *row = fnn_alloc(all->serving->site.arena, Max(seen + excluded, 1) * sizeof(int32));
 
-	memcpy(row, item, sizeof(int32) * count);
-	qsort(row, count, sizeof(int32), compare_items);
-	return (FnnRows) {.count = count, .row = row};
+	memcpy(row, item, sizeof(int32) * seen);
+	if (excluded > 0)
+		memcpy(row + seen, exclude->events.item, sizeof(int32) * excluded);
+	qsort(row, seen + excluded, sizeof(int32), compare_items);
+	return (FnnRows) {.count = seen + excluded, .row = row};
 }
 
 /* Answers users whose histories go through the encoder, all at once. */
@@ -120,16 +134,14 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 	for (int i = 0; i < known->users; i++)
 	{
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
-		known->seen[i] = (FnnRows) {0};
-		if (all->exclude_seen)
-			known->seen[i] = seen_items(all, events->item + known->begin[i], known->end[i] - known->begin[i]);
+		known->passed[i] = passed_items(all, events->item + known->begin[i], known->end[i] - known->begin[i]);
 	}
-	fmoe_best_many(model, serving->site.arena, batch, known->seen, known->best);
+	fmoe_best_many(model, serving->site.arena, batch, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
 		fmoe_serve_ranked(&known->best[i]);
 }
 
-/* Answers users for whom a counting expert is asked, one after the other. */
+/* Answers users for whom a counting expert is asked, or with candidates, one after the other. */
 static void
 best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
@@ -141,8 +153,10 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 			.count = known->end[i] - known->begin[i],
 			.events = fmoe_events_from(events, known->begin[i])
 		};
-		FmoeFilter	filter = {.seen = all->exclude_seen ? &history : NULL};
+		FmoeFilter	filter = all->filter;
 
+		if (all->exclude_seen)
+			filter.seen = &history;
 		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);
 	}
 }
@@ -151,11 +165,10 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 static void
 make_popular(Everybody *all)
 {
+	const FmoeModel *model = &all->serving->call.loaded->model;
 	FmoeItems	nothing = {0};
-	FmoeFilter	filter = {0};
 
-	all->popular = fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &nothing, &filter,
-								   all->k);
+	all->popular = fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &nothing, &all->filter, all->k);
 }
 
 /* Sorts the users' events into histories, and lists the users who have one in known. */
@@ -192,7 +205,8 @@ finish_batch(Everybody *all)
 	fmoe_events_place(&events, unsorted, all->events.count,
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
 	make_histories(all, known, &events);
-	if (known->users > 0 && slot == FMOE_MAIN && fmoe_has_vectors(&serving->call.loaded->model))
+	if (known->users > 0 && slot == FMOE_MAIN && all->filter.candidates == NULL &&
+		fmoe_has_vectors(&serving->call.loaded->model))
 		best_together(all, known, &events);
 	else
 		best_each(all, known, slot, &events);
@@ -200,8 +214,10 @@ finish_batch(Everybody *all)
 	{
 		bool		is_known = next < known->users && known->of[next] == u;
 
-		put_rows(all, all->user[u], is_known ? &known->best[next] : all->popular);
-		next += is_known;
+		if (is_known)
+			put_rows(all, all->user[u], &known->best[next++], slot);
+		else
+			put_rows(all, all->user[u], all->popular, FMOE_POPULARITY);
 	}
 	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
@@ -212,50 +228,91 @@ finish_batch(Everybody *all)
 
 /* ---------------------------------------------------------------- reading */
 
+/* The events that come next are this user's. */
 static void
-take_user_event(void *argument, Datum user, bool first, FmoeRow *row)
+begin_user(Everybody *all, Datum user)
+{
+	MemoryContext old;
+
+	if (all->users > 0)
+		all->tokens += Min(all->events.count - all->begin[all->users - 1],
+						   all->serving->call.loaded->model.config.max_length);
+	if (all->users == BATCH_USERS || all->tokens >= BATCH_TOKENS)
+		finish_batch(all);
+	old = MemoryContextSwitchTo(all->batch);
+	all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
+	all->begin[all->users++] = all->events.count;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+take_event(void *argument, FmoeRow *row)
 {
 	Everybody  *all = argument;
 
 	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
-	if (first)
-	{
-		MemoryContext old;
-
-		if (all->users > 0)
-			all->tokens += Min(all->events.count - all->begin[all->users - 1],
-							   all->serving->call.loaded->model.config.max_length);
-		if (all->users == BATCH_USERS || all->tokens >= BATCH_TOKENS)
-			finish_batch(all);
-		old = MemoryContextSwitchTo(all->batch);
-		all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
-		all->begin[all->users++] = all->events.count;
-		MemoryContextSwitchTo(old);
-	}
 	if (row->event.item >= 0)
 		fmoe_collect(&all->events, &row->event);
 }
 
-/* Arguments: a value of the users' type, one of the items', domain, k, exclude_seen. */
-Datum
-fmoe_recommend_all_as(PG_FUNCTION_ARGS)
+static void
+take_user_event(void *argument, Datum user, bool first, FmoeRow *row)
+{
+	if (first)
+		begin_user(argument, user);
+	take_event(argument, row);
+}
+
+/* Those of a list, text[], in its order. */
+static void
+read_listed(Everybody *all, Datum list)
+{
+	const FmoeDomain *domain = all->serving->moment.domain;
+	Datum	   *user;
+	bool	   *isnull;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(list), TEXTOID, -1, false, TYPALIGN_INT, &user, &isnull, &n);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		id;
+
+		CHECK_FOR_INTERRUPTS();
+		if (isnull[i])
+			continue;
+		id = fmoe_serve_id(all->serving, FMOE_ID_USER, TEXTOID, domain->user_type, user[i]);
+		begin_user(all, id);
+		fmoe_read_history(domain, id, NAN, take_event, all);
+	}
+}
+
+/* Of fmoe_recommend_all: domain, k, exclude_seen, users, exclude, candidates, version, from first on. */
+#define ALL(first) { \
+	.user = -1, .item = -1, .history = -1, .domain = (first), .k = (first) + 1, .exclude_seen = (first) + 2, \
+	.exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, .version = (first) + 6 \
+}
+#define USERS(at) ((at)->exclude_seen + 1)
+
+static Datum
+recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int32		k = fmoe_serve_k(fcinfo, 3);
+	int32		k = fmoe_serve_k(fcinfo, at->k);
 	MemoryContext old;
 	Everybody  *all;
 
 	InitMaterializedSRF(fcinfo, 0);
 	fmoe_serve_begin(serving);
-	fmoe_serve_resolve(fcinfo, serving, 2);
+	fmoe_serve_resolve(fcinfo, serving, at);
 
 	old = MemoryContextSwitchTo(serving->call.context);
 	all = palloc0(sizeof(Everybody));
 	all->serving = serving;
 	all->result = result;
 	all->k = k;
-	all->exclude_seen = PG_ARGISNULL(4) || PG_GETARG_BOOL(4);
+	all->exclude_seen = PG_ARGISNULL(at->exclude_seen) || PG_GETARG_BOOL(at->exclude_seen);
+	all->filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
 	get_typlenbyval(serving->moment.domain->user_type, &all->user_length, &all->user_byval);
 	all->to_user = fmoe_converter(serving->moment.domain->user_type, TupleDescAttr(result->setDesc, 0)->atttypid);
 	all->to_item = fmoe_converter(serving->moment.domain->item_type, TupleDescAttr(result->setDesc, 2)->atttypid);
@@ -263,7 +320,10 @@ fmoe_recommend_all_as(PG_FUNCTION_ARGS)
 	all->row = AllocSetContextCreate(serving->call.context, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
 	fmoe_collect_reserve(&all->events, FIRST_EVENTS);
 	make_popular(all);
-	fmoe_read_users(serving->moment.domain, take_user_event, all);
+	if (PG_ARGISNULL(USERS(at)))
+		fmoe_read_users(serving->moment.domain, take_user_event, all);
+	else
+		read_listed(all, PG_GETARG_DATUM(USERS(at)));
 	if (all->users > 0)
 		finish_batch(all);
 	MemoryContextSwitchTo(old);
@@ -271,4 +331,22 @@ fmoe_recommend_all_as(PG_FUNCTION_ARGS)
 	/* nothing of it is asked for again */
 	fmoe_serve_begin(serving);
 	return (Datum) 0;
+}
+
+/* Text, which can hold any id. */
+Datum
+fmoe_recommend_all(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = ALL(0);
+
+	return recommend_all(fcinfo, &at);
+}
+
+/* Types of users and items by the first two arguments. */
+Datum
+fmoe_recommend_all_as(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = ALL(2);
+
+	return recommend_all(fcinfo, &at);
 }

@@ -22,10 +22,10 @@ rows_abandoned(Datum serving)
 	((FmoeServing *) DatumGetPointer(serving))->rows.active = false;
 }
 
-static FmoeAnswer *
-rows_begin(FunctionCallInfo fcinfo, FmoeServing *serving)
+/* Made once a site. */
+static TupleDesc
+rows_desc(FunctionCallInfo fcinfo, FmoeServing *serving)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	FmoeAnswer *rows = &serving->rows;
 
 	if (rows->desc == NULL)
@@ -38,6 +38,22 @@ rows_begin(FunctionCallInfo fcinfo, FmoeServing *serving)
 		rows->desc = BlessTupleDesc(desc);
 		MemoryContextSwitchTo(old);
 	}
+	return rows->desc;
+}
+
+Oid
+fmoe_serve_result_type(FunctionCallInfo fcinfo, FmoeServing *serving)
+{
+	return TupleDescAttr(rows_desc(fcinfo, serving), 0)->atttypid;
+}
+
+static FmoeAnswer *
+rows_begin(FunctionCallInfo fcinfo, FmoeServing *serving)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	FmoeAnswer *rows = &serving->rows;
+
+	(void) rows_desc(fcinfo, serving);
 	RegisterExprContextCallback(result->econtext, rows_abandoned, PointerGetDatum(serving));
 	rows->active = true;
 	rows->next = 0;
@@ -54,7 +70,7 @@ fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocab
 	rows->vocabulary = vocabulary;
 	rows->item_type = item_type;
 	rows->to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, item_type,
-										   TupleDescAttr(rows->desc, 0)->atttypid);
+										   fmoe_serve_result_type(fcinfo, serving));
 	rows->count = best->count;
 	rows->item = best->item;
 	rows->score = best->score;

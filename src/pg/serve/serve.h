@@ -25,6 +25,29 @@ typedef struct FmoeFilter
 	const FmoeItems *candidates;	/* only these; NULL: all */
 } FmoeFilter;
 
+/* Where a call's arguments are, by position; -1: it has none of that kind. */
+typedef struct FmoeArguments
+{
+	bool		fixed;			/* ids come back in the type of those given; else a first argument names it */
+	int			user;
+	int			item;			/* or an array of items */
+	int			history;
+	int			k;
+	int			domain;
+	int			exclude_seen;
+	int			exclude;
+	int			candidates;
+	int			as_of;
+	int			version;
+} FmoeArguments;
+
+/* Of fmoe_recommend: user, k, domain, exclude_seen, exclude, candidates, as_of, version, from first on. */
+#define FMOE_BY_USER(is_fixed, first) { \
+	.fixed = (is_fixed), .user = (first), .item = -1, .history = -1, .k = (first) + 1, .domain = (first) + 2, \
+	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = (first) + 6, \
+	.version = (first) + 7 \
+}
+
 /* Where a call site's ids come from; each has its own converter. */
 typedef enum FmoeIdSource
 {
@@ -74,10 +97,11 @@ typedef struct FmoeMoment
 	MemoryContext context;
 	FmoeSight	sight;
 	char	   *asked;			/* domain argument, NULL: none */
+	int32		asked_version;	/* version argument; least of all numbers: none */
 	char	   *setting;		/* fmoe.domain at the time */
 	FmoeDomain *domain;
 	int64		version_id;
-	bool		live;			/* else it is the newest version, whose fallback answers */
+	bool		whole;			/* live or asked for; else the newest, whose fallback answers */
 } FmoeMoment;
 
 /* What lasts until the next call. */
@@ -121,25 +145,39 @@ typedef struct FmoeServing
 extern FmoeServing *fmoe_serving(FunctionCallInfo fcinfo);
 /* Starts a call: frees what the previous one left. */
 extern void fmoe_serve_begin(FmoeServing *serving);
-/* Finds the domain of an argument and its version, loads it, sets moment and call.loaded; fails without a version. */
-extern void fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument);
+/*
+ * Sets moment and call.loaded for the domain and version asked for; an error
+ * when there is none, or when ids would come back in a type that cannot hold
+ * those of the domain.
+ */
+extern void fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
 
 /* The converter of a source of ids; made anew when the types have changed. */
 extern FmoeConverter *fmoe_serve_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to);
 /* Converts an id from outside to the wanted type, in the memory of the call. */
 extern Datum fmoe_serve_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum id);
-/* Type of an argument that is declared "any"; fails when it is not known. */
+/* Type of an argument that is declared with more than one, or none. */
 extern Oid	fmoe_argument_type(FunctionCallInfo fcinfo, int argument);
 /* Indexes of an array of ids of any type; nulls and unknown ids are left out. */
 extern FmoeItems *fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 								   Oid item_type, const FmoeVocabulary *vocabulary);
-/* The history of the user whose id is an argument, as of another argument's moment (negative, or null: now). */
-extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving,
-									 int user_argument, int as_of_argument);
-/* k of an argument: null means 10, less than 1 is an error. */
+/* An argument that is an array of ids, or an array's literal: text, or without a type. */
+extern ArrayType *fmoe_serve_ids(FunctionCallInfo fcinfo, FmoeServing *serving, int argument);
+/* Its items; NULL: it is null, or there is no such argument. */
+extern FmoeItems *fmoe_serve_list(FunctionCallInfo fcinfo, FmoeServing *serving, FmoeIdSource source, int argument);
+/* The history of the user asked for, as it is now or was at as_of. */
+extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
+/* The same for a user of the domain's own type. */
+extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of);
+/* What a call's arguments let through, besides what they take of a history. */
+extern FmoeFilter fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at,
+									const FmoeItems *history);
+/* k of an argument: null is 10, less than 1 an error. */
 extern int32 fmoe_serve_k(FunctionCallInfo fcinfo, int argument);
 /* The expert that answers a history of so many known events: the model, or a fallback. */
 extern FmoeExpertSlot fmoe_serve_slot(const FmoeServing *serving, int64 events);
+/* What the column source says of it. */
+extern const char *fmoe_serve_source(FmoeExpertSlot slot);
 
 /* Packs the last max_length events of one history, on the call's arena. */
 extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
@@ -149,12 +187,17 @@ extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *histor
  */
 extern FnnTopk *fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
 								const FmoeItems *history, const FmoeFilter *filter, int32 k);
+/* The same of an item's neighbours, by the cosine of their vectors; itself is for the filter to leave out. */
+extern FnnTopk *fmoe_serve_nearest(FmoeServing *serving, const FmoeModel *model, int32 item, const FmoeFilter *filter,
+								   int32 k);
 /* An empty ranking of at most k of n items, on the call's arena. */
 extern FnnTopk *fmoe_serve_topk(FmoeServing *serving, int32 k, int64 n);
 /* Sorts a filled ranking; fails where a score is not finite. */
 extern void fmoe_serve_ranked(FnnTopk *best);
 
-/* Makes a ranking the rows of this call; source NULL: the result has no column source. */
+/* Type of the first column of the rows: the item ids'. */
+extern Oid	fmoe_serve_result_type(FunctionCallInfo fcinfo, FmoeServing *serving);
+/* Makes a ranking the rows of this call; source NULL: the result has no such column. */
 extern void fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocabulary *vocabulary,
 							  Oid item_type, const FnnTopk *best, const char *source);
 /* Makes ids in the result's own type, with their scores, the rows of this call. */

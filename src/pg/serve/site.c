@@ -15,9 +15,11 @@
 
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "pg/serve/serve.h"
@@ -128,6 +130,8 @@ fmoe_serve_begin(FmoeServing *serving)
 
 /* ---------------------------------------------------------------- domain and version */
 
+#define LIVE PG_INT32_MIN		/* instead of a number: none was asked for */
+
 static FmoeSight
 this_sight(void)
 {
@@ -164,8 +168,34 @@ same_name(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+/* Sets the version that is asked for, else the live one, else the newest. */
 static void
-resolve_again(FunctionCallInfo fcinfo, FmoeMoment *moment, int argument, const char *asked)
+choose_version(FunctionCallInfo fcinfo, FmoeMoment *moment, int argument)
+{
+	FmoeDomain *domain = moment->domain;
+
+	moment->whole = true;
+	if (!PG_ARGISNULL(argument))
+	{
+		FmoeVersion *version = fmoe_version_argument(fcinfo, argument, domain);
+
+		if (!version->complete)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("version %d of domain \"%s\" cannot answer", version->version, domain->name),
+					 errdetail("It was imported without an item table.")));
+		moment->version_id = version->version_id;
+		return;
+	}
+	moment->version_id = fmoe_live_version(domain->id);
+	if (moment->version_id != 0)
+		return;
+	moment->whole = false;
+	moment->version_id = fmoe_newest_version(domain->id);
+}
+
+static void
+resolve_again(FunctionCallInfo fcinfo, FmoeMoment *moment, const FmoeArguments *at, const char *asked, int version)
 {
 	MemoryContext old;
 
@@ -174,11 +204,9 @@ resolve_again(FunctionCallInfo fcinfo, FmoeMoment *moment, int argument, const c
 	old = MemoryContextSwitchTo(moment->context);
 	moment->asked = asked ? pstrdup(asked) : NULL;
 	moment->setting = fmoe_domain_setting ? pstrdup(fmoe_domain_setting) : NULL;
-	moment->domain = fmoe_domain_argument(fcinfo, argument, FMOE_USE);
-	moment->version_id = fmoe_live_version(moment->domain->id);
-	moment->live = moment->version_id != 0;
-	if (!moment->live)
-		moment->version_id = fmoe_newest_version(moment->domain->id);
+	moment->asked_version = version;
+	moment->domain = fmoe_domain_argument(fcinfo, at->domain, FMOE_USE);
+	choose_version(fcinfo, moment, at->version);
 	MemoryContextSwitchTo(old);
 
 	if (moment->version_id == 0)
@@ -188,23 +216,55 @@ resolve_again(FunctionCallInfo fcinfo, FmoeMoment *moment, int argument, const c
 				 errhint("Train one with CALL fmoe_train('%s').", moment->domain->name)));
 }
 
+/* T of a call whose ids are all of type T. */
+static Oid
+fixed_type(FunctionCallInfo fcinfo, const FmoeArguments *at)
+{
+	Oid			type = fmoe_argument_type(fcinfo, at->user >= 0 ? at->user : at->item >= 0 ? at->item : at->history);
+	Oid			element = get_element_type(type);
+
+	return OidIsValid(element) ? element : type;
+}
+
+/* What comes back must not depend on which ids they happen to be. */
+static void
+check_fixed(FunctionCallInfo fcinfo, const FmoeDomain *domain, const FmoeArguments *at)
+{
+	Oid			type = fixed_type(fcinfo, at);
+	char	   *own;
+
+	if (type == TEXTOID || type == domain->item_type || (type == INT8OID && fmoe_is_integer(domain->item_type)))
+		return;
+	own = format_type_be(domain->item_type);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("items of domain \"%s\" have ids of type %s, and this call gives ids of type %s", domain->name,
+					own, format_type_be(type)),
+			 errhint("Cast the ids that you give to text, name the type as in fmoe_recommend_as(NULL::%s, ...),"
+					 " or let fmoe_create_functions(%s) make functions of the domain's own types.",
+					 own, quote_literal_cstr(domain->name))));
+}
+
 void
-fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
+fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 {
 	FmoeMoment *moment = &serving->moment;
 	FmoeSight	now = this_sight();
 	char	   *asked = NULL;
+	int			version = PG_ARGISNULL(at->version) ? LIVE : PG_GETARG_INT32(at->version);
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	bool		known;
 
-	if (!PG_ARGISNULL(argument))
-		asked = text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	if (!PG_ARGISNULL(at->domain))
+		asked = text_to_cstring(PG_GETARG_TEXT_PP(at->domain));
 	MemoryContextSwitchTo(old);
 
 	known = same_sight(&now, &moment->sight) && same_name(asked, moment->asked) &&
-		same_name(fmoe_domain_setting, moment->setting);
+		version == moment->asked_version && same_name(fmoe_domain_setting, moment->setting);
 	if (!known)
-		resolve_again(fcinfo, moment, argument, asked);
+		resolve_again(fcinfo, moment, at, asked, version);
+	if (at->fixed)
+		check_fixed(fcinfo, moment->domain, at);
 	serving->call.loaded = fmoe_load(moment->domain, moment->version_id);
 	moment->sight = now;
 }

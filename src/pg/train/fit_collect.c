@@ -59,11 +59,11 @@ ids_init(FmoeFitIds *ids, Oid type, Oid collation)
 	Oid			type_collation = get_typcollation(type);
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_CMP_PROC);
 
-	if (!OidIsValid(entry->cmp_proc))
+	if (!OidIsValid(entry->cmp_proc) || OidIsValid(get_element_type(getBaseType(type))))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("type %s cannot hold ids", format_type_be(type)),
-				 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+				 errdetail("Ids need a type that is no array, with a default order (btree) and a default hash function.")));
 	ids->type = type;
 	ids->collation = !OidIsValid(type_collation) ? InvalidOid : OidIsValid(collation) ? collation : type_collation;
 	ids->set = fmoe_idset_create(type, ids->collation);
