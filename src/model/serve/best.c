@@ -338,7 +338,8 @@ encode_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 }
 
 void
-fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FnnRows *passed, FnnTopk *topk)
+fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const uint64_t *never,
+			   const FnnRows *passed, FnnTopk *topk)
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	const FnnTensor *table = &model->items;
@@ -356,10 +357,10 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 		all_passed[i] = passed[i];
 		if (terms.n == 0)
 			continue;
-		offer_with_terms(model, hidden + i * table->cols, &terms, NULL, &passed[i], &topk[i]);
+		offer_with_terms(model, hidden + i * table->cols, &terms, never, &passed[i], &topk[i]);
 		all_passed[i] = with_terms(arena, &passed[i], &terms);
 	}
-	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all_passed, topk);
+	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, never, all_passed, topk);
 	fnn_arena_reset(arena, mark);
 }
 
@@ -392,4 +393,18 @@ fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uin
 		}
 		fnn_topk_offer(topk, (int32_t) first, n, cosine);
 	}
+}
+
+void
+fmoe_best_together(const FmoeModel *model, FnnArena *arena, int64_t n, const int32_t *given,
+				   const FmoeEligible *eligible, FnnTopk *topk)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	fnn_real   *score = fnn_alloc_reals(arena, 1, model->n_items);
+
+	fmoe_together_scores(&model->together, n, given, score);
+	for (int64_t g = 0; g < n; g++)
+		score[given[g]] = (fnn_real) NAN;
+	best_by_scores(model, arena, score, eligible, topk);
+	fnn_arena_reset(arena, mark);
 }

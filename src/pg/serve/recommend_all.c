@@ -136,7 +136,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
 		known->passed[i] = passed_items(all, events->item + known->begin[i], known->end[i] - known->begin[i]);
 	}
-	fmoe_best_many(model, serving->site.arena, batch, known->passed, known->best);
+	fmoe_best_many(model, serving->site.arena, batch, NULL, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
 		fmoe_serve_ranked(&known->best[i]);
 }
