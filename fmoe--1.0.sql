@@ -36,7 +36,8 @@ CREATE TABLE fmoe.domain (
 	vector_columns name[] NOT NULL DEFAULT '{}',
 	sharing text NOT NULL DEFAULT 'encoder' CHECK (sharing IN ('none', 'encoder', 'full')),
 	last_version integer NOT NULL DEFAULT 0,
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	available_column name
 );
 
 CREATE TABLE fmoe.version (
@@ -210,20 +211,21 @@ COMMENT ON FUNCTION fmoe._options() IS 'options of the calls that take a JSON ob
 CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column name, item_column name,
 		time_column name, label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT '{}', category_columns name[] DEFAULT '{}', price_column name DEFAULT NULL,
-		vector_columns name[] DEFAULT '{}') RETURNS void
+		vector_columns name[] DEFAULT '{}', available_column name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[])
+COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name)
 	IS 'registers an interaction table as a domain';
 
 CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interactions regclass DEFAULT NULL,
 		user_column name DEFAULT NULL, item_column name DEFAULT NULL, time_column name DEFAULT NULL,
 		label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT NULL, category_columns name[] DEFAULT NULL, price_column name DEFAULT NULL,
-		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL) RETURNS void
+		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL,
+		available_column name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text)
+COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, name)
 	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item table';
 
 CREATE FUNCTION fmoe_drop_domain(name text, if_exists boolean DEFAULT false) RETURNS void
@@ -721,7 +723,7 @@ COMMENT ON VIEW fmoe.versions IS 'versions of the domains the caller may use';
 CREATE VIEW fmoe.domains WITH (security_barrier) AS
 	SELECT d.name AS domain, d.owner, d.interactions, c.oid IS NULL AS orphaned, d.user_column, d.item_column, d.time_column,
 		d.label_column, d.user_type, d.item_type, d.items, d.item_key, d.text_columns, d.category_columns,
-		d.price_column, d.vector_columns, d.sharing, d.created_at
+		d.price_column, d.vector_columns, d.available_column, d.sharing, d.created_at
 	FROM fmoe.domain d LEFT JOIN pg_catalog.pg_class c ON c.oid = d.interactions
 	WHERE fmoe._may_use(d.domain_id);
 

@@ -39,7 +39,10 @@ enum
 	LABEL_COLUMN,
 	USER_TYPE,
 	ITEM_TYPE,
-	SHARING = 17
+	ITEMS,
+	ITEM_KEY,
+	SHARING = 17,
+	AVAILABLE_COLUMN = 20
 };
 
 /* ---------------------------------------------------------------- reading rows */
@@ -84,6 +87,9 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	domain->label_column = name_column(tuple, shape, LABEL_COLUMN);
 	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
 	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
+	domain->items = DatumGetObjectId(column_value(tuple, shape, ITEMS));
+	domain->item_key = name_column(tuple, shape, ITEM_KEY);
+	domain->available_column = name_column(tuple, shape, AVAILABLE_COLUMN);
 	domain->sharing = text_column(tuple, shape, SHARING);
 	return domain;
 }
