@@ -127,10 +127,10 @@ extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBa
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
 /*
- * Offers to topk the cosine of an item's vector with that of every item but a
- * set (fnn_set_words), 0 where one has no length; only where there are vectors.
+ * Offers to topk the cosine of an item's vector with that of every other eligible
+ * item, 0 where one has no length; only where there are vectors.
  */
-extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed,
+extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible,
 							FnnTopk *topk);
 
 /* Offers to topk what was in baskets with the n given items, all different, and is eligible; none of them is offered. */

@@ -52,6 +52,19 @@ extern bool fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time);
 /* Seconds since 1970 of a value of a time column's type; infinite for an infinite time. */
 extern double fmoe_seconds(Oid type, Datum value);
 
+/* ---------------------------------------------------------------- the item table */
+
+/* Takes an item that may be recommended: its id, of the domain's type, good during the call. */
+typedef void (*FmoeTakeItem) (void *argument, Datum id);
+/*
+ * Gives the items of the domain's item table, which it has, that are available and
+ * satisfy a filter (NULL: all) to take, in no order.  An error where the filter is
+ * not one condition over the table's columns.
+ */
+extern void fmoe_read_items(const FmoeDomain *domain, const char *filter, FmoeTakeItem take, void *argument);
+/* Those that are available among the items id[n]. */
+extern void fmoe_look_items_up(const FmoeDomain *domain, int n, const Datum *id, FmoeTakeItem take, void *argument);
+
 /* ---------------------------------------------------------------- events in memory */
 
 /* Events in the order in which they came, with room for more. */

@@ -11,7 +11,10 @@
 
 #include <math.h>
 
+#include "catalog/pg_operator.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "pg/ingest/ingest_private.h"
 
@@ -86,6 +89,22 @@ fmoe_table_query(const FmoeDomain *domain)
 	if (domain->label_column != NULL)
 		appendStringInfo(&sql, " WHERE (%s) IS NOT FALSE", fmoe_label_condition(domain));
 	return sql.data;
+}
+
+char *
+fmoe_operator_name(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
 }
 
 static void
