@@ -466,7 +466,8 @@ check_together(void)
 	fmoe_together_scores(&model->together, 2, given, score);
 	/* of 7 baskets 4 have item 0, 3 item 1, 2 item 2, 2 item 3 */
 	CHECK(fabs(score[1] - log((3 + 5) / (4 * 3 / 7.0 + 5))) < 1e-6, "1: %g", score[1]);
-	CHECK(fabs(score[2] - log((1 + 5) / (4 * 2 / 7.0 + 5)) - log((1 + 5) / (2 * 2 / 7.0 + 5))) < 1e-6, "2: %g", score[2]);
+	CHECK(fabs(score[2] - log((1 + 5) / (4 * 2 / 7.0 + 5)) - log((1 + 5) / (2 * 2 / 7.0 + 5))) < 1e-6,
+		  "2: %g", score[2]);
 	CHECK(isnan(score[4]), "4 was never in a basket with another item");
 	fnn_topk_init(&topk, 5, best, score);
 	fmoe_best_together(model, check_arena(), 2, given, &all, &topk);

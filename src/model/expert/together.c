@@ -26,7 +26,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const array_names[] = {"together.offset", "together.item", "together.count", "together.baskets", NULL};
+static const char *const array_names[] = {
+	"together.offset", "together.item", "together.count", "together.baskets", NULL
+};
 static const FnnDtype array_dtypes[] = {FNN_I64, FNN_I32, FNN_I32, FNN_I64};
 
 enum
@@ -75,6 +77,7 @@ static void
 add_basket(Baskets *baskets, const FmoeEvents *events, int64_t first, int64_t end, int64_t *seen, uint64_t seed)
 {
 	int64_t		begin = baskets->offset[baskets->n];
+	uint64_t	stream = fmoe_stream(FMOE_STREAM_TOGETHER, 0);
 	int64_t		n = 0;
 
 	for (int64_t event = first; event < end; event++)
@@ -89,8 +92,7 @@ add_basket(Baskets *baskets, const FmoeEvents *events, int64_t first, int64_t en
 			baskets->item[begin + n - 1] = item;
 		else
 		{
-			int64_t		place = (int64_t) fnn_random_below(seed, fmoe_stream(FMOE_STREAM_TOGETHER, 0), (uint64_t) event,
-														   (uint64_t) n);
+			int64_t		place = (int64_t) fnn_random_below(seed, stream, (uint64_t) event, (uint64_t) n);
 
 			if (place < BASKET_MAX)
 				baskets->item[begin + place] = item;
@@ -251,8 +253,8 @@ keep_best(Pairs *pairs, int32_t item, int32_t n, Entries *entries)
 	for (int32_t p = 0; p < n; p++)
 	{
 		int32_t		other = pairs->partner[p];
-		fnn_real	value = (fnn_real) lift(pairs->count[other], one, (double) (pairs->start[other + 1] - pairs->start[other]),
-											all);
+		double		with = (double) (pairs->start[other + 1] - pairs->start[other]);
+		fnn_real	value = (fnn_real) lift(pairs->count[other], one, with, all);
 
 		fnn_topk_offer(&topk, other, 1, &value);
 	}
@@ -347,7 +349,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 			fnn_fail(host, FNN_FORMAT, "array \"together.baskets\" holds a number out of range");
 		for (int64_t k = offset[i]; k < offset[i + 1]; k++)
 			if (item[k] < 0 || item[k] >= n || number[k] < 1 || (k > offset[i] && item[k] <= item[k - 1]))
-				fnn_fail(host, FNN_FORMAT, "array \"together.item\" or \"together.count\" holds a number out of range");
+				fnn_fail(host, FNN_FORMAT, "arrays of expert \"together\" hold a number out of range");
 	}
 	if (entries > 0 && with[n] < 1)
 		fnn_fail(host, FNN_FORMAT, "array \"together.baskets\" holds a number out of range");

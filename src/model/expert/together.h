@@ -24,7 +24,7 @@ fmoe_has_together(const FmoeExpert *together)
 
 /* Bytes on the arena that counting takes, at most. */
 extern double fmoe_together_bytes(const FmoeDataset *data);
-/* score[n_items]: for each item the sum over the n different given ones of its lift with them; NaN: a partner of none. */
+/* score[n_items]: of each item the sum of its lifts with the n different given ones; NaN: it is a partner of none. */
 extern void fmoe_together_scores(const FmoeExpert *together, int64_t n, const int32_t *given, fnn_real *score);
 /* The sum over the given items of the baskets that each of them shares with another item. */
 extern int64_t fmoe_together_baskets(const FmoeExpert *together, int64_t n, const int32_t *given, int32_t item);

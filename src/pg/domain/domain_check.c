@@ -216,7 +216,8 @@ fmoe_check_items(const FmoeRegistration *r)
 
 	if (!OidIsValid(r->base.items))
 	{
-		if (r->base.item_key != NULL || r->base.available_column != NULL || r->price_column != NULL || !is_empty(r->text_columns) ||
+		if (r->base.item_key != NULL || r->base.available_column != NULL || r->price_column != NULL ||
+			!is_empty(r->text_columns) ||
 			!is_empty(r->category_columns) || !is_empty(r->vector_columns))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -74,7 +74,8 @@ items_query(const FmoeDomain *domain)
 					 errhint("%s", alter_hint(domain))));
 		available = pstrdup(quote_identifier(domain->available_column));
 	}
-	return psprintf("SELECT %s, %s FROM %s WHERE", quote_identifier(domain->item_key), available, item_relation(domain));
+	return psprintf("SELECT %s, %s FROM %s WHERE", quote_identifier(domain->item_key), available,
+					item_relation(domain));
 }
 
 static char *

@@ -205,13 +205,14 @@ plan_of(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text, Oid type)
 	uint64		generation = catalog_generation;
 	PlanKey		key = {.domain_id = domain->id, .query = query};
 	PlanEntry  *entry;
-	KeptPlan   *plan;
+	KeptPlan   *plan = NULL;
 	char	   *sql;
 
 	if (plans == NULL)
 		create_table();
 	entry = hash_search(plans, &key, HASH_FIND, NULL);
-	plan = entry == NULL || entry->plan->type != type || !same_source(&entry->plan->domain, domain) ? NULL : entry->plan;
+	if (entry != NULL && entry->plan->type == type && same_source(&entry->plan->domain, domain))
+		plan = entry->plan;
 	if (plan != NULL && plan->generation == generation)
 		return plan;
 

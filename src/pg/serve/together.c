@@ -72,7 +72,8 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	baskets = fnn_alloc(serving->site.arena, Max(best->count, 1) * sizeof(int64));
 	for (int32 i = 0; i < best->count; i++)
 		baskets[i] = fmoe_together_baskets(&model->together, items->count, items->events.item, best->item[i]);
-	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type, best, NULL);
+	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type, best,
+					  NULL);
 	serving->rows.baskets = baskets;
 }
 
