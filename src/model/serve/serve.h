@@ -133,7 +133,7 @@ extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena
 extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible,
 							FnnTopk *topk);
 
-/* Offers to topk the eligible items that were in baskets with the n given ones, all different; these are not offered. */
+/* Offers to topk the eligible items that were in baskets with the n given ones, all different, and not these. */
 extern void fmoe_best_together(const FmoeModel *model, FnnArena *arena, int64_t n, const int32_t *given,
 							   const FmoeEligible *eligible, FnnTopk *topk);
 
