@@ -43,9 +43,12 @@ typedef struct FmoeRow
 typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
 /* Calls take for each event of one user.  as_of: only events up to that moment (seconds since 1970); NaN: all. */
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument);
-/* Takes one event of a user; user is valid during the call.  first: the event before was another user's. */
+/*
+ * Takes one event of a user; user is valid during the call.  first: the event
+ * before was another user's; row is NULL where the first one does not count.
+ */
 typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
-/* Calls take for every event of the table, user by user; the events of a user come in no order. */
+/* Calls take for every user and event of the table, user by user; the events of a user come in no order. */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
 /* Sets an event of which only the time is known, a value of that type; false: the time is not finite. */
 extern bool fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time);

@@ -38,14 +38,17 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 	UsersReceiver *users = (UsersReceiver *) self;
 	FmoeRow		row;
 	bool		first;
+	bool		usable = true;
 	int			i;
 
 	slot_getallattrs(slot);
-	for (i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-		if (slot->tts_isnull[i])
-			return true;
-	if (!fmoe_row(&row, users->domain, slot->tts_values + 1))
+	if (slot->tts_isnull[0])
 		return true;
+	for (i = 1; i < slot->tts_tupleDescriptor->natts; i++)
+		usable &= !slot->tts_isnull[i];
+	if (users->domain->label_column != NULL)
+		usable = usable && DatumGetBool(slot->tts_values[slot->tts_tupleDescriptor->natts - 1]);
+	usable = usable && fmoe_row(&row, users->domain, slot->tts_values + 1);
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
 	if (first)
@@ -59,10 +62,31 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 		users->any = true;
 		MemoryContextSwitchTo(old);
 	}
+	if (!usable)
+	{
+		if (first)
+			users->take(users->argument, users->user, true, NULL);
+		return true;
+	}
 	if (users->item_varlena)
 		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));
 	users->take(users->argument, users->user, first, &row);
 	return true;
+}
+
+/* All rows, so that no user is missed: user, event columns and, where there is one, whether the label is positive. */
+static char *
+users_query(const FmoeDomain *domain)
+{
+	const char *user = quote_identifier(domain->user_column);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT %s, %s", user, fmoe_event_columns(domain));
+	if (domain->label_column != NULL)
+		appendStringInfo(&sql, ", %s", fmoe_label_condition(domain));
+	appendStringInfo(&sql, " FROM %s ORDER BY %s", domain->relation, user);
+	return sql.data;
 }
 
 void
@@ -80,7 +104,7 @@ fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument
 		.argument = argument
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &users.receiver};
-	char	   *sql = psprintf("%s ORDER BY %s", fmoe_table_query(domain), quote_identifier(domain->user_column));
+	char	   *sql = users_query(domain);
 	int			result;
 
 	fmoe_receiver_init(&users.receiver, users_row);

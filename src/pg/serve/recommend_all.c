@@ -9,10 +9,10 @@
  * of fmoe_recommend.  Rows go into a tuplestore, which spills to disk above
  * work_mem.
  *
- * Every user with an event that counts gets rows: min(k, eligible), by
- * popularity where the version knows none of the items.  When users are given,
- * their histories are read one by one instead, and each of them gets rows, in
- * the order given.
+ * Every user of the table gets rows, also one without an event that counts:
+ * min(k, eligible), by popularity where the version knows none of the items.
+ * When users are given, their histories are read one by one instead, and each of
+ * them gets rows, in the order given.
  */
 #include "postgres.h"
 
@@ -277,7 +277,8 @@ take_user_event(void *argument, Datum user, bool first, FmoeRow *row)
 {
 	if (first)
 		begin_user(argument, user);
-	take_event(argument, row);
+	if (row != NULL)
+		take_event(argument, row);
 }
 
 /* Those of a list, text[], in its order. */
