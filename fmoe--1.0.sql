@@ -36,7 +36,8 @@ CREATE TABLE fmoe.domain (
 	vector_columns name[] NOT NULL DEFAULT '{}',
 	sharing text NOT NULL DEFAULT 'encoder' CHECK (sharing IN ('none', 'encoder', 'full')),
 	last_version integer NOT NULL DEFAULT 0,
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	time_unit text CHECK (time_unit IN ('seconds', 'milliseconds', 'microseconds', 'days'))
 );
 
 CREATE TABLE fmoe.version (
@@ -60,6 +61,7 @@ CREATE TABLE fmoe.version (
 	checksum text NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	created_by name NOT NULL,
+	last_event_local boolean NOT NULL DEFAULT false,
 	UNIQUE (domain_id, version),
 	UNIQUE (domain_id, name)
 );
@@ -210,20 +212,21 @@ COMMENT ON FUNCTION fmoe._options() IS 'options of the calls that take a JSON ob
 CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column name, item_column name,
 		time_column name, label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT '{}', category_columns name[] DEFAULT '{}', price_column name DEFAULT NULL,
-		vector_columns name[] DEFAULT '{}') RETURNS void
+		vector_columns name[] DEFAULT '{}', time_unit text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[])
+COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], text)
 	IS 'registers an interaction table as a domain';
 
 CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interactions regclass DEFAULT NULL,
 		user_column name DEFAULT NULL, item_column name DEFAULT NULL, time_column name DEFAULT NULL,
 		label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT NULL, category_columns name[] DEFAULT NULL, price_column name DEFAULT NULL,
-		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL) RETURNS void
+		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL,
+		time_unit text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text)
+COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, text)
 	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item table';
 
 CREATE FUNCTION fmoe_drop_domain(name text, if_exists boolean DEFAULT false) RETURNS void
@@ -705,13 +708,19 @@ COMMENT ON AGGREGATE fmoe_fedavg(bytea, bigint) IS 'mean of the encoders of expe
 
 -- views
 
+CREATE FUNCTION fmoe._last_event(seconds double precision, local boolean) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'fmoe_last_event' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION fmoe._last_event(double precision, boolean)
+	IS 'the moment of a version''s newest event: infinity beyond all timestamps, in the session''s time zone when it is local';
+
 CREATE VIEW fmoe.versions WITH (security_barrier) AS
 	SELECT d.name AS domain, v.version, v.model,
 		COALESCE(v.version_id = (SELECT p.version_id FROM fmoe.deployment p
 			WHERE p.domain_id = d.domain_id AND p.undone_at IS NULL
 			ORDER BY p.deployment_id DESC LIMIT 1), false) AS live,
 		v.created_at, v.created_by, v.events, v.users, v.items,
-		pg_catalog.to_timestamp(v.last_event) AS last_event, v.seconds, v.metrics, v.bytes,
+		fmoe._last_event(v.last_event, v.last_event_local) AS last_event, v.seconds, v.metrics, v.bytes,
 		v.name, v.origin, v.complete, v.holdout, v.config
 	FROM fmoe.version v JOIN fmoe.domain d ON d.domain_id = v.domain_id
 	WHERE fmoe._may_use(d.domain_id);
@@ -721,7 +730,7 @@ COMMENT ON VIEW fmoe.versions IS 'versions of the domains the caller may use';
 CREATE VIEW fmoe.domains WITH (security_barrier) AS
 	SELECT d.name AS domain, d.owner, d.interactions, c.oid IS NULL AS orphaned, d.user_column, d.item_column, d.time_column,
 		d.label_column, d.user_type, d.item_type, d.items, d.item_key, d.text_columns, d.category_columns,
-		d.price_column, d.vector_columns, d.sharing, d.created_at
+		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit
 	FROM fmoe.domain d LEFT JOIN pg_catalog.pg_class c ON c.oid = d.interactions
 	WHERE fmoe._may_use(d.domain_id);
 

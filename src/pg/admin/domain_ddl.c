@@ -26,27 +26,28 @@
 enum
 {
 	R_NAME, R_OWNER, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
-	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING, R_COLUMNS
+	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING,
+	R_TIME_UNIT, R_COLUMNS
 };
 
 #define REGISTRATION_COLUMNS \
 	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type, " \
-	"items, item_key, text_columns, category_columns, price_column, vector_columns, sharing"
+	"items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit"
 #define REGISTRATION_TYPES \
 	TEXTOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
-	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID
+	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 	" ON CONFLICT (name) DO NOTHING",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
-	" = ROW ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $17",
+	" = ROW ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $18",
 	R_COLUMNS + 1, {REGISTRATION_TYPES, INT8OID}
 };
 
@@ -88,6 +89,12 @@ set_name(Datum *values, char *nulls, int column, const char *string)
 }
 
 static void
+set_text(Datum *values, char *nulls, int column, const char *string)
+{
+	set_column(values, nulls, column, string != NULL, string != NULL ? CStringGetTextDatum(string) : (Datum) 0);
+}
+
+static void
 row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 {
 	const FmoeDomain *d = &r->base;
@@ -108,6 +115,7 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	set_name(values, nulls, R_PRICE, r->price_column);
 	set_column(values, nulls, R_VECTOR, true, PointerGetDatum(r->vector_columns));
 	set_column(values, nulls, R_SHARING, true, CStringGetTextDatum(d->sharing));
+	set_text(values, nulls, R_TIME_UNIT, fmoe_time_unit_names[d->time_unit]);
 }
 
 static char *
@@ -156,6 +164,7 @@ read_registration(int64 id, FmoeRegistration *r)
 		d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
 		d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
 		d->sharing = string_of(tuple, R_SHARING);
+		d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
 		r->items = DatumGetObjectId(datum_of(tuple, R_ITEMS));
 		r->item_key = string_of(tuple, R_KEY);
 		r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
@@ -208,6 +217,18 @@ take_list(FunctionCallInfo fcinfo, int argument, ArrayType **target)
 		*target = construct_empty_array(NAMEOID);
 }
 
+/* '' is none. */
+static void
+take_time_unit(FunctionCallInfo fcinfo, int argument, FmoeTimeUnit *target)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(argument))
+		return;
+	name = text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	*target = fmoe_time_unit_of(name[0] == '\0' ? NULL : name);
+}
+
 static void
 require_columns(const FmoeDomain *d)
 {
@@ -250,6 +271,7 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_list(fcinfo, 9, &r.category_columns);
 	take_name(fcinfo, 10, &r.price_column);
 	take_list(fcinfo, 11, &r.vector_columns);
+	take_time_unit(fcinfo, 12, &r.base.time_unit);
 	r.base.owner = GetUserNameFromId(GetUserId(), false);
 	r.base.sharing = "encoder";
 
@@ -324,6 +346,7 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 	take_list(fcinfo, 10, &r->category_columns);
 	take_name(fcinfo, 11, &r->price_column);
 	take_list(fcinfo, 12, &r->vector_columns);
+	take_time_unit(fcinfo, 15, &d->time_unit);
 	require_columns(d);
 }
 
@@ -390,7 +413,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	apply_sharing(fcinfo, &r.base);
 
 	/* columns that are not changed are not checked: they may be broken and be repaired later */
-	if (any_given(fcinfo, 2, 6))
+	if (any_given(fcinfo, 2, 6) || any_given(fcinfo, 15, 15))
 		fmoe_check_interactions(&r.base);
 	if (any_given(fcinfo, 7, 12))
 		fmoe_check_items(&r);

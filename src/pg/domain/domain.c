@@ -39,7 +39,8 @@ enum
 	LABEL_COLUMN,
 	USER_TYPE,
 	ITEM_TYPE,
-	SHARING = 17
+	SHARING = 17,
+	TIME_UNIT = 20
 };
 
 /* ---------------------------------------------------------------- reading rows */
@@ -85,6 +86,8 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
 	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
 	domain->sharing = text_column(tuple, shape, SHARING);
+	if (column_value(tuple, shape, TIME_UNIT) != (Datum) 0)
+		domain->time_unit = fmoe_time_unit_of(text_column(tuple, shape, TIME_UNIT));
 	return domain;
 }
 
@@ -224,6 +227,33 @@ fmoe_is_time_type(Oid type)
 		default:
 			return false;
 	}
+}
+
+bool
+fmoe_is_local_time(Oid type)
+{
+	return type == TIMESTAMPOID || type == DATEOID;
+}
+
+const char *const fmoe_time_unit_names[FMOE_TIME_UNITS] = {
+	[FMOE_UNIT_SECONDS] = "seconds",
+	[FMOE_UNIT_MILLISECONDS] = "milliseconds",
+	[FMOE_UNIT_MICROSECONDS] = "microseconds",
+	[FMOE_UNIT_DAYS] = "days"
+};
+
+FmoeTimeUnit
+fmoe_time_unit_of(const char *name)
+{
+	if (name == NULL)
+		return FMOE_UNIT_UNSAID;
+	for (FmoeTimeUnit unit = FMOE_UNIT_SECONDS; unit < FMOE_TIME_UNITS; unit++)
+		if (strcmp(name, fmoe_time_unit_names[unit]) == 0)
+			return unit;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("time_unit cannot be \"%s\"", name),
+			 errhint("It is one of: seconds, milliseconds, microseconds, days.")));
 }
 
 Oid

@@ -254,7 +254,7 @@ typedef struct HistoryReceiver
 	DestReceiver receiver;
 	const FmoeDomain *domain;
 	bool		item_varlena;
-	double		as_of;
+	TimestampTz as_of;
 	FmoeTakeEvent take;
 	void	   *argument;
 } HistoryReceiver;
@@ -269,7 +269,8 @@ history_row(TupleTableSlot *slot, DestReceiver *self)
 	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 		if (slot->tts_isnull[i])
 			return true;
-	if (!fmoe_row(&row, history->domain, slot->tts_values) || row.event.time > history->as_of)
+	if (!fmoe_row(&row, history->domain, slot->tts_values) ||
+		fmoe_is_after(history->domain->time_type, history->domain->time_unit, slot->tts_values[1], history->as_of))
 		return true;
 	if (history->item_varlena)
 		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));
@@ -305,7 +306,7 @@ execute(HistoryPlan *plan, SPIExecuteOptions *options)
 }
 
 void
-fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument)
+fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of, FmoeTakeEvent take, void *argument)
 {
 	ParamListInfo parameters = makeParamList(1);
 	HistoryReceiver history = {

@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "utils/builtins.h"
 
 #include "pg/ingest/ingest_private.h"
@@ -29,17 +27,10 @@ fmoe_event_columns(const FmoeDomain *domain)
 }
 
 bool
-fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time)
-{
-	*event = (FmoeEvent) {.time = fmoe_seconds(time_type, time), .weight = 1, .label = 1};
-	return isfinite(event->time);
-}
-
-bool
 fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value)
 {
 	row->item = value[0];
-	return fmoe_event_at(&row->event, domain->time_type, value[1]);
+	return fmoe_event_at(&row->event, domain->time_type, domain->time_unit, value[1]);
 }
 
 char *

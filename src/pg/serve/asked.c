@@ -99,20 +99,11 @@ fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 	return items;
 }
 
-/* Seconds of an as_of argument: NaN without one, or at infinity; -infinity before all time. */
-static double
-as_of_seconds(FunctionCallInfo fcinfo, int argument)
+/* The moment of an as_of argument; infinity without one. */
+static TimestampTz
+as_of_moment(FunctionCallInfo fcinfo, int argument)
 {
-	TimestampTz moment;
-
-	if (argument < 0 || PG_ARGISNULL(argument))
-		return NAN;
-	moment = PG_GETARG_TIMESTAMPTZ(argument);
-	if (TIMESTAMP_IS_NOEND(moment))
-		return NAN;
-	if (TIMESTAMP_IS_NOBEGIN(moment))
-		return -INFINITY;
-	return fmoe_seconds(TIMESTAMPTZOID, TimestampTzGetDatum(moment));
+	return argument < 0 || PG_ARGISNULL(argument) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(argument);
 }
 
 /* The events of a user whose items a vocabulary knows. */
@@ -135,13 +126,16 @@ take_event(void *argument, FmoeRow *row)
 FmoeItems *
 fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of)
 {
+	const FmoeDomain *domain = serving->moment.domain;
+	Datum		user = fmoe_serve_id(serving, FMOE_ID_USER, fmoe_argument_type(fcinfo, user_argument),
+									 domain->user_type, PG_GETARG_DATUM(user_argument));
+	TimestampTz as_of = as_of_moment(fcinfo, as_of_argument);
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
-	if (as_of != -INFINITY)
-		fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
+	fmoe_read_history(domain, user, as_of, take_event, &known);
 	items->count = known.events.count;
 	fmoe_events_place(&items->events, &known.events.events, items->count,
 					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));

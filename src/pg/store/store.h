@@ -25,6 +25,7 @@ typedef struct FmoeVersion
 	int64		users;
 	int32		items;
 	double		last_event;		/* NaN: none */
+	bool		last_event_local;	/* it is in no time zone: counted as if it were in UTC */
 	double		seconds;
 	Jsonb	   *metrics;
 	int64		bytes;

@@ -79,6 +79,7 @@ read_interactions(FmoeTraining *training)
 				 interactions->skipped == 0 ? 0 :
 				 errdetail("%lld rows have a null, a time that is not finite or a label that is not positive.",
 						   (long long) interactions->skipped)));
+	fmoe_training_check_times(training);
 	if (interactions->skipped > 0)
 		ereport(NOTICE,
 				(errmsg("%lld rows are left out", (long long) interactions->skipped),
@@ -237,6 +238,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->users = interactions->data.n_users;
 	version->items = interactions->data.n_items;
 	version->last_event = interactions->last_event;
+	version->last_event_local = fmoe_is_local_time(training->domain->time_type);
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
 	version->metrics = fmoe_verdict_metrics(verdict, fmoe_expert_classes[training->config.model], &training->state);
 	fmoe_store_version(version, n_arrays, arrays);

@@ -45,7 +45,9 @@ extern void fmoe_training_unlock(FmoeTraining *training);
  * the transaction.  Returns its name, which may have changed.
  */
 extern char *fmoe_training_recheck(const FmoeDomain *domain);
-/* Tells the caller how much memory the training will take; fails when that is more than allowed. */
+/* Says when the times are hardly what they are taken for. */
+extern void fmoe_training_check_times(const FmoeTraining *training);
+/* Says how much memory the training will take, and refuses when that is not allowed. */
 extern void fmoe_training_announce(FmoeTraining *training);
 /* Tells the caller about the epoch that has ended. */
 extern void fmoe_training_report_epoch(const FmoeTraining *training);
