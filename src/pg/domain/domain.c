@@ -335,7 +335,16 @@ resolve(FmoeDomain *domain)
 						domain->time_column, domain->relation, format_type_be(domain->time_type)),
 				 errhint("%s", alter_hint(domain))));
 	if (domain->label_column != NULL)
-		(void) column_type(domain, domain->label_column, NULL);
+	{
+		domain->label_type = column_type(domain, domain->label_column, NULL);
+		if (!fmoe_is_label_type(domain->label_type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table %s has type %s now and cannot be a label",
+							domain->label_column, domain->relation, format_type_be(domain->label_type)),
+					 errhint("Name another column with fmoe_alter_domain(%s, label_column => ...).",
+							 quote_literal_cstr(domain->name))));
+	}
 
 	domain->user_equal = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR)->eq_opr;
 	domain->item_equal = lookup_type_cache(domain->item_type, TYPECACHE_EQ_OPR)->eq_opr;

@@ -46,6 +46,7 @@ typedef struct FmoeDomain
 	Oid			item_collation;
 	Oid			time_type;
 	FmoeTimeUnit time_unit;
+	Oid			label_type;		/* InvalidOid: there is no such column */
 	Oid			user_equal;		/* operators of the types' default classes */
 	Oid			item_equal;
 	char	   *sharing;
@@ -96,6 +97,8 @@ extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 extern bool fmoe_is_time_type(Oid type);
 /* Whether it is one of timestamps or dates without a time zone: their times are local. */
 extern bool fmoe_is_local_time(Oid type);
+/* Whether it is a type of labels. */
+extern bool fmoe_is_label_type(Oid type);
 /* Whether values of a type are numbers. */
 extern bool fmoe_is_number(Oid type);
 /* The unit of that name; NULL: FMOE_UNIT_UNSAID.  Any other name is an error. */

@@ -107,6 +107,12 @@ fmoe_is_number(Oid type)
 	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
 }
 
+bool
+fmoe_is_label_type(Oid type)
+{
+	return fmoe_is_number(type) || type == BOOLOID;
+}
+
 static bool
 is_text(Oid type)
 {
@@ -202,9 +208,9 @@ fmoe_check_interactions(FmoeDomain *d)
 	if (d->label_column != NULL)
 	{
 		type = check_column(d->interactions, d->label_column);
-		if (!fmoe_is_number(type) && type != BOOLOID)
+		if (!fmoe_is_label_type(type))
 			reject_type(d->interactions, d->label_column, type, "a label",
-						"Labels are numbers or booleans; rows whose label is positive count.");
+						"Labels are numbers or booleans: what is positive was chosen.");
 	}
 }
 

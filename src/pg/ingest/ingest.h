@@ -12,22 +12,33 @@
 
 /* ---------------------------------------------------------------- reading interactions */
 
+/* Why a row is no event of a dataset. */
+typedef enum FmoeLeftOut
+{
+	FMOE_TAKEN,
+	FMOE_LEFT_NULL,
+	FMOE_LEFT_TIME,				/* it is not finite */
+	FMOE_LEFT_LABEL,			/* it is NaN */
+	FMOE_LEFT_SHOWN,			/* the label says: shown, and not chosen */
+	FMOE_LEFT_REASONS
+} FmoeLeftOut;
+
 typedef struct FmoeInteractions
 {
 	FmoeDataset data;
 	FmoeVocabulary *vocabulary;
 	uint64		fingerprint;	/* of ids, order and columns */
-	int64		skipped;		/* rows with a null, or a time that is not finite */
+	int64		left_out[FMOE_LEFT_REASONS];	/* rows, by reason */
+	int64		odd_labels[2];	/* rows whose label is neither 0 nor 1 nor a boolean: not chosen, chosen */
 	double		last_event;		/* as FmoeEvents has times; NaN without events */
 	int64		future;			/* events later than tomorrow */
 } FmoeInteractions;
 
 /*
  * Reads the domain's table as the caller, ordered by user, time, item.  Rows
- * with a null, with a time that is not finite or with a label that is not
- * positive are skipped.  With a vocabulary, items have its indexes, and events
- * of items that it does not know are left out.  Without one (NULL), it is made
- * of the items that came.  The result is allocated in the current context.
+ * that are left out are counted.  With a vocabulary, items have its indexes and events of items that
+ * it does not know are left out; without, one is made of the items that came.
+ * Memory of the current context.
  */
 extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary);
 
@@ -37,18 +48,19 @@ extern const FmoeEvents fmoe_read_columns;
 /* An event as its row has it. */
 typedef struct FmoeRow
 {
-	Datum		item;			/* of the domain's type; valid during the call that is given the row */
-	FmoeEvent	event;			/* event.item is not set: the taker looks it up */
+	Datum		item;			/* of the domain's type, good during the call that is given the row */
+	FmoeEvent	event;			/* its item is for the one who takes it to set */
+	bool		odd_label;		/* it is neither 0 nor 1 */
 } FmoeRow;
 
 /* Takes one event of a user; events come in no order. */
 typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
-/* Gives the events of one user to take, only those up to as_of. */
+/* Gives the events of one user to take, those not chosen, too, only those up to as_of. */
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of,
 							  FmoeTakeEvent take, void *argument);
 /* Takes the next event of a user, who is good during the call.  first: the event before was another user's. */
 typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
-/* Calls take for every event of the table, user by user; the events of a user come in no order. */
+/* Gives every event to take, those not chosen, too, user by user, a user's in no order. */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
 /*
  * An event of which only a time is given, a value of that type; false: the time is not finite.

@@ -24,7 +24,8 @@ typedef struct Raw
 {
 	FmoeCollected rows;
 	int64	   *user;			/* [rows.capacity] */
-	int64		skipped;
+	int64		left_out[FMOE_LEFT_REASONS];
+	int64		odd_labels[2];
 	int64		future;
 	double		tomorrow;		/* as times of events are */
 	double		last_event;
@@ -86,6 +87,7 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 {
 	Datum		value[COLUMNS_MAX];
 	FmoeRow		row;
+	FmoeLeftOut left_out;
 	bool		isnull;
 	int			i;
 
@@ -95,15 +97,20 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 		value[i] = SPI_getbinval(tuple, shape, i + 1, &isnull);
 		if (isnull)
 		{
-			raw->skipped++;
+			raw->left_out[FMOE_LEFT_NULL]++;
 			return;
 		}
 	}
-	if (!fmoe_row(&row, domain, value + 1))
+	left_out = fmoe_row(&row, domain, value + 1);
+	if (left_out == FMOE_TAKEN)
 	{
-		raw->skipped++;
-		return;
+		raw->odd_labels[row.event.label] += row.odd_label;
+		if (row.event.label == 0)
+			left_out = FMOE_LEFT_SHOWN;
 	}
+	raw->left_out[left_out]++;
+	if (left_out != FMOE_TAKEN)
+		return;
 	row.event.item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row.item)
 		: fmoe_idset_add(raw->items, row.item);
 	if (row.event.item < 0)
@@ -209,7 +216,8 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	renumber(&raw, index_of);
 	fmoe_build_dataset(&interactions->data, raw.rows.count, fmoe_vocabulary_count(raw.users),
 					   fmoe_vocabulary_count(interactions->vocabulary), raw.user, &raw.rows.events);
-	interactions->skipped = raw.skipped;
+	memcpy(interactions->left_out, raw.left_out, sizeof(raw.left_out));
+	memcpy(interactions->odd_labels, raw.odd_labels, sizeof(raw.odd_labels));
 	interactions->last_event = raw.last_event;
 	interactions->future = raw.future;
 

@@ -111,6 +111,7 @@ typedef struct Known
 {
 	const FmoeVocabulary *vocabulary;
 	FmoeCollected events;
+	FmoeCollected shown;		/* and not chosen */
 } Known;
 
 static void
@@ -120,7 +121,7 @@ take_event(void *argument, FmoeRow *row)
 
 	row->event.item = fmoe_vocabulary_find(known->vocabulary, row->item);
 	if (row->event.item >= 0)
-		fmoe_collect(&known->events, &row->event);
+		fmoe_collect(row->event.label > 0 ? &known->events : &known->shown, &row->event);
 }
 
 FmoeItems *
@@ -135,8 +136,12 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of)
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
+	if (domain->label_column != NULL)
+		fmoe_collect_reserve(&known.shown, FIRST_EVENTS);
 	fmoe_read_history(domain, user, as_of, take_event, &known);
 	items->count = known.events.count;
+	items->n_shown = known.shown.count;
+	items->shown = unconstify(int32 *, known.shown.events.item);
 	fmoe_events_place(&items->events, &known.events.events, items->count,
 					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);

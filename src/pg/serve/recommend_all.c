@@ -9,10 +9,8 @@
  * of fmoe_recommend.  Rows go into a tuplestore, which spills to disk above
  * work_mem.
  *
- * Every user with an event that counts gets rows: min(k, eligible), by
- * popularity where the version knows none of the items.  When users are given,
- * their histories are read one by one instead, and each of them gets rows, in
- * the order given.
+ * Every user with an event gets rows: min(k, eligible), by popularity where the
+ * version knows none of the items, or none was chosen.
  */
 #include "postgres.h"
 
@@ -57,7 +55,9 @@ typedef struct Everybody
 	int64		tokens;			/* of the users before the last */
 	Datum		user[BATCH_USERS];
 	int64		begin[BATCH_USERS + 1]; /* into events: user u's are begin[u] .. begin[u + 1] - 1 */
+	int64		begin_shown[BATCH_USERS + 1];	/* the same of shown */
 	FmoeCollected events;
+	FmoeCollected shown;		/* and not chosen: their items count as seen */
 } Everybody;
 
 /* ---------------------------------------------------------------- rows */
@@ -93,7 +93,8 @@ typedef struct Known
 	int			of[BATCH_USERS];	/* its number in the batch */
 	int64		begin[BATCH_USERS];
 	int64		end[BATCH_USERS];
-	FnnRows		passed[BATCH_USERS];	/* over: not to be recommended */
+	FmoeItems	history[BATCH_USERS];
+	FnnRows		seen[BATCH_USERS];
 	FnnTopk		best[BATCH_USERS];
 } Known;
 
@@ -106,23 +107,36 @@ compare_items(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Of a user's items and those of exclude what is not to be recommended, ascending; on the arena. */
+/* The items that a user has seen, ascending; on the arena. */
 static FnnRows
-passed_items(const Everybody *all, const int32 *item, int64 count)
+seen_items(const Everybody *all, const FmoeItems *history)
 {
-	const FmoeItems *exclude = all->filter.exclude;
-	int64		seen = all->exclude_seen ? count : 0;
-	int64		excluded = exclude == NULL ? 0 : exclude->count;
-	int32	   *row = fnn_alloc(all->serving->site.arena, Max(seen + excluded, 1) * sizeof(int32));
+	int64		count = history->count + history->n_shown;
+	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
 
-	memcpy(row, item, sizeof(int32) * seen);
-	if (excluded > 0)
-		memcpy(row + seen, exclude->events.item, sizeof(int32) * excluded);
-	qsort(row, seen + excluded, sizeof(int32), compare_items);
-	return (FnnRows) {.count = seen + excluded, .row = row};
+	memcpy(row, history->events.item, sizeof(int32) * history->count);
+	if (history->n_shown > 0)
+		memcpy(row + history->count, history->shown, sizeof(int32) * history->n_shown);
+	qsort(row, count, sizeof(int32), compare_items);
+	return (FnnRows) {.count = count, .row = row};
 }
 
-/* Answers users whose histories go through the encoder, all at once. */
+/* What the batch's user u has seen, in memory of the batch; events begin at the history's first one. */
+static FmoeItems
+history_of(const Everybody *all, int u, const FmoeEvents *events)
+{
+	FmoeItems	history = {
+		.count = all->begin[u + 1] - all->begin[u],
+		.events = fmoe_events_from(events, all->begin[u]),
+		.n_shown = all->begin_shown[u + 1] - all->begin_shown[u]
+	};
+
+	if (history.n_shown > 0)
+		history.shown = unconstify(int32 *, all->shown.events.item) + all->begin_shown[u];
+	return history;
+}
+
+/* Users whose histories go through the encoder: all at once. */
 static void
 best_together(Everybody *all, Known *known, const FmoeEvents *events)
 {
@@ -134,7 +148,9 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 	for (int i = 0; i < known->users; i++)
 	{
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
-		known->passed[i] = passed_items(all, events->item + known->begin[i], known->end[i] - known->begin[i]);
+		known->seen[i] = (FnnRows) {0};
+		if (all->exclude_seen)
+			known->seen[i] = seen_items(all, &known->history[i]);
 	}
 	fmoe_best_many(model, serving->site.arena, batch, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
@@ -143,21 +159,15 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 
 /* Answers users for whom a counting expert is asked, or with candidates, one after the other. */
 static void
-best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
+best_each(Everybody *all, Known *known, FmoeExpertSlot slot)
 {
 	const FmoeModel *model = &all->serving->call.loaded->model;
 
 	for (int i = 0; i < known->users; i++)
 	{
-		FmoeItems	history = {
-			.count = known->end[i] - known->begin[i],
-			.events = fmoe_events_from(events, known->begin[i])
-		};
-		FmoeFilter	filter = all->filter;
+		FmoeFilter	filter = {.seen = all->exclude_seen ? &known->history[i] : NULL};
 
-		if (all->exclude_seen)
-			filter.seen = &history;
-		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);
+		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &known->history[i], &filter, all->k);
 	}
 }
 
@@ -171,7 +181,19 @@ make_popular(Everybody *all)
 	all->popular = fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &nothing, &all->filter, all->k);
 }
 
-/* Sorts the users' events into histories, and lists the users who have one in known. */
+/* What the batch's user u without a known item is answered with. */
+static const FnnTopk *
+popular_for(const Everybody *all, int u, const FmoeEvents *events)
+{
+	FmoeItems	history = history_of(all, u, events);
+	FmoeFilter	filter = {.seen = &history};
+
+	if (!all->exclude_seen || history.n_shown == 0)
+		return all->popular;
+	return fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &history, &filter, all->k);
+}
+
+/* Sorts the users' events into histories; who has one is known. */
 static void
 make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 {
@@ -184,6 +206,7 @@ make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 			continue;
 		fmoe_sort_events(sorted, begin, &all->events.events, begin, end - begin);
 		known->of[known->users] = u;
+		known->history[known->users] = history_of(all, u, sorted);
 		known->begin[known->users] = begin;
 		known->end[known->users++] = end;
 	}
@@ -202,6 +225,7 @@ finish_batch(Everybody *all)
 
 	known->users = 0;
 	all->begin[all->users] = all->events.count;
+	all->begin_shown[all->users] = all->shown.count;
 	fmoe_events_place(&events, unsorted, all->events.count,
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
 	make_histories(all, known, &events);
@@ -209,21 +233,20 @@ finish_batch(Everybody *all)
 		fmoe_has_vectors(&serving->call.loaded->model))
 		best_together(all, known, &events);
 	else
-		best_each(all, known, slot, &events);
+		best_each(all, known, slot);
 	for (int u = 0; u < all->users; u++)
 	{
 		bool		is_known = next < known->users && known->of[next] == u;
 
-		if (is_known)
-			put_rows(all, all->user[u], &known->best[next++], slot);
-		else
-			put_rows(all, all->user[u], all->popular, FMOE_POPULARITY);
+		put_rows(all, all->user[u], is_known ? &known->best[next] : popular_for(all, u, &events));
+		next += is_known;
 	}
 	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
 	all->users = 0;
 	all->tokens = 0;
 	all->events.count = 0;
+	all->shown.count = 0;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -251,8 +274,23 @@ take_event(void *argument, FmoeRow *row)
 	Everybody  *all = argument;
 
 	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
+	if (first)
+	{
+		MemoryContext old;
+
+		if (all->users > 0)
+			all->tokens += Min(all->events.count - all->begin[all->users - 1],
+							   all->serving->call.loaded->model.config.max_length);
+		if (all->users == BATCH_USERS || all->tokens >= BATCH_TOKENS)
+			finish_batch(all);
+		old = MemoryContextSwitchTo(all->batch);
+		all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
+		all->begin_shown[all->users] = all->shown.count;
+		all->begin[all->users++] = all->events.count;
+		MemoryContextSwitchTo(old);
+	}
 	if (row->event.item >= 0)
-		fmoe_collect(&all->events, &row->event);
+		fmoe_collect(row->event.label > 0 ? &all->events : &all->shown, &row->event);
 }
 
 static void
@@ -319,6 +357,8 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	all->batch = AllocSetContextCreate(serving->call.context, "fmoe batch of users", ALLOCSET_DEFAULT_SIZES);
 	all->row = AllocSetContextCreate(serving->call.context, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
 	fmoe_collect_reserve(&all->events, FIRST_EVENTS);
+	if (serving->moment.domain->label_column != NULL)
+		fmoe_collect_reserve(&all->shown, FIRST_EVENTS);
 	make_popular(all);
 	if (PG_ARGISNULL(USERS(at)))
 		fmoe_read_users(serving->moment.domain, take_user_event, all);

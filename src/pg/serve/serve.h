@@ -15,6 +15,8 @@ typedef struct FmoeItems
 {
 	int64		count;
 	FmoeEvents	events;			/* [count] */
+	int64		n_shown;		/* of a history: items that were shown and not chosen, which are in no event of it … */
+	int32	   *shown;			/* … but count as seen */
 } FmoeItems;
 
 /* What a call may answer with. */

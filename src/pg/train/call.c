@@ -70,20 +70,21 @@ static void
 read_interactions(FmoeTraining *training)
 {
 	FmoeInteractions *interactions = fmoe_read_interactions(training->domain, NULL);
+	char	   *reasons;
 
 	training->interactions = interactions;
+	reasons = fmoe_reasons_left_out(interactions);
 	if (interactions->data.n_events == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("domain \"%s\" has no interactions", training->domain->name),
-				 interactions->skipped == 0 ? 0 :
-				 errdetail("%lld rows have a null, a time that is not finite or a label that is not positive.",
-						   (long long) interactions->skipped)));
+				 reasons == NULL ? 0 : errdetail("Rows left out: %s.", reasons)));
 	fmoe_training_check_times(training);
-	if (interactions->skipped > 0)
+	fmoe_training_check_labels(training);
+	if (reasons != NULL)
 		ereport(NOTICE,
-				(errmsg("%lld rows are left out", (long long) interactions->skipped),
-				 errdetail("They have a null, a time that is not finite or a label that is not positive.")));
+				(errmsg("rows of domain \"%s\" are left out", training->domain->name),
+				 errdetail("%s.", reasons)));
 }
 
 /* ---------------------------------------------------------------- epochs */

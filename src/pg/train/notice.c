@@ -57,6 +57,42 @@ fmoe_training_check_times(const FmoeTraining *training)
 }
 
 void
+fmoe_training_check_labels(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
+	const int64 *odd = training->interactions->odd_labels;
+
+	if (odd[0] + odd[1] == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg("column \"%s\" of domain \"%s\" holds labels other than 0 and 1", domain->label_column, domain->name),
+			 errdetail("%lld positive ones are taken for chosen, %lld negative ones for shown and not chosen.",
+					   (long long) odd[1], (long long) odd[0]),
+			 errhint("If only some of them mean a choice, use a view with a column that says so.")));
+}
+
+char *
+fmoe_reasons_left_out(const FmoeInteractions *interactions)
+{
+	static const char *const has[FMOE_LEFT_REASONS] = {
+		[FMOE_LEFT_NULL] = "%lld with a null",
+		[FMOE_LEFT_TIME] = "%lld with a time that is not finite",
+		[FMOE_LEFT_LABEL] = "%lld with a label that is NaN",
+		[FMOE_LEFT_SHOWN] = "%lld shown and not chosen, by their label"
+	};
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int reason = FMOE_TAKEN + 1; reason < FMOE_LEFT_REASONS; reason++)
+		if (interactions->left_out[reason] > 0)
+		{
+			appendStringInfoString(&text, text.len > 0 ? ", " : "");
+			appendStringInfo(&text, has[reason], (long long) interactions->left_out[reason]);
+		}
+	return text.len > 0 ? text.data : NULL;
+}
+
+void
 fmoe_training_announce(FmoeTraining *training)
 {
 	const FmoeDataset *data = &training->interactions->data;
