@@ -31,24 +31,28 @@ enum
 };
 
 #define REGISTRATION_COLUMNS \
-	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type, " \
-	"items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit"
+	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
+	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit"
 #define REGISTRATION_TYPES \
-	TEXTOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
+	TEXTOID, OIDOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
 	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+	" VALUES ($1, fmoe._to_role($2), fmoe._to_relation($3), $4, $5, $6, $7, $8, $9, fmoe._to_relation($10),"
+	" $11, $12, $13, $14, $15, $16, $17)"
 	" ON CONFLICT (name) DO NOTHING",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
+/* Names of what is not there stay as they are; $19: whether the item table is given. */
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
-	" = ROW ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+	" = ROW ($1, COALESCE(fmoe._to_role($2), owner), COALESCE(fmoe._to_relation($3), interactions),"
+	" $4, $5, $6, $7, $8, $9, CASE WHEN $19 THEN fmoe._to_relation($10) ELSE items END,"
+	" $11, $12, $13, $14, $15, $16, $17)"
 	" WHERE domain_id OPERATOR(pg_catalog.=) $18",
-	R_COLUMNS + 1, {REGISTRATION_TYPES, INT8OID}
+	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
 };
 
 static FmoeStatement read_domain = {
@@ -57,9 +61,15 @@ static FmoeStatement read_domain = {
 	1, {INT8OID}
 };
 
-static FmoeStatement delete_domain = {
-	"DELETE FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1",
-	1, {INT8OID}
+/* In this order: once the domain is gone, nothing is added to it. */
+static FmoeStatement delete_domain[] = {
+	{"DELETE FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.tensor t USING fmoe.version v WHERE v.version_id OPERATOR(pg_catalog.=) t.version_id"
+	" AND v.domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.deployment WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.checkpoint WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.training WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}}
 };
 
 static FmoeStatement any_version = {
@@ -100,8 +110,8 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	const FmoeDomain *d = &r->base;
 
 	set_column(values, nulls, R_NAME, true, CStringGetTextDatum(d->name));
-	set_name(values, nulls, R_OWNER, d->owner);
-	set_column(values, nulls, R_INTERACTIONS, true, ObjectIdGetDatum(d->interactions));
+	set_column(values, nulls, R_OWNER, OidIsValid(d->owner), ObjectIdGetDatum(d->owner));
+	set_column(values, nulls, R_INTERACTIONS, OidIsValid(d->interactions), ObjectIdGetDatum(d->interactions));
 	set_name(values, nulls, R_USER, d->user_column);
 	set_name(values, nulls, R_ITEM, d->item_column);
 	set_name(values, nulls, R_TIME, d->time_column);
@@ -142,6 +152,7 @@ read_registration(int64 id, FmoeRegistration *r)
 	FmoeDomain *d = &r->base;
 	FmoeOwn		own;
 	HeapTuple	tuple;
+	Datum		items;
 	bool		found;
 
 	memset(r, 0, sizeof(FmoeRegistration));
@@ -155,8 +166,8 @@ read_registration(int64 id, FmoeRegistration *r)
 		tuple = SPI_tuptable->vals[0];
 		d->id = id;
 		d->name = string_of(tuple, R_NAME);
-		d->owner = string_of(tuple, R_OWNER);
-		d->interactions = DatumGetObjectId(datum_of(tuple, R_INTERACTIONS));
+		d->owner = fmoe_referenced_role(datum_of(tuple, R_OWNER));
+		d->interactions = fmoe_referenced_relation(datum_of(tuple, R_INTERACTIONS));
 		d->user_column = string_of(tuple, R_USER);
 		d->item_column = string_of(tuple, R_ITEM);
 		d->time_column = string_of(tuple, R_TIME);
@@ -165,7 +176,8 @@ read_registration(int64 id, FmoeRegistration *r)
 		d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
 		d->sharing = string_of(tuple, R_SHARING);
 		d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
-		r->items = DatumGetObjectId(datum_of(tuple, R_ITEMS));
+		items = datum_of(tuple, R_ITEMS);
+		r->items = items == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(items);
 		r->item_key = string_of(tuple, R_KEY);
 		r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
 		r->category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_CATEGORY));
@@ -272,7 +284,7 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_name(fcinfo, 10, &r.price_column);
 	take_list(fcinfo, 11, &r.vector_columns);
 	take_time_unit(fcinfo, 12, &r.base.time_unit);
-	r.base.owner = GetUserNameFromId(GetUserId(), false);
+	r.base.owner = GetUserId();
 	r.base.sharing = "encoder";
 
 	check_name(r.base.name);
@@ -353,13 +365,10 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 static void
 apply_owner(FunctionCallInfo fcinfo, FmoeDomain *d)
 {
-	char	   *owner;
-
 	if (PG_ARGISNULL(13))
 		return;
-	owner = pstrdup(NameStr(*PG_GETARG_NAME(13)));
-	check_is_member_of_role(GetUserId(), get_role_oid(owner, false));
-	d->owner = owner;
+	d->owner = get_role_oid(NameStr(*PG_GETARG_NAME(13)), false);
+	check_is_member_of_role(GetUserId(), d->owner);
 }
 
 static void
@@ -396,8 +405,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	FmoeRegistration r;
 	FmoeDomain *domain;
 	FmoeDomain *other;
-	Datum		values[R_COLUMNS + 1];
-	char		nulls[R_COLUMNS + 1];
+	Datum		values[R_COLUMNS + 2];
+	char		nulls[R_COLUMNS + 2];
 	Oid			item_type;
 
 	require(fcinfo, 0, "name");
@@ -425,6 +434,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	row_of_registration(&r, values, nulls);
 	values[R_COLUMNS] = Int64GetDatum(r.base.id);
 	nulls[R_COLUMNS] = ' ';
+	values[R_COLUMNS + 1] = BoolGetDatum(!PG_ARGISNULL(7));
+	nulls[R_COLUMNS + 1] = ' ';
 	(void) fmoe_own_change(&update_domain, values, nulls);
 	if (strcmp(r.base.sharing, "none") == 0)
 		fmoe_lent_domain_changed(domain->name, NULL);
@@ -451,7 +462,8 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	}
 	domain = fmoe_domain_find(name, FMOE_MANAGE);
 	value = Int64GetDatum(domain->id);
-	(void) fmoe_own_change(&delete_domain, &value, NULL);
+	for (int i = 0; i < lengthof(delete_domain); i++)
+		(void) fmoe_own_change(&delete_domain[i], &value, NULL);
 	fmoe_lent_domain_changed(domain->name, NULL);
 	fmoe_evict_version(domain->id, 0);
 	fmoe_fresh_end();

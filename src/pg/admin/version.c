@@ -31,6 +31,11 @@ static FmoeStatement live_version = {
 	1, {INT8OID}
 };
 
+static FmoeStatement delete_tensors = {
+	"DELETE FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
 static FmoeStatement delete_deployments = {
 	"DELETE FROM fmoe.deployment WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
@@ -124,6 +129,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	live = fmoe_own_int64(&live_version, &id, false);
 	if (live != version->version)
 	{
+		(void) fmoe_own_change(&delete_tensors, &version_id, NULL);
 		(void) fmoe_own_change(&delete_deployments, &version_id, NULL);
 		(void) fmoe_own_change(&delete_version, &version_id, NULL);
 		fmoe_evict_version(domain->id, version->version_id);

@@ -77,8 +77,8 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 
 	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
 	domain->name = text_column(tuple, shape, NAME);
-	domain->owner = name_column(tuple, shape, OWNER);
-	domain->interactions = DatumGetObjectId(column_value(tuple, shape, INTERACTIONS));
+	domain->owner = fmoe_referenced_role(column_value(tuple, shape, OWNER));
+	domain->interactions = fmoe_referenced_relation(column_value(tuple, shape, INTERACTIONS));
 	domain->user_column = name_column(tuple, shape, USER_COLUMN);
 	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
 	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
@@ -152,10 +152,8 @@ relation_exists(Oid relation)
 static bool
 may_manage(const FmoeDomain *domain)
 {
-	Oid			owner = get_role_oid(domain->owner, true);
-
 	return superuser() ||
-		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
+		(OidIsValid(domain->owner) && has_privs_of_role(GetUserId(), domain->owner)) ||
 		(relation_exists(domain->interactions) &&
 		 pg_class_ownercheck(domain->interactions, GetUserId()));
 }
@@ -208,53 +206,6 @@ fmoe_may_use(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------- columns */
-
-bool
-fmoe_is_time_type(Oid type)
-{
-	switch (type)
-	{
-		case TIMESTAMPTZOID:
-		case TIMESTAMPOID:
-		case DATEOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
-bool
-fmoe_is_local_time(Oid type)
-{
-	return type == TIMESTAMPOID || type == DATEOID;
-}
-
-const char *const fmoe_time_unit_names[FMOE_TIME_UNITS] = {
-	[FMOE_UNIT_SECONDS] = "seconds",
-	[FMOE_UNIT_MILLISECONDS] = "milliseconds",
-	[FMOE_UNIT_MICROSECONDS] = "microseconds",
-	[FMOE_UNIT_DAYS] = "days"
-};
-
-FmoeTimeUnit
-fmoe_time_unit_of(const char *name)
-{
-	if (name == NULL)
-		return FMOE_UNIT_UNSAID;
-	for (FmoeTimeUnit unit = FMOE_UNIT_SECONDS; unit < FMOE_TIME_UNITS; unit++)
-		if (strcmp(name, fmoe_time_unit_names[unit]) == 0)
-			return unit;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("time_unit cannot be \"%s\"", name),
-			 errhint("It is one of: seconds, milliseconds, microseconds, days.")));
-}
 
 Oid
 fmoe_column_type(Oid relation, const char *column, Oid *collation)

@@ -50,7 +50,7 @@ typedef struct FmoeDomain
 	Oid			user_equal;		/* operators of the types' default classes */
 	Oid			item_equal;
 	char	   *sharing;
-	char	   *owner;			/* role; need not exist any more */
+	Oid			owner;			/* role; InvalidOid: it is not there any more */
 } FmoeDomain;
 
 /*
@@ -86,6 +86,10 @@ typedef struct FmoeRegistration
 	char	   *price_column;
 	ArrayType  *vector_columns;
 } FmoeRegistration;
+
+/* What values of the types fmoe._relation and fmoe._role name; InvalidOid: nothing that is there. */
+extern Oid	fmoe_referenced_relation(Datum reference);
+extern Oid	fmoe_referenced_role(Datum reference);
 
 /* Error when these cannot be the columns of a domain; sets the types of its ids. */
 extern void fmoe_check_interactions(FmoeDomain *domain);

@@ -101,18 +101,6 @@ check_id_column(Oid relation, const char *column, const char *what)
 	return type;
 }
 
-bool
-fmoe_is_number(Oid type)
-{
-	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
-}
-
-bool
-fmoe_is_label_type(Oid type)
-{
-	return fmoe_is_number(type) || type == BOOLOID;
-}
-
 static bool
 is_text(Oid type)
 {

@@ -24,7 +24,7 @@
 
 static FmoeStatement domain_unchanged = {
 	"SELECT name FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1"
-	" AND interactions::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
+	" AND fmoe._to_regclass(interactions)::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
 	" AND user_column OPERATOR(pg_catalog.=) $3 AND item_column OPERATOR(pg_catalog.=) $4"
 	" AND time_column OPERATOR(pg_catalog.=) $5 AND label_column IS NOT DISTINCT FROM $6"
 	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $7 AND time_unit IS NOT DISTINCT FROM $8 FOR KEY SHARE",

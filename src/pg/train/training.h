@@ -32,6 +32,8 @@ typedef struct FmoeTraining
 	double		earlier_seconds;	/* spent before the training was cut off */
 	TimestampTz epochs_started; /* for the estimate of the time left */
 	int			first_epoch;	/* how many were done before that */
+	TimestampTz saved;			/* when the last checkpoint was taken … */
+	int			saved_epoch;	/* … and after which epoch; 0: none */
 } FmoeTraining;
 
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
