@@ -314,7 +314,7 @@ COMMENT ON FUNCTION fmoe_deploy(text, integer) IS 'makes a version live';
 CREATE FUNCTION fmoe_rollback(domain text) RETURNS integer
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_rollback(text) IS 'undoes the last deployment of a domain; returns the version that is live now, or NULL';
+COMMENT ON FUNCTION fmoe_rollback(text) IS 'undoes the last deployment of a domain; returns the version that is live now';
 
 CREATE FUNCTION fmoe_drop_version(domain text, version integer) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

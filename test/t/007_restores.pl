@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Fmoe;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -71,8 +72,8 @@ foreach my $jobs (1, 4)
 	is($node->safe_psql("jobs_$jobs", $answers), $answers_then, 'and so are the answers');
 }
 is($node->safe_psql('jobs_4', q{CALL fmoe_train('liked', '{"model": "markov", "deploy": false}');
-	SELECT fmoe_drop_version('music', 1); SELECT fmoe_rollback('liked') IS NULL;
-	SELECT max(version) FROM fmoe.versions WHERE domain = 'liked'}) =~ s/\n+/ /gr, ' t 2',
+	SELECT fmoe_deploy('liked', 2), fmoe_drop_version('music', 1); SELECT fmoe_rollback('liked');
+	SELECT max(version) FROM fmoe.versions WHERE domain = 'liked'}) =~ s/\n+/ /gr, '| 1 2',
 	'versions are added, dropped and rolled back from');
 
 # ---------------------------------------------------------------- a table is left out
@@ -130,5 +131,20 @@ is($node->safe_psql('shop', q{SELECT fmoe_drop_domain('music');
 		(SELECT count(*) FROM fmoe.deployment WHERE version_id NOT IN (SELECT version_id FROM fmoe.version)),
 		(SELECT count(*) FROM fmoe.version) > 0, (SELECT count(*) FROM fmoe.tensor) > 0}), "\n0|0|0|t|t",
 	'a dropped domain leaves nothing behind, and takes nothing of others');
+
+# a version that is dropped while another session deploys it
+my $dropper = session($node, 'shop');
+my $deployer = session($node, 'shop', '-v', 'VERBOSITY=verbose');
+
+$node->safe_psql('shop', q{CALL fmoe_train('odd', '{"model": "markov", "deploy": false}')});
+ask($dropper, q{BEGIN; SELECT fmoe_drop_version('odd', 2)});
+send_to($deployer, q{SELECT fmoe_deploy('odd', 2)});
+wait_until('the deployment waits', 't',
+	sub { $node->safe_psql('shop', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query ~ 'fmoe_deploy' AND wait_event_type = 'Lock'}) });
+ask($dropper, 'COMMIT');
+answer($deployer);
+like($deployer->{err}, qr/ERROR:  42704: the version was dropped while it was being deployed/, 'and finds the version gone');
+is($node->safe_psql('shop', q{SELECT version FROM fmoe.versions WHERE domain = 'odd' AND live}), '1', 'what was live is live');
+leave($_) foreach $dropper, $deployer;
 
 done_testing();

@@ -310,18 +310,18 @@ same_vocabulary(Oid a, Oid b)
 	return a == b || (fmoe_is_integer(a) && fmoe_is_integer(b)) || (string_a && string_b);
 }
 
+/* Says so when the versions know items by ids of a type that they do not have any more. */
 static void
-check_item_type(const FmoeDomain *d, Oid before)
+announce_item_type(const FmoeDomain *d, Oid before)
 {
 	Datum		value = Int64GetDatum(d->id);
 
 	if (!same_vocabulary(before, d->item_type) && fmoe_own_found(&any_version, &value, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the item ids of domain \"%s\" cannot change from %s to %s", d->name,
+		ereport(NOTICE,
+				(errmsg("the item ids of domain \"%s\" change from %s to %s", d->name,
 						format_type_be(before), format_type_be(d->item_type)),
 				 errdetail("Its versions know items by ids of the first type."),
-				 errhint("Register the table as another domain.")));
+				 errhint("Train a new version with CALL fmoe_train(%s).", quote_literal_cstr(d->name))));
 }
 
 /* Puts the arguments that are not null over what is registered. */
@@ -426,7 +426,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 		fmoe_check_interactions(&r.base);
 	if (any_given(fcinfo, 7, 12))
 		fmoe_check_items(&r);
-	check_item_type(&r.base, item_type);
+	announce_item_type(&r.base, item_type);
 	other = fmoe_domain_lookup(r.base.name);
 	if (other != NULL && other->id != r.base.id)
 		reject_duplicate(r.base.name);

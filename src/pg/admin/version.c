@@ -106,7 +106,11 @@ fmoe_rollback(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no live version to roll back from", domain->name)));
 	if (live == 0)
-		PG_RETURN_NULL();
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no version to roll back to", domain->name),
+				 errdetail("What is live was the first to be deployed, or those before it were dropped."),
+				 errhint("Deploy another version with fmoe_deploy(%s, ...).", quote_literal_cstr(domain->name))));
 	PG_RETURN_INT32(live);
 }
 
