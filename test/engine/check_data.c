@@ -162,7 +162,7 @@ check_added_columns(void)
 	fmoe_events_default(&events, fmoe_events_columns(&events) & ~plain, EVENTS);
 	CHECK(same(&given, 0, &two, 0, EVENTS), "added columns change what is there");
 	for (int i = 0; i < EVENTS; i++)
-		CHECK(events.time_rest[i] == 0 && events.label[i] == 1 && events.weight[i] == 1, "event %d is no plain one", i);
+		CHECK(events.time_rest[i] == 0 && events.label[i] == 1 && events.weight[i] == 1, "event %d is not plain", i);
 	CHECK(fmoe_event_columns_needed(&event) == 0, "a plain event needs columns");
 	event.weight = 0.5f;
 	like = fmoe_events_like(fmoe_event_columns_needed(&event));

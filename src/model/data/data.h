@@ -64,7 +64,7 @@ extern uint32_t fmoe_event_columns_needed(const FmoeEvent *event);
 extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int64_t n);
 /* Whether events a and b happened at the same time. */
 extern bool fmoe_events_same_time(const FmoeEvents *events, int64_t a, int64_t b);
-/* -1, 0, 1: the order of events a and b by time, then item, then what else there is of them. */
+/* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
 /* Continues fnn_hash over all columns of n events. */
 extern uint64_t fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n);

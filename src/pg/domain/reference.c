@@ -144,7 +144,7 @@ fmoe_referenced_role(Datum reference)
 {
 	const RoleReference *role = (const RoleReference *) DatumGetPointer(reference);
 
-	return OidIsValid(role->oid) && SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role->oid)) ? role->oid : InvalidOid;
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role->oid)) ? role->oid : InvalidOid;
 }
 
 PG_FUNCTION_INFO_V1(fmoe_role_in);

@@ -102,8 +102,8 @@ stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32
 
 /* The live version's main expert, on the same cases through its own vocabulary, where that can still be read. */
 static void
-stand_live(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeCases *cases,
-		   const FmoeVersion *live, FnnArena *arena, int32 *rank)
+stand_live(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions *interactions,
+		   const FmoeCases *cases, const FmoeVersion *live, FnnArena *arena, int32 *rank)
 {
 	FmoeModel  *model = palloc0(sizeof(FmoeModel));
 	FmoeVocabulary *vocabulary;

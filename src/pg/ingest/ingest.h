@@ -48,19 +48,19 @@ extern const FmoeEvents fmoe_read_columns;
 /* An event as its row has it. */
 typedef struct FmoeRow
 {
-	Datum		item;			/* of the domain's type, good during the call that is given the row */
-	FmoeEvent	event;			/* its item is for the one who takes it to set */
+	Datum		item;			/* of the domain's type; valid during the call that is given the row */
+	FmoeEvent	event;			/* event.item is not set: the taker looks it up */
 	bool		odd_label;		/* it is neither 0 nor 1 */
 } FmoeRow;
 
 /* Takes one event of a user; events come in no order. */
 typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
-/* Gives the events of one user to take, those not chosen, too, only those up to as_of. */
+/* Calls take for each event of one user up to as_of, those not chosen, too. */
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of,
 							  FmoeTakeEvent take, void *argument);
-/* Takes the next event of a user, who is good during the call.  first: the event before was another user's. */
+/* Takes one event of a user; user is valid during the call.  first: the event before was another user's. */
 typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
-/* Gives every event to take, those not chosen, too, user by user, a user's in no order. */
+/* Calls take for every event of the table, those not chosen, too, user by user; those of a user come in no order. */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
 /*
  * An event of which only a time is given, a value of that type; false: the time is not finite.

@@ -21,7 +21,7 @@
 
 #define EPOCH_SECONDS ((double) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
-/* Seconds are numbers of a unit times the first divided by the second: no double is rounded where that can be helped. */
+/* Seconds are a number times the first, divided by the second, so that few are rounded. */
 static const struct
 {
 	double		times;

@@ -190,7 +190,8 @@ popular_for(const Everybody *all, int u, const FmoeEvents *events)
 
 	if (!all->exclude_seen || history.n_shown == 0)
 		return all->popular;
-	return fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &history, &filter, all->k);
+	return fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &history, &filter,
+						   all->k);
 }
 
 /* Sorts the users' events into histories; who has one is known. */

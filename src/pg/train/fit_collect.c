@@ -225,6 +225,7 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 	MemoryContext context = aggregate_context(fcinfo);
 	FmoeFitState *state = PG_ARGISNULL(0) ? NULL : (FmoeFitState *) PG_GETARG_POINTER(0);
 	Jsonb	   *options = PG_NARGS() > 4 && !PG_ARGISNULL(4) ? PG_GETARG_JSONB_P(4) : NULL;
+	Oid			time_type = getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3));
 	FmoeEvent	event;
 
 	if (state == NULL)
@@ -233,7 +234,7 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 		check_options(state, options);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_POINTER(state);
-	if (fmoe_event_at(&event, getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3)), FMOE_UNIT_SECONDS, PG_GETARG_DATUM(3)))
+	if (fmoe_event_at(&event, time_type, FMOE_UNIT_SECONDS, PG_GETARG_DATUM(3)))
 	{
 		int32		user = id_number(state, &state->users, PG_GETARG_DATUM(1));
 

@@ -49,7 +49,8 @@ fmoe_training_check_times(const FmoeTraining *training)
 						 quote_literal_cstr(domain->name), fmoe_time_unit_names[unit])));
 	else
 		ereport(NOTICE,
-				(errmsg("%lld events of domain \"%s\" lie in the future", (long long) interactions->future, domain->name),
+				(errmsg("%lld events of domain \"%s\" lie in the future", (long long) interactions->future,
+						domain->name),
 				 errdetail("The numbers in column \"%s\" are taken for %s since 1970.", domain->time_column,
 						   fmoe_time_unit_names[Max(domain->time_unit, FMOE_UNIT_SECONDS)]),
 				 errhint("If they count something else, say so with fmoe_alter_domain(%s, time_unit => ...).",
@@ -65,7 +66,8 @@ fmoe_training_check_labels(const FmoeTraining *training)
 	if (odd[0] + odd[1] == 0)
 		return;
 	ereport(NOTICE,
-			(errmsg("column \"%s\" of domain \"%s\" holds labels other than 0 and 1", domain->label_column, domain->name),
+			(errmsg("column \"%s\" of domain \"%s\" holds labels other than 0 and 1", domain->label_column,
+					domain->name),
 			 errdetail("%lld positive ones are taken for chosen, %lld negative ones for shown and not chosen.",
 					   (long long) odd[1], (long long) odd[0]),
 			 errhint("If only some of them mean a choice, use a view with a column that says so.")));
