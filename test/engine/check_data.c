@@ -156,7 +156,7 @@ check_added_columns(void)
 
 	check_begin("what a double lost of a time orders events; columns are added");
 	CHECK(fmoe_events_compare(&two, 1, 2) < 0 && fmoe_events_compare(&fine, 1, 2) > 0, "what is left of equal times does not count");
-	CHECK(fmoe_events_same_time(&two, 1, 2) && !fmoe_events_same_time(&fine, 1, 2), "times that differ by what is left are the same");
+	CHECK(fmoe_events_at_once(&two, 1, 2) && !fmoe_events_at_once(&fine, 1, 2), "times that differ by what is left are the same");
 	CHECK(given.item == events.item && given.time == events.time && given.label == NULL, "other columns than were asked for");
 	fmoe_events_copy(&given, 0, &two, 0, EVENTS);
 	fmoe_events_default(&events, fmoe_events_columns(&events) & ~plain, EVENTS);

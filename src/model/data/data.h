@@ -63,7 +63,7 @@ extern uint32_t fmoe_event_columns_needed(const FmoeEvent *event);
 /* Sets columns, as bits, of the first n events to what an event has that needs none. */
 extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int64_t n);
 /* Whether events a and b happened at the same time. */
-extern bool fmoe_events_same_time(const FmoeEvents *events, int64_t a, int64_t b);
+extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
 /* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
 /* Continues fnn_hash over all columns of n events. */

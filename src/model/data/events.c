@@ -251,7 +251,7 @@ fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number)
 }
 
 bool
-fmoe_events_same_time(const FmoeEvents *events, int64_t a, int64_t b)
+fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
 {
 	return events->time[a] == events->time[b] &&
 		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);

@@ -93,7 +93,6 @@ typedef struct Known
 	int			of[BATCH_USERS];	/* its number in the batch */
 	int64		begin[BATCH_USERS];
 	int64		end[BATCH_USERS];
-	FmoeItems	history[BATCH_USERS];
 	FnnRows		seen[BATCH_USERS];
 	FnnTopk		best[BATCH_USERS];
 } Known;
@@ -121,13 +120,13 @@ seen_items(const Everybody *all, const FmoeItems *history)
 	return (FnnRows) {.count = count, .row = row};
 }
 
-/* What the batch's user u has seen, in memory of the batch; events begin at the history's first one. */
+/* What the batch's user u has seen: events begin .. end - 1, and what was shown and not chosen. */
 static FmoeItems
-history_of(const Everybody *all, int u, const FmoeEvents *events)
+history_of(const Everybody *all, int u, const FmoeEvents *events, int64 begin, int64 end)
 {
 	FmoeItems	history = {
-		.count = all->begin[u + 1] - all->begin[u],
-		.events = fmoe_events_from(events, all->begin[u]),
+		.count = end - begin,
+		.events = fmoe_events_from(events, begin),
 		.n_shown = all->begin_shown[u + 1] - all->begin_shown[u]
 	};
 
@@ -136,7 +135,7 @@ history_of(const Everybody *all, int u, const FmoeEvents *events)
 	return history;
 }
 
-/* Users whose histories go through the encoder: all at once. */
+/* Answers users whose histories go through the encoder, all at once. */
 static void
 best_together(Everybody *all, Known *known, const FmoeEvents *events)
 {
@@ -147,10 +146,10 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 
 	for (int i = 0; i < known->users; i++)
 	{
+		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
+
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
-		known->seen[i] = (FnnRows) {0};
-		if (all->exclude_seen)
-			known->seen[i] = seen_items(all, &known->history[i]);
+		known->seen[i] = all->exclude_seen ? seen_items(all, &history) : (FnnRows) {0};
 	}
 	fmoe_best_many(model, serving->site.arena, batch, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
@@ -159,15 +158,16 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 
 /* Answers users for whom a counting expert is asked, or with candidates, one after the other. */
 static void
-best_each(Everybody *all, Known *known, FmoeExpertSlot slot)
+best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
 	const FmoeModel *model = &all->serving->call.loaded->model;
 
 	for (int i = 0; i < known->users; i++)
 	{
-		FmoeFilter	filter = {.seen = all->exclude_seen ? &known->history[i] : NULL};
+		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
+		FmoeFilter	filter = {.seen = all->exclude_seen ? &history : NULL};
 
-		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &known->history[i], &filter, all->k);
+		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);
 	}
 }
 
@@ -185,7 +185,7 @@ make_popular(Everybody *all)
 static const FnnTopk *
 popular_for(const Everybody *all, int u, const FmoeEvents *events)
 {
-	FmoeItems	history = history_of(all, u, events);
+	FmoeItems	history = history_of(all, u, events, all->begin[u], all->begin[u]);
 	FmoeFilter	filter = {.seen = &history};
 
 	if (!all->exclude_seen || history.n_shown == 0)
@@ -207,7 +207,6 @@ make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 			continue;
 		fmoe_sort_events(sorted, begin, &all->events.events, begin, end - begin);
 		known->of[known->users] = u;
-		known->history[known->users] = history_of(all, u, sorted);
 		known->begin[known->users] = begin;
 		known->end[known->users++] = end;
 	}
@@ -234,7 +233,7 @@ finish_batch(Everybody *all)
 		fmoe_has_vectors(&serving->call.loaded->model))
 		best_together(all, known, &events);
 	else
-		best_each(all, known, slot);
+		best_each(all, known, slot, &events);
 	for (int u = 0; u < all->users; u++)
 	{
 		bool		is_known = next < known->users && known->of[next] == u;
