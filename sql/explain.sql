@@ -103,9 +103,9 @@ SELECT count(*) FROM fmoe_explain_as(NULL::text, 3, 1, 'nowhere');
 SELECT fmoe_deploy('explain_books', 5);
 SELECT DISTINCT part, name, weight FROM fmoe_explain_as(NULL::text, 3, 3) WHERE part <> 'history';
 SELECT * FROM adds_up(3, 30);
-SELECT nth, bool_and(contribution = 0) AS nothing FROM fmoe_explain(3, 30) WHERE part = 'history' GROUP BY nth ORDER BY nth LIMIT 3;
+SELECT nth, bool_and(contribution = 0) AS nothing FROM fmoe_explain_as(NULL::text, 3, 30) WHERE part = 'history' GROUP BY nth ORDER BY nth LIMIT 3;
 DELETE FROM fmoe.deployment p USING fmoe.domain d WHERE d.domain_id = p.domain_id AND d.name = 'explain_books';
-SELECT DISTINCT part, name, weight FROM fmoe_explain(3, 3) WHERE part <> 'history';
+SELECT DISTINCT part, name, weight FROM fmoe_explain_as(NULL::text, 3, 3) WHERE part <> 'history';
 
 -- the report agrees with what training found
 SELECT expert, CASE WHEN expert IN ('markov', 'all but own') THEN verdict END AS verdict, users FROM fmoe_expert_report(options => '{"version": 2}');

@@ -78,7 +78,7 @@ SELECT count(*) FROM fmoe_recommend_all('nowhere');
 
 -- nothing live: what counting says
 DELETE FROM fmoe.deployment;
-CREATE TEMP TABLE counted AS SELECT * FROM fmoe_recommend_all('plays', 5);
+CREATE TEMP TABLE counted AS SELECT * FROM fmoe_recommend_all_as(NULL::bigint, NULL::integer, 'plays', 5);
 SELECT count(*) AS differences FROM counted FULL JOIN
 		(SELECT u.user_id, r.item_id, r.score FROM (SELECT DISTINCT user_id FROM counted) u,
 			LATERAL fmoe_recommend(u.user_id, 5) r) s USING (user_id, item_id, score)

@@ -27,6 +27,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 		proparallel::text FROM member_function$$,
 	$$VALUES
 	('fmoe', '_cache', 0, 'f', 'v', 'r'),
+	('fmoe', '_domain_name', 1, 'f', 's', 's'),
 	('fmoe', '_last_event', 2, 'f', 's', 's'),
 	('fmoe', '_lent_guard', 0, 'f', 'v', 'u'),
 	('fmoe', '_may_use', 1, 'f', 's', 's'),
@@ -45,6 +46,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_alter_domain', 16, 'f', 'v', 'u'),
 	('public', 'fmoe_apply', 3, 'f', 's', 's'),
 	('public', 'fmoe_create_domain', 13, 'f', 'v', 'u'),
+	('public', 'fmoe_create_functions', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_deploy', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_drop_domain', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_drop_functions', 2, 'f', 'v', 'u'),

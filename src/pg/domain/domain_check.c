@@ -98,8 +98,6 @@ check_id_column(Oid relation, const char *column, const char *what)
 	if (!OidIsValid(entry->eq_opr) || !OidIsValid(entry->cmp_proc) || !OidIsValid(entry->hash_proc))
 		reject_type(relation, column, type, what,
 					"Ids need a type with a default order (btree) and a default hash function.");
-	if (OidIsValid(get_element_type(type)))
-		reject_type(relation, column, type, what, "Ids cannot be arrays, since lists of ids are.");
 	return type;
 }
 

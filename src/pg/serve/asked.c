@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -125,20 +123,16 @@ take_event(void *argument, FmoeRow *row)
 }
 
 FmoeItems *
-fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of)
+fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 {
-	const FmoeDomain *domain = serving->moment.domain;
-	Datum		user = fmoe_serve_id(serving, FMOE_ID_USER, fmoe_argument_type(fcinfo, user_argument),
-									 domain->user_type, PG_GETARG_DATUM(user_argument));
-	TimestampTz as_of = as_of_moment(fcinfo, as_of_argument);
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
-	if (domain->label_column != NULL)
+	if (serving->moment.domain->label_column != NULL)
 		fmoe_collect_reserve(&known.shown, FIRST_EVENTS);
-	fmoe_read_history(domain, user, as_of, take_event, &known);
+	fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
 	items->count = known.events.count;
 	items->n_shown = known.shown.count;
 	items->shown = unconstify(int32 *, known.shown.events.item);
@@ -195,8 +189,8 @@ fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArgu
 	if (name != NULL && cannot_be(name, domain->user_type))
 		notice_domain(name);
 	items = fmoe_serve_history_of(serving, fmoe_serve_id(serving, FMOE_ID_USER, type, domain->user_type, id),
-								  as_of_seconds(fcinfo, at->as_of));
-	if (name != NULL && items->count == 0)
+								  as_of_moment(fcinfo, at->as_of));
+	if (name != NULL && items->count + items->n_shown == 0)
 		notice_domain(name);
 	return items;
 }

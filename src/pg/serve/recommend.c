@@ -10,10 +10,11 @@
  *		passed over.
  *	  - A history without a known item, so also an unknown user, is answered by
  *		popularity: source 'popularity'.
- *	  - Otherwise the live version's model answers: source 'model'.  With
- *		nothing live (every version lost against the baselines) the count
- *		experts of the newest version do: source 'markov', or 'popularity' where
- *		that was the better one in validation.
+ *	  - Otherwise the model of the version asked for, or else of the live
+ *		one, answers: source 'model'.  With nothing live (every version lost
+ *		against the baselines) the counting experts of the newest version do:
+ *		source 'markov', or 'popularity' where that was the better one in
+ *		validation.
  *	  - Items of the history and what was shown and not chosen (exclude_seen),
  *		then those of exclude, are left out, and only those of candidates stay where it is given.  All that
  *		happens before the best k are taken, so there are always exactly

@@ -10,11 +10,11 @@
  * work_mem.
  *
  * Every user with an event gets rows: min(k, eligible), by popularity where the
- * version knows none of the items, or none was chosen.
+ * version knows none of the items, or none was chosen.  When users are given,
+ * their histories are read one by one instead, and each of them gets rows, in
+ * the order given.
  */
 #include "postgres.h"
-
-#include <math.h>
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -93,7 +93,7 @@ typedef struct Known
 	int			of[BATCH_USERS];	/* its number in the batch */
 	int64		begin[BATCH_USERS];
 	int64		end[BATCH_USERS];
-	FnnRows		seen[BATCH_USERS];
+	FnnRows		passed[BATCH_USERS];	/* over: not to be recommended */
 	FnnTopk		best[BATCH_USERS];
 } Known;
 
@@ -104,20 +104,6 @@ compare_items(const void *a, const void *b)
 	int32		y = *(const int32 *) b;
 
 	return x < y ? -1 : x > y;
-}
-
-/* The items that a user has seen, ascending; on the arena. */
-static FnnRows
-seen_items(const Everybody *all, const FmoeItems *history)
-{
-	int64		count = history->count + history->n_shown;
-	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
-
-	memcpy(row, history->events.item, sizeof(int32) * history->count);
-	if (history->n_shown > 0)
-		memcpy(row + history->count, history->shown, sizeof(int32) * history->n_shown);
-	qsort(row, count, sizeof(int32), compare_items);
-	return (FnnRows) {.count = count, .row = row};
 }
 
 /* What the batch's user u has seen: events begin .. end - 1, and what was shown and not chosen. */
@@ -135,6 +121,26 @@ history_of(const Everybody *all, int u, const FmoeEvents *events, int64 begin, i
 	return history;
 }
 
+/* Of what a user has seen and of exclude what is not to be recommended, ascending; on the arena. */
+static FnnRows
+passed_items(const Everybody *all, const FmoeItems *history)
+{
+	const FmoeItems *exclude = all->filter.exclude;
+	int64		seen = all->exclude_seen ? history->count : 0;
+	int64		shown = all->exclude_seen ? history->n_shown : 0;
+	int64		excluded = exclude == NULL ? 0 : exclude->count;
+	int64		count = seen + shown + excluded;
+	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
+
+	memcpy(row, history->events.item, sizeof(int32) * seen);
+	if (shown > 0)
+		memcpy(row + seen, history->shown, sizeof(int32) * shown);
+	if (excluded > 0)
+		memcpy(row + seen + shown, exclude->events.item, sizeof(int32) * excluded);
+	qsort(row, count, sizeof(int32), compare_items);
+	return (FnnRows) {.count = count, .row = row};
+}
+
 /* Answers users whose histories go through the encoder, all at once. */
 static void
 best_together(Everybody *all, Known *known, const FmoeEvents *events)
@@ -149,7 +155,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
 
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
-		known->seen[i] = all->exclude_seen ? seen_items(all, &history) : (FnnRows) {0};
+		known->passed[i] = passed_items(all, &history);
 	}
 	fmoe_best_many(model, serving->site.arena, batch, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
@@ -165,8 +171,10 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
-		FmoeFilter	filter = {.seen = all->exclude_seen ? &history : NULL};
+		FmoeFilter	filter = all->filter;
 
+		if (all->exclude_seen)
+			filter.seen = &history;
 		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);
 	}
 }
@@ -181,20 +189,21 @@ make_popular(Everybody *all)
 	all->popular = fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &nothing, &all->filter, all->k);
 }
 
-/* What the batch's user u without a known item is answered with. */
+/* What the batch's user u, who has no known item, is answered with. */
 static const FnnTopk *
 popular_for(const Everybody *all, int u, const FmoeEvents *events)
 {
+	const FmoeModel *model = &all->serving->call.loaded->model;
 	FmoeItems	history = history_of(all, u, events, all->begin[u], all->begin[u]);
-	FmoeFilter	filter = {.seen = &history};
+	FmoeFilter	filter = all->filter;
 
 	if (!all->exclude_seen || history.n_shown == 0)
 		return all->popular;
-	return fmoe_serve_best(all->serving, &all->serving->call.loaded->model, FMOE_POPULARITY, &history, &filter,
-						   all->k);
+	filter.seen = &history;
+	return fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &history, &filter, all->k);
 }
 
-/* Sorts the users' events into histories; who has one is known. */
+/* Sorts the users' events into histories, and lists the users who have one in known. */
 static void
 make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 {
@@ -238,8 +247,10 @@ finish_batch(Everybody *all)
 	{
 		bool		is_known = next < known->users && known->of[next] == u;
 
-		put_rows(all, all->user[u], is_known ? &known->best[next] : popular_for(all, u, &events));
-		next += is_known;
+		if (is_known)
+			put_rows(all, all->user[u], &known->best[next++], slot);
+		else
+			put_rows(all, all->user[u], popular_for(all, u, &events), FMOE_POPULARITY);
 	}
 	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
@@ -264,6 +275,7 @@ begin_user(Everybody *all, Datum user)
 		finish_batch(all);
 	old = MemoryContextSwitchTo(all->batch);
 	all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
+	all->begin_shown[all->users] = all->shown.count;
 	all->begin[all->users++] = all->events.count;
 	MemoryContextSwitchTo(old);
 }
@@ -274,21 +286,6 @@ take_event(void *argument, FmoeRow *row)
 	Everybody  *all = argument;
 
 	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
-	if (first)
-	{
-		MemoryContext old;
-
-		if (all->users > 0)
-			all->tokens += Min(all->events.count - all->begin[all->users - 1],
-							   all->serving->call.loaded->model.config.max_length);
-		if (all->users == BATCH_USERS || all->tokens >= BATCH_TOKENS)
-			finish_batch(all);
-		old = MemoryContextSwitchTo(all->batch);
-		all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
-		all->begin_shown[all->users] = all->shown.count;
-		all->begin[all->users++] = all->events.count;
-		MemoryContextSwitchTo(old);
-	}
 	if (row->event.item >= 0)
 		fmoe_collect(row->event.label > 0 ? &all->events : &all->shown, &row->event);
 }
@@ -320,7 +317,7 @@ read_listed(Everybody *all, Datum list)
 			continue;
 		id = fmoe_serve_id(all->serving, FMOE_ID_USER, TEXTOID, domain->user_type, user[i]);
 		begin_user(all, id);
-		fmoe_read_history(domain, id, NAN, take_event, all);
+		fmoe_read_history(domain, id, DT_NOEND, take_event, all);
 	}
 }
 

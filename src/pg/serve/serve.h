@@ -170,7 +170,7 @@ extern FmoeItems *fmoe_serve_list(FunctionCallInfo fcinfo, FmoeServing *serving,
 /* The history of the user asked for, as it is now or was at as_of. */
 extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
 /* The same for a user of the domain's own type. */
-extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of);
+extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of);
 /* What a call's arguments let through, besides what they take of a history. */
 extern FmoeFilter fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at,
 									const FmoeItems *history);

@@ -61,12 +61,7 @@ ids_init(FmoeFitIds *ids, Oid type, Oid collation)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("type %s cannot hold ids", format_type_be(type)),
-				 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
-	if (OidIsValid(get_element_type(type)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("type %s cannot hold ids", format_type_be(type)),
-				 errdetail("Ids cannot be arrays, since lists of ids are.")));
+				 errdetail("Ids need a type that is no array, with a default order (btree) and a default hash function.")));
 	ids->type = type;
 	ids->collation = !OidIsValid(type_collation) ? InvalidOid : OidIsValid(collation) ? collation : type_collation;
 	ids->set = fmoe_idset_create(type, ids->collation);
