@@ -39,7 +39,8 @@ enum
 	LABEL_COLUMN,
 	USER_TYPE,
 	ITEM_TYPE,
-	SHARING = 17
+	SHARING = 17,
+	TIME_UNIT = 20
 };
 
 /* ---------------------------------------------------------------- reading rows */
@@ -76,8 +77,8 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 
 	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
 	domain->name = text_column(tuple, shape, NAME);
-	domain->owner = name_column(tuple, shape, OWNER);
-	domain->interactions = DatumGetObjectId(column_value(tuple, shape, INTERACTIONS));
+	domain->owner = fmoe_referenced_role(column_value(tuple, shape, OWNER));
+	domain->interactions = fmoe_referenced_relation(column_value(tuple, shape, INTERACTIONS));
 	domain->user_column = name_column(tuple, shape, USER_COLUMN);
 	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
 	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
@@ -85,6 +86,8 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
 	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
 	domain->sharing = text_column(tuple, shape, SHARING);
+	if (column_value(tuple, shape, TIME_UNIT) != (Datum) 0)
+		domain->time_unit = fmoe_time_unit_of(text_column(tuple, shape, TIME_UNIT));
 	return domain;
 }
 
@@ -149,10 +152,8 @@ relation_exists(Oid relation)
 static bool
 may_manage(const FmoeDomain *domain)
 {
-	Oid			owner = get_role_oid(domain->owner, true);
-
 	return superuser() ||
-		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
+		(OidIsValid(domain->owner) && has_privs_of_role(GetUserId(), domain->owner)) ||
 		(relation_exists(domain->interactions) &&
 		 pg_class_ownercheck(domain->interactions, GetUserId()));
 }
@@ -205,26 +206,6 @@ fmoe_may_use(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------- columns */
-
-bool
-fmoe_is_time_type(Oid type)
-{
-	switch (type)
-	{
-		case TIMESTAMPTZOID:
-		case TIMESTAMPOID:
-		case DATEOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return true;
-		default:
-			return false;
-	}
-}
 
 Oid
 fmoe_column_type(Oid relation, const char *column, Oid *collation)
@@ -305,7 +286,16 @@ resolve(FmoeDomain *domain)
 						domain->time_column, domain->relation, format_type_be(domain->time_type)),
 				 errhint("%s", alter_hint(domain))));
 	if (domain->label_column != NULL)
-		(void) column_type(domain, domain->label_column, NULL);
+	{
+		domain->label_type = column_type(domain, domain->label_column, NULL);
+		if (!fmoe_is_label_type(domain->label_type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table %s has type %s now and cannot be a label",
+							domain->label_column, domain->relation, format_type_be(domain->label_type)),
+					 errhint("Name another column with fmoe_alter_domain(%s, label_column => ...).",
+							 quote_literal_cstr(domain->name))));
+	}
 
 	domain->user_equal = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR)->eq_opr;
 	domain->item_equal = lookup_type_cache(domain->item_type, TYPECACHE_EQ_OPR)->eq_opr;

@@ -20,10 +20,10 @@
 /*
  * The plan that reads one user's rows of a domain.
  *
- * The text of its query depends on the domain, and on the catalogs: on the
- * operator that compares users, on that operator's schema, on the label's type.
- * A copy of the domain is kept to be compared with; a change of the catalogs
- * shows in the invalidations that the server sends.
+ * The text of the query follows from what the domain says and from what the
+ * catalogs say of the user's operator and its schema.  The
+ * first is kept to be compared; whether the second may have changed is known
+ * from the invalidations that came since.
  */
 typedef struct HistoryPlan
 {
@@ -80,8 +80,6 @@ history_query(const FmoeDomain *domain)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT %s FROM %s WHERE ", fmoe_event_columns(domain), domain->relation);
 	appendStringInfo(&sql, "%s %s $1", quote_identifier(domain->user_column), operator_name(domain->user_equal));
-	if (domain->label_column != NULL)
-		appendStringInfo(&sql, " AND %s", fmoe_label_condition(domain));
 	return sql.data;
 }
 
@@ -254,7 +252,7 @@ typedef struct HistoryReceiver
 	DestReceiver receiver;
 	const FmoeDomain *domain;
 	bool		item_varlena;
-	double		as_of;
+	TimestampTz as_of;
 	FmoeTakeEvent take;
 	void	   *argument;
 } HistoryReceiver;
@@ -269,7 +267,8 @@ history_row(TupleTableSlot *slot, DestReceiver *self)
 	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 		if (slot->tts_isnull[i])
 			return true;
-	if (!fmoe_row(&row, history->domain, slot->tts_values) || row.event.time > history->as_of)
+	if (fmoe_row(&row, history->domain, slot->tts_values) != FMOE_TAKEN ||
+		fmoe_is_after(history->domain->time_type, history->domain->time_unit, slot->tts_values[1], history->as_of))
 		return true;
 	if (history->item_varlena)
 		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));
@@ -305,7 +304,7 @@ execute(HistoryPlan *plan, SPIExecuteOptions *options)
 }
 
 void
-fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument)
+fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of, FmoeTakeEvent take, void *argument)
 {
 	ParamListInfo parameters = makeParamList(1);
 	HistoryReceiver history = {

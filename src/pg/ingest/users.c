@@ -44,7 +44,7 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 	for (i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 		if (slot->tts_isnull[i])
 			return true;
-	if (!fmoe_row(&row, users->domain, slot->tts_values + 1))
+	if (fmoe_row(&row, users->domain, slot->tts_values + 1) != FMOE_TAKEN)
 		return true;
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
