@@ -30,6 +30,7 @@ CALL fmoe_train('options', '{"epochs": {"max": 3}}');
 CALL fmoe_train('options', '{"epochs": true}');
 CALL fmoe_train('options', '{"seed": -1}');
 CALL fmoe_train('options', '{"seed": 9007199254740993.5}');
+CALL fmoe_train('options', '{"seed": 9007199254740993}');
 
 -- numbers
 CALL fmoe_train('options', '{"dropout": "0.1"}');

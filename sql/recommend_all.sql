@@ -77,7 +77,7 @@ SELECT count(*) FROM fmoe_recommend_all('plays', 0);
 SELECT count(*) FROM fmoe_recommend_all('nowhere');
 
 -- nothing live: what counting says
-SELECT fmoe_rollback('plays');
+DELETE FROM fmoe.deployment;
 CREATE TEMP TABLE counted AS SELECT * FROM fmoe_recommend_all_as(NULL::bigint, NULL::integer, 'plays', 5);
 SELECT count(*) AS differences FROM counted FULL JOIN
 		(SELECT u.user_id, r.item_id, r.score FROM (SELECT DISTINCT user_id FROM counted) u,

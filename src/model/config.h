@@ -80,6 +80,7 @@ typedef struct FmoeConfig
 	bool		warm_start;		/* from the live version's weights where names and shapes agree */
 	char		start_encoder[FMOE_EXPERT_NAME_MAX];	/* the encoder begins with this lent one's weights; empty:
 														 * none */
+	int			checkpoint_every;	/* least seconds between checkpoints; 0: one after every epoch */
 	bool		deploy;			/* go live when not worse */
 	union
 	{

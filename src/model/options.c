@@ -62,6 +62,8 @@ const FmoeOption fmoe_train_options[] = {
 	"begin with the live version's weights"},
 	{"start_encoder", FMOE_OPTION_NAME, AT(start_encoder), 0, 0, NULL, "",
 	"begin with the encoder of this lent expert, and train it"},
+	{"checkpoint_every", FMOE_OPTION_INT, AT(checkpoint_every), 0, 86400, NULL, "60",
+	"least seconds between checkpoints of an unfinished training; 0: after every epoch"},
 	{"deploy", FMOE_OPTION_BOOL, AT(deploy), 0, 0, NULL, "true",
 	"go live when not worse than what is live and than counting"},
 	{NULL}

@@ -13,11 +13,12 @@
 
 static const int32_t item[EVENTS] = {3, 1, 4, 1, 5, 9, 2};
 static const double time[EVENTS] = {10, 20, 20, 30, 40, 50, 60};
+static const double time_rest[EVENTS] = {0, 0.5, -1, 0, 2, 0, 7};
 static const int8_t label[EVENTS] = {1, 0, 1, 1, 0, 1, 1};
 static const float weight[EVENTS] = {1, 0.5f, 2, 1, 0, 3, 1};
 static const int32_t basket[EVENTS] = {0, 1, 1, 2, 3, 4, 5};
 
-static const FmoeEvents all = {item, time, label, weight, basket};
+static const FmoeEvents all = {item, time, time_rest, label, weight, basket};
 static const FmoeEvents some = {.item = item, .label = label};
 
 /* Whether events at .. of a are those of b from first on, in every column that a has. */
@@ -27,6 +28,7 @@ same(const FmoeEvents *a, int64_t at, const FmoeEvents *b, int64_t first, int64_
 	for (int64_t i = 0; i < n; i++)
 		if (a->item[at + i] != b->item[first + i] ||
 			(a->time != NULL && a->time[at + i] != b->time[first + i]) ||
+			(a->time_rest != NULL && a->time_rest[at + i] != b->time_rest[first + i]) ||
 			(a->label != NULL && a->label[at + i] != b->label[first + i]) ||
 			(a->weight != NULL && a->weight[at + i] != b->weight[first + i]) ||
 			(a->basket != NULL && a->basket[at + i] != b->basket[first + i]))
@@ -61,7 +63,7 @@ check_columns(void)
 	CHECK(same(&rest, 0, &all, 2, EVENTS - 2), "the rest of the events differs");
 	rest = fmoe_events_from(&some, 2);
 	CHECK(rest.time == NULL && rest.weight == NULL && rest.basket == NULL, "a column that is not there moved");
-	CHECK(fmoe_event_bytes(&all) == 21 && fmoe_event_bytes(&some) == 5, "%zu and %zu bytes an event",
+	CHECK(fmoe_event_bytes(&all) == 29 && fmoe_event_bytes(&some) == 5, "%zu and %zu bytes an event",
 		  fmoe_event_bytes(&all), fmoe_event_bytes(&some));
 	check_end();
 }
@@ -91,7 +93,7 @@ check_growth(void)
 	fmoe_events_place(&grown, &all, 3, memory);
 	for (int i = 0; i < EVENTS; i++)
 	{
-		FmoeEvent	event = {time[i], item[i], basket[i], weight[i], label[i]};
+		FmoeEvent	event = {time[i], time_rest[i], item[i], basket[i], weight[i], label[i]};
 
 		if (i == 3)
 			fmoe_events_spread(&grown, 3, 100, i, memory);
@@ -136,6 +138,35 @@ check_order(void)
 	CHECK(fmoe_events_hash(7, &two, 5) == fnn_hash(fnn_hash(7, items, sizeof(items)), times, sizeof(times)),
 		  "a hash is not that of items, then times");
 	CHECK(fmoe_events_hash(7, &two, 5) != fmoe_events_hash(7, &events, 5), "a label makes no difference");
+	check_end();
+}
+
+/* What the column of time_rest decides, and columns that come when they are needed. */
+static void
+check_added_columns(void)
+{
+	static const double rests[] = {0, 2, 1, 0, 0, 0, 0};
+	FmoeEvents	fine = {.item = item, .time = time, .time_rest = rests};
+	FmoeEvents	two = {.item = item, .time = time};
+	FmoeEvents	like = fmoe_events_like(fmoe_events_columns(&all));
+	FmoeEvents	events = placed(&like, EVENTS);
+	uint32_t	plain = fmoe_events_columns(&two);
+	FmoeEvents	given = fmoe_events_only(&events, plain);
+	FmoeEvent	event = {.label = 1, .weight = 1};
+
+	check_begin("what a double lost of a time orders events; columns are added");
+	CHECK(fmoe_events_compare(&two, 1, 2) < 0 && fmoe_events_compare(&fine, 1, 2) > 0, "what is left of equal times does not count");
+	CHECK(fmoe_events_at_once(&two, 1, 2) && !fmoe_events_at_once(&fine, 1, 2), "times that differ by what is left are the same");
+	CHECK(given.item == events.item && given.time == events.time && given.label == NULL, "other columns than were asked for");
+	fmoe_events_copy(&given, 0, &two, 0, EVENTS);
+	fmoe_events_default(&events, fmoe_events_columns(&events) & ~plain, EVENTS);
+	CHECK(same(&given, 0, &two, 0, EVENTS), "added columns change what is there");
+	for (int i = 0; i < EVENTS; i++)
+		CHECK(events.time_rest[i] == 0 && events.label[i] == 1 && events.weight[i] == 1, "event %d is not plain", i);
+	CHECK(fmoe_event_columns_needed(&event) == 0, "a plain event needs columns");
+	event.weight = 0.5f;
+	like = fmoe_events_like(fmoe_event_columns_needed(&event));
+	CHECK(like.weight != NULL && like.label == NULL && like.time_rest == NULL && like.item == NULL, "a weight needs another column");
 	check_end();
 }
 
@@ -227,6 +258,7 @@ check_data(void)
 	check_gather();
 	check_growth();
 	check_order();
+	check_added_columns();
 	check_batches();
 	check_shared();
 }

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $cancel_limit_ms = 300;
+my $cancel_limit_ms = $ENV{FMOE_ASAN} ? 3000 : 300;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);

@@ -436,7 +436,11 @@ SQL
 	$image = ask($bare, loaded('large', 'bytes::text'));
 	note("private bytes of $sessions sessions beyond a bare one: @private; the version has $image");
 	cmp_ok($image, '>', 50_000_000, 'a large version is loaded');
-	cmp_ok($private[-1], '<', $private_limit_bytes, 'and no session has much memory of its own');
+	SKIP:
+	{
+		skip 'ASan keeps what was freed', 1 if $ENV{FMOE_ASAN};
+		cmp_ok($private[-1], '<', $private_limit_bytes, 'and no session has much memory of its own');
+	}
 	leave($_) foreach @sessions, $bare;
 }
 

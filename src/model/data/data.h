@@ -14,6 +14,7 @@ typedef struct FmoeEvents
 {
 	const int32_t *item;		/* 0 .. n_items - 1 */
 	const double *time;			/* seconds since 1970 */
+	const double *time_rest;	/* decides between equal times: what a double could not hold; NULL: nothing */
 	const int8_t *label;		/* 1 chosen, 0 shown and not chosen; NULL: all were chosen */
 	const float *weight;		/* how much an event counts; NULL: all the same */
 	const int32_t *basket;		/* equal for events of a user that happened at once; NULL: none did */
@@ -23,6 +24,7 @@ typedef struct FmoeEvents
 typedef struct FmoeEvent
 {
 	double		time;
+	double		time_rest;
 	int32_t		item;
 	int32_t		basket;
 	float		weight;
@@ -51,6 +53,17 @@ extern FmoeEvents fmoe_events_from(const FmoeEvents *events, int64_t first);
 extern void fmoe_events_spread(FmoeEvents *events, int64_t old, int64_t more, int64_t n, void *memory);
 /* Replaces each item of n writable events by number[item]. */
 extern void fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number);
+/* The columns there are, as bits, and an example that has those. */
+extern uint32_t fmoe_events_columns(const FmoeEvents *events);
+extern FmoeEvents fmoe_events_like(uint32_t columns);
+/* The events without other columns than these. */
+extern FmoeEvents fmoe_events_only(const FmoeEvents *events, uint32_t columns);
+/* The columns that are needed beside item and time to hold an event. */
+extern uint32_t fmoe_event_columns_needed(const FmoeEvent *event);
+/* Sets columns, as bits, of the first n events to what an event has that needs none. */
+extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int64_t n);
+/* Whether events a and b happened at the same time. */
+extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
 /* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
 /* Continues fnn_hash over all columns of n events. */

@@ -19,6 +19,7 @@ typedef struct Column
 static const Column columns[] = {
 	{offsetof(FmoeEvents, item), offsetof(FmoeEvent, item), sizeof(int32_t)},
 	{offsetof(FmoeEvents, time), offsetof(FmoeEvent, time), sizeof(double)},
+	{offsetof(FmoeEvents, time_rest), offsetof(FmoeEvent, time_rest), sizeof(double)},
 	{offsetof(FmoeEvents, label), offsetof(FmoeEvent, label), sizeof(int8_t)},
 	{offsetof(FmoeEvents, weight), offsetof(FmoeEvent, weight), sizeof(float)},
 	{offsetof(FmoeEvents, basket), offsetof(FmoeEvent, basket), sizeof(int32_t)}
@@ -156,6 +157,61 @@ fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *event)
 	}
 }
 
+uint32_t
+fmoe_events_columns(const FmoeEvents *events)
+{
+	uint32_t	bits = 0;
+
+	for (int c = 0; c < COLUMNS; c++)
+		if (get(events, c) != NULL)
+			bits |= UINT32_C(1) << c;
+	return bits;
+}
+
+FmoeEvents
+fmoe_events_like(uint32_t bits)
+{
+	FmoeEvents	like;
+
+	for (int c = 0; c < COLUMNS; c++)
+		set(&like, c, (bits >> c & 1) != 0 ? (const char *) columns : NULL);
+	return like;
+}
+
+FmoeEvents
+fmoe_events_only(const FmoeEvents *events, uint32_t bits)
+{
+	FmoeEvents	only;
+
+	for (int c = 0; c < COLUMNS; c++)
+		set(&only, c, (bits >> c & 1) != 0 ? get(events, c) : NULL);
+	return only;
+}
+
+uint32_t
+fmoe_event_columns_needed(const FmoeEvent *event)
+{
+	static const char some;
+	const void *time_rest = event->time_rest != 0 ? &some : NULL;
+	const void *label = event->label != 1 ? &some : NULL;
+	const void *weight = event->weight != 1 ? &some : NULL;
+	FmoeEvents	needed = {.time_rest = time_rest, .label = label, .weight = weight};
+
+	return fmoe_events_columns(&needed);
+}
+
+void
+fmoe_events_default(const FmoeEvents *events, uint32_t bits, int64_t n)
+{
+	static const FmoeEvent plain = {.label = 1, .weight = 1};
+
+	for (int c = 0; c < COLUMNS; c++)
+		if ((bits >> c & 1) != 0)
+			for (int64_t i = 0; i < n; i++)
+				copy_value((char *) get(events, c) + (size_t) i * columns[c].bytes,
+						   (const char *) &plain + columns[c].value, columns[c].bytes);
+}
+
 FmoeEvents
 fmoe_events_from(const FmoeEvents *events, int64_t first)
 {
@@ -194,11 +250,20 @@ fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number)
 		item[i] = number[item[i]];
 }
 
+bool
+fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
+{
+	return events->time[a] == events->time[b] &&
+		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);
+}
+
 int
 fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b)
 {
 	if (events->time != NULL && events->time[a] != events->time[b])
 		return events->time[a] < events->time[b] ? -1 : 1;
+	if (events->time_rest != NULL && events->time_rest[a] != events->time_rest[b])
+		return events->time_rest[a] < events->time_rest[b] ? -1 : 1;
 	if (events->item[a] != events->item[b])
 		return events->item[a] < events->item[b] ? -1 : 1;
 	/* any order will do, as long as it depends on the values alone */

@@ -26,30 +26,35 @@
 enum
 {
 	R_NAME, R_OWNER, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
-	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING, R_AVAILABLE,
-	R_COLUMNS
+	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING,
+	R_TIME_UNIT, R_AVAILABLE, R_COLUMNS
 };
 
 #define REGISTRATION_COLUMNS \
-	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type, " \
-	"items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, " \
-	"available_column"
+	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
+	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit," \
+	" available_column"
 #define REGISTRATION_TYPES \
-	TEXTOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
-	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, NAMEOID
+	TEXTOID, OIDOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
+	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID, \
+	NAMEOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+	" VALUES ($1, fmoe._to_role($2), fmoe._to_relation($3), $4, $5, $6, $7, $8, $9, fmoe._to_relation($10),"
+	" $11, $12, $13, $14, $15, $16, $17, $18)"
 	" ON CONFLICT (name) DO NOTHING",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
+/* Names of what is not there stay as they are; $20: whether the item table is given. */
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
-	" = ROW ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $18",
-	R_COLUMNS + 1, {REGISTRATION_TYPES, INT8OID}
+	" = ROW ($1, COALESCE(fmoe._to_role($2), owner), COALESCE(fmoe._to_relation($3), interactions),"
+	" $4, $5, $6, $7, $8, $9, CASE WHEN $20 THEN fmoe._to_relation($10) ELSE items END,"
+	" $11, $12, $13, $14, $15, $16, $17, $18)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $19",
+	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
 };
 
 static FmoeStatement read_domain = {
@@ -58,9 +63,15 @@ static FmoeStatement read_domain = {
 	1, {INT8OID}
 };
 
-static FmoeStatement delete_domain = {
-	"DELETE FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1",
-	1, {INT8OID}
+/* In this order: once the domain is gone, nothing is added to it. */
+static FmoeStatement delete_domain[] = {
+	{"DELETE FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.tensor t USING fmoe.version v WHERE v.version_id OPERATOR(pg_catalog.=) t.version_id"
+	" AND v.domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.deployment WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.checkpoint WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.training WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}}
 };
 
 static FmoeStatement any_version = {
@@ -90,13 +101,19 @@ set_name(Datum *values, char *nulls, int column, const char *string)
 }
 
 static void
+set_text(Datum *values, char *nulls, int column, const char *string)
+{
+	set_column(values, nulls, column, string != NULL, string != NULL ? CStringGetTextDatum(string) : (Datum) 0);
+}
+
+static void
 row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 {
 	const FmoeDomain *d = &r->base;
 
 	set_column(values, nulls, R_NAME, true, CStringGetTextDatum(d->name));
-	set_name(values, nulls, R_OWNER, d->owner);
-	set_column(values, nulls, R_INTERACTIONS, true, ObjectIdGetDatum(d->interactions));
+	set_column(values, nulls, R_OWNER, OidIsValid(d->owner), ObjectIdGetDatum(d->owner));
+	set_column(values, nulls, R_INTERACTIONS, OidIsValid(d->interactions), ObjectIdGetDatum(d->interactions));
 	set_name(values, nulls, R_USER, d->user_column);
 	set_name(values, nulls, R_ITEM, d->item_column);
 	set_name(values, nulls, R_TIME, d->time_column);
@@ -110,6 +127,7 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	set_name(values, nulls, R_PRICE, r->price_column);
 	set_column(values, nulls, R_VECTOR, true, PointerGetDatum(r->vector_columns));
 	set_column(values, nulls, R_SHARING, true, CStringGetTextDatum(d->sharing));
+	set_text(values, nulls, R_TIME_UNIT, fmoe_time_unit_names[d->time_unit]);
 	set_name(values, nulls, R_AVAILABLE, d->available_column);
 }
 
@@ -137,6 +155,7 @@ read_registration(int64 id, FmoeRegistration *r)
 	FmoeDomain *d = &r->base;
 	FmoeOwn		own;
 	HeapTuple	tuple;
+	Datum		items;
 	bool		found;
 
 	memset(r, 0, sizeof(FmoeRegistration));
@@ -150,8 +169,8 @@ read_registration(int64 id, FmoeRegistration *r)
 		tuple = SPI_tuptable->vals[0];
 		d->id = id;
 		d->name = string_of(tuple, R_NAME);
-		d->owner = string_of(tuple, R_OWNER);
-		d->interactions = DatumGetObjectId(datum_of(tuple, R_INTERACTIONS));
+		d->owner = fmoe_referenced_role(datum_of(tuple, R_OWNER));
+		d->interactions = fmoe_referenced_relation(datum_of(tuple, R_INTERACTIONS));
 		d->user_column = string_of(tuple, R_USER);
 		d->item_column = string_of(tuple, R_ITEM);
 		d->time_column = string_of(tuple, R_TIME);
@@ -159,7 +178,9 @@ read_registration(int64 id, FmoeRegistration *r)
 		d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
 		d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
 		d->sharing = string_of(tuple, R_SHARING);
-		d->items = DatumGetObjectId(datum_of(tuple, R_ITEMS));
+		d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
+		items = datum_of(tuple, R_ITEMS);
+		d->items = items == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(items);
 		d->item_key = string_of(tuple, R_KEY);
 		r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
 		r->category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_CATEGORY));
@@ -212,6 +233,18 @@ take_list(FunctionCallInfo fcinfo, int argument, ArrayType **target)
 		*target = construct_empty_array(NAMEOID);
 }
 
+/* '' is none. */
+static void
+take_time_unit(FunctionCallInfo fcinfo, int argument, FmoeTimeUnit *target)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(argument))
+		return;
+	name = text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	*target = fmoe_time_unit_of(name[0] == '\0' ? NULL : name);
+}
+
 static void
 require_columns(const FmoeDomain *d)
 {
@@ -254,8 +287,9 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_list(fcinfo, 9, &r.category_columns);
 	take_name(fcinfo, 10, &r.price_column);
 	take_list(fcinfo, 11, &r.vector_columns);
-	take_name(fcinfo, 12, &r.base.available_column);
-	r.base.owner = GetUserNameFromId(GetUserId(), false);
+	take_time_unit(fcinfo, 12, &r.base.time_unit);
+	take_name(fcinfo, 13, &r.base.available_column);
+	r.base.owner = GetUserId();
 	r.base.sharing = "encoder";
 
 	check_name(r.base.name);
@@ -281,21 +315,21 @@ same_vocabulary(Oid a, Oid b)
 	return a == b || (fmoe_is_integer(a) && fmoe_is_integer(b)) || (string_a && string_b);
 }
 
+/* Says so when the versions know items by ids of a type that they do not have any more. */
 static void
-check_item_type(const FmoeDomain *d, Oid before)
+announce_item_type(const FmoeDomain *d, Oid before)
 {
 	Datum		value = Int64GetDatum(d->id);
 
 	if (!same_vocabulary(before, d->item_type) && fmoe_own_found(&any_version, &value, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the item ids of domain \"%s\" cannot change from %s to %s", d->name,
+		ereport(NOTICE,
+				(errmsg("the item ids of domain \"%s\" change from %s to %s", d->name,
 						format_type_be(before), format_type_be(d->item_type)),
 				 errdetail("Its versions know items by ids of the first type."),
-				 errhint("Register the table as another domain.")));
+				 errhint("Train a new version with CALL fmoe_train(%s).", quote_literal_cstr(d->name))));
 }
 
-#define ALTER_AVAILABLE 15		/* the argument available_column of fmoe_alter_domain */
+#define ALTER_AVAILABLE 16		/* the argument available_column of fmoe_alter_domain */
 
 /* Puts the arguments that are not null over what is registered. */
 static void
@@ -332,6 +366,7 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 	take_list(fcinfo, 10, &r->category_columns);
 	take_name(fcinfo, 11, &r->price_column);
 	take_list(fcinfo, 12, &r->vector_columns);
+	take_time_unit(fcinfo, 15, &d->time_unit);
 	take_name(fcinfo, ALTER_AVAILABLE, &d->available_column);
 	require_columns(d);
 }
@@ -339,13 +374,10 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 static void
 apply_owner(FunctionCallInfo fcinfo, FmoeDomain *d)
 {
-	char	   *owner;
-
 	if (PG_ARGISNULL(13))
 		return;
-	owner = pstrdup(NameStr(*PG_GETARG_NAME(13)));
-	check_is_member_of_role(GetUserId(), get_role_oid(owner, false));
-	d->owner = owner;
+	d->owner = get_role_oid(NameStr(*PG_GETARG_NAME(13)), false);
+	check_is_member_of_role(GetUserId(), d->owner);
 }
 
 static void
@@ -382,8 +414,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	FmoeRegistration r;
 	FmoeDomain *domain;
 	FmoeDomain *other;
-	Datum		values[R_COLUMNS + 1];
-	char		nulls[R_COLUMNS + 1];
+	Datum		values[R_COLUMNS + 2];
+	char		nulls[R_COLUMNS + 2];
 	Oid			item_type;
 
 	require(fcinfo, 0, "name");
@@ -399,11 +431,11 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	apply_sharing(fcinfo, &r.base);
 
 	/* columns that are not changed are not checked: they may be broken and be repaired later */
-	if (any_given(fcinfo, 2, 6))
+	if (any_given(fcinfo, 2, 6) || any_given(fcinfo, 15, 15))
 		fmoe_check_interactions(&r.base);
 	if (any_given(fcinfo, 7, 12) || !PG_ARGISNULL(ALTER_AVAILABLE))
 		fmoe_check_items(&r);
-	check_item_type(&r.base, item_type);
+	announce_item_type(&r.base, item_type);
 	other = fmoe_domain_lookup(r.base.name);
 	if (other != NULL && other->id != r.base.id)
 		reject_duplicate(r.base.name);
@@ -411,6 +443,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	row_of_registration(&r, values, nulls);
 	values[R_COLUMNS] = Int64GetDatum(r.base.id);
 	nulls[R_COLUMNS] = ' ';
+	values[R_COLUMNS + 1] = BoolGetDatum(!PG_ARGISNULL(7));
+	nulls[R_COLUMNS + 1] = ' ';
 	(void) fmoe_own_change(&update_domain, values, nulls);
 	if (strcmp(r.base.sharing, "none") == 0)
 		fmoe_lent_domain_changed(domain->name, NULL);
@@ -437,7 +471,8 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	}
 	domain = fmoe_domain_find(name, FMOE_MANAGE);
 	value = Int64GetDatum(domain->id);
-	(void) fmoe_own_change(&delete_domain, &value, NULL);
+	for (int i = 0; i < lengthof(delete_domain); i++)
+		(void) fmoe_own_change(&delete_domain[i], &value, NULL);
 	fmoe_lent_domain_changed(domain->name, NULL);
 	fmoe_evict_version(domain->id, 0);
 	fmoe_fresh_end();

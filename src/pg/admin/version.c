@@ -31,6 +31,11 @@ static FmoeStatement live_version = {
 	1, {INT8OID}
 };
 
+static FmoeStatement delete_tensors = {
+	"DELETE FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
 static FmoeStatement delete_deployments = {
 	"DELETE FROM fmoe.deployment WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
@@ -101,7 +106,11 @@ fmoe_rollback(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no live version to roll back from", domain->name)));
 	if (live == 0)
-		PG_RETURN_NULL();
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no version to roll back to", domain->name),
+				 errdetail("What is live was the first to be deployed, or those before it were dropped."),
+				 errhint("Deploy another version with fmoe_deploy(%s, ...).", quote_literal_cstr(domain->name))));
 	PG_RETURN_INT32(live);
 }
 
@@ -124,6 +133,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	live = fmoe_own_int64(&live_version, &id, false);
 	if (live != version->version)
 	{
+		(void) fmoe_own_change(&delete_tensors, &version_id, NULL);
 		(void) fmoe_own_change(&delete_deployments, &version_id, NULL);
 		(void) fmoe_own_change(&delete_version, &version_id, NULL);
 		fmoe_evict_version(domain->id, version->version_id);

@@ -57,7 +57,7 @@ typedef struct FmoeStatement
 {
 	const char *sql;			/* fully qualified */
 	int			nargs;
-	Oid			types[20];
+	Oid			types[32];
 	SPIPlanPtr	plan;
 } FmoeStatement;
 

@@ -90,7 +90,7 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 	char	   *block;
 
 	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &version->config, version->items, n_arrays, arrays);
-	vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, version->items, n_arrays, arrays);
+	vocabulary = fmoe_version_vocabulary(domain, version, n_arrays, arrays);
 
 	(void) place_after(&bytes, offsetof(ImageHeader, array) + sizeof(ImageArray) * n_arrays);
 	vocabulary_place = place_after(&bytes, fmoe_vocabulary_flat_bytes(vocabulary));

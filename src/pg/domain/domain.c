@@ -42,7 +42,8 @@ enum
 	ITEMS,
 	ITEM_KEY,
 	SHARING = 17,
-	AVAILABLE_COLUMN = 20
+	TIME_UNIT = 20,
+	AVAILABLE_COLUMN
 };
 
 /* ---------------------------------------------------------------- reading rows */
@@ -79,18 +80,21 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 
 	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
 	domain->name = text_column(tuple, shape, NAME);
-	domain->owner = name_column(tuple, shape, OWNER);
-	domain->interactions = DatumGetObjectId(column_value(tuple, shape, INTERACTIONS));
+	domain->owner = fmoe_referenced_role(column_value(tuple, shape, OWNER));
+	domain->interactions = fmoe_referenced_relation(column_value(tuple, shape, INTERACTIONS));
 	domain->user_column = name_column(tuple, shape, USER_COLUMN);
 	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
 	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
 	domain->label_column = name_column(tuple, shape, LABEL_COLUMN);
 	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
 	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
-	domain->items = DatumGetObjectId(column_value(tuple, shape, ITEMS));
+	if (column_value(tuple, shape, ITEMS) != (Datum) 0)
+		domain->items = fmoe_referenced_relation(column_value(tuple, shape, ITEMS));
 	domain->item_key = name_column(tuple, shape, ITEM_KEY);
 	domain->available_column = name_column(tuple, shape, AVAILABLE_COLUMN);
 	domain->sharing = text_column(tuple, shape, SHARING);
+	if (column_value(tuple, shape, TIME_UNIT) != (Datum) 0)
+		domain->time_unit = fmoe_time_unit_of(text_column(tuple, shape, TIME_UNIT));
 	return domain;
 }
 
@@ -155,10 +159,8 @@ relation_exists(Oid relation)
 static bool
 may_manage(const FmoeDomain *domain)
 {
-	Oid			owner = get_role_oid(domain->owner, true);
-
 	return superuser() ||
-		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
+		(OidIsValid(domain->owner) && has_privs_of_role(GetUserId(), domain->owner)) ||
 		(relation_exists(domain->interactions) &&
 		 pg_class_ownercheck(domain->interactions, GetUserId()));
 }
@@ -211,26 +213,6 @@ fmoe_may_use(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------- columns */
-
-bool
-fmoe_is_time_type(Oid type)
-{
-	switch (type)
-	{
-		case TIMESTAMPTZOID:
-		case TIMESTAMPOID:
-		case DATEOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return true;
-		default:
-			return false;
-	}
-}
 
 Oid
 fmoe_column_type(Oid relation, const char *column, Oid *collation)
@@ -311,7 +293,16 @@ resolve(FmoeDomain *domain)
 						domain->time_column, domain->relation, format_type_be(domain->time_type)),
 				 errhint("%s", alter_hint(domain))));
 	if (domain->label_column != NULL)
-		(void) column_type(domain, domain->label_column, NULL);
+	{
+		domain->label_type = column_type(domain, domain->label_column, NULL);
+		if (!fmoe_is_label_type(domain->label_type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table %s has type %s now and cannot be a label",
+							domain->label_column, domain->relation, format_type_be(domain->label_type)),
+					 errhint("Name another column with fmoe_alter_domain(%s, label_column => ...).",
+							 quote_literal_cstr(domain->name))));
+	}
 
 	domain->user_equal = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR)->eq_opr;
 	domain->item_equal = lookup_type_cache(domain->item_type, TYPECACHE_EQ_OPR)->eq_opr;

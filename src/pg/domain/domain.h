@@ -16,6 +16,21 @@ typedef enum FmoeAccess
 	FMOE_MANAGE
 } FmoeAccess;
 
+/* What the numbers of a time column count since 1970. */
+typedef enum FmoeTimeUnit
+{
+	FMOE_UNIT_UNSAID,			/* taken for seconds */
+	FMOE_UNIT_SECONDS,
+	FMOE_UNIT_MILLISECONDS,
+	FMOE_UNIT_MICROSECONDS,
+	FMOE_UNIT_DAYS
+} FmoeTimeUnit;
+
+#define FMOE_TIME_UNITS (FMOE_UNIT_DAYS + 1)
+
+/* [FMOE_TIME_UNITS] NULL: FMOE_UNIT_UNSAID */
+extern const char *const fmoe_time_unit_names[];
+
 typedef struct FmoeDomain
 {
 	int64		id;
@@ -30,13 +45,15 @@ typedef struct FmoeDomain
 	Oid			item_type;
 	Oid			item_collation;
 	Oid			time_type;
+	FmoeTimeUnit time_unit;
+	Oid			label_type;		/* InvalidOid: there is no such column */
 	Oid			user_equal;		/* operators of the types' default classes */
 	Oid			item_equal;
 	Oid			items;			/* the item table; InvalidOid: none */
 	char	   *item_key;		/* its column of item ids */
 	char	   *available_column;	/* its column that says whether an item is; NULL: none */
 	char	   *sharing;
-	char	   *owner;			/* role; need not exist any more */
+	Oid			owner;			/* role; InvalidOid: it is not there any more */
 } FmoeDomain;
 
 /*
@@ -71,13 +88,25 @@ typedef struct FmoeRegistration
 	ArrayType  *vector_columns;
 } FmoeRegistration;
 
+/* What values of the types fmoe._relation and fmoe._role name; InvalidOid: nothing that is there. */
+extern Oid	fmoe_referenced_relation(Datum reference);
+extern Oid	fmoe_referenced_role(Datum reference);
+
 /* Error when these cannot be the columns of a domain; sets the types of its ids. */
 extern void fmoe_check_interactions(FmoeDomain *domain);
 /* The same for its item table. */
 extern void fmoe_check_items(const FmoeRegistration *registration);
 /* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
 extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
-/* Whether fmoe_seconds() takes values of a type. */
+/* Whether fmoe_event_at() takes values of a type. */
 extern bool fmoe_is_time_type(Oid type);
+/* Whether it is one of timestamps or dates without a time zone: their times are local. */
+extern bool fmoe_is_local_time(Oid type);
+/* Whether it is a type of labels. */
+extern bool fmoe_is_label_type(Oid type);
+/* Whether values of a type are numbers. */
+extern bool fmoe_is_number(Oid type);
+/* The unit of that name; NULL: FMOE_UNIT_UNSAID.  Any other name is an error. */
+extern FmoeTimeUnit fmoe_time_unit_of(const char *name);
 
 #endif							/* FMOE_PG_DOMAIN_DOMAIN_H */

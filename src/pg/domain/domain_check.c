@@ -102,12 +102,6 @@ check_id_column(Oid relation, const char *column, const char *what)
 }
 
 static bool
-is_number(Oid type)
-{
-	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
-}
-
-static bool
 is_text(Oid type)
 {
 	char		category;
@@ -192,13 +186,19 @@ fmoe_check_interactions(FmoeDomain *d)
 	type = check_column(d->interactions, d->time_column);
 	if (!fmoe_is_time_type(type))
 		reject_type(d->interactions, d->time_column, type, "a time",
-					"Times are timestamps, dates, or numbers of seconds.");
+					"Times are timestamps, dates, or numbers.");
+	if (d->time_unit != FMOE_UNIT_UNSAID && !fmoe_is_number(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" of relation \"%s\" has type %s and needs no time_unit", d->time_column,
+						get_rel_name(d->interactions), format_type_be(type)),
+				 errdetail("A unit is what numbers count since 1970.")));
 	if (d->label_column != NULL)
 	{
 		type = check_column(d->interactions, d->label_column);
-		if (!is_number(type) && type != BOOLOID)
+		if (!fmoe_is_label_type(type))
 			reject_type(d->interactions, d->label_column, type, "a label",
-						"Labels are numbers or booleans; rows whose label is positive count.");
+						"Labels are numbers or booleans: what is positive was chosen.");
 	}
 }
 
@@ -247,7 +247,7 @@ fmoe_check_items(const FmoeRegistration *r)
 	if (r->price_column != NULL)
 	{
 		type = check_column(r->base.items, r->price_column);
-		if (!is_number(type))
+		if (!fmoe_is_number(type))
 			reject_type(r->base.items, r->price_column, type, "a price", "Prices are numbers.");
 	}
 	if (r->base.available_column != NULL)

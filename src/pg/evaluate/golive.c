@@ -100,10 +100,10 @@ stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32
 	return stand(set, own, FMOE_MAIN, arena, rank);
 }
 
-/* The live version's main expert, on the same cases through its own vocabulary. */
-static FmoeStanding
-stand_live(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeCases *cases,
-		   const FmoeVersion *live, FnnArena *arena, int32 *rank)
+/* The live version's main expert, on the same cases through its own vocabulary, where that can still be read. */
+static void
+stand_live(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions *interactions,
+		   const FmoeCases *cases, const FmoeVersion *live, FnnArena *arena, int32 *rank)
 {
 	FmoeModel  *model = palloc0(sizeof(FmoeModel));
 	FmoeVocabulary *vocabulary;
@@ -112,8 +112,11 @@ stand_live(const FmoeDomain *domain, const FmoeInteractions *interactions, const
 	int			n_arrays = fmoe_load_arrays(live->version_id, CurrentMemoryContext, &arrays, &bytes);
 
 	fmoe_model_bind(model, fnn_arena_host(arena), &live->config, live->items, n_arrays, arrays);
-	vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
-	return stand(fmoe_eval_set(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
+	vocabulary = fmoe_try_vocabulary(domain, live, n_arrays, arrays);
+	if (vocabulary == NULL)
+		return;
+	verdict->live_version = live->version;
+	verdict->live = stand(fmoe_eval_set(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
 }
 
 FmoeVerdict *
@@ -144,10 +147,7 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 		verdict->own = stand_own(set, model, arena, rank);
 	}
 	if (cases->count > 0 && comparable(live, model))
-	{
-		verdict->live_version = live->version;
-		verdict->live = stand_live(domain, interactions, cases, live, arena, rank);
-	}
+		stand_live(verdict, domain, interactions, cases, live, arena, rank);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return verdict;

@@ -13,6 +13,7 @@ struct FmoeVocabulary
 	Oid			collation;
 	bool		integer;
 	bool		byval;
+	bool		spelled;		/* equal ids may differ in their bytes */
 	int16		length;
 	MemoryContext context;
 	int32		count;

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/nbtree.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -82,6 +83,20 @@ hash_integer(int64 value)
 	return (uint32) (h >> 32);
 }
 
+/* Whether values of a type are equal only when their bytes are, as the type's order tells. */
+static bool
+equal_is_same(Oid type, Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			function = InvalidOid;
+
+	if (OidIsValid(entry->btree_opf))
+		function = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype,
+									 BTEQUALIMAGE_PROC);
+	return OidIsValid(function) &&
+		DatumGetBool(OidFunctionCall1Coll(function, collation, ObjectIdGetDatum(entry->btree_opintype)));
+}
+
 FmoeVocabulary *
 fmoe_vocabulary_create(Oid type, Oid collation)
 {
@@ -101,6 +116,7 @@ fmoe_vocabulary_create(Oid type, Oid collation)
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
 					 errmsg("type %s cannot hold ids", format_type_be(type)),
 					 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+		v->spelled = !equal_is_same(type, collation);
 		fmgr_info_copy(&v->equal_function, &entry->eq_opr_finfo, v->context);
 		fmgr_info_copy(&v->hash_function, &entry->hash_proc_finfo, v->context);
 	}
@@ -228,6 +244,37 @@ grow(FmoeVocabulary *v)
 	fmoe_vocabulary_rehash(v, v->capacity);
 }
 
+/* Of two equal ids stays the one whose bytes are fewer, or come first: which of them came first does not matter. */
+static void
+choose_spelling(FmoeVocabulary *v, int32 index, Datum id)
+{
+	Datum		other = v->id[index];
+	MemoryContext old;
+
+	if (v->byval)
+	{
+		v->id[index] = Min(id, other);
+		return;
+	}
+	old = MemoryContextSwitchTo(v->context);
+	if (v->length == -1)
+	{
+		struct varlena *a = PG_DETOAST_DATUM_PACKED(id);
+		struct varlena *b = PG_DETOAST_DATUM_PACKED(other);
+		Size		bytes = VARSIZE_ANY_EXHDR(a);
+		Size		other_bytes = VARSIZE_ANY_EXHDR(b);
+
+		if (bytes < other_bytes ||
+			(bytes == other_bytes && memcmp(VARDATA_ANY(a), VARDATA_ANY(b), bytes) < 0))
+			v->id[index] = fmoe_vocabulary_copy(v, id, v->context);
+		if ((Pointer) a != DatumGetPointer(id))
+			pfree(a);
+	}
+	else if (v->length > 0 && memcmp(DatumGetPointer(id), DatumGetPointer(other), v->length) < 0)
+		v->id[index] = fmoe_vocabulary_copy(v, id, v->context);
+	MemoryContextSwitchTo(old);
+}
+
 int32
 fmoe_idset_add(FmoeVocabulary *v, Datum id)
 {
@@ -236,7 +283,11 @@ fmoe_idset_add(FmoeVocabulary *v, Datum id)
 	int32		index = v->slot[slot];
 
 	if (index >= 0)
+	{
+		if (unlikely(v->spelled))
+			choose_spelling(v, index, id);
 		return index;
+	}
 	if (v->count == v->capacity)
 	{
 		grow(v);

@@ -80,6 +80,12 @@ fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out)
 	{
 		char	   *string = OutputFunctionCall(&output, fmoe_id_at(vocabulary, i));
 
+		if (strlen(string) >= MaxAllocSize - text.len)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the item ids take more than 1 GB together, as text"),
+					 errdetail("These are %d ids of type %s.", vocabulary->count, format_type_be(vocabulary->type)),
+					 errhint("Number the items, and use the numbers as ids.")));
 		appendStringInfoString(&text, string);
 		pfree(string);
 		offset[i + 1] = text.len;
@@ -130,8 +136,9 @@ index_bound(FmoeVocabulary *v)
 		uint32		slot;
 
 		if (v->integer && !fmoe_integer_fits(v->type, v->number[i]))
-			reject_vocabulary(psprintf("Id " INT64_FORMAT " does not fit type %s.", v->number[i],
-									   format_type_be(v->type)));
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("id " INT64_FORMAT " does not fit type %s", v->number[i], format_type_be(v->type))));
 		if (!v->integer)
 			v->hash[i] = fmoe_vocabulary_hash(v, id);
 		slot = fmoe_vocabulary_slot(v, id, v->integer ? fmoe_vocabulary_hash(v, id) : v->hash[i]);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "pg/ingest/ingest_private.h"
 
@@ -18,24 +19,45 @@
 
 /* ---------------------------------------------------------------- as they come */
 
+/* The columns are there, with what events have that need none. */
+static void
+add_columns(FmoeCollected *collected, uint32 bits)
+{
+	uint32		had = fmoe_events_columns(&collected->events);
+	FmoeEvents	like = fmoe_events_like(had | bits);
+	FmoeEvents	placed;
+	FmoeEvents	known;
+	void	   *memory;
+
+	if ((bits & ~had) == 0)
+		return;
+	memory = MemoryContextAllocHuge(GetMemoryChunkContext(collected->memory),
+									fmoe_events_bytes(&like, collected->capacity));
+	fmoe_events_place(&placed, &like, collected->capacity, memory);
+	known = fmoe_events_only(&placed, had);
+	fmoe_events_copy(&known, 0, &collected->events, 0, collected->count);
+	fmoe_events_default(&placed, bits & ~had, collected->count);
+	pfree(collected->memory);
+	collected->memory = memory;
+	collected->events = placed;
+}
+
 void
 fmoe_collect_reserve(FmoeCollected *collected, int64 capacity)
 {
-	size_t		bytes = fmoe_events_bytes(&fmoe_read_columns, capacity);
-
-	if (collected->memory != NULL && capacity <= collected->capacity)
-		return;
 	if (collected->memory == NULL)
 	{
-		collected->memory = MemoryContextAllocHuge(CurrentMemoryContext, bytes);
+		collected->memory = MemoryContextAllocHuge(CurrentMemoryContext,
+												   fmoe_events_bytes(&fmoe_read_columns, capacity));
 		fmoe_events_place(&collected->events, &fmoe_read_columns, capacity, collected->memory);
+		collected->capacity = capacity;
 	}
-	else
+	else if (capacity > collected->capacity)
 	{
-		collected->memory = repalloc_huge(collected->memory, bytes);
+		collected->memory = repalloc_huge(collected->memory, fmoe_events_bytes(&collected->events, capacity));
 		fmoe_events_spread(&collected->events, collected->capacity, capacity, collected->count, collected->memory);
+		collected->capacity = capacity;
 	}
-	collected->capacity = capacity;
 }
 
 void
@@ -43,18 +65,27 @@ fmoe_collect(FmoeCollected *collected, const FmoeEvent *event)
 {
 	if (collected->count == collected->capacity)
 		fmoe_collect_reserve(collected, Max(2 * collected->capacity, FIRST_EVENTS));
+	if (unlikely(event->time_rest != 0 || event->label != 1 || event->weight != 1))
+		add_columns(collected, fmoe_event_columns_needed(event));
 	fmoe_events_put(&collected->events, collected->count++, event);
 }
 
 void
 fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int32 *number)
 {
+	uint32		columns = fmoe_events_columns(&from->events);
 	FmoeEvents	added;
+	FmoeEvents	given;
 
+	if (from->count == 0)
+		return;
 	if (collected->count + from->count > collected->capacity)
 		fmoe_collect_reserve(collected, Max(2 * collected->capacity, collected->count + from->count));
-	fmoe_events_copy(&collected->events, collected->count, &from->events, 0, from->count);
+	add_columns(collected, columns);
 	added = fmoe_events_from(&collected->events, collected->count);
+	given = fmoe_events_only(&added, columns);
+	fmoe_events_copy(&given, 0, &from->events, 0, from->count);
+	fmoe_events_default(&added, fmoe_events_columns(&added) & ~columns, from->count);
 	if (number != NULL)
 		fmoe_events_renumber(&added, from->count, number);
 	collected->count += from->count;

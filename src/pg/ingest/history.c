@@ -18,7 +18,7 @@ typedef struct HistoryReceiver
 	DestReceiver receiver;
 	const FmoeDomain *domain;
 	bool		item_varlena;
-	double		as_of;
+	TimestampTz as_of;
 	FmoeTakeEvent take;
 	void	   *argument;
 } HistoryReceiver;
@@ -33,7 +33,8 @@ history_row(TupleTableSlot *slot, DestReceiver *self)
 	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 		if (slot->tts_isnull[i])
 			return true;
-	if (!fmoe_row(&row, history->domain, slot->tts_values) || row.event.time > history->as_of)
+	if (fmoe_row(&row, history->domain, slot->tts_values) != FMOE_TAKEN ||
+		fmoe_is_after(history->domain->time_type, history->domain->time_unit, slot->tts_values[1], history->as_of))
 		return true;
 	if (history->item_varlena)
 		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));
@@ -49,13 +50,11 @@ history_query(const FmoeDomain *domain)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT %s FROM %s WHERE ", fmoe_event_columns(domain), domain->relation);
 	appendStringInfo(&sql, "%s %s $1", quote_identifier(domain->user_column), fmoe_operator_name(domain->user_equal));
-	if (domain->label_column != NULL)
-		appendStringInfo(&sql, " AND %s", fmoe_label_condition(domain));
 	return sql.data;
 }
 
 void
-fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument)
+fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of, FmoeTakeEvent take, void *argument)
 {
 	HistoryReceiver history = {
 		.domain = domain,

@@ -7,29 +7,42 @@
 
 #include "pg/domain/domain.h"
 #include "pg/id/id.h"
+#include "datatype/timestamp.h"
 #include "model/model.h"
 
 /* ---------------------------------------------------------------- reading interactions */
+
+/* Why a row is no event of a dataset. */
+typedef enum FmoeLeftOut
+{
+	FMOE_TAKEN,
+	FMOE_LEFT_NULL,
+	FMOE_LEFT_TIME,				/* it is not finite */
+	FMOE_LEFT_LABEL,			/* it is NaN */
+	FMOE_LEFT_SHOWN,			/* the label says: shown, and not chosen */
+	FMOE_LEFT_REASONS
+} FmoeLeftOut;
 
 typedef struct FmoeInteractions
 {
 	FmoeDataset data;
 	FmoeVocabulary *vocabulary;
 	uint64		fingerprint;	/* of ids, order and columns */
-	int64		skipped;		/* rows with a null, or a time that is not finite */
-	double		last_event;		/* seconds; NaN without events */
+	int64		left_out[FMOE_LEFT_REASONS];	/* rows, by reason */
+	int64		odd_labels[2];	/* rows whose label is neither 0 nor 1 nor a boolean: not chosen, chosen */
+	double		last_event;		/* as FmoeEvents has times; NaN without events */
+	int64		future;			/* events later than tomorrow */
 } FmoeInteractions;
 
 /*
  * Reads the domain's table as the caller, ordered by user, time, item.  Rows
- * with a null, with a time that is not finite or with a label that is not
- * positive are skipped.  With a vocabulary, items have its indexes, and events
- * of items that it does not know are left out.  Without one (NULL), it is made
- * of the items that came.  The result is allocated in the current context.
+ * that are left out are counted.  With a vocabulary, items have its indexes and events of items that
+ * it does not know are left out; without, one is made of the items that came.
+ * Memory of the current context.
  */
 extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary);
 
-/* The columns of events that are read: what fmoe_events_place and others take as "like". */
+/* The columns of events that are always there; an example for fmoe_events_place and its like. */
 extern const FmoeEvents fmoe_read_columns;
 
 /* An event as its row has it. */
@@ -37,23 +50,34 @@ typedef struct FmoeRow
 {
 	Datum		item;			/* of the domain's type; valid during the call that is given the row */
 	FmoeEvent	event;			/* event.item is not set: the taker looks it up */
+	bool		odd_label;		/* it is neither 0 nor 1 */
 } FmoeRow;
 
 /* Takes one event of a user; events come in no order. */
 typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
-/* Calls take for each event of one user.  as_of: only events up to that moment (seconds since 1970); NaN: all. */
-extern void fmoe_read_history(const FmoeDomain *domain, Datum user, double as_of, FmoeTakeEvent take, void *argument);
+/* Calls take for each event of one user up to as_of, those not chosen, too. */
+extern void fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of,
+							  FmoeTakeEvent take, void *argument);
 /*
  * Takes one event of a user; user is valid during the call.  first: the event
  * before was another user's; row is NULL where the first one does not count.
  */
 typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
-/* Calls take for every user and event of the table, user by user; the events of a user come in no order. */
+/*
+ * Calls take for every user and event of the table, those not chosen, too, user
+ * by user; those of a user come in no order.
+ */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
-/* Sets an event of which only the time is known, a value of that type; false: the time is not finite. */
-extern bool fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time);
-/* Seconds since 1970 of a value of a time column's type; infinite for an infinite time. */
-extern double fmoe_seconds(Oid type, Datum value);
+/*
+ * An event of which only a time is given, a value of that type; false: the time is not finite.
+ * Times without a time zone count as if they were in UTC, so what is learned of them
+ * does not depend on the session.
+ */
+extern bool fmoe_event_at(FmoeEvent *event, Oid type, FmoeTimeUnit unit, Datum time);
+/* Whether a time is after a moment, as PostgreSQL compares the two. */
+extern bool fmoe_is_after(Oid type, FmoeTimeUnit unit, Datum time, TimestampTz moment);
+/* Seconds since 1970. */
+extern double fmoe_seconds_of_moment(TimestampTz moment);
 
 /* ---------------------------------------------------------------- the item table */
 
@@ -70,7 +94,10 @@ extern void fmoe_look_items_up(const FmoeDomain *domain, int n, const Datum *id,
 
 /* ---------------------------------------------------------------- events in memory */
 
-/* Events in the order in which they came, with room for more. */
+/*
+ * Events in the order in which they came, with room for more.  A column beside
+ * those of fmoe_read_columns is there once an event has needed it.
+ */
 typedef struct FmoeCollected
 {
 	int64		count;

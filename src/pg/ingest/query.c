@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -26,69 +27,71 @@ const FmoeEvents fmoe_read_columns = {.item = &some_item, .time = &some_time};
 char *
 fmoe_event_columns(const FmoeDomain *domain)
 {
-	char	   *item = pstrdup(quote_identifier(domain->item_column));
+	StringInfoData sql;
 
-	return psprintf("%s, %s", item, quote_identifier(domain->time_column));
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, quote_identifier(domain->item_column));
+	appendStringInfo(&sql, ", %s", quote_identifier(domain->time_column));
+	if (domain->label_column != NULL)
+		appendStringInfo(&sql, ", %s", quote_identifier(domain->label_column));
+	return sql.data;
 }
 
-bool
-fmoe_event_at(FmoeEvent *event, Oid time_type, Datum time)
+/* A label as a number of its sign, or as it is; NaN: it is none. */
+static double
+label_number(Oid type, Datum label)
 {
-	*event = (FmoeEvent) {.time = fmoe_seconds(time_type, time), .weight = 1, .label = 1};
-	return isfinite(event->time);
-}
-
-bool
-fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value)
-{
-	row->item = value[0];
-	return fmoe_event_at(&row->event, domain->time_type, value[1]);
-}
-
-char *
-fmoe_label_condition(const FmoeDomain *domain)
-{
-	const char *column = quote_identifier(domain->label_column);
-	Oid			type = fmoe_column_type(domain->interactions, domain->label_column, NULL);
-
 	switch (type)
 	{
 		case BOOLOID:
-			return pstrdup(column);
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			/* NaN sorts above every number */
-			return psprintf("%s OPERATOR(pg_catalog.>) 0 AND %s OPERATOR(pg_catalog.<>) 'NaN'",
-							column, column);
+			return DatumGetBool(label) ? 1 : 0;
 		case INT2OID:
+			return DatumGetInt16(label);
 		case INT4OID:
+			return DatumGetInt32(label);
 		case INT8OID:
-			return psprintf("%s OPERATOR(pg_catalog.>) 0", column);
+			return (double) DatumGetInt64(label);
+		case FLOAT4OID:
+			return DatumGetFloat4(label);
+		case FLOAT8OID:
+			return DatumGetFloat8(label);
 		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table %s has type %s now and cannot be a label",
-							domain->label_column, domain->relation, format_type_be(type)),
-					 errhint("Name another column with fmoe_alter_domain(%s, label_column => ...).",
-							 quote_literal_cstr(domain->name))));
+			{
+				double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, label));
+
+				/* too small for a double */
+				return number != 0 ? number
+					: DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+														 DirectFunctionCall1(numeric_sign, label))) / 2;
+			}
 	}
+}
+
+FmoeLeftOut
+fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value)
+{
+	double		label;
+
+	row->item = value[0];
+	row->odd_label = false;
+	if (!fmoe_event_at(&row->event, domain->time_type, domain->time_unit, value[1]))
+		return FMOE_LEFT_TIME;
+	if (domain->label_column == NULL)
+		return FMOE_TAKEN;
+	label = label_number(domain->label_type, value[2]);
+	if (isnan(label))
+		return FMOE_LEFT_LABEL;
+	row->event.label = label > 0;
+	row->odd_label = label != 0 && label != 1;
+	return FMOE_TAKEN;
 }
 
 char *
 fmoe_table_query(const FmoeDomain *domain)
 {
-	StringInfoData sql;
+	char	   *user = pstrdup(quote_identifier(domain->user_column));
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s, %s", quote_identifier(domain->user_column),
-					 fmoe_event_columns(domain));
-	if (domain->label_column != NULL)
-		appendStringInfo(&sql, ", %s", quote_identifier(domain->label_column));
-	appendStringInfo(&sql, " FROM %s", domain->relation);
-	if (domain->label_column != NULL)
-		appendStringInfo(&sql, " WHERE (%s) IS NOT FALSE", fmoe_label_condition(domain));
-	return sql.data;
+	return psprintf("SELECT %s, %s FROM %s", user, fmoe_event_columns(domain), domain->relation);
 }
 
 char *

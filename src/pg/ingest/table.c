@@ -12,6 +12,7 @@
 #include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "pg/ingest/ingest_private.h"
 
@@ -23,7 +24,10 @@ typedef struct Raw
 {
 	FmoeCollected rows;
 	int64	   *user;			/* [rows.capacity] */
-	int64		skipped;
+	int64		left_out[FMOE_LEFT_REASONS];
+	int64		odd_labels[2];
+	int64		future;
+	double		tomorrow;		/* as times of events are */
 	double		last_event;
 	FmoeVocabulary *users;		/* id set */
 	FmoeVocabulary *items;		/* id set; NULL: items have a given vocabulary's indexes */
@@ -33,8 +37,9 @@ typedef struct Raw
 static size_t
 raw_bytes(const Raw *raw, int64 capacity)
 {
-	/* events as they came, the keys that are sorted, and the sorted events */
-	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(&fmoe_read_columns) + FMOE_SORT_BYTES;
+	const FmoeEvents *columns = raw->rows.memory != NULL ? &raw->rows.events : &fmoe_read_columns;
+	/* as they come, the places that are sorted, and sorted */
+	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(columns) + FMOE_SORT_BYTES;
 
 	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
 		(raw->items != NULL ? fmoe_idset_bytes(raw->items) : 0);
@@ -82,6 +87,7 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 {
 	Datum		value[COLUMNS_MAX];
 	FmoeRow		row;
+	FmoeLeftOut left_out;
 	bool		isnull;
 	int			i;
 
@@ -91,21 +97,28 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 		value[i] = SPI_getbinval(tuple, shape, i + 1, &isnull);
 		if (isnull)
 		{
-			raw->skipped++;
+			raw->left_out[FMOE_LEFT_NULL]++;
 			return;
 		}
 	}
-	if (!fmoe_row(&row, domain, value + 1))
+	left_out = fmoe_row(&row, domain, value + 1);
+	if (left_out == FMOE_TAKEN)
 	{
-		raw->skipped++;
-		return;
+		raw->odd_labels[row.event.label] += row.odd_label;
+		if (row.event.label == 0)
+			left_out = FMOE_LEFT_SHOWN;
 	}
+	raw->left_out[left_out]++;
+	if (left_out != FMOE_TAKEN)
+		return;
 	row.event.item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row.item)
 		: fmoe_idset_add(raw->items, row.item);
 	if (row.event.item < 0)
 		return;
 	raw->user[raw->rows.count] = fmoe_idset_add(raw->users, value[0]);
 	fmoe_collect(&raw->rows, &row.event);
+	if (row.event.time > raw->tomorrow)
+		raw->future++;
 	if (!(row.event.time <= raw->last_event))
 		raw->last_event = row.event.time;
 }
@@ -189,6 +202,7 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	MemoryContextSwitchTo(scratch);
 	(void) fmoe_column_type(domain->interactions, domain->user_column, &collation);
 	raw.last_event = get_float8_nan();
+	raw.tomorrow = fmoe_seconds_of_moment(GetCurrentTimestamp()) + SECS_PER_DAY;
 	raw.users = fmoe_idset_create(domain->user_type, collation);
 	if (vocabulary == NULL)
 		raw.items = fmoe_idset_create(domain->item_type, domain->item_collation);
@@ -202,8 +216,10 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	renumber(&raw, index_of);
 	fmoe_build_dataset(&interactions->data, raw.rows.count, fmoe_vocabulary_count(raw.users),
 					   fmoe_vocabulary_count(interactions->vocabulary), raw.user, &raw.rows.events);
-	interactions->skipped = raw.skipped;
+	memcpy(interactions->left_out, raw.left_out, sizeof(raw.left_out));
+	memcpy(interactions->odd_labels, raw.odd_labels, sizeof(raw.odd_labels));
 	interactions->last_event = raw.last_event;
+	interactions->future = raw.future;
 
 	MemoryContextSwitchTo(scratch);
 	interactions->fingerprint = fingerprint(interactions);

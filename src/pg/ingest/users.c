@@ -46,9 +46,7 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 		return true;
 	for (i = 1; i < slot->tts_tupleDescriptor->natts; i++)
 		usable &= !slot->tts_isnull[i];
-	if (users->domain->label_column != NULL)
-		usable = usable && DatumGetBool(slot->tts_values[slot->tts_tupleDescriptor->natts - 1]);
-	usable = usable && fmoe_row(&row, users->domain, slot->tts_values + 1);
+	usable = usable && fmoe_row(&row, users->domain, slot->tts_values + 1) == FMOE_TAKEN;
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
 	if (first)
@@ -74,21 +72,6 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-/* All rows, so that no user is missed: user, event columns and, where there is one, whether the label is positive. */
-static char *
-users_query(const FmoeDomain *domain)
-{
-	const char *user = quote_identifier(domain->user_column);
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s, %s", user, fmoe_event_columns(domain));
-	if (domain->label_column != NULL)
-		appendStringInfo(&sql, ", %s", fmoe_label_condition(domain));
-	appendStringInfo(&sql, " FROM %s ORDER BY %s", domain->relation, user);
-	return sql.data;
-}
-
 void
 fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument)
 {
@@ -104,7 +87,7 @@ fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument
 		.argument = argument
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &users.receiver};
-	char	   *sql = users_query(domain);
+	char	   *sql = psprintf("%s ORDER BY %s", fmoe_table_query(domain), quote_identifier(domain->user_column));
 	int			result;
 
 	fmoe_receiver_init(&users.receiver, users_row);

@@ -45,7 +45,7 @@ static FmoeStatement insert_peer = {
 };
 
 static FmoeStatement set_tables = {
-	"UPDATE fmoe.peer SET expert_table = $2, part_table = $3 WHERE peer_id OPERATOR(pg_catalog.=) $1",
+	"UPDATE fmoe.peer SET expert_table = fmoe._to_relation($2), part_table = fmoe._to_relation($3) WHERE peer_id OPERATOR(pg_catalog.=) $1",
 	3, {INT8OID, REGCLASSOID, REGCLASSOID}
 };
 
@@ -55,7 +55,7 @@ static FmoeStatement delete_peer = {
 };
 
 static FmoeStatement all_peers = {
-	"SELECT peer_id, name, expert_table, part_table, created_by, party FROM fmoe.peer"
+	"SELECT peer_id, name, fmoe._to_regclass(expert_table), fmoe._to_regclass(part_table), created_by, party FROM fmoe.peer"
 	" WHERE $1 IS NULL OR name OPERATOR(pg_catalog.=) $1 ORDER BY name",
 	1, {TEXTOID}
 };

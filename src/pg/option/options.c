@@ -158,6 +158,7 @@ to_integer(const FmoeOption *option, const JsonbValue *value)
 {
 	Numeric		number;
 	double		real;
+	int64		integer;
 
 	if (value->type != jbvNumeric)
 		reject_kind(option, "an integer", value);
@@ -169,7 +170,11 @@ to_integer(const FmoeOption *option, const JsonbValue *value)
 										  DirectFunctionCall2(numeric_trunc, NumericGetDatum(number),
 															  Int32GetDatum(0)))) != 0)
 		reject(option, psprintf("must be an integer, not %s", numeral(number)));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number)));
+	/* a double takes some integers for others */
+	integer = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number)));
+	if (integer < (int64) option->min || integer > (int64) option->max)
+		reject(option, psprintf("is out of range: %s", numeral(number)));
+	return integer;
 }
 
 static int

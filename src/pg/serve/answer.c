@@ -62,6 +62,8 @@ pass_over(uint64 *passed, const FmoeItems *items)
 {
 	for (int64 i = 0; items != NULL && i < items->count; i++)
 		passed[items->events.item[i] / 64] |= UINT64CONST(1) << items->events.item[i] % 64;
+	for (int64 i = 0; items != NULL && i < items->n_shown; i++)
+		passed[items->shown[i] / 64] |= UINT64CONST(1) << items->shown[i] % 64;
 }
 
 /* Candidates that are allowed. */

@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -99,20 +97,11 @@ fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 	return items;
 }
 
-/* Seconds of an as_of argument: NaN without one, or at infinity; -infinity before all time. */
-static double
-as_of_seconds(FunctionCallInfo fcinfo, int argument)
+/* The moment of an as_of argument; infinity without one. */
+static TimestampTz
+as_of_moment(FunctionCallInfo fcinfo, int argument)
 {
-	TimestampTz moment;
-
-	if (argument < 0 || PG_ARGISNULL(argument))
-		return NAN;
-	moment = PG_GETARG_TIMESTAMPTZ(argument);
-	if (TIMESTAMP_IS_NOEND(moment))
-		return NAN;
-	if (TIMESTAMP_IS_NOBEGIN(moment))
-		return -INFINITY;
-	return fmoe_seconds(TIMESTAMPTZOID, TimestampTzGetDatum(moment));
+	return argument < 0 || PG_ARGISNULL(argument) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(argument);
 }
 
 /* The events of a user whose items a vocabulary knows. */
@@ -120,6 +109,7 @@ typedef struct Known
 {
 	const FmoeVocabulary *vocabulary;
 	FmoeCollected events;
+	FmoeCollected shown;		/* and not chosen */
 } Known;
 
 static void
@@ -129,20 +119,23 @@ take_event(void *argument, FmoeRow *row)
 
 	row->event.item = fmoe_vocabulary_find(known->vocabulary, row->item);
 	if (row->event.item >= 0)
-		fmoe_collect(&known->events, &row->event);
+		fmoe_collect(row->event.label > 0 ? &known->events : &known->shown, &row->event);
 }
 
 FmoeItems *
-fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of)
+fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 {
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
-	if (as_of != -INFINITY)
-		fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
+	if (serving->moment.domain->label_column != NULL)
+		fmoe_collect_reserve(&known.shown, FIRST_EVENTS);
+	fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
 	items->count = known.events.count;
+	items->n_shown = known.shown.count;
+	items->shown = unconstify(int32 *, known.shown.events.item);
 	fmoe_events_place(&items->events, &known.events.events, items->count,
 					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
@@ -196,8 +189,8 @@ fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArgu
 	if (name != NULL && cannot_be(name, domain->user_type))
 		notice_domain(name);
 	items = fmoe_serve_history_of(serving, fmoe_serve_id(serving, FMOE_ID_USER, type, domain->user_type, id),
-								  as_of_seconds(fcinfo, at->as_of));
-	if (name != NULL && items->count == 0)
+								  as_of_moment(fcinfo, at->as_of));
+	if (name != NULL && items->count + items->n_shown == 0)
 		notice_domain(name);
 	return items;
 }

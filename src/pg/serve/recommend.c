@@ -15,8 +15,8 @@
  *		against the baselines) the counting experts of the newest version do:
  *		source 'markov', or 'popularity' where that was the better one in
  *		validation.
- *	  - Items of the history (exclude_seen), then those of exclude, are left
- *		out, and only those of candidates stay where it is given.  All that
+ *	  - Items of the history and what was shown and not chosen (exclude_seen),
+ *		then those of exclude, are left out, and only those of candidates stay where it is given.  All that
  *		happens before the best k are taken, so there are always exactly
  *		min(k, eligible) rows.  Items the version does not know have no score
  *		and are not eligible.

@@ -9,14 +9,12 @@
  * of fmoe_recommend.  Rows go into a tuplestore, which spills to disk above
  * work_mem.
  *
- * Every user of the table gets rows, also one without an event that counts:
- * min(k, eligible), by popularity where the version knows none of the items.
- * When users are given, their histories are read one by one instead, and each of
- * them gets rows, in the order given.
+ * Every user of the table gets rows: min(k, eligible), by popularity where the
+ * version knows none of the items, or none was chosen.  When users are given,
+ * their histories are read one by one instead, and each of them gets rows, in
+ * the order given.
  */
 #include "postgres.h"
-
-#include <math.h>
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -58,7 +56,9 @@ typedef struct Everybody
 	int64		tokens;			/* of the users before the last */
 	Datum		user[BATCH_USERS];
 	int64		begin[BATCH_USERS + 1]; /* into events: user u's are begin[u] .. begin[u + 1] - 1 */
+	int64		begin_shown[BATCH_USERS + 1];	/* the same of shown */
 	FmoeCollected events;
+	FmoeCollected shown;		/* and not chosen: their items count as seen */
 } Everybody;
 
 /* ---------------------------------------------------------------- rows */
@@ -107,20 +107,39 @@ compare_items(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Of a user's items and those of exclude what is not to be recommended, ascending; on the arena. */
+/* What the batch's user u has seen: events begin .. end - 1, and what was shown and not chosen. */
+static FmoeItems
+history_of(const Everybody *all, int u, const FmoeEvents *events, int64 begin, int64 end)
+{
+	FmoeItems	history = {
+		.count = end - begin,
+		.events = fmoe_events_from(events, begin),
+		.n_shown = all->begin_shown[u + 1] - all->begin_shown[u]
+	};
+
+	if (history.n_shown > 0)
+		history.shown = unconstify(int32 *, all->shown.events.item) + all->begin_shown[u];
+	return history;
+}
+
+/* Of what a user has seen and of exclude what is not to be recommended, ascending; on the arena. */
 static FnnRows
-passed_items(const Everybody *all, const int32 *item, int64 count)
+passed_items(const Everybody *all, const FmoeItems *history)
 {
 	const FmoeItems *exclude = all->filter.exclude;
-	int64		seen = all->exclude_seen ? count : 0;
+	int64		seen = all->exclude_seen ? history->count : 0;
+	int64		shown = all->exclude_seen ? history->n_shown : 0;
 	int64		excluded = exclude == NULL ? 0 : exclude->count;
-	int32	   *row = fnn_alloc(all->serving->site.arena, Max(seen + excluded, 1) * sizeof(int32));
+	int64		count = seen + shown + excluded;
+	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
 
-	memcpy(row, item, sizeof(int32) * seen);
+	memcpy(row, history->events.item, sizeof(int32) * seen);
+	if (shown > 0)
+		memcpy(row + seen, history->shown, sizeof(int32) * shown);
 	if (excluded > 0)
-		memcpy(row + seen, exclude->events.item, sizeof(int32) * excluded);
-	qsort(row, seen + excluded, sizeof(int32), compare_items);
-	return (FnnRows) {.count = seen + excluded, .row = row};
+		memcpy(row + seen + shown, exclude->events.item, sizeof(int32) * excluded);
+	qsort(row, count, sizeof(int32), compare_items);
+	return (FnnRows) {.count = count, .row = row};
 }
 
 /* Answers users whose histories go through the encoder, all at once. */
@@ -134,8 +153,10 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 
 	for (int i = 0; i < known->users; i++)
 	{
+		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
+
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
-		known->passed[i] = passed_items(all, events->item + known->begin[i], known->end[i] - known->begin[i]);
+		known->passed[i] = passed_items(all, &history);
 	}
 	fmoe_best_many(model, serving->site.arena, batch, all->never, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
@@ -150,10 +171,7 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 
 	for (int i = 0; i < known->users; i++)
 	{
-		FmoeItems	history = {
-			.count = known->end[i] - known->begin[i],
-			.events = fmoe_events_from(events, known->begin[i])
-		};
+		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
 		FmoeFilter	filter = all->filter;
 
 		if (all->exclude_seen)
@@ -188,6 +206,20 @@ make_never(Everybody *all)
 	all->never = never;
 }
 
+/* What the batch's user u, who has no known item, is answered with. */
+static const FnnTopk *
+popular_for(const Everybody *all, int u, const FmoeEvents *events)
+{
+	const FmoeModel *model = &all->serving->call.loaded->model;
+	FmoeItems	history = history_of(all, u, events, all->begin[u], all->begin[u]);
+	FmoeFilter	filter = all->filter;
+
+	if (!all->exclude_seen || history.n_shown == 0)
+		return all->popular;
+	filter.seen = &history;
+	return fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &history, &filter, all->k);
+}
+
 /* Sorts the users' events into histories, and lists the users who have one in known. */
 static void
 make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
@@ -219,6 +251,7 @@ finish_batch(Everybody *all)
 
 	known->users = 0;
 	all->begin[all->users] = all->events.count;
+	all->begin_shown[all->users] = all->shown.count;
 	fmoe_events_place(&events, unsorted, all->events.count,
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
 	make_histories(all, known, &events);
@@ -234,13 +267,14 @@ finish_batch(Everybody *all)
 		if (is_known)
 			put_rows(all, all->user[u], &known->best[next++], slot);
 		else
-			put_rows(all, all->user[u], all->popular, FMOE_POPULARITY);
+			put_rows(all, all->user[u], popular_for(all, u, &events), FMOE_POPULARITY);
 	}
 	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
 	all->users = 0;
 	all->tokens = 0;
 	all->events.count = 0;
+	all->shown.count = 0;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -258,6 +292,7 @@ begin_user(Everybody *all, Datum user)
 		finish_batch(all);
 	old = MemoryContextSwitchTo(all->batch);
 	all->user[all->users] = datumCopy(user, all->user_byval, all->user_length);
+	all->begin_shown[all->users] = all->shown.count;
 	all->begin[all->users++] = all->events.count;
 	MemoryContextSwitchTo(old);
 }
@@ -269,7 +304,7 @@ take_event(void *argument, FmoeRow *row)
 
 	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
 	if (row->event.item >= 0)
-		fmoe_collect(&all->events, &row->event);
+		fmoe_collect(row->event.label > 0 ? &all->events : &all->shown, &row->event);
 }
 
 static void
@@ -300,7 +335,7 @@ read_listed(Everybody *all, Datum list)
 			continue;
 		id = fmoe_serve_id(all->serving, FMOE_ID_USER, TEXTOID, domain->user_type, user[i]);
 		begin_user(all, id);
-		fmoe_read_history(domain, id, NAN, take_event, all);
+		fmoe_read_history(domain, id, DT_NOEND, take_event, all);
 	}
 }
 
@@ -338,6 +373,8 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	all->batch = AllocSetContextCreate(serving->call.context, "fmoe batch of users", ALLOCSET_DEFAULT_SIZES);
 	all->row = AllocSetContextCreate(serving->call.context, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
 	fmoe_collect_reserve(&all->events, FIRST_EVENTS);
+	if (serving->moment.domain->label_column != NULL)
+		fmoe_collect_reserve(&all->shown, FIRST_EVENTS);
 	fmoe_serve_allow_all(serving, &all->filter);
 	make_never(all);
 	make_popular(all);

@@ -15,6 +15,8 @@ typedef struct FmoeItems
 {
 	int64		count;
 	FmoeEvents	events;			/* [count] */
+	int64		n_shown;		/* of a history: items that were shown and not chosen, which are in no event of it … */
+	int32	   *shown;			/* … but count as seen */
 } FmoeItems;
 
 /* Items that the item table and a filter let through. */
@@ -190,7 +192,7 @@ extern FmoeItems *fmoe_serve_list(FunctionCallInfo fcinfo, FmoeServing *serving,
 /* The history of the user asked for, as it is now or was at as_of. */
 extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
 /* The same for a user of the domain's own type. */
-extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, double as_of);
+extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of);
 /* What a call's arguments let through, besides what they take of a history. */
 extern FmoeFilter fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at,
 									const FmoeItems *history);

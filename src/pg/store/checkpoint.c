@@ -4,8 +4,8 @@
  *
  * fmoe.training has one row for each domain in training: configuration,
  * fingerprint of the interactions, and a sealed state.  fmoe.checkpoint has the
- * blocks of the trainer in parts.  Both are written in the transaction that
- * commits an epoch, so together they are always the training as of one epoch.
+ * blocks of the trainer in parts.  Both are written in one transaction after an
+ * epoch, so together they are always the training as of that epoch.
  *
  * The state is a TrainingSeal as it lies in memory: magic and format, the
  * sizes and hashes of the blocks, FmoeTrainState, and a hash of all of that.
@@ -13,7 +13,8 @@
  * byte order, number width or layout the magic number, a size or the hash does
  * not fit, and the training starts again.
  *
- * FMOE_BLOCK_BEST is written only after epochs that were the best so far; it
+ * FMOE_BLOCK_BEST is written only when there was a better epoch since the last
+ * checkpoint; it
  * is part of the checkpoint once best_epoch is not 0.
  */
 #include "postgres.h"
@@ -21,8 +22,12 @@
 #include <math.h>
 
 #include "catalog/pg_type_d.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "pg/store/checkpoint.h"
 #include "pg/store/store.h"
@@ -56,7 +61,8 @@ static FmoeStatement find_parts = {
 
 static FmoeStatement save_training = {
 	"INSERT INTO fmoe.training (domain_id, config, fingerprint, state, epoch, epochs, loss, metric, seconds)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
+	" FROM (SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE) d"
 	" ON CONFLICT (domain_id) DO UPDATE SET config = EXCLUDED.config, fingerprint = EXCLUDED.fingerprint,"
 	" state = EXCLUDED.state, epoch = EXCLUDED.epoch, epochs = EXCLUDED.epochs, loss = EXCLUDED.loss,"
 	" metric = EXCLUDED.metric, seconds = EXCLUDED.seconds, updated_at = pg_catalog.now()",
@@ -67,6 +73,11 @@ static FmoeStatement save_part = {
 	"INSERT INTO fmoe.checkpoint (domain_id, block, part, data) VALUES ($1, $2, $3, $4)"
 	" ON CONFLICT (domain_id, block, part) DO UPDATE SET data = EXCLUDED.data",
 	4, {INT8OID, INT4OID, INT4OID, BYTEAOID}
+};
+
+static FmoeStatement discard_parts = {
+	"DELETE FROM fmoe.checkpoint WHERE domain_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
 };
 
 static FmoeStatement discard_training = {
@@ -228,7 +239,7 @@ fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint, FmoeTra
 
 void
 fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epochs,
-					 FmoeTrainer *trainer, double seconds)
+					 FmoeTrainer *trainer, int saved_epoch, double seconds)
 {
 	FmoeOwn		own;
 	TrainingSeal seal;
@@ -258,14 +269,18 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 	if (isnan(seal.state.metric))
 		nulls[7] = 'n';
 	fmoe_own_execute(&save_training, values, nulls, false, 0);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the domain was dropped while it was being trained")));
 
 	for (block = 0; block < FMOE_BLOCKS; block++)
 	{
 		size_t		bytes;
 		const char *data = fmoe_trainer_block(trainer, block, &bytes);
 
-		/* the best epoch was an earlier one, whose block is stored already */
-		if (block == FMOE_BLOCK_BEST && seal.state.best_epoch != seal.state.epoch)
+		/* the best epoch may be one whose block is stored already */
+		if (block == FMOE_BLOCK_BEST && seal.state.best_epoch <= saved_epoch)
 			continue;
 		part[1] = Int32GetDatum(block);
 		if (bytes > 0)
@@ -279,5 +294,26 @@ fmoe_checkpoint_discard(int64 domain_id)
 {
 	Datum		value = Int64GetDatum(domain_id);
 
+	(void) fmoe_own_change(&discard_parts, &value, NULL);
 	(void) fmoe_own_change(&discard_training, &value, NULL);
+}
+
+static FmoeStatement wasted_space = {
+	"SELECT WHERE pg_catalog.pg_relation_size('fmoe.checkpoint'::pg_catalog.regclass) OPERATOR(pg_catalog.>) 0"
+	" AND NOT EXISTS (SELECT FROM fmoe.checkpoint)",
+	0, {0}
+};
+
+static FmoeStatement empty_checkpoint = {"TRUNCATE fmoe.checkpoint", 0, {0}};
+
+void
+fmoe_checkpoint_give_back(void)
+{
+	Oid			table = get_relname_relid("checkpoint", get_namespace_oid("fmoe", false));
+
+	/* whoever writes one holds a lock until it can be seen, by a snapshot that is taken then */
+	if (!IsolationUsesXactSnapshot() &&
+		fmoe_own_found(&wasted_space, NULL, false) && ConditionalLockRelationOid(table, AccessExclusiveLock) &&
+		fmoe_own_found(&wasted_space, NULL, false))
+		(void) fmoe_own_change(&empty_checkpoint, NULL, NULL);
 }

@@ -18,13 +18,16 @@ typedef enum FmoeResume
 } FmoeResume;
 
 /*
- * All three need an active snapshot.  config has the options that the weights
- * depend on, fingerprint is that of the interactions.
+ * These need an active snapshot.  config has the options that the weights
+ * depend on, fingerprint is that of the interactions, saved_epoch the epoch of
+ * the checkpoint before (0: there is none).
  */
 extern FmoeResume fmoe_checkpoint_load(int64 domain_id, Jsonb *config, uint64 fingerprint,
 									   FmoeTrainer *trainer, double *seconds);
 extern void fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epochs,
-								 FmoeTrainer *trainer, double seconds);
+								 FmoeTrainer *trainer, int saved_epoch, double seconds);
 extern void fmoe_checkpoint_discard(int64 domain_id);
+/* Gives the space of checkpoints back to the system when there are none and nobody is about to write one. */
+extern void fmoe_checkpoint_give_back(void);
 
 #endif							/* FMOE_PG_STORE_CHECKPOINT_H */

@@ -19,7 +19,8 @@ static FmoeStatement live_version = {
 };
 
 static FmoeStatement insert_deployment = {
-	"INSERT INTO fmoe.deployment (domain_id, version_id, deployed_by) VALUES ($1, $2, $3)",
+	"INSERT INTO fmoe.deployment (domain_id, version_id, deployed_by) SELECT domain_id, version_id, $3 FROM fmoe.version"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1 AND version_id OPERATOR(pg_catalog.=) $2",
 	3, {INT8OID, INT8OID, NAMEOID}
 };
 
@@ -55,6 +56,7 @@ fmoe_set_live(int64 domain_id, int64 version_id)
 	const char *deployer = GetUserNameFromId(GetUserId(), false);
 	Datum		values[3];
 	FmoeOwn		own;
+	bool		deployed;
 
 	values[0] = Int64GetDatum(domain_id);
 	values[1] = Int64GetDatum(version_id);
@@ -63,7 +65,15 @@ fmoe_set_live(int64 domain_id, int64 version_id)
 	fmoe_own_begin(&own);
 	/* deploying the live version again adds no entry, for there would be nothing to roll back */
 	fmoe_own_execute(&live_version, values, NULL, false, 1);
-	if (fmoe_result_int64() != version_id)
+	deployed = fmoe_result_int64() == version_id;
+	if (!deployed)
+	{
 		fmoe_own_execute(&insert_deployment, values, NULL, false, 0);
+		deployed = SPI_processed > 0;
+	}
 	fmoe_own_end(&own);
+	if (!deployed)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the version was dropped while it was being deployed")));
 }

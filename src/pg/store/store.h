@@ -6,6 +6,7 @@
 #define FMOE_PG_STORE_STORE_H
 
 #include "pg/domain/domain.h"
+#include "pg/id/id.h"
 #include "model/model.h"
 
 #define FMOE_FORMAT 1			/* of what fmoe.version and fmoe.tensor hold */
@@ -25,6 +26,7 @@ typedef struct FmoeVersion
 	int64		users;
 	int32		items;
 	double		last_event;		/* NaN: none */
+	bool		last_event_local;	/* it is in no time zone: counted as if it were in UTC */
 	double		seconds;
 	Jsonb	   *metrics;
 	int64		bytes;
@@ -52,6 +54,15 @@ typedef void *(*FmoeTake) (void *argument, size_t bytes, const char *what);
  * the current context.  When take gives NULL nothing is read and the result is -1.
  */
 extern int	fmoe_load_arrays_into(int64 version_id, FmoeTake take, void *argument, FnnArray **arrays);
+/*
+ * The item vocabulary among a version's arrays, over arrays that stay; an error
+ * that names the version when its ids are not of the domain's type any more.
+ */
+extern FmoeVocabulary *fmoe_version_vocabulary(const FmoeDomain *domain, const FmoeVersion *version,
+											   int n_arrays, const FnnArray *arrays);
+/* The same for work that can do without the version: NULL, with a NOTICE. */
+extern FmoeVocabulary *fmoe_try_vocabulary(const FmoeDomain *domain, const FmoeVersion *version,
+										   int n_arrays, const FnnArray *arrays);
 /* Deploys a version; does nothing when it is live already. */
 extern void fmoe_set_live(int64 domain_id, int64 version_id);
 

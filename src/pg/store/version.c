@@ -25,11 +25,12 @@ static FmoeStatement next_version = {
 
 static FmoeStatement insert_version = {
 	"INSERT INTO fmoe.version (domain_id, version, name, model, config, origin, complete, holdout,"
-	" events, users, items, last_event, seconds, metrics, bytes, format, checksum, created_by)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+	" events, users, items, last_event, seconds, metrics, bytes, format, checksum, created_by,"
+	" last_event_local)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
 	" ON CONFLICT (domain_id, name) DO NOTHING RETURNING version_id",
-	18, {INT8OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID,
-		INT8OID, INT8OID, INT4OID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT4OID, TEXTOID, NAMEOID}
+	19, {INT8OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BOOLOID, TEXTOID,
+		INT8OID, INT8OID, INT4OID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT4OID, TEXTOID, NAMEOID, BOOLOID}
 };
 
 static FmoeStatement insert_part = {
@@ -64,8 +65,8 @@ static void
 store_facts(FmoeVersion *version, const char *creator)
 {
 	Jsonb	   *config = fmoe_config_jsonb(&version->config);
-	Datum		values[18];
-	char		nulls[18];
+	Datum		values[19];
+	char		nulls[19];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(version->domain_id);
@@ -96,6 +97,7 @@ store_facts(FmoeVersion *version, const char *creator)
 	values[15] = Int32GetDatum(FMOE_FORMAT);
 	values[16] = CStringGetTextDatum(fmoe_checksum_text(version->checksum));
 	values[17] = DirectFunctionCall1(namein, CStringGetDatum(creator));
+	values[18] = BoolGetDatum(version->last_event_local);
 	fmoe_own_execute(&insert_version, values, nulls, false, 0);
 	version->version_id = fmoe_result_int64();
 	if (version->version_id == 0)
@@ -127,7 +129,7 @@ fmoe_store_version(FmoeVersion *version, int n_arrays, const FnnArray *arrays)
 
 #define VERSION_COLUMNS \
 	"version_id, version, domain_id, name, model, origin, complete, holdout, config, events, users, items," \
-	" last_event, seconds, metrics, bytes, format, checksum"
+	" last_event, seconds, metrics, bytes, format, checksum, last_event_local"
 
 static FmoeStatement version_by_number = {
 	"SELECT " VERSION_COLUMNS " FROM fmoe.version"
@@ -182,6 +184,7 @@ version_of_row(void)
 	version->metrics = DatumGetJsonbPCopy(fmoe_result_column(15, NULL));
 	version->bytes = DatumGetInt64(fmoe_result_column(16, NULL));
 	version->checksum = fmoe_checksum_parse(fmoe_result_text(18));
+	version->last_event_local = DatumGetBool(fmoe_result_column(19, NULL));
 	return version;
 }
 

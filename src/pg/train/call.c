@@ -62,6 +62,7 @@ complete_options(FmoeTraining *training)
 	fmoe_check_config(&training->config);
 	same = training->config;
 	same.workers = 0;
+	same.checkpoint_every = 0;
 	same.deploy = true;
 	training->identity = fmoe_config_jsonb(&same);
 }
@@ -70,19 +71,21 @@ static void
 read_interactions(FmoeTraining *training)
 {
 	FmoeInteractions *interactions = fmoe_read_interactions(training->domain, NULL);
+	char	   *reasons;
 
 	training->interactions = interactions;
+	reasons = fmoe_reasons_left_out(interactions);
 	if (interactions->data.n_events == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("domain \"%s\" has no interactions", training->domain->name),
-				 interactions->skipped == 0 ? 0 :
-				 errdetail("%lld rows have a null, a time that is not finite or a label that is not positive.",
-						   (long long) interactions->skipped)));
-	if (interactions->skipped > 0)
+				 reasons == NULL ? 0 : errdetail("Rows left out: %s.", reasons)));
+	fmoe_training_check_times(training);
+	fmoe_training_check_labels(training);
+	if (reasons != NULL)
 		ereport(NOTICE,
-				(errmsg("%lld rows are left out", (long long) interactions->skipped),
-				 errdetail("They have a null, a time that is not finite or a label that is not positive.")));
+				(errmsg("rows of domain \"%s\" are left out", training->domain->name),
+				 errdetail("%s.", reasons)));
 }
 
 /* ---------------------------------------------------------------- epochs */
@@ -120,6 +123,7 @@ start_or_resume(FmoeTraining *training)
 							fmoe_trainer_state(trainer)->epoch)));
 			return;
 		case FMOE_RESUME_NONE:
+			fmoe_checkpoint_discard(domain_id);
 			break;
 		case FMOE_RESUME_OTHER_DATA:
 			reason = "The interactions have changed since.";
@@ -144,15 +148,21 @@ start_or_resume(FmoeTraining *training)
 	fmoe_borrow_weights(training->borrowing, trainer);
 }
 
+/* After an epoch; due: a checkpoint is to be taken however short it is ago. */
 static void
-save_epoch(const FmoeTraining *training)
+save_epoch(FmoeTraining *training, bool due)
 {
 	if (training->atomic)
 		return;
 	(void) fmoe_training_recheck(training->domain);
-	fmoe_checkpoint_save(training->domain->id, training->identity, training->interactions->fingerprint,
-						 training->config.epochs, training->trainer,
-						 training->earlier_seconds + fmoe_seconds_since(training->started));
+	if (due || fmoe_seconds_since(training->saved) >= training->config.checkpoint_every)
+	{
+		fmoe_checkpoint_save(training->domain->id, training->identity, training->interactions->fingerprint,
+							 training->config.epochs, training->trainer, training->saved_epoch,
+							 training->earlier_seconds + fmoe_seconds_since(training->started));
+		training->saved = GetCurrentTimestamp();
+		training->saved_epoch = fmoe_trainer_state(training->trainer)->epoch;
+	}
 	fmoe_training_commit(training);
 }
 
@@ -165,7 +175,8 @@ run_epochs(FmoeTraining *training)
 
 	fmoe_progress_phase("training");
 	training->first_epoch = state->epoch;
-	training->epochs_started = GetCurrentTimestamp();
+	training->epochs_started = training->saved = GetCurrentTimestamp();
+	training->saved_epoch = state->epoch;
 	while (!state->finished)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -187,7 +198,7 @@ run_epochs(FmoeTraining *training)
 								(state->epoch + local_epochs - 1) / local_epochs);
 			/* a round is committed as a whole */
 			if (!rounds || round_ends)
-				save_epoch(training);
+				save_epoch(training, rounds);
 			fmoe_training_report_epoch(training);
 		}
 		MemoryContextSwitchTo(old);
@@ -237,6 +248,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->users = interactions->data.n_users;
 	version->items = interactions->data.n_items;
 	version->last_event = interactions->last_event;
+	version->last_event_local = fmoe_is_local_time(training->domain->time_type);
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
 	version->metrics = fmoe_verdict_metrics(verdict, fmoe_expert_classes[training->config.model], &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
@@ -274,6 +286,11 @@ finish(FmoeTraining *training)
 			fmoe_set_live(domain->id, version->version_id);
 	}
 	fmoe_training_commit(training);
+	if (training->trainer != NULL && !training->atomic)
+	{
+		fmoe_checkpoint_give_back();
+		fmoe_training_commit(training);
+	}
 	fmoe_training_report_version(training, version, verdict, objection);
 }
 

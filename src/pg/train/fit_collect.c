@@ -38,8 +38,6 @@ PG_FUNCTION_INFO_V1(fmoe_fit_deserialize);
 #define FIRST_EVENTS 64
 #define POLL_EVERY 4096
 
-/* Bytes of a collected event. */
-#define EVENT_BYTES (sizeof(int32) + fmoe_event_bytes(&fmoe_read_columns))
 
 static MemoryContext
 aggregate_context(FunctionCallInfo fcinfo)
@@ -83,7 +81,7 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 /* ---------------------------------------------------------------- the state */
 
 const char *const fmoe_fit_left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs",
-"deploy", NULL};
+"checkpoint_every", "deploy", NULL};
 
 static void
 parse_options(FmoeFitState *state)
@@ -134,11 +132,18 @@ check_options(const FmoeFitState *state, const Jsonb *options)
 			 errmsg("the options of fmoe_fit must be the same for all rows of a group")));
 }
 
+/* Of a collected event. */
+static size_t
+event_bytes(const FmoeFitState *state)
+{
+	return sizeof(int32) + fmoe_event_bytes(state->events.memory != NULL ? &state->events.events : &fmoe_read_columns);
+}
+
 size_t
 fmoe_fit_bytes(const FmoeFitState *state)
 {
 	return state->fixed_bytes + fmoe_idset_bytes(state->users.set) + fmoe_idset_bytes(state->items.set) +
-		(size_t) state->events.capacity * EVENT_BYTES;
+		(size_t) state->events.capacity * event_bytes(state);
 }
 
 static void
@@ -165,7 +170,7 @@ grow(FmoeFitState *state, int64 events)
 		return;
 	while (capacity < events)
 		capacity *= 2;
-	fmoe_check_memory(fmoe_fit_bytes(state) + (capacity - before) * EVENT_BYTES,
+	fmoe_check_memory(fmoe_fit_bytes(state) + (capacity - before) * event_bytes(state),
 					  psprintf("fmoe_fit over more than " INT64_FORMAT " rows", events - 1));
 	reserve(state, capacity);
 }
@@ -215,6 +220,7 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 	MemoryContext context = aggregate_context(fcinfo);
 	FmoeFitState *state = PG_ARGISNULL(0) ? NULL : (FmoeFitState *) PG_GETARG_POINTER(0);
 	Jsonb	   *options = PG_NARGS() > 4 && !PG_ARGISNULL(4) ? PG_GETARG_JSONB_P(4) : NULL;
+	Oid			time_type = getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3));
 	FmoeEvent	event;
 
 	if (state == NULL)
@@ -223,7 +229,7 @@ fmoe_fit_transition(PG_FUNCTION_ARGS)
 		check_options(state, options);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_POINTER(state);
-	if (fmoe_event_at(&event, getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 3)), PG_GETARG_DATUM(3)))
+	if (fmoe_event_at(&event, time_type, FMOE_UNIT_SECONDS, PG_GETARG_DATUM(3)))
 	{
 		int32		user = id_number(state, &state->users, PG_GETARG_DATUM(1));
 
@@ -297,6 +303,7 @@ typedef struct FitHeader
 	int32		n_users;
 	int32		n_items;
 	int64		n_events;
+	uint32		columns;		/* of the events */
 	size_t		options_size;	/* 0: none */
 } FitHeader;
 
@@ -358,6 +365,7 @@ Datum
 fmoe_fit_serialize(PG_FUNCTION_ARGS)
 {
 	const FmoeFitState *state = (FmoeFitState *) PG_GETARG_POINTER(0);
+	const FmoeEvents *columns = &state->events.events;
 	FmoeEvents	events;
 	FitHeader	header;
 	size_t		size;
@@ -373,10 +381,11 @@ fmoe_fit_serialize(PG_FUNCTION_ARGS)
 	header.n_users = fmoe_vocabulary_count(state->users.set);
 	header.n_items = fmoe_vocabulary_count(state->items.set);
 	header.n_events = state->events.count;
+	header.columns = fmoe_events_columns(columns);
 	header.options_size = state->options != NULL ? VARSIZE(state->options) : 0;
 
 	size = VARHDRSZ + sizeof(header) + header.options_size + ids_size(&state->users) + ids_size(&state->items) +
-		header.n_events * sizeof(int32) + fmoe_events_bytes(&fmoe_read_columns, header.n_events);
+		header.n_events * sizeof(int32) + fmoe_events_bytes(columns, header.n_events);
 	if (size > MaxAllocSize)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -390,7 +399,7 @@ fmoe_fit_serialize(PG_FUNCTION_ARGS)
 	ids_write(&state->users, &at);
 	ids_write(&state->items, &at);
 	copy_out(&at, state->user, header.n_events * sizeof(int32));
-	fmoe_events_place(&events, &fmoe_read_columns, header.n_events, at);
+	fmoe_events_place(&events, columns, header.n_events, at);
 	fmoe_events_copy(&events, 0, &state->events.events, 0, header.n_events);
 	PG_RETURN_BYTEA_P(result);
 }
@@ -406,6 +415,7 @@ fmoe_fit_deserialize(PG_FUNCTION_ARGS)
 	char	   *at = VARDATA_ANY(bytes);
 	Jsonb	   *options = NULL;
 	FmoeCollected events = {0};
+	FmoeEvents	like;
 	FitHeader	header;
 	FmoeFitState *state;
 
@@ -423,7 +433,8 @@ fmoe_fit_deserialize(PG_FUNCTION_ARGS)
 	reserve(state, Max(header.n_events, 1));
 	copy_in(&at, state->user, header.n_events * sizeof(int32));
 	events.count = header.n_events;
-	fmoe_events_place(&events.events, &fmoe_read_columns, events.count, at);
+	like = fmoe_events_like(header.columns);
+	fmoe_events_place(&events.events, &like, events.count, at);
 	fmoe_collect_all(&state->events, &events, NULL);
 	PG_RETURN_POINTER(state);
 }

@@ -24,11 +24,11 @@
 
 static FmoeStatement domain_unchanged = {
 	"SELECT name FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1"
-	" AND interactions::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
+	" AND fmoe._to_regclass(interactions)::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
 	" AND user_column OPERATOR(pg_catalog.=) $3 AND item_column OPERATOR(pg_catalog.=) $4"
 	" AND time_column OPERATOR(pg_catalog.=) $5 AND label_column IS NOT DISTINCT FROM $6"
-	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $7 FOR KEY SHARE",
-	7, {INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, OIDOID}
+	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $7 AND time_unit IS NOT DISTINCT FROM $8 FOR KEY SHARE",
+	8, {INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, OIDOID, TEXTOID}
 };
 
 void
@@ -97,8 +97,9 @@ fmoe_training_recheck(const FmoeDomain *domain)
 	MemoryContext caller = CurrentMemoryContext;
 	NameData	label;
 	char	   *name = NULL;
-	Datum		values[7];
-	char		nulls[7];
+	const char *time_unit = fmoe_time_unit_names[domain->time_unit];
+	Datum		values[8];
+	char		nulls[8];
 
 	memset(nulls, ' ', sizeof(nulls));
 	fmoe_own_begin(&own);
@@ -112,6 +113,9 @@ fmoe_training_recheck(const FmoeDomain *domain)
 	if (domain->label_column == NULL)
 		nulls[5] = 'n';
 	values[6] = ObjectIdGetDatum(domain->item_type);
+	values[7] = time_unit == NULL ? (Datum) 0 : CStringGetTextDatum(time_unit);
+	if (time_unit == NULL)
+		nulls[7] = 'n';
 	fmoe_own_execute(&domain_unchanged, values, nulls, false, 0);
 	if (SPI_processed > 0)
 		name = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));

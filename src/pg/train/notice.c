@@ -8,9 +8,91 @@
 
 #include <math.h>
 
+#include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "pg/train/training.h"
+
+/* The unit of numbers up to that one, which are no seconds; FMOE_UNIT_UNSAID: none is likely. */
+static FmoeTimeUnit
+likely_unit(double largest, double tomorrow)
+{
+	/* since 1990 */
+	const double earliest = 20.0 * 365 * SECS_PER_DAY;
+
+	if (largest / 1e3 >= earliest && largest / 1e3 <= tomorrow)
+		return FMOE_UNIT_MILLISECONDS;
+	if (largest / 1e6 >= earliest && largest / 1e6 <= tomorrow)
+		return FMOE_UNIT_MICROSECONDS;
+	return FMOE_UNIT_UNSAID;
+}
+
+void
+fmoe_training_check_times(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
+	const FmoeInteractions *interactions = training->interactions;
+	FmoeTimeUnit unit = FMOE_UNIT_UNSAID;
+
+	if (interactions->future == 0 || !fmoe_is_number(domain->time_type))
+		return;
+	if (domain->time_unit == FMOE_UNIT_UNSAID)
+		unit = likely_unit(interactions->last_event,
+						   fmoe_seconds_of_moment(GetCurrentTimestamp()) + SECS_PER_DAY);
+	if (unit != FMOE_UNIT_UNSAID)
+		ereport(NOTICE,
+				(errmsg("the times of domain \"%s\" look like %s", domain->name, fmoe_time_unit_names[unit]),
+				 errdetail("Column \"%s\" holds numbers up to %.0f. They are taken for seconds since 1970.",
+						   domain->time_column, interactions->last_event),
+				 errhint("Say what they count with fmoe_alter_domain(%s, time_unit => '%s').",
+						 quote_literal_cstr(domain->name), fmoe_time_unit_names[unit])));
+	else
+		ereport(NOTICE,
+				(errmsg("%lld events of domain \"%s\" lie in the future", (long long) interactions->future,
+						domain->name),
+				 errdetail("The numbers in column \"%s\" are taken for %s since 1970.", domain->time_column,
+						   fmoe_time_unit_names[Max(domain->time_unit, FMOE_UNIT_SECONDS)]),
+				 errhint("If they count something else, say so with fmoe_alter_domain(%s, time_unit => ...).",
+						 quote_literal_cstr(domain->name))));
+}
+
+void
+fmoe_training_check_labels(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
+	const int64 *odd = training->interactions->odd_labels;
+
+	if (odd[0] + odd[1] == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg("column \"%s\" of domain \"%s\" holds labels other than 0 and 1", domain->label_column,
+					domain->name),
+			 errdetail("%lld positive ones are taken for chosen, %lld negative ones for shown and not chosen.",
+					   (long long) odd[1], (long long) odd[0]),
+			 errhint("If only some of them mean a choice, use a view with a column that says so.")));
+}
+
+char *
+fmoe_reasons_left_out(const FmoeInteractions *interactions)
+{
+	static const char *const has[FMOE_LEFT_REASONS] = {
+		[FMOE_LEFT_NULL] = "%lld with a null",
+		[FMOE_LEFT_TIME] = "%lld with a time that is not finite",
+		[FMOE_LEFT_LABEL] = "%lld with a label that is NaN",
+		[FMOE_LEFT_SHOWN] = "%lld shown and not chosen, by their label"
+	};
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int reason = FMOE_TAKEN + 1; reason < FMOE_LEFT_REASONS; reason++)
+		if (interactions->left_out[reason] > 0)
+		{
+			appendStringInfoString(&text, text.len > 0 ? ", " : "");
+			appendStringInfo(&text, has[reason], (long long) interactions->left_out[reason]);
+		}
+	return text.len > 0 ? text.data : NULL;
+}
 
 void
 fmoe_training_announce(FmoeTraining *training)

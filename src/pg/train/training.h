@@ -32,6 +32,8 @@ typedef struct FmoeTraining
 	double		earlier_seconds;	/* spent before the training was cut off */
 	TimestampTz epochs_started; /* for the estimate of the time left */
 	int			first_epoch;	/* how many were done before that */
+	TimestampTz saved;			/* when the last checkpoint was taken … */
+	int			saved_epoch;	/* … and after which epoch; 0: none */
 } FmoeTraining;
 
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
@@ -45,7 +47,13 @@ extern void fmoe_training_unlock(FmoeTraining *training);
  * the transaction.  Returns its name, which may have changed.
  */
 extern char *fmoe_training_recheck(const FmoeDomain *domain);
-/* Tells the caller how much memory the training will take; fails when that is more than allowed. */
+/* Says when the times are hardly what they are taken for. */
+extern void fmoe_training_check_times(const FmoeTraining *training);
+/* Says what labels are taken for that do not speak for themselves. */
+extern void fmoe_training_check_labels(const FmoeTraining *training);
+/* Which rows are left out, and why; NULL: none. */
+extern char *fmoe_reasons_left_out(const FmoeInteractions *interactions);
+/* Says how much memory the training will take, and refuses when that is not allowed. */
 extern void fmoe_training_announce(FmoeTraining *training);
 /* Tells the caller about the epoch that has ended. */
 extern void fmoe_training_report_epoch(const FmoeTraining *training);

@@ -84,7 +84,9 @@ fmoe_training_start_warm(const FmoeTraining *training)
 	params = fmoe_trainer_params(training->trainer);
 	if (live->complete)
 	{
-		vocabulary = fmoe_vocabulary_bind(domain->item_type, domain->item_collation, live->items, n_arrays, arrays);
+		vocabulary = fmoe_try_vocabulary(domain, live, n_arrays, arrays);
+		if (vocabulary == NULL)
+			n_arrays = 0;
 		for (i = 0; i < n_arrays; i++)
 			if (arrays[i].ndim == 2 && arrays[i].shape[0] == live->items)
 				map_item_rows(training, params, &arrays[i], vocabulary);

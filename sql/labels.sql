@@ -1,0 +1,72 @@
+-- Labels: what is positive was chosen; what is not was shown, which is no history, but counts as seen.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS fmoe;
+CREATE SCHEMA labels_test;
+SET search_path = labels_test, public;
+
+-- item n is followed by n + 1; user 77 comes to item 4, after which 5 would come, then 6 and 7 by popularity
+CREATE TABLE views (u int, i int, t int, label int);
+INSERT INTO views SELECT u, n, n, 1 FROM generate_series(1, 20) u, generate_series(1, 10) n;
+INSERT INTO views SELECT u, 5, 100, 1 FROM generate_series(1, 9) u;
+INSERT INTO views VALUES (77, 4, 1, 1), (78, 11, 1, 0), (78, 5, 2, 0), (78, 5, 3, -1);
+SELECT fmoe_create_domain('views', 'views', 'u', 'i', 't', 'label');
+SET client_min_messages = notice;
+CALL fmoe_train('views', '{"model": "markov", "holdout": "none"}');
+SET client_min_messages = warning;
+SELECT users, items, events FROM fmoe.versions WHERE domain = 'views';
+SELECT item_id FROM fmoe_recommend_as(NULL::int, 77, 1, 'views');
+
+-- shown and not chosen: 5 does not come back, and it is no last event either
+INSERT INTO views VALUES (77, 5, 2, 0);
+SELECT item_id, source FROM fmoe_recommend_as(NULL::int, 77, 3, 'views');
+SELECT item_id FROM fmoe_recommend_as(NULL::int, 77, 1, 'views', as_of => to_timestamp(1));
+SELECT item_id FROM fmoe_recommend_as(NULL::int, 77, 1, 'views', exclude_seen => false);
+SELECT DISTINCT part, nth, name FROM fmoe_explain(77, 1, 'views');
+-- chosen after all
+INSERT INTO views VALUES (77, 5, 3, 1);
+SELECT item_id FROM fmoe_recommend_as(NULL::int, 77, 1, 'views');
+DELETE FROM views WHERE u = 77 AND t = 3;
+
+-- a user to whom things were only shown is answered by popularity, without them
+SELECT item_id, source FROM fmoe_recommend_as(NULL::int, 78, 2, 'views');
+SELECT item_id, source FROM fmoe_recommend_as(NULL::int, 79, 1, 'views');
+-- all users at once
+SELECT a.user_id, a.item_ids = ARRAY(SELECT item_id FROM fmoe_recommend_as(NULL::int, a.user_id, 4, 'views')) AS same, a.item_ids
+FROM (SELECT user_id, array_agg(item_id ORDER BY rank) AS item_ids
+	FROM fmoe_recommend_all_as(NULL::int, NULL::int, 'views', 4) GROUP BY 1) a WHERE user_id IN (1, 77, 78) ORDER BY 1;
+SELECT user_id, array_agg(item_id ORDER BY rank)
+FROM fmoe_recommend_all_as(NULL::int, NULL::int, 'views', 2, false) WHERE user_id IN (77, 78) GROUP BY 1 ORDER BY 1;
+
+-- an encoder answers all users at once in another way
+CALL fmoe_train('views', '{"epochs": 1, "width": 8, "holdout": "none"}');
+SELECT a.user_id, a.item_ids = ARRAY(SELECT item_id FROM fmoe_recommend_as(NULL::int, a.user_id, 8, 'views')) AS same, 5 = ANY (item_ids) AS shown
+FROM (SELECT user_id, array_agg(item_id ORDER BY rank) AS item_ids
+	FROM fmoe_recommend_all_as(NULL::int, NULL::int, 'views', 8) GROUP BY 1) a WHERE user_id IN (77, 78) ORDER BY 1;
+
+-- every type of labels; what is none of 0, 1, true and false is told
+CREATE TABLE typed AS SELECT u, i, t, label > 0 AS bool, label::smallint AS small, label::bigint AS big, label::real AS real,
+	label::float8 AS double, label::numeric AS numeric, label * 1e-400 AS tiny, label * 4.5 AS stars FROM views;
+SET client_min_messages = notice;
+CREATE FUNCTION answers(label_column name) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+	answer int[];
+BEGIN
+	PERFORM fmoe_create_domain('typed', 'typed', 'u', 'i', 't', label_column);
+	CALL fmoe_train('typed', '{"model": "markov", "holdout": "none"}');
+	answer := ARRAY(SELECT item_id FROM fmoe_recommend_as(NULL::int, 77, 2, 'typed'));
+	PERFORM fmoe_drop_domain('typed');
+	RETURN answer;
+END $$;
+SELECT c, answers(c) FROM unnest('{bool,small,big,real,double,numeric,tiny,stars}'::name[]) c;
+
+-- rows that are left out, with their reasons
+UPDATE typed SET real = 'NaN' WHERE u = 1 AND t < 3;
+UPDATE typed SET real = NULL WHERE u = 2 AND t < 4;
+ALTER TABLE typed ALTER t TYPE float8;
+UPDATE typed SET t = 'infinity' WHERE u = 3 AND t = 1;
+SELECT answers('real');
+DELETE FROM typed WHERE real > 0;
+SELECT answers('real');
+SELECT fmoe_drop_domain('views');
+SET client_min_messages = warning;
+DROP SCHEMA labels_test CASCADE;

@@ -1,0 +1,69 @@
+/*
+ * types.c
+ *	  Types that columns of interactions may have, and units of their times.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "pg/domain/domain.h"
+#include "pg/id/id.h"
+
+bool
+fmoe_is_number(Oid type)
+{
+	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
+}
+
+bool
+fmoe_is_label_type(Oid type)
+{
+	return fmoe_is_number(type) || type == BOOLOID;
+}
+
+bool
+fmoe_is_time_type(Oid type)
+{
+	switch (type)
+	{
+		case TIMESTAMPTZOID:
+		case TIMESTAMPOID:
+		case DATEOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+fmoe_is_local_time(Oid type)
+{
+	return type == TIMESTAMPOID || type == DATEOID;
+}
+
+const char *const fmoe_time_unit_names[FMOE_TIME_UNITS] = {
+	[FMOE_UNIT_SECONDS] = "seconds",
+	[FMOE_UNIT_MILLISECONDS] = "milliseconds",
+	[FMOE_UNIT_MICROSECONDS] = "microseconds",
+	[FMOE_UNIT_DAYS] = "days"
+};
+
+FmoeTimeUnit
+fmoe_time_unit_of(const char *name)
+{
+	if (name == NULL)
+		return FMOE_UNIT_UNSAID;
+	for (FmoeTimeUnit unit = FMOE_UNIT_SECONDS; unit < FMOE_TIME_UNITS; unit++)
+		if (strcmp(name, fmoe_time_unit_names[unit]) == 0)
+			return unit;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("time_unit cannot be \"%s\"", name),
+			 errhint("It is one of: seconds, milliseconds, microseconds, days.")));
+}
