@@ -87,7 +87,8 @@ CREATE TABLE fmoe.domain (
 	sharing text NOT NULL DEFAULT 'encoder' CHECK (sharing IN ('none', 'encoder', 'full')),
 	last_version integer NOT NULL DEFAULT 0,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	time_unit text CHECK (time_unit IN ('seconds', 'milliseconds', 'microseconds', 'days'))
+	time_unit text CHECK (time_unit IN ('seconds', 'milliseconds', 'microseconds', 'days')),
+	available_column name
 );
 
 CREATE TABLE fmoe.version (
@@ -262,10 +263,10 @@ COMMENT ON FUNCTION fmoe._options() IS 'options of the calls that take a JSON ob
 CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column name, item_column name,
 		time_column name, label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT '{}', category_columns name[] DEFAULT '{}', price_column name DEFAULT NULL,
-		vector_columns name[] DEFAULT '{}', time_unit text DEFAULT NULL) RETURNS void
+		vector_columns name[] DEFAULT '{}', time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], text)
+COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], text, name)
 	IS 'registers an interaction table as a domain';
 
 CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interactions regclass DEFAULT NULL,
@@ -273,10 +274,10 @@ CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interac
 		label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT NULL, category_columns name[] DEFAULT NULL, price_column name DEFAULT NULL,
 		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL,
-		time_unit text DEFAULT NULL) RETURNS void
+		time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, text)
+COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, text, name)
 	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item table';
 
 CREATE FUNCTION fmoe_drop_domain(name text, if_exists boolean DEFAULT false) RETURNS void
@@ -407,97 +408,97 @@ COMMENT ON FUNCTION fmoe._cache() IS 'loaded versions of this database: in share
 
 CREATE FUNCTION fmoe_recommend(user_id bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
 		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id bigint, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer)
+COMMENT ON FUNCTION fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer, text)
 	IS 'the k best items for a user';
 
 CREATE FUNCTION fmoe_recommend(user_id uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
 		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id uuid, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend(uuid, integer, text, boolean, uuid[], uuid[], timestamptz, integer)
+COMMENT ON FUNCTION fmoe_recommend(uuid, integer, text, boolean, uuid[], uuid[], timestamptz, integer, text)
 	IS 'the k best items for a user';
 
 CREATE FUNCTION fmoe_recommend(user_id text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
 		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend(text, integer, text, boolean, text[], text[], timestamptz, integer)
+COMMENT ON FUNCTION fmoe_recommend(text, integer, text, boolean, text[], text[], timestamptz, integer, text)
 	IS 'the k best items for a user';
 
 CREATE FUNCTION fmoe_recommend_as(item_type anyelement, user_id anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
 		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL,
-		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer)
+COMMENT ON FUNCTION fmoe_recommend_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer, text)
 	IS 'the k best items for a user, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_recommend_next(history bigint[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL)
+		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id bigint, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(bigint[], integer, text, boolean, bigint[], bigint[], integer)
+COMMENT ON FUNCTION fmoe_recommend_next(bigint[], integer, text, boolean, bigint[], bigint[], integer, text)
 	IS 'the k best items after a history that is in no table, oldest first';
 
 CREATE FUNCTION fmoe_recommend_next(history uuid[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL)
+		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id uuid, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(uuid[], integer, text, boolean, uuid[], uuid[], integer)
+COMMENT ON FUNCTION fmoe_recommend_next(uuid[], integer, text, boolean, uuid[], uuid[], integer, text)
 	IS 'the k best items after a history that is in no table, oldest first';
 
 CREATE FUNCTION fmoe_recommend_next(history text[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(text[], integer, text, boolean, text[], text[], integer)
+COMMENT ON FUNCTION fmoe_recommend_next(text[], integer, text, boolean, text[], text[], integer, text)
 	IS 'the k best items after a history that is in no table, oldest first';
 
 CREATE FUNCTION fmoe_recommend_next(history text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(text, integer, text, boolean, text[], text[], integer)
+COMMENT ON FUNCTION fmoe_recommend_next(text, integer, text, boolean, text[], text[], integer, text)
 	IS 'the k best items after a history that is in no table, oldest first';
 
 CREATE FUNCTION fmoe_recommend_next_as(item_type anyelement, history anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
 		exclude_seen boolean DEFAULT true, exclude anycompatible DEFAULT NULL,
-		candidates anycompatible DEFAULT NULL, version integer DEFAULT NULL)
+		candidates anycompatible DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next_as(anyelement, anycompatible, integer, text, boolean, anycompatible, anycompatible, integer)
+COMMENT ON FUNCTION fmoe_recommend_next_as(anyelement, anycompatible, integer, text, boolean, anycompatible, anycompatible, integer, text)
 	IS 'the k best items after a history that is in no table, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_recommend_all(domain text DEFAULT NULL, k integer DEFAULT 10, exclude_seen boolean DEFAULT true,
 		users text[] DEFAULT NULL, exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (user_id text, rank integer, item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100000;
 
-COMMENT ON FUNCTION fmoe_recommend_all(text, integer, boolean, text[], text[], text[], integer)
+COMMENT ON FUNCTION fmoe_recommend_all(text, integer, boolean, text[], text[], text[], integer, text)
 	IS 'the k best items for every user, or for those given';
 
 CREATE FUNCTION fmoe_recommend_all_as(user_type anyelement, item_type anycompatible, domain text DEFAULT NULL, k integer DEFAULT 10,
 		exclude_seen boolean DEFAULT true, users text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
-		candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+		candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (user_id anyelement, rank integer, item_id anycompatible, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100000;
 
-COMMENT ON FUNCTION fmoe_recommend_all_as(anyelement, anycompatible, text, integer, boolean, text[], text[], text[], integer)
+COMMENT ON FUNCTION fmoe_recommend_all_as(anyelement, anycompatible, text, integer, boolean, text[], text[], text[], integer, text)
 	IS 'the k best items for every user, or for those given, ids in the types of the first two arguments';
 
 CREATE FUNCTION fmoe_score(user_id bigint, items bigint[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
@@ -506,7 +507,7 @@ CREATE FUNCTION fmoe_score(user_id bigint, items bigint[], domain text DEFAULT N
 	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION fmoe_score(bigint, bigint[], text, timestamptz, integer)
-	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
+	IS 'scores of the given items for a user, in the order given; -Infinity for an item the version does not know';
 
 CREATE FUNCTION fmoe_score(user_id uuid, items uuid[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
 		version integer DEFAULT NULL)
@@ -514,7 +515,7 @@ CREATE FUNCTION fmoe_score(user_id uuid, items uuid[], domain text DEFAULT NULL,
 	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION fmoe_score(uuid, uuid[], text, timestamptz, integer)
-	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
+	IS 'scores of the given items for a user, in the order given; -Infinity for an item the version does not know';
 
 CREATE FUNCTION fmoe_score(user_id text, items text[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
 		version integer DEFAULT NULL)
@@ -522,7 +523,7 @@ CREATE FUNCTION fmoe_score(user_id text, items text[], domain text DEFAULT NULL,
 	AS 'MODULE_PATHNAME', 'fmoe_score_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION fmoe_score(text, text[], text, timestamptz, integer)
-	IS 'scores of the given items for a user, in the order given; NULL for an item the version does not know';
+	IS 'scores of the given items for a user, in the order given; -Infinity for an item the version does not know';
 
 CREATE FUNCTION fmoe_score_as(item_type anyelement, user_id "any", items anycompatible, domain text DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
@@ -541,36 +542,77 @@ COMMENT ON FUNCTION fmoe_score_as(anyelement, text, anycompatible, text, timesta
 	IS 'scores of the given items for a user, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_similar(item bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude bigint[] DEFAULT NULL,
-		candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL)
+		candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id bigint, score real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_similar(bigint, integer, text, bigint[], bigint[], integer)
+COMMENT ON FUNCTION fmoe_similar(bigint, integer, text, bigint[], bigint[], integer, text)
 	IS 'the k items nearest to an item, by cosine of their vectors';
 
 CREATE FUNCTION fmoe_similar(item uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude uuid[] DEFAULT NULL,
-		candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL)
+		candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id uuid, score real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_similar(uuid, integer, text, uuid[], uuid[], integer)
+COMMENT ON FUNCTION fmoe_similar(uuid, integer, text, uuid[], uuid[], integer, text)
 	IS 'the k items nearest to an item, by cosine of their vectors';
 
 CREATE FUNCTION fmoe_similar(item text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude text[] DEFAULT NULL,
-		candidates text[] DEFAULT NULL, version integer DEFAULT NULL)
+		candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id text, score real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_similar(text, integer, text, text[], text[], integer)
+COMMENT ON FUNCTION fmoe_similar(text, integer, text, text[], text[], integer, text)
 	IS 'the k items nearest to an item, by cosine of their vectors';
 
 CREATE FUNCTION fmoe_similar_as(item_type anyelement, item anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
-		exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL, version integer DEFAULT NULL)
+		exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id anyelement, score real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_similar_as(anyelement, anycompatible, integer, text, "any", "any", integer)
+COMMENT ON FUNCTION fmoe_similar_as(anyelement, anycompatible, integer, text, "any", "any", integer, text)
 	IS 'the k items nearest to an item, item ids in the type of the first argument';
+
+CREATE FUNCTION fmoe_together(items bigint[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude bigint[] DEFAULT NULL,
+		candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+	RETURNS TABLE (item_id bigint, score real, baskets bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_together(bigint[], integer, text, bigint[], bigint[], integer, text)
+	IS 'the k items that were most often in baskets with the given ones, beyond chance';
+
+CREATE FUNCTION fmoe_together(items uuid[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude uuid[] DEFAULT NULL,
+		candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+	RETURNS TABLE (item_id uuid, score real, baskets bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_together(uuid[], integer, text, uuid[], uuid[], integer, text)
+	IS 'the k items that were most often in baskets with the given ones, beyond chance';
+
+CREATE FUNCTION fmoe_together(items text[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude text[] DEFAULT NULL,
+		candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+	RETURNS TABLE (item_id text, score real, baskets bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_together(text[], integer, text, text[], text[], integer, text)
+	IS 'the k items that were most often in baskets with the given ones, beyond chance';
+
+CREATE FUNCTION fmoe_together(items text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude text[] DEFAULT NULL,
+		candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+	RETURNS TABLE (item_id text, score real, baskets bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_together(text, integer, text, text[], text[], integer, text)
+	IS 'the k items that were most often in baskets with the given ones, beyond chance';
+
+CREATE FUNCTION fmoe_together_as(item_type anyelement, items anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
+		exclude anycompatible DEFAULT NULL, candidates anycompatible DEFAULT NULL, version integer DEFAULT NULL,
+		filter text DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, score real, baskets bigint)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION fmoe_together_as(anyelement, anycompatible, integer, text, anycompatible, anycompatible, integer, text)
+	IS 'the k items that were most often in baskets with the given ones, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_embedding(id bigint, domain text DEFAULT NULL, kind text DEFAULT 'item', as_of timestamptz DEFAULT NULL,
 		version integer DEFAULT NULL)
@@ -598,38 +640,38 @@ COMMENT ON FUNCTION fmoe_embedding(text, text, text, timestamptz, integer)
 
 CREATE FUNCTION fmoe_explain(user_id bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
 		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (rank integer, item_id bigint, score real, part text, nth integer, name text, weight real, contribution real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
 
-COMMENT ON FUNCTION fmoe_explain(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer)
+COMMENT ON FUNCTION fmoe_explain(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer, text)
 	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
 
 CREATE FUNCTION fmoe_explain(user_id uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
 		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (rank integer, item_id uuid, score real, part text, nth integer, name text, weight real, contribution real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
 
-COMMENT ON FUNCTION fmoe_explain(uuid, integer, text, boolean, uuid[], uuid[], timestamptz, integer)
+COMMENT ON FUNCTION fmoe_explain(uuid, integer, text, boolean, uuid[], uuid[], timestamptz, integer, text)
 	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
 
 CREATE FUNCTION fmoe_explain(user_id text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
 		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, as_of timestamptz DEFAULT NULL,
-		version integer DEFAULT NULL)
+		version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (rank integer, item_id text, score real, part text, nth integer, name text, weight real, contribution real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
 
-COMMENT ON FUNCTION fmoe_explain(text, integer, text, boolean, text[], text[], timestamptz, integer)
+COMMENT ON FUNCTION fmoe_explain(text, integer, text, boolean, text[], text[], timestamptz, integer, text)
 	IS 'what the scores of the k best items for a user are made of: experts, counted transitions, and events of the history';
 
 CREATE FUNCTION fmoe_explain_as(item_type anyelement, user_id anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
 		exclude_seen boolean DEFAULT true, exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL,
-		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (rank integer, item_id anyelement, score real, part text, nth integer, name text, weight real, contribution real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
 
-COMMENT ON FUNCTION fmoe_explain_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer)
+COMMENT ON FUNCTION fmoe_explain_as(anyelement, anycompatible, integer, text, boolean, "any", "any", timestamptz, integer, text)
 	IS 'what the scores of the k best items for a user are made of, item ids in the type of the first argument';
 
 -- functions of a domain's own
@@ -782,7 +824,7 @@ CREATE VIEW fmoe.domains WITH (security_barrier) AS
 		c.oid IS NULL AS orphaned, d.user_column, d.item_column, d.time_column,
 		d.label_column, d.user_type, d.item_type,
 		fmoe._to_regclass(d.items) AS items, d.item_key, d.text_columns, d.category_columns,
-		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit
+		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit, d.available_column
 	FROM fmoe.domain d LEFT JOIN pg_catalog.pg_class c ON c.oid = fmoe._to_regclass(d.interactions)
 	WHERE fmoe._may_use(d.domain_id);
 

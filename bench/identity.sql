@@ -32,7 +32,7 @@ CREATE FUNCTION bits(little_endian bytea) RETURNS text LANGUAGE sql AS
 CREATE VIEW stored AS SELECT d.name AS domain, v.version, t.name,
 		concat_ws(' ', t.dtype, t.shape::text, md5(string_agg(t.data, '' ORDER BY t.part))) AS value
 	FROM :versions v JOIN fmoe.domain d USING (domain_id) JOIN fmoe.tensor t USING (:version_key)
-	WHERE t.name <> 'blend.weight'
+	WHERE t.name <> 'blend.weight' AND t.name NOT LIKE 'together.%'
 	GROUP BY d.name, v.version, t.name, t.dtype, t.shape
 	UNION ALL
 	SELECT d.name, v.version, 'blend.weight', COALESCE(bits(t.data), bits((v.config ->> 'blend')::float8))
@@ -49,7 +49,7 @@ BEGIN
 	INSERT INTO result
 	SELECT 'array', what, key, concat_ws(' ', value ->> 'dtype', value ->> 'shape', md5(substr(file, 9 + size + (value #>> '{data_offsets,0}')::integer,
 		(value #>> '{data_offsets,1}')::integer - (value #>> '{data_offsets,0}')::integer)))
-	FROM jsonb_each(header) WHERE key NOT IN ('__metadata__', 'blend.weight');
+	FROM jsonb_each(header) WHERE key NOT IN ('__metadata__', 'blend.weight') AND key NOT LIKE 'together.%';
 	IF metadata ->> 'sharing' = 'full' AND metadata ->> 'model' NOT IN ('popularity', 'markov') THEN
 		INSERT INTO result VALUES ('array', what, 'blend.weight',
 			COALESCE(bits(substr(file, 9 + size + (header #>> '{blend.weight,data_offsets,0}')::integer, 8)),

@@ -182,9 +182,9 @@ SELECT fmoe_drop_domain('more');
 RESET ROLE;
 ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
 BEGIN;
-REVOKE EXECUTE ON FUNCTION fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer, text) FROM PUBLIC;
 SELECT fmoe_create_domain('other', 'songs', 'listener', 'song', 'at'), fmoe_drop_domain('other');
-SELECT has_function_privilege('forms_app', 'fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer)', 'EXECUTE');
+SELECT has_function_privilege('forms_app', 'fmoe_recommend(bigint, integer, text, boolean, bigint[], bigint[], timestamptz, integer, text)', 'EXECUTE');
 ROLLBACK;
 
 -- functions of a domain's own: its types, made and owned by the caller

@@ -44,8 +44,8 @@ SELECT * FROM lookup_test.check_version(1);
 SELECT * FROM lookup_test.check_version(2);
 
 -- scores: in the order given, repeated as given, NULL for what has none
-SELECT item_id, score IS NULL AS none FROM fmoe_score_as(NULL::bigint, 'ann', ARRAY[7, 99, NULL, 1, 7]::bigint[]);
-SELECT item_id, pg_typeof(item_id), score IS NULL AS none FROM fmoe_score('ann'::text, ARRAY['7', '99', NULL]);
+SELECT item_id, score = '-Infinity' AS unknown FROM fmoe_score_as(NULL::bigint, 'ann', ARRAY[7, 99, NULL, 1, 7]::bigint[]);
+SELECT item_id, pg_typeof(item_id), score = '-Infinity' AS unknown FROM fmoe_score('ann'::text, ARRAY['7', '99', NULL]);
 SELECT count(*) FROM fmoe_score('ann', ARRAY[[1, 2], [3, 4]]::text[]);
 SELECT count(*) FROM fmoe_score('ann', '{}');
 SELECT count(*) FROM fmoe_score(NULL, ARRAY[1]);

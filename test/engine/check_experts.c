@@ -434,6 +434,89 @@ check_holdout_counts(void)
 	check_end();
 }
 
+/* One user's baskets: {0 1 2} {0 1} {0 1} {3} {2 3}, the first with item 0 twice; another's are of one item each. */
+static void
+check_together(void)
+{
+	static const int32_t item[] = {0, 0, 1, 2, 0, 1, 0, 1, 3, 2, 3, 0, 4};
+	static const double time[] = {1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 5, 1, 2};
+	static const int64_t offset[] = {0, 11, 13};
+	FmoeDataset data = {
+		.n_users = 2, .n_events = 13, .n_items = 5, .offset = offset,
+		.events = {.item = item, .time = time}
+	};
+	FmoeConfig	config = small_config("popularity", 4, 1, 1, 10);
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	int32_t		given[] = {0, 3};
+	fnn_real	score[5];
+	int32_t		best[5];
+	FnnTopk		topk;
+	FmoeEligible all = {0};
+
+	check_begin("pairs of a basket are counted once, and scored by their lift");
+	config.holdout = FMOE_HOLDOUT_NONE;
+	fmoe_count_experts(model, check_arena(), &config, &data);
+	CHECK(!fmoe_has_together(&model->together), "they are counted only when asked for");
+	fmoe_count_together(model, check_arena(), &data);
+	CHECK(fmoe_has_together(&model->together), "they are there");
+	CHECK(fmoe_together_baskets(&model->together, 1, given, 1) == 3, "0 with 1");
+	CHECK(fmoe_together_baskets(&model->together, 1, given, 2) == 1, "0 with 2");
+	CHECK(fmoe_together_baskets(&model->together, 1, given, 3) == 0, "0 with 3");
+	CHECK(fmoe_together_baskets(&model->together, 2, given, 2) == 2, "0 and 3 with 2");
+	fmoe_together_scores(&model->together, 2, given, score);
+	/* of 7 baskets 4 have item 0, 3 item 1, 2 item 2, 2 item 3 */
+	CHECK(fabs(score[1] - log((3 + 5) / (4 * 3 / 7.0 + 5))) < 1e-6, "1: %g", score[1]);
+	CHECK(fabs(score[2] - log((1 + 5) / (4 * 2 / 7.0 + 5)) - log((1 + 5) / (2 * 2 / 7.0 + 5))) < 1e-6,
+		  "2: %g", score[2]);
+	CHECK(isnan(score[4]), "4 was never in a basket with another item");
+	fnn_topk_init(&topk, 5, best, score);
+	fmoe_best_together(model, check_arena(), 2, given, &all, &topk);
+	fnn_topk_sort(&topk);
+	CHECK(topk.count == 2 && topk.item[0] == 1 && topk.item[1] == 2, "1, then 2, and none of those given");
+	check_end();
+}
+
+/* An item has no more than FMOE_PARTNERS_MAX partners, and a basket no more items than that. */
+static void
+check_together_bounds(void)
+{
+	enum
+	{
+		ITEMS = 600
+	};
+	int32_t    *item = fnn_alloc(check_arena(), sizeof(int32_t) * 2 * ITEMS);
+	double	   *time = fnn_zalloc(check_arena(), sizeof(double) * 2 * ITEMS);
+	int64_t		offset[] = {0, ITEMS, 2 * ITEMS};
+	FmoeDataset data = {
+		.n_users = 2, .n_events = 2 * ITEMS, .n_items = ITEMS, .offset = offset,
+		.events = {.item = item, .time = time}
+	};
+	FmoeConfig	config = small_config("popularity", 4, 1, 1, 10);
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	const int64_t *row;
+	const int64_t *with;
+	int64_t		most = 0;
+	int64_t		sum = 0;
+
+	check_begin("large baskets and many partners are cut");
+	for (int i = 0; i < 2 * ITEMS; i++)
+		item[i] = i % ITEMS;
+	config.holdout = FMOE_HOLDOUT_NONE;
+	fmoe_count_experts(model, check_arena(), &config, &data);
+	fmoe_count_together(model, check_arena(), &data);
+	row = model->together.array[0].data;
+	with = model->together.array[3].data;
+	for (int i = 0; i < ITEMS; i++)
+	{
+		most = row[i + 1] - row[i] > most ? row[i + 1] - row[i] : most;
+		sum += with[i];
+	}
+	CHECK(most == FMOE_PARTNERS_MAX, "%lld partners", (long long) most);
+	CHECK(sum == 2 * 256 && with[ITEMS] == 2, "%lld items in baskets", (long long) sum);
+	CHECK((double) row[ITEMS] * 2 * sizeof(int32_t) <= fmoe_together_bytes(&data), "the estimate is not too low");
+	check_end();
+}
+
 /* ---------------------------------------------------------------- arrays of a version */
 
 typedef struct Stored
@@ -579,5 +662,7 @@ check_experts(void)
 	check_counts();
 	check_markov_scores();
 	check_holdout_counts();
+	check_together();
+	check_together_bounds();
 	check_binding();
 }

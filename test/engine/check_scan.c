@@ -386,13 +386,14 @@ check_vectors_beyond(void)
 #define VECTORS CHECK_SIZE(53, 27)
 
 static void
-check_one_many(TableKind kind, int64_t rows, int64_t cols, int32_t k, bool with_codes)
+check_one_many(TableKind kind, int64_t rows, int64_t cols, int32_t k, bool with_codes, int32_t never_share)
 {
 	fnn_real   *table = new_table(kind, rows, cols);
 	void	   *codes = new_codes(rows, cols, table);
 	fnn_real   *vectors = fnn_alloc_reals(check_arena(), VECTORS, cols);
 	FnnTopk    *many = fnn_alloc(check_arena(), sizeof(FnnTopk) * VECTORS);
 	FnnRows		passed[VECTORS];
+	uint64_t   *never = never_share > 0 ? some_rows(rows, never_share, never_share > 50) : NULL;
 
 	for (int v = 0; v < VECTORS; v++)
 	{
@@ -406,11 +407,13 @@ check_one_many(TableKind kind, int64_t rows, int64_t cols, int32_t k, bool with_
 		passed[v].count = v % 3 == 0 ? 0 : 20;
 		passed[v].row = row;
 	}
-	fnn_scan_many(check_arena(), rows, cols, table, with_codes ? codes : NULL, VECTORS, vectors, passed, many);
+	fnn_scan_many(check_arena(), rows, cols, table, with_codes ? codes : NULL, VECTORS, vectors, never, passed, many);
 	for (int v = 0; v < VECTORS; v++)
 	{
 		uint64_t   *set = fnn_zalloc(check_arena(), fnn_set_words(rows) * sizeof(uint64_t));
 
+		if (never != NULL)
+			memcpy(set, never, fnn_set_words(rows) * sizeof(uint64_t));
 		for (int64_t i = 0; i < passed[v].count; i++)
 			set[passed[v].row[i] / 64] |= UINT64_C(1) << passed[v].row[i] % 64;
 		CHECK(same_topk(naive_scan(rows, cols, table, vectors + v * cols, set, k), &many[v]),
@@ -424,9 +427,11 @@ check_many(void)
 	check_begin("scans for many vectors end as those for one do");
 	for (int kind = 0; kind < TABLE_KINDS; kind++)
 	{
-		check_one_many(kind, 1100, 64, 10, true);
-		check_one_many(kind, 255, 7, 300, true);
-		check_one_many(kind, 300, 16, 5, false);
+		check_one_many(kind, 1100, 64, 10, true, 0);
+		check_one_many(kind, 255, 7, 300, true, 0);
+		check_one_many(kind, 300, 16, 5, false, 0);
+		check_one_many(kind, 1100, 64, 10, true, 100);
+		check_one_many(kind, 300, 16, 5, false, 3);
 	}
 	check_end();
 }
@@ -525,7 +530,7 @@ compare_items(const void *a, const void *b)
 }
 
 static void
-check_best_many(const FmoeModel *model, const FmoeDataset *data)
+check_best_many(const FmoeModel *model, const FmoeDataset *data, const uint64_t *never)
 {
 	FnnArena   *arena = check_arena();
 	FmoeBatch  *batch = fmoe_batch(arena, &data->events, USERS, data->offset, data->offset + 1, 20);
@@ -541,12 +546,14 @@ check_best_many(const FmoeModel *model, const FmoeDataset *data)
 		passed[u] = (FnnRows) {.count = 25, .row = row};
 		topk[u] = *new_topk(10);
 	}
-	fmoe_best_many(model, arena, batch, passed, topk);
+	fmoe_best_many(model, arena, batch, never, passed, topk);
 	for (int u = 0; u < USERS; u++)
 	{
 		FmoeBatch  *alone = fmoe_batch(arena, &data->events, 1, &data->offset[u], &data->offset[u + 1], 20);
 		uint64_t   *allowed = some_rows(MODEL_ITEMS, 1, false);
 
+		for (size_t w = 0; never != NULL && w < fnn_set_words(MODEL_ITEMS); w++)
+			allowed[w] &= ~never[w];
 		for (int i = 0; i < 25; i++)
 			allowed[passed[u].row[i] / 64] &= ~(UINT64_C(1) << passed[u].row[i] % 64);
 		CHECK(same_topk(naive_best(model, alone, allowed, 10), &topk[u]), "user %d among many", u);
@@ -570,7 +577,9 @@ check_models(void)
 			check_one_best(model, &data, user, 100);
 			check_one_best(model, &data, user, 2);
 		}
-		check_best_many(model, &data);
+		check_best_many(model, &data, NULL);
+		check_best_many(model, &data, some_rows(MODEL_ITEMS, 2, false));
+		check_best_many(model, &data, some_rows(MODEL_ITEMS, 100, true));
 	}
 	check_end();
 }

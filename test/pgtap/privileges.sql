@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(105);
+SELECT plan(114);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -28,9 +28,13 @@ INSERT INTO shop.orders SELECT 'c' || c, p, timestamptz '2024-01-01 UTC' + (c * 
 	FROM generate_series(1, 4) c, generate_series(1, 4) p WHERE c + p < 8;
 ALTER TABLE shop.orders OWNER TO regress_fmoe_table_owner;
 CREATE TABLE shop.products (product int, title text, price numeric);
+INSERT INTO shop.products SELECT p, 'product ' || p, p FROM generate_series(1, 4) p;
+CREATE TABLE shop.secrets (product int);
+INSERT INTO shop.secrets VALUES (1);
 GRANT SELECT (customer, product, at) ON shop.orders TO regress_fmoe_owner, regress_fmoe_user, regress_fmoe_team;
 GRANT SELECT (customer, product) ON shop.orders TO regress_fmoe_partial;
-GRANT SELECT (product, title) ON shop.products TO regress_fmoe_owner;
+GRANT SELECT (product, title) ON shop.products TO regress_fmoe_owner, regress_fmoe_user, regress_fmoe_team,
+	regress_fmoe_table_owner;
 
 CREATE FUNCTION denied(statement text, description text) RETURNS text LANGUAGE sql AS
 	$$SELECT throws_ok(statement, '42501', NULL, description)$$;
@@ -62,6 +66,19 @@ SELECT results_eq($$SELECT count(*)::int FROM fmoe_recommend_next(ARRAY[1, 2])$$
 SELECT results_eq($$SELECT count(*)::int FROM fmoe_score('c1', '{1,2}')$$, 'VALUES (2)', 'scores');
 SELECT results_eq($$SELECT part, name FROM fmoe_explain('nobody', 1)$$, $$VALUES ('fallback', 'popularity')$$, 'explanations');
 SELECT throws_ok($$SELECT * FROM fmoe_expert_report('shop')$$, '55000', NULL, 'and the report of a mixture, if it is one');
+SELECT results_eq($$SELECT item_id FROM fmoe_recommend('c1', exclude_seen => false, filter => 'title = ''product 2''')$$, $$VALUES ('2')$$,
+	'filters by a column that it may read');
+SELECT denied($$SELECT * FROM fmoe_recommend('c1', filter => 'price < 3')$$, 'not by another');
+SELECT denied($$SELECT * FROM fmoe_similar('1', filter => 'price < 3')$$, 'by no function');
+SELECT denied($$SELECT * FROM fmoe_recommend('c1', filter => 'product IN (SELECT s.product FROM shop.secrets s)')$$, 'nor by a table that it may not read');
+SELECT throws_ok($$SELECT * FROM fmoe_recommend('c1', filter => 'true; DELETE FROM shop.products')$$, '22023', NULL, 'nor with another statement');
+RESET ROLE;
+REVOKE SELECT (product) ON shop.products FROM regress_fmoe_user;
+SET ROLE regress_fmoe_user;
+SELECT denied($$SELECT * FROM fmoe_recommend('c1')$$, 'who may not read which items there are gets nothing');
+RESET ROLE;
+GRANT SELECT (product) ON shop.products TO regress_fmoe_user;
+SET ROLE regress_fmoe_user;
 SELECT denied($$CALL fmoe_train('shop')$$, 'but does not train');
 SELECT denied($$SELECT fmoe_deploy('shop', 2)$$, 'does not deploy');
 SELECT denied($$SELECT fmoe_rollback('shop')$$, 'does not roll back');
@@ -195,6 +212,18 @@ SELECT denied($$SELECT fmoe_alter_domain('shop', label_column => 'note')$$, 'but
 
 -- row-level security filters what is read for whoever it applies to
 RESET ROLE;
+ALTER TABLE shop.products ENABLE ROW LEVEL SECURITY;
+CREATE POLICY late ON shop.products FOR SELECT TO regress_fmoe_user USING (product > 2);
+CREATE POLICY whole ON shop.products FOR SELECT TO regress_fmoe_owner, regress_fmoe_team USING (true);
+SET ROLE regress_fmoe_user;
+SELECT results_eq($$SELECT item_id FROM fmoe_recommend('c1', exclude_seen => false) ORDER BY 1$$, $$VALUES ('3'), ('4')$$,
+	'items that row-level security hides are not recommended');
+SELECT results_eq($$SELECT item_id FROM fmoe_recommend('c1', exclude_seen => false, filter => 'product < 4')$$, $$VALUES ('3')$$,
+	'with a filter neither');
+SELECT results_eq($$SELECT DISTINCT item_id FROM fmoe_recommend_all('shop', exclude_seen => false) ORDER BY 1$$, $$VALUES ('3'), ('4')$$,
+	'nor to all users');
+RESET ROLE;
+ALTER TABLE shop.products DISABLE ROW LEVEL SECURITY;
 ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON shop.orders FOR SELECT TO regress_fmoe_user USING (customer = 'c1');
 CREATE POLICY early ON shop.orders FOR SELECT TO regress_fmoe_team USING (product <= 2);

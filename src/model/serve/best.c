@@ -104,6 +104,13 @@ other_items(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible)
 	return others;
 }
 
+/* The set of items that may not be among the best; NULL: there are none. */
+static const uint64_t *
+passed_over(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible)
+{
+	return eligible->candidate != NULL ? other_items(arena, n_items, eligible) : eligible->passed;
+}
+
 /* ---------------------------------------------------------------- scores */
 
 /* Whether the history of the batch's one sequence goes through the main expert's encoder. */
@@ -207,11 +214,9 @@ best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, i
 {
 	FmoeTerms	terms = fmoe_model_terms(model, arena, last, hidden);
 	const FnnTensor *table = &model->items;
-	const uint64_t *passed = eligible->passed;
+	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
 
-	if (eligible->candidate != NULL)
-		passed = other_items(arena, model->n_items, eligible);
 	if (terms.n > 0)
 	{
 		offer_with_terms(model, hidden, &terms, passed, NULL, topk);
@@ -234,10 +239,8 @@ best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, i
 static void
 best_by_scores(const FmoeModel *model, FnnArena *arena, fnn_real *score, const FmoeEligible *eligible, FnnTopk *topk)
 {
-	const uint64_t *passed = eligible->passed;
+	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
 
-	if (eligible->candidate != NULL)
-		passed = other_items(arena, model->n_items, eligible);
 	for (int32_t i = 0; i < model->n_items && passed != NULL; i++)
 		if (in_set(passed, i))
 			score[i] = (fnn_real) NAN;
@@ -338,7 +341,8 @@ encode_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 }
 
 void
-fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FnnRows *passed, FnnTopk *topk)
+fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const uint64_t *never,
+			   const FnnRows *passed, FnnTopk *topk)
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	const FnnTensor *table = &model->items;
@@ -356,21 +360,23 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 		all_passed[i] = passed[i];
 		if (terms.n == 0)
 			continue;
-		offer_with_terms(model, hidden + i * table->cols, &terms, NULL, &passed[i], &topk[i]);
+		offer_with_terms(model, hidden + i * table->cols, &terms, never, &passed[i], &topk[i]);
 		all_passed[i] = with_terms(arena, &passed[i], &terms);
 	}
-	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all_passed, topk);
+	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, never, all_passed, topk);
 	fnn_arena_reset(arena, mark);
 }
 
 void
-fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed, FnnTopk *topk)
+fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible, FnnTopk *topk)
 {
 	const FnnTensor *table = &model->items;
 	const fnn_real *mine = table->value + item * table->cols;
 	fnn_real	cosine[PIECE];
 	double		length[PIECE];
 	double		my_length;
+	FnnMark		mark = fnn_arena_mark(arena);
+	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
 
 	fnn_lengths(1, table->cols, mine, &my_length);
 	for (int64_t first = 0; first < table->rows; first += PIECE)
@@ -387,9 +393,24 @@ fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uin
 			double		lengths = my_length * length[i];
 
 			cosine[i] = (fnn_real) (lengths > 0 ? cosine[i] / lengths : 0);
-			if (passed[(first + i) / 64] >> (first + i) % 64 & 1)
+			if (first + i == item || (passed != NULL && in_set(passed, (int32_t) (first + i))))
 				cosine[i] = (fnn_real) NAN;
 		}
 		fnn_topk_offer(topk, (int32_t) first, n, cosine);
 	}
+	fnn_arena_reset(arena, mark);
+}
+
+void
+fmoe_best_together(const FmoeModel *model, FnnArena *arena, int64_t n, const int32_t *given,
+				   const FmoeEligible *eligible, FnnTopk *topk)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	fnn_real   *score = fnn_alloc_reals(arena, 1, model->n_items);
+
+	fmoe_together_scores(&model->together, n, given, score);
+	for (int64_t g = 0; g < n; g++)
+		score[given[g]] = (fnn_real) NAN;
+	best_by_scores(model, arena, score, eligible, topk);
+	fnn_arena_reset(arena, mark);
 }

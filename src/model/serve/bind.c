@@ -47,10 +47,8 @@ find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char
 /* ---------------------------------------------------------------- binding */
 
 static void
-bind_counter(FmoeModel *model, FmoeExpertSlot slot, const FnnHost *host, int n_arrays, const FnnArray *arrays,
-			 bool check)
+bind_counter(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
 {
-	FmoeExpert *expert = &model->expert[slot];
 	const FmoeCounter *counter = expert->class->counter;
 
 	for (int i = 0; counter->array_names[i] != NULL; i++)
@@ -135,6 +133,13 @@ fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items)
 		expert->array = model->array[slot];
 		expert->counts = model->expert;
 	}
+	model->together = (FmoeExpert)
+	{
+		.class = &fmoe_together_class,
+			.config = &model->config,
+			.n_items = n_items,
+			.array = model->together_array
+		};
 }
 
 static void
@@ -155,7 +160,10 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 	}
 	for (int slot = 0; slot < FMOE_SLOTS; slot++)
 		if (fmoe_only_counts(model->expert[slot].class))
-			bind_counter(model, (FmoeExpertSlot) slot, host, n_arrays, arrays, check);
+			bind_counter(&model->expert[slot], host, n_arrays, arrays, check);
+	/* models that are values, and versions of the first builds, have no such counts */
+	if (fnn_find_array(n_arrays, arrays, fmoe_together_class.counter->array_names[0]) != NULL)
+		bind_counter(&model->together, host, n_arrays, arrays, check);
 }
 
 void
@@ -187,7 +195,7 @@ own_array(const char *name, FnnDtype dtype, int64_t rows, int64_t cols, const vo
 int
 fmoe_model_arrays_max(const FmoeModel *model)
 {
-	return model->params.count + FMOE_SLOTS * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2;
+	return model->params.count + (FMOE_SLOTS + 1) * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2;
 }
 
 int
@@ -198,6 +206,8 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 
 	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 		n += fmoe_expert_arrays(&model->expert[slot], out + n, max - n);
+	if (fmoe_has_together(&model->together))
+		n += fmoe_expert_arrays(&model->together, out + n, max - n);
 	if (fmoe_only_counts(main->class))
 		return n;
 	n += fmoe_expert_arrays(main, out + n, max - n);
@@ -234,6 +244,12 @@ fmoe_counts_bytes(const FmoeDataset *data)
 	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items);
 	return (size_t) bytes;
+}
+
+void
+fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
+{
+	fmoe_together_class.counter->count(&model->together, arena, data, (FmoeHoldout) model->config.holdout);
 }
 
 /* Items whose vectors are computed together. */

@@ -5,7 +5,7 @@
 #ifndef FMOE_MODEL_SERVE_SERVE_H
 #define FMOE_MODEL_SERVE_SERVE_H
 
-#include "model/expert/class.h"
+#include "model/expert/together.h"
 
 /* ---------------------------------------------------------------- models */
 
@@ -20,12 +20,14 @@ typedef struct FmoeModel
 	int32_t		n_items;
 	double		blend;			/* weight of counted transitions beside the main score */
 	FmoeExpert	expert[FMOE_SLOTS];
+	FmoeExpert	together;		/* fmoe_has_together: its counts may be missing */
 	FnnTensor	items;			/* vectors [n_items, d] that states are multiplied with; value NULL: none */
 	const void *scan;			/* the same laid out for quick scans (fmoe_scan_bind); NULL: not laid out */
 
 	/* what the experts point to */
 	FnnParams	params;
 	FnnArray	array[FMOE_SLOTS][FMOE_ARRAYS_MAX];
+	FnnArray	together_array[FMOE_ARRAYS_MAX];
 	FmoeFeatures features;
 	FmoeFeatures user_features;
 } FmoeModel;
@@ -50,6 +52,8 @@ extern void fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t
 extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
 /* Bytes that fmoe_count_experts takes on the arena. */
 extern size_t fmoe_counts_bytes(const FmoeDataset *data);
+/* What was in the same basket, counted: a set of arrays more. */
+extern void fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDataset *data);
 /* Sets items to the rows of the main expert's first parameter, or to vectors that its class computes on the arena. */
 extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
 
@@ -114,20 +118,24 @@ extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *are
 					  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk);
 /*
  * fmoe_best by the main expert for every sequence s, into topk[s], of all items but
- * passed[s]: the same answers, by products of matrices.  The model has vectors, and
- * no sequence is empty.
+ * passed[s] and, for all sequences, the set never (NULL: none): the same answers, by
+ * products of matrices.  The model has vectors, and no sequence is empty.
  */
 extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
-						   const FnnRows *passed, FnnTopk *topk);
+						   const uint64_t *never, const FnnRows *passed, FnnTopk *topk);
 /* score[n] of given items for the one sequence of the batch, with the same bits as in fmoe_best. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
 /*
- * Offers to topk the cosine of an item's vector with that of every item but a
- * set (fnn_set_words), 0 where one has no length; only where there are vectors.
+ * Offers to topk the cosine of an item's vector with that of every other eligible
+ * item, 0 where one has no length; only where there are vectors.
  */
-extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const uint64_t *passed,
+extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible,
 							FnnTopk *topk);
+
+/* Offers to topk the eligible items that were in baskets with the n given ones, all different, and not these. */
+extern void fmoe_best_together(const FmoeModel *model, FnnArena *arena, int64_t n, const int32_t *given,
+							   const FmoeEligible *eligible, FnnTopk *topk);
 
 /* ---------------------------------------------------------------- explaining */
 

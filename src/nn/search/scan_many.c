@@ -30,6 +30,7 @@ typedef struct Scan
 	int64_t		cols;
 	const fnn_real *table;
 	const fnn_real *vectors;	/* [n, cols] */
+	const uint64_t *never;		/* rows passed over by all vectors, or NULL */
 	const FnnRows *passed;		/* [n], or NULL */
 	FnnTopk    *topk;			/* [n] */
 	double	   *rounding;		/* [n] what two kernels may differ by, at most */
@@ -38,21 +39,13 @@ typedef struct Scan
 } Scan;
 
 static bool
-is_passed(const FnnRows *passed, int32_t row)
+is_passed(const Scan *scan, int64_t vector, int32_t row)
 {
-	int64_t		low = 0;
-	int64_t		high = passed->count;
+	const FnnRows *passed = scan->passed == NULL ? NULL : &scan->passed[vector];
 
-	while (low < high)
-	{
-		int64_t		middle = low + (high - low) / 2;
-
-		if (passed->row[middle] < row)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < passed->count && passed->row[low] == row;
+	if (scan->never != NULL && (scan->never[row / 64] >> row % 64 & 1) != 0)
+		return true;
+	return passed != NULL && fnn_find_ascending(passed->count, passed->row, row) >= 0;
 }
 
 /* The largest of the products, NaN left out. */
@@ -109,7 +102,7 @@ take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const 
 	{
 		int32_t		candidate = (int32_t) first + row[i];
 
-		if (scan->passed == NULL || !is_passed(&scan->passed[vector], candidate))
+		if (!is_passed(scan, vector, candidate))
 			row[kept++] = candidate;
 	}
 	if (kept == 0)
@@ -178,6 +171,8 @@ scan_each(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 	for (int64_t v = 0; v < n_vectors; v++)
 	{
 		memset(set, 0, fnn_set_words(scan->rows) * sizeof(uint64_t));
+		if (scan->never != NULL)
+			memcpy(set, scan->never, fnn_set_words(scan->rows) * sizeof(uint64_t));
 		for (int64_t i = 0; scan->passed != NULL && i < scan->passed[v].count; i++)
 			set[scan->passed[v].row[i] / 64] |= UINT64_C(1) << scan->passed[v].row[i] % 64;
 		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols, set,
@@ -187,7 +182,7 @@ scan_each(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 
 void
 fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
-			  int64_t n, const fnn_real *vectors, const FnnRows *passed, FnnTopk *topk)
+			  int64_t n, const fnn_real *vectors, const uint64_t *never, const FnnRows *passed, FnnTopk *topk)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
 	Scan		scan = {
@@ -195,6 +190,7 @@ fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table
 		.cols = cols,
 		.table = table,
 		.vectors = vectors,
+		.never = never,
 		.passed = passed,
 		.topk = topk,
 		.rounding = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(double))),

@@ -86,10 +86,12 @@ typedef struct FnnRows
 
 /*
  * fnn_scan for each of vectors[n, cols] and its topk[n], passing over passed[n]
- * (NULL: none), at the speed of a matrix product where there are codes.
+ * and, for all of them, the set never (NULL: none), at the speed of a matrix
+ * product where there are codes.
  */
 extern void fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
-						  int64_t n, const fnn_real *vectors, const FnnRows *passed, FnnTopk *topk);
+						  int64_t n, const fnn_real *vectors, const uint64_t *never, const FnnRows *passed,
+						  FnnTopk *topk);
 
 /* Place of a row among n ascending ones; -1: it is not there. */
 extern int64_t fnn_find_ascending(int64_t n, const int32_t *ascending, int32_t row);

@@ -27,31 +27,33 @@ enum
 {
 	R_NAME, R_OWNER, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
 	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING,
-	R_TIME_UNIT, R_COLUMNS
+	R_TIME_UNIT, R_AVAILABLE, R_COLUMNS
 };
 
 #define REGISTRATION_COLUMNS \
 	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
-	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit"
+	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit," \
+	" available_column"
 #define REGISTRATION_TYPES \
 	TEXTOID, OIDOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
-	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID
+	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID, \
+	NAMEOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
 	" VALUES ($1, fmoe._to_role($2), fmoe._to_relation($3), $4, $5, $6, $7, $8, $9, fmoe._to_relation($10),"
-	" $11, $12, $13, $14, $15, $16, $17)"
+	" $11, $12, $13, $14, $15, $16, $17, $18)"
 	" ON CONFLICT (name) DO NOTHING",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
-/* Names of what is not there stay as they are; $19: whether the item table is given. */
+/* Names of what is not there stay as they are; $20: whether the item table is given. */
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
 	" = ROW ($1, COALESCE(fmoe._to_role($2), owner), COALESCE(fmoe._to_relation($3), interactions),"
-	" $4, $5, $6, $7, $8, $9, CASE WHEN $19 THEN fmoe._to_relation($10) ELSE items END,"
-	" $11, $12, $13, $14, $15, $16, $17)"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $18",
+	" $4, $5, $6, $7, $8, $9, CASE WHEN $20 THEN fmoe._to_relation($10) ELSE items END,"
+	" $11, $12, $13, $14, $15, $16, $17, $18)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $19",
 	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
 };
 
@@ -118,14 +120,15 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	set_name(values, nulls, R_LABEL, d->label_column);
 	set_column(values, nulls, R_USER_TYPE, true, ObjectIdGetDatum(d->user_type));
 	set_column(values, nulls, R_ITEM_TYPE, true, ObjectIdGetDatum(d->item_type));
-	set_column(values, nulls, R_ITEMS, OidIsValid(r->items), ObjectIdGetDatum(r->items));
-	set_name(values, nulls, R_KEY, r->item_key);
+	set_column(values, nulls, R_ITEMS, OidIsValid(d->items), ObjectIdGetDatum(d->items));
+	set_name(values, nulls, R_KEY, d->item_key);
 	set_column(values, nulls, R_TEXT, true, PointerGetDatum(r->text_columns));
 	set_column(values, nulls, R_CATEGORY, true, PointerGetDatum(r->category_columns));
 	set_name(values, nulls, R_PRICE, r->price_column);
 	set_column(values, nulls, R_VECTOR, true, PointerGetDatum(r->vector_columns));
 	set_column(values, nulls, R_SHARING, true, CStringGetTextDatum(d->sharing));
 	set_text(values, nulls, R_TIME_UNIT, fmoe_time_unit_names[d->time_unit]);
+	set_name(values, nulls, R_AVAILABLE, d->available_column);
 }
 
 static char *
@@ -177,12 +180,13 @@ read_registration(int64 id, FmoeRegistration *r)
 		d->sharing = string_of(tuple, R_SHARING);
 		d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
 		items = datum_of(tuple, R_ITEMS);
-		r->items = items == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(items);
-		r->item_key = string_of(tuple, R_KEY);
+		d->items = items == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(items);
+		d->item_key = string_of(tuple, R_KEY);
 		r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
 		r->category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_CATEGORY));
 		r->price_column = string_of(tuple, R_PRICE);
 		r->vector_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_VECTOR));
+		d->available_column = string_of(tuple, R_AVAILABLE);
 		MemoryContextSwitchTo(old);
 	}
 	fmoe_own_end(&own);
@@ -277,13 +281,14 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_name(fcinfo, 3, &r.base.item_column);
 	take_name(fcinfo, 4, &r.base.time_column);
 	take_name(fcinfo, 5, &r.base.label_column);
-	r.items = PG_ARGISNULL(6) ? InvalidOid : PG_GETARG_OID(6);
-	take_name(fcinfo, 7, &r.item_key);
+	r.base.items = PG_ARGISNULL(6) ? InvalidOid : PG_GETARG_OID(6);
+	take_name(fcinfo, 7, &r.base.item_key);
 	take_list(fcinfo, 8, &r.text_columns);
 	take_list(fcinfo, 9, &r.category_columns);
 	take_name(fcinfo, 10, &r.price_column);
 	take_list(fcinfo, 11, &r.vector_columns);
 	take_time_unit(fcinfo, 12, &r.base.time_unit);
+	take_name(fcinfo, 13, &r.base.available_column);
 	r.base.owner = GetUserId();
 	r.base.sharing = "encoder";
 
@@ -324,6 +329,8 @@ announce_item_type(const FmoeDomain *d, Oid before)
 				 errhint("Train a new version with CALL fmoe_train(%s).", quote_literal_cstr(d->name))));
 }
 
+#define ALTER_AVAILABLE 16		/* the argument available_column of fmoe_alter_domain */
+
 /* Puts the arguments that are not null over what is registered. */
 static void
 apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
@@ -343,22 +350,24 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 	take_name(fcinfo, 6, &d->label_column);
 	if (!PG_ARGISNULL(7))
 	{
-		r->items = PG_GETARG_OID(7);
-		if (!OidIsValid(r->items))
+		d->items = PG_GETARG_OID(7);
+		if (!OidIsValid(d->items))
 		{
-			r->item_key = NULL;
+			d->item_key = NULL;
+			d->available_column = NULL;
 			r->price_column = NULL;
 			r->text_columns = construct_empty_array(NAMEOID);
 			r->category_columns = construct_empty_array(NAMEOID);
 			r->vector_columns = construct_empty_array(NAMEOID);
 		}
 	}
-	take_name(fcinfo, 8, &r->item_key);
+	take_name(fcinfo, 8, &d->item_key);
 	take_list(fcinfo, 9, &r->text_columns);
 	take_list(fcinfo, 10, &r->category_columns);
 	take_name(fcinfo, 11, &r->price_column);
 	take_list(fcinfo, 12, &r->vector_columns);
 	take_time_unit(fcinfo, 15, &d->time_unit);
+	take_name(fcinfo, ALTER_AVAILABLE, &d->available_column);
 	require_columns(d);
 }
 
@@ -424,7 +433,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	/* columns that are not changed are not checked: they may be broken and be repaired later */
 	if (any_given(fcinfo, 2, 6) || any_given(fcinfo, 15, 15))
 		fmoe_check_interactions(&r.base);
-	if (any_given(fcinfo, 7, 12))
+	if (any_given(fcinfo, 7, 12) || !PG_ARGISNULL(ALTER_AVAILABLE))
 		fmoe_check_items(&r);
 	announce_item_type(&r.base, item_type);
 	other = fmoe_domain_lookup(r.base.name);

@@ -44,33 +44,41 @@ typedef struct Template
 } Template;
 
 #define LISTS "exclude {item}[] DEFAULT NULL, candidates {item}[] DEFAULT NULL"
+#define LAST "version integer DEFAULT NULL, filter text DEFAULT NULL"
 #define BY_USER "user_id {user}, k integer DEFAULT 10, exclude_seen boolean DEFAULT true, " LISTS ", " \
-	"as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL"
+	"as_of timestamptz DEFAULT NULL, " LAST
 
 static const Template templates[] = {
 	{
 		.suffix = "_recommend",
 		.arguments = BY_USER,
 		.result = "item_id {item}, score real, source text",
-		.call = "fmoe_recommend_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7)",
+		.call = "fmoe_recommend_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7, $8)",
 		.comment = "the k best items for a user",
 		.rows = 10
 	},
 	{
 		.suffix = "_next",
-		.arguments = "history {item}[], k integer DEFAULT 10, exclude_seen boolean DEFAULT true, " LISTS ", "
-		"version integer DEFAULT NULL",
+		.arguments = "history {item}[], k integer DEFAULT 10, exclude_seen boolean DEFAULT true, " LISTS ", " LAST,
 		.result = "item_id {item}, score real, source text",
-		.call = "fmoe_recommend_next_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6)",
+		.call = "fmoe_recommend_next_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7)",
 		.comment = "the k best items after a history that is in no table, oldest first",
 		.rows = 10
 	},
 	{
 		.suffix = "_similar",
-		.arguments = "item {item}, k integer DEFAULT 10, " LISTS ", version integer DEFAULT NULL",
+		.arguments = "item {item}, k integer DEFAULT 10, " LISTS ", " LAST,
 		.result = "item_id {item}, score real",
-		.call = "fmoe_similar_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5)",
+		.call = "fmoe_similar_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6)",
 		.comment = "the k items nearest to an item",
+		.rows = 10
+	},
+	{
+		.suffix = "_together",
+		.arguments = "items {item}[], k integer DEFAULT 10, " LISTS ", " LAST,
+		.result = "item_id {item}, score real, baskets bigint",
+		.call = "fmoe_together_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6)",
+		.comment = "the k items that were most often in baskets with the given ones, beyond chance",
 		.rows = 10
 	},
 	{
@@ -85,17 +93,16 @@ static const Template templates[] = {
 		.suffix = "_explain",
 		.arguments = BY_USER,
 		.result = "rank integer, item_id {item}, score real, part text, nth integer, name text, weight real, contribution real",
-		.call = "fmoe_explain_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7)",
+		.call = "fmoe_explain_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7, $8)",
 		.comment = "what the scores of the k best items for a user are made of",
 		.rows = 100
 	},
 	{
 		.suffix = "_all",
-		.arguments = "k integer DEFAULT 10, exclude_seen boolean DEFAULT true, users {user}[] DEFAULT NULL, " LISTS ", "
-		"version integer DEFAULT NULL",
+		.arguments = "k integer DEFAULT 10, exclude_seen boolean DEFAULT true, users {user}[] DEFAULT NULL, " LISTS ", " LAST,
 		.result = "user_id {user}, rank integer, item_id {item}, score real, source text",
 		.call = "fmoe_recommend_all_as(NULL::{user}, NULL::{item}, {domain}, $1, $2, $3::pg_catalog.text[],"
-		" $4::pg_catalog.text[], $5::pg_catalog.text[], $6)",
+		" $4::pg_catalog.text[], $5::pg_catalog.text[], $6, $7)",
 		.comment = "the k best items for every user, or for those given",
 		.rows = 100000
 	}

@@ -39,8 +39,11 @@ enum
 	LABEL_COLUMN,
 	USER_TYPE,
 	ITEM_TYPE,
+	ITEMS,
+	ITEM_KEY,
 	SHARING = 17,
-	TIME_UNIT = 20
+	TIME_UNIT = 20,
+	AVAILABLE_COLUMN
 };
 
 /* ---------------------------------------------------------------- reading rows */
@@ -85,6 +88,10 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	domain->label_column = name_column(tuple, shape, LABEL_COLUMN);
 	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
 	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
+	if (column_value(tuple, shape, ITEMS) != (Datum) 0)
+		domain->items = fmoe_referenced_relation(column_value(tuple, shape, ITEMS));
+	domain->item_key = name_column(tuple, shape, ITEM_KEY);
+	domain->available_column = name_column(tuple, shape, AVAILABLE_COLUMN);
 	domain->sharing = text_column(tuple, shape, SHARING);
 	if (column_value(tuple, shape, TIME_UNIT) != (Datum) 0)
 		domain->time_unit = fmoe_time_unit_of(text_column(tuple, shape, TIME_UNIT));

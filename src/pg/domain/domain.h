@@ -49,6 +49,9 @@ typedef struct FmoeDomain
 	Oid			label_type;		/* InvalidOid: there is no such column */
 	Oid			user_equal;		/* operators of the types' default classes */
 	Oid			item_equal;
+	Oid			items;			/* the item table; InvalidOid: none */
+	char	   *item_key;		/* its column of item ids */
+	char	   *available_column;	/* its column that says whether an item is; NULL: none */
 	char	   *sharing;
 	Oid			owner;			/* role; InvalidOid: it is not there any more */
 } FmoeDomain;
@@ -78,9 +81,7 @@ extern bool fmoe_may_see(int64 domain_id);
 /* A row of fmoe.domain as it will be. */
 typedef struct FmoeRegistration
 {
-	FmoeDomain	base;			/* id, names, interactions, columns, types, owner, sharing */
-	Oid			items;			/* InvalidOid: none */
-	char	   *item_key;
+	FmoeDomain	base;			/* id, names, tables, columns, types, owner, sharing */
 	ArrayType  *text_columns;
 	ArrayType  *category_columns;
 	char	   *price_column;

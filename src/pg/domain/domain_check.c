@@ -214,9 +214,10 @@ fmoe_check_items(const FmoeRegistration *r)
 	Operator	equal;
 	Oid			type;
 
-	if (!OidIsValid(r->items))
+	if (!OidIsValid(r->base.items))
 	{
-		if (r->item_key != NULL || r->price_column != NULL || !is_empty(r->text_columns) ||
+		if (r->base.item_key != NULL || r->base.available_column != NULL || r->price_column != NULL ||
+			!is_empty(r->text_columns) ||
 			!is_empty(r->category_columns) || !is_empty(r->vector_columns))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -224,29 +225,36 @@ fmoe_check_items(const FmoeRegistration *r)
 					 errhint("Give the parameter items.")));
 		return;
 	}
-	check_relation(r->items, "item");
-	if (r->item_key == NULL)
+	check_relation(r->base.items, "item");
+	if (r->base.item_key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an item table is given, but not its key"),
 				 errhint("Give the parameter item_key: the column that holds the item ids.")));
-	type = check_id_column(r->items, r->item_key, "an item id");
+	type = check_id_column(r->base.items, r->base.item_key, "an item id");
 	equal = oper(NULL, list_make1(makeString("=")), r->base.item_type, type, true, -1);
 	if (equal == NULL)
-		reject_type(r->items, r->item_key, type, "the key of the item table",
+		reject_type(r->base.items, r->base.item_key, type, "the key of the item table",
 					psprintf("Item ids have type %s.", format_type_be(r->base.item_type)));
 	ReleaseSysCache(equal);
 
-	check_list(r->items, r->text_columns, "text_columns", is_text, "a text column",
+	check_list(r->base.items, r->text_columns, "text_columns", is_text, "a text column",
 			   "Text columns have a string type.");
-	check_list(r->items, r->category_columns, "category_columns", is_category, "a category column",
+	check_list(r->base.items, r->category_columns, "category_columns", is_category, "a category column",
 			   "Categories are strings, integers, booleans, uuids, enums, or arrays of these.");
-	check_list(r->items, r->vector_columns, "vector_columns", is_vector, "a vector column",
+	check_list(r->base.items, r->vector_columns, "vector_columns", is_vector, "a vector column",
 			   "Vectors are real[], double precision[], or the type vector.");
 	if (r->price_column != NULL)
 	{
-		type = check_column(r->items, r->price_column);
+		type = check_column(r->base.items, r->price_column);
 		if (!fmoe_is_number(type))
-			reject_type(r->items, r->price_column, type, "a price", "Prices are numbers.");
+			reject_type(r->base.items, r->price_column, type, "a price", "Prices are numbers.");
+	}
+	if (r->base.available_column != NULL)
+	{
+		type = check_column(r->base.items, r->base.available_column);
+		if (type != BOOLOID)
+			reject_type(r->base.items, r->base.available_column, type, "what says whether an item is available",
+						"It is a boolean: items for which it is not true are not recommended.");
 	}
 }

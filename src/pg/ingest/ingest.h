@@ -58,9 +58,15 @@ typedef void (*FmoeTakeEvent) (void *argument, FmoeRow *row);
 /* Calls take for each event of one user up to as_of, those not chosen, too. */
 extern void fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of,
 							  FmoeTakeEvent take, void *argument);
-/* Takes one event of a user; user is valid during the call.  first: the event before was another user's. */
+/*
+ * Takes one event of a user; user is valid during the call.  first: the event
+ * before was another user's; row is NULL where the first one does not count.
+ */
 typedef void (*FmoeTakeUserEvent) (void *argument, Datum user, bool first, FmoeRow *row);
-/* Calls take for every event of the table, those not chosen, too, user by user; those of a user come in no order. */
+/*
+ * Calls take for every user and event of the table, those not chosen, too, user
+ * by user; those of a user come in no order.
+ */
 extern void fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument);
 /*
  * An event of which only a time is given, a value of that type; false: the time is not finite.
@@ -72,6 +78,19 @@ extern bool fmoe_event_at(FmoeEvent *event, Oid type, FmoeTimeUnit unit, Datum t
 extern bool fmoe_is_after(Oid type, FmoeTimeUnit unit, Datum time, TimestampTz moment);
 /* Seconds since 1970. */
 extern double fmoe_seconds_of_moment(TimestampTz moment);
+
+/* ---------------------------------------------------------------- the item table */
+
+/* Takes an item that may be recommended: its id, of the domain's type, good during the call. */
+typedef void (*FmoeTakeItem) (void *argument, Datum id);
+/*
+ * Gives the items of the domain's item table, which it has, that are available and
+ * satisfy a filter (NULL: all) to take, in no order.  An error where the filter is
+ * not one condition over the table's columns.
+ */
+extern void fmoe_read_items(const FmoeDomain *domain, const char *filter, FmoeTakeItem take, void *argument);
+/* Those that are available among the items id[n]. */
+extern void fmoe_look_items_up(const FmoeDomain *domain, int n, const Datum *id, FmoeTakeItem take, void *argument);
 
 /* ---------------------------------------------------------------- events in memory */
 

@@ -18,6 +18,23 @@ extern char *fmoe_event_columns(const FmoeDomain *domain);
 extern char *fmoe_table_query(const FmoeDomain *domain);
 /* Sets a row from the values of fmoe_event_columns, none of them null. */
 extern FmoeLeftOut fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value);
+/* OPERATOR(schema.name), ready to be put into SQL. */
+extern char *fmoe_operator_name(Oid operator);
+
+/* Queries of a domain whose plans a session keeps. */
+typedef enum FmoeQuery
+{
+	FMOE_QUERY_HISTORY,			/* of a user */
+	FMOE_QUERY_ITEMS			/* some rows of the item table */
+} FmoeQuery;
+
+/* Makes a query's text, with one parameter. */
+typedef char *(*FmoeQueryText) (const FmoeDomain *domain);
+/* Executes a query as the caller; type and value are the parameter's. */
+extern void fmoe_execute_kept(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text, Oid type, Datum value,
+							  DestReceiver *receiver);
+/* A query that ends with "WHERE", and a filter after it; an error where that is not one condition. */
+extern char *fmoe_filtered_query(const char *query, const char *filter);
 /* A receiver that hands each row to a function. */
 extern void fmoe_receiver_init(DestReceiver *receiver, bool (*row) (TupleTableSlot *slot, DestReceiver *self));
 

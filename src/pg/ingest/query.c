@@ -11,8 +11,11 @@
 
 #include <math.h>
 
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "pg/ingest/ingest_private.h"
 
@@ -89,6 +92,22 @@ fmoe_table_query(const FmoeDomain *domain)
 	char	   *user = pstrdup(quote_identifier(domain->user_column));
 
 	return psprintf("SELECT %s, %s FROM %s", user, fmoe_event_columns(domain), domain->relation);
+}
+
+char *
+fmoe_operator_name(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
 }
 
 static void

@@ -38,14 +38,15 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 	UsersReceiver *users = (UsersReceiver *) self;
 	FmoeRow		row;
 	bool		first;
+	bool		usable = true;
 	int			i;
 
 	slot_getallattrs(slot);
-	for (i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-		if (slot->tts_isnull[i])
-			return true;
-	if (fmoe_row(&row, users->domain, slot->tts_values + 1) != FMOE_TAKEN)
+	if (slot->tts_isnull[0])
 		return true;
+	for (i = 1; i < slot->tts_tupleDescriptor->natts; i++)
+		usable &= !slot->tts_isnull[i];
+	usable = usable && fmoe_row(&row, users->domain, slot->tts_values + 1) == FMOE_TAKEN;
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
 	if (first)
@@ -58,6 +59,12 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 			: datumCopy(slot->tts_values[0], users->user_byval, users->user_length);
 		users->any = true;
 		MemoryContextSwitchTo(old);
+	}
+	if (!usable)
+	{
+		if (first)
+			users->take(users->argument, users->user, true, NULL);
+		return true;
 	}
 	if (users->item_varlena)
 		row.item = PointerGetDatum(PG_DETOAST_DATUM(row.item));

@@ -55,6 +55,8 @@ fmoe_serve_ranked(FnnTopk *best)
 				 errhint("Deploy another version.")));
 }
 
+/* ---------------------------------------------------------------- the best items */
+
 static void
 pass_over(uint64 *passed, const FmoeItems *items)
 {
@@ -64,61 +66,156 @@ pass_over(uint64 *passed, const FmoeItems *items)
 		passed[items->shown[i] / 64] |= UINT64CONST(1) << items->shown[i] % 64;
 }
 
-FnnTopk *
-fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
-				const FmoeItems *history, const FmoeFilter *filter, int32 k)
+/* Candidates that are allowed. */
+static void
+set_candidates(FmoeServing *serving, const FmoeFilter *filter, FmoeEligible *eligible)
 {
 	const FmoeItems *candidates = filter->candidates;
-	FnnTopk    *best = fmoe_serve_topk(serving, k, candidates != NULL ? Min(candidates->count, model->n_items)
-										   : model->n_items);
-	FnnMark		mark = fnn_arena_mark(serving->site.arena);
-	FmoeEligible eligible = {0};
+	int32	   *item;
 
-	if (candidates != NULL)
+	if (candidates == NULL)
 	{
-		eligible.candidate = candidates->events.item;
-		eligible.n_candidates = candidates->count;
+		eligible->candidate = filter->allowed->item;
+		eligible->n_candidates = filter->allowed->count;
+		return;
 	}
-	if (filter->seen != NULL || filter->exclude != NULL)
+	eligible->candidate = candidates->events.item;
+	eligible->n_candidates = candidates->count;
+	if (filter->allowed == NULL)
+		return;
+	item = fnn_alloc(serving->site.arena, Max(candidates->count, 1) * sizeof(int32));
+	eligible->candidate = item;
+	eligible->n_candidates = 0;
+	for (int64 i = 0; i < candidates->count; i++)
+		if (fmoe_allows(filter->allowed, candidates->events.item[i]))
+			item[eligible->n_candidates++] = candidates->events.item[i];
+}
+
+/* On the arena. */
+static FmoeEligible
+eligible_items(FmoeServing *serving, const FmoeFilter *filter, int32 n_items)
+{
+	const FmoeAllowed *allowed = filter->allowed;
+	FmoeEligible eligible = {0};
+	bool		by_list = filter->candidates != NULL || (allowed != NULL && allowed->item != NULL);
+
+	if (by_list)
+		set_candidates(serving, filter, &eligible);
+	if (filter->seen != NULL || filter->exclude != NULL || (allowed != NULL && !by_list))
 	{
-		eligible.passed = fnn_zalloc(serving->site.arena, fnn_set_words(model->n_items) * sizeof(uint64));
+		eligible.passed = fnn_zalloc(serving->site.arena, fnn_set_words(n_items) * sizeof(uint64));
+		for (size_t w = 0; allowed != NULL && !by_list && w < fnn_set_words(n_items); w++)
+			eligible.passed[w] = ~allowed->set[w];
 		pass_over(eligible.passed, filter->seen);
 		pass_over(eligible.passed, filter->exclude);
 	}
-	fmoe_best(model, slot, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
-			  fmoe_scan_setting, &eligible, best);
+	return eligible;
+}
+
+/* Offers the eligible items to a ranking, by what is asked for. */
+typedef void (*Rank) (FmoeServing *serving, const void *asked, const FmoeEligible *eligible, FnnTopk *best);
+
+/* The want best of what a filter leaves, apart from what is to be looked up. */
+static FnnTopk *
+rank_some(FmoeServing *serving, Rank rank, const void *asked, const FmoeFilter *filter, int32 n_items, int32 want)
+{
+	FnnTopk    *best = fmoe_serve_topk(serving, want, filter->candidates == NULL ? n_items
+									   : Min(filter->candidates->count, n_items));
+	FnnMark		mark = fnn_arena_mark(serving->site.arena);
+	FmoeEligible eligible = eligible_items(serving, filter, n_items);
+
+	rank(serving, asked, &eligible, best);
 	fnn_arena_reset(serving->site.arena, mark);
 	fmoe_serve_ranked(best);
 	return best;
 }
 
-/* The set of the items that a filter does not let through. */
-static uint64 *
-passed_over(FmoeServing *serving, const FmoeFilter *filter, int64 n_items)
-{
-	const FmoeItems *candidates = filter->candidates;
-	size_t		bytes = fnn_set_words(n_items) * sizeof(uint64);
-	uint64	   *passed = fnn_zalloc(serving->site.arena, bytes);
+/* A call that looks items up ranks somewhat more than it was asked for: a few may be gone. */
+#define SPARE 16
+/* And tries it with so many times more before it makes the set. */
+#define MORE 8
 
-	if (candidates != NULL)
-	{
-		memset(passed, 0xff, bytes);
-		for (int64 i = 0; i < candidates->count; i++)
-			passed[candidates->events.item[i] / 64] &= ~(UINT64CONST(1) << candidates->events.item[i] % 64);
-	}
-	pass_over(passed, filter->seen);
-	pass_over(passed, filter->exclude);
-	return passed;
+static FnnTopk *
+rank_all(FmoeServing *serving, Rank rank, const void *asked, const FmoeFilter *filter, int32 n_items, int32 k)
+{
+	FmoeFilter	settled = *filter;
+
+	if (filter->look_up && fmoe_serve_by_look_up(serving))
+		for (int64 want = 2 * (int64) k + SPARE; want < n_items / MORE; want *= MORE)
+		{
+			FnnTopk    *best = rank_some(serving, rank, asked, filter, n_items, (int32) want);
+
+			if (fmoe_serve_look_up(serving, best, (int32) want, k))
+				return best;
+		}
+	fmoe_serve_allow_all(serving, &settled);
+	return rank_some(serving, rank, asked, &settled, n_items, k);
+}
+
+/* ---------------------------------------------------------------- by what */
+
+typedef struct ByModel
+{
+	const FmoeModel *model;
+	FmoeExpertSlot slot;
+	const FmoeItems *history;
+} ByModel;
+
+static void
+rank_by_model(FmoeServing *serving, const void *asked, const FmoeEligible *eligible, FnnTopk *best)
+{
+	const ByModel *by = asked;
+
+	fmoe_best(by->model, by->slot, serving->site.arena,
+			  fmoe_serve_batch(serving, by->history, by->model->config.max_length), fmoe_scan_setting, eligible, best);
+}
+
+FnnTopk *
+fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, FmoeExpertSlot slot,
+				const FmoeItems *history, const FmoeFilter *filter, int32 k)
+{
+	ByModel		by = {.model = model, .slot = slot, .history = history};
+
+	return rank_all(serving, rank_by_model, &by, filter, model->n_items, k);
+}
+
+typedef struct ByItems
+{
+	const FmoeModel *model;
+	int64		n;
+	const int32 *item;			/* [n] */
+} ByItems;
+
+/* By the cosine with the vector of one item. */
+static void
+rank_nearest(FmoeServing *serving, const void *asked, const FmoeEligible *eligible, FnnTopk *best)
+{
+	const ByItems *by = asked;
+
+	fmoe_neighbours(by->model, serving->site.arena, by->item[0], eligible, best);
 }
 
 FnnTopk *
 fmoe_serve_nearest(FmoeServing *serving, const FmoeModel *model, int32 item, const FmoeFilter *filter, int32 k)
 {
-	FnnTopk    *best = fmoe_serve_topk(serving, k, model->n_items);
-	FnnMark		mark = fnn_arena_mark(serving->site.arena);
+	ByItems		by = {.model = model, .n = 1, .item = &item};
 
-	fmoe_neighbours(model, serving->site.arena, item, passed_over(serving, filter, model->n_items), best);
-	fnn_arena_reset(serving->site.arena, mark);
-	fmoe_serve_ranked(best);
-	return best;
+	return rank_all(serving, rank_nearest, &by, filter, model->n_items, k);
+}
+
+static void
+rank_together(FmoeServing *serving, const void *asked, const FmoeEligible *eligible, FnnTopk *best)
+{
+	const ByItems *by = asked;
+
+	fmoe_best_together(by->model, serving->site.arena, by->n, by->item, eligible, best);
+}
+
+FnnTopk *
+fmoe_serve_together(FmoeServing *serving, const FmoeModel *model, const FmoeItems *items, const FmoeFilter *filter,
+					int32 k)
+{
+	ByItems		by = {.model = model, .n = items->count, .item = items->events.item};
+
+	return rank_all(serving, rank_together, &by, filter, model->n_items, k);
 }

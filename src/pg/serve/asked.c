@@ -235,11 +235,20 @@ FmoeFilter
 fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at, const FmoeItems *history)
 {
 	FmoeFilter	filter = {0};
+	char	   *condition = NULL;
 
 	if (at->exclude_seen >= 0 && (PG_ARGISNULL(at->exclude_seen) || PG_GETARG_BOOL(at->exclude_seen)))
 		filter.seen = history;
 	filter.exclude = fmoe_serve_list(fcinfo, serving, FMOE_ID_EXCLUDE, at->exclude);
 	filter.candidates = fmoe_serve_list(fcinfo, serving, FMOE_ID_CANDIDATES, at->candidates);
+	if (at->filter >= 0 && !PG_ARGISNULL(at->filter))
+	{
+		MemoryContext old = MemoryContextSwitchTo(serving->call.context);
+
+		condition = text_to_cstring(PG_GETARG_TEXT_PP(at->filter));
+		MemoryContextSwitchTo(old);
+	}
+	fmoe_serve_allow(serving, condition, &filter);
 	return filter;
 }
 

@@ -32,7 +32,8 @@ PG_FUNCTION_INFO_V1(fmoe_embedding);
 /* Of fmoe_score: user, items, domain, as_of, version, from first on. */
 #define SCORE(first) { \
 	.user = (first), .item = (first) + 1, .history = -1, .k = -1, .domain = (first) + 2, \
-	.exclude_seen = -1, .exclude = -1, .candidates = -1, .as_of = (first) + 3, .version = (first) + 4 \
+	.exclude_seen = -1, .exclude = -1, .candidates = -1, .as_of = (first) + 3, .version = (first) + 4, \
+	.filter = -1 \
 }
 
 /* Ids that were given, and which of them the version knows. */
@@ -85,8 +86,8 @@ given_items(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
 
 /*
  * Answers with the ids as they were given, each with the score of its item:
- * NaN, which is shown as NULL, for a NULL and for an item the version does not
- * know.
+ * -Infinity for an item the version does not know, NaN, which is shown as NULL,
+ * for a NULL.
  */
 static void
 answer_score(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
@@ -108,7 +109,7 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments 
 				   fmoe_serve_batch(serving, history, model->config.max_length),
 				   given.n_known, given.known, known_score);
 	for (int i = 0; i < given.n; i++)
-		score[i] = NAN;
+		score[i] = (fnn_real) (given.id_null[i] ? NAN : -INFINITY);
 	for (int i = 0; i < given.n_known; i++)
 		score[given.of[i]] = known_score[i];
 	MemoryContextSwitchTo(old);
@@ -154,10 +155,11 @@ has_vectors(const FmoeServing *serving)
 	return serving->moment.whole && fmoe_has_vectors(&serving->call.loaded->model);
 }
 
-/* Of fmoe_similar: item, k, domain, exclude, candidates, version, from first on. */
+/* Of fmoe_similar: item, k, domain, exclude, candidates, version, filter, from first on. */
 #define SIMILAR(is_fixed, first) { \
 	.fixed = (is_fixed), .user = -1, .item = (first), .history = -1, .k = (first) + 1, .domain = (first) + 2, \
-	.exclude_seen = -1, .exclude = (first) + 3, .candidates = (first) + 4, .as_of = -1, .version = (first) + 5 \
+	.exclude_seen = -1, .exclude = (first) + 3, .candidates = (first) + 4, .as_of = -1, .version = (first) + 5, \
+	.filter = (first) + 6 \
 }
 
 /*
@@ -287,7 +289,8 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 {
 	static const FmoeArguments at = {
 		.user = 0, .item = 0, .history = -1, .k = -1, .domain = 1,
-		.exclude_seen = -1, .exclude = -1, .candidates = -1, .as_of = 3, .version = 4
+		.exclude_seen = -1, .exclude = -1, .candidates = -1, .as_of = 3, .version = 4,
+		.filter = -1
 	};
 	FmoeServing *serving = fmoe_serving(fcinfo);
 	EmbeddingKind kind = embedding_kind(fcinfo, 2);

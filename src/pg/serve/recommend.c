@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(fmoe_recommend_next_as);
 #define BY_HISTORY(is_fixed, first) { \
 	.fixed = (is_fixed), .user = -1, .item = -1, .history = (first), .k = (first) + 1, .domain = (first) + 2, \
 	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, \
-	.version = (first) + 6 \
+	.version = (first) + 6, .filter = (first) + 7 \
 }
 
 static void

@@ -9,7 +9,7 @@
  * of fmoe_recommend.  Rows go into a tuplestore, which spills to disk above
  * work_mem.
  *
- * Every user with an event gets rows: min(k, eligible), by popularity where the
+ * Every user of the table gets rows: min(k, eligible), by popularity where the
  * version knows none of the items, or none was chosen.  When users are given,
  * their histories are read one by one instead, and each of them gets rows, in
  * the order given.
@@ -47,6 +47,7 @@ typedef struct Everybody
 	bool		user_byval;
 	FmoeConverter *to_user;
 	FmoeConverter *to_item;
+	const uint64 *never;		/* items that the filter allows nobody; NULL: none */
 	FnnTopk    *popular;		/* of users without a known item */
 
 	MemoryContext batch;		/* of the users, and of the rows' ids */
@@ -157,7 +158,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		known->best[i] = *fmoe_serve_topk(serving, all->k, model->n_items);
 		known->passed[i] = passed_items(all, &history);
 	}
-	fmoe_best_many(model, serving->site.arena, batch, known->passed, known->best);
+	fmoe_best_many(model, serving->site.arena, batch, all->never, known->passed, known->best);
 	for (int i = 0; i < known->users; i++)
 		fmoe_serve_ranked(&known->best[i]);
 }
@@ -187,6 +188,22 @@ make_popular(Everybody *all)
 	FmoeItems	nothing = {0};
 
 	all->popular = fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &nothing, &all->filter, all->k);
+}
+
+/* In memory of the call, as well. */
+static void
+make_never(Everybody *all)
+{
+	const FmoeAllowed *allowed = all->filter.allowed;
+	size_t		words = fnn_set_words(all->serving->call.loaded->model.n_items);
+	uint64	   *never;
+
+	if (allowed == NULL)
+		return;
+	never = fnn_alloc(all->serving->site.arena, words * sizeof(uint64));
+	for (size_t w = 0; w < words; w++)
+		never[w] = ~allowed->set[w];
+	all->never = never;
 }
 
 /* What the batch's user u, who has no known item, is answered with. */
@@ -295,7 +312,8 @@ take_user_event(void *argument, Datum user, bool first, FmoeRow *row)
 {
 	if (first)
 		begin_user(argument, user);
-	take_event(argument, row);
+	if (row != NULL)
+		take_event(argument, row);
 }
 
 /* Those of a list, text[], in its order. */
@@ -321,10 +339,11 @@ read_listed(Everybody *all, Datum list)
 	}
 }
 
-/* Of fmoe_recommend_all: domain, k, exclude_seen, users, exclude, candidates, version, from first on. */
+/* Of fmoe_recommend_all: domain, k, exclude_seen, users, exclude, candidates, version, filter, from first on. */
 #define ALL(first) { \
 	.user = -1, .item = -1, .history = -1, .domain = (first), .k = (first) + 1, .exclude_seen = (first) + 2, \
-	.exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, .version = (first) + 6 \
+	.exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, .version = (first) + 6, \
+	.filter = (first) + 7 \
 }
 #define USERS(at) ((at)->exclude_seen + 1)
 
@@ -356,6 +375,8 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	fmoe_collect_reserve(&all->events, FIRST_EVENTS);
 	if (serving->moment.domain->label_column != NULL)
 		fmoe_collect_reserve(&all->shown, FIRST_EVENTS);
+	fmoe_serve_allow_all(serving, &all->filter);
+	make_never(all);
 	make_popular(all);
 	if (PG_ARGISNULL(USERS(at)))
 		fmoe_read_users(serving->moment.domain, take_user_event, all);

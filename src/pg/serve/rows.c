@@ -57,6 +57,7 @@ rows_begin(FunctionCallInfo fcinfo, FmoeServing *serving)
 	RegisterExprContextCallback(result->econtext, rows_abandoned, PointerGetDatum(serving));
 	rows->active = true;
 	rows->next = 0;
+	rows->baskets = NULL;
 	return rows;
 }
 
@@ -135,7 +136,7 @@ fmoe_serve_next(FunctionCallInfo fcinfo, FmoeServing *serving)
 		PG_RETURN_NULL();
 	}
 
-	Assert(rows->desc->natts == (rows->source ? 3 : 2));
+	Assert(rows->desc->natts == (rows->source || rows->baskets ? 3 : 2));
 	if (rows->vocabulary != NULL)
 		values[0] = result_id(rows, rows->item[row]);
 	else
@@ -145,7 +146,7 @@ fmoe_serve_next(FunctionCallInfo fcinfo, FmoeServing *serving)
 	}
 	values[1] = Float4GetDatum(rows->score[row]);
 	nulls[1] = isnan(rows->score[row]);
-	values[2] = rows->source;
+	values[2] = rows->baskets != NULL ? Int64GetDatum(rows->baskets[row]) : rows->source;
 
 	result->isDone = ExprMultipleResult;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(rows->desc, values, nulls)));

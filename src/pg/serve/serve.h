@@ -19,12 +19,30 @@ typedef struct FmoeItems
 	int32	   *shown;			/* … but count as seen */
 } FmoeItems;
 
+/* Items that the item table and a filter let through. */
+typedef struct FmoeAllowed
+{
+	struct FmoeAllowed *next;	/* of another filter, used less recently */
+	char	   *filter;			/* NULL: none */
+	int64		count;
+	uint64	   *set;			/* fnn_set_words */
+	int32	   *item;			/* [count] ascending, where they are few; else NULL */
+} FmoeAllowed;
+
+static inline bool
+fmoe_allows(const FmoeAllowed *allowed, int32 item)
+{
+	return (allowed->set[item / 64] >> item % 64 & 1) != 0;
+}
+
 /* What a call may answer with. */
 typedef struct FmoeFilter
 {
 	const FmoeItems *seen;		/* not these; NULL: none */
 	const FmoeItems *exclude;	/* nor these; NULL: none */
 	const FmoeItems *candidates;	/* only these; NULL: all */
+	const FmoeAllowed *allowed; /* nor others than these; NULL: all */
+	bool		look_up;		/* nor those that the item table does not have as available */
 } FmoeFilter;
 
 /* Where a call's arguments are, by position; -1: it has none of that kind. */
@@ -41,13 +59,14 @@ typedef struct FmoeArguments
 	int			candidates;
 	int			as_of;
 	int			version;
+	int			filter;
 } FmoeArguments;
 
-/* Of fmoe_recommend: user, k, domain, exclude_seen, exclude, candidates, as_of, version, from first on. */
+/* Of fmoe_recommend: user, k, domain, exclude_seen, exclude, candidates, as_of, version, filter, from first on. */
 #define FMOE_BY_USER(is_fixed, first) { \
 	.fixed = (is_fixed), .user = (first), .item = -1, .history = -1, .k = (first) + 1, .domain = (first) + 2, \
 	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = (first) + 6, \
-	.version = (first) + 7 \
+	.version = (first) + 7, .filter = (first) + 8 \
 }
 
 /* Where a call site's ids come from; each has its own converter. */
@@ -103,6 +122,8 @@ typedef struct FmoeMoment
 	char	   *setting;		/* fmoe.domain at the time */
 	FmoeDomain *domain;
 	int64		version_id;
+	FmoeAllowed *allowed;		/* the sets that were made, the one used last first */
+	int			look_ups;		/* calls that looked their best items up */
 	bool		whole;			/* live or asked for; else the newest, whose fallback answers */
 } FmoeMoment;
 
@@ -128,6 +149,7 @@ typedef struct FmoeAnswer
 	const bool *id_null;		/* [count], when not */
 	const fnn_real *score;		/* [count], NaN: null */
 	Datum		source;			/* text; 0: no such column */
+	const int64 *baskets;		/* [count] another third column; NULL: no such column */
 } FmoeAnswer;
 
 /*
@@ -174,6 +196,14 @@ extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, Timest
 /* What a call's arguments let through, besides what they take of a history. */
 extern FmoeFilter fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at,
 									const FmoeItems *history);
+/* Lets only those through that satisfy a condition (NULL: none) over the item table, and are there and available. */
+extern void fmoe_serve_allow(FmoeServing *serving, const char *condition, FmoeFilter *filter);
+/* What look_up is for as a set, for those who ask for many users. */
+extern void fmoe_serve_allow_all(FmoeServing *serving, FmoeFilter *filter);
+/* Whether this call is to look its best items up; else the set is quicker. */
+extern bool fmoe_serve_by_look_up(FmoeServing *serving);
+/* Leaves the k best of those that are available among the want best; false: there may be more beyond them. */
+extern bool fmoe_serve_look_up(FmoeServing *serving, FnnTopk *best, int32 want, int32 k);
 /* k of an argument: null is 10, less than 1 an error. */
 extern int32 fmoe_serve_k(FunctionCallInfo fcinfo, int argument);
 /* The expert that answers a history of so many known events: the model, or a fallback. */
@@ -192,6 +222,9 @@ extern FnnTopk *fmoe_serve_best(FmoeServing *serving, const FmoeModel *model, Fm
 /* The same of an item's neighbours, by the cosine of their vectors; itself is for the filter to leave out. */
 extern FnnTopk *fmoe_serve_nearest(FmoeServing *serving, const FmoeModel *model, int32 item, const FmoeFilter *filter,
 								   int32 k);
+/* The same of what was in baskets with items, all different, by the sum of its lift with each. */
+extern FnnTopk *fmoe_serve_together(FmoeServing *serving, const FmoeModel *model, const FmoeItems *items,
+									const FmoeFilter *filter, int32 k);
 /* An empty ranking of at most k of n items, on the call's arena. */
 extern FnnTopk *fmoe_serve_topk(FmoeServing *serving, int32 k, int64 n);
 /* Sorts a filled ranking; fails where a score is not finite. */

@@ -200,6 +200,8 @@ resolve_again(FunctionCallInfo fcinfo, FmoeMoment *moment, const FmoeArguments *
 	MemoryContext old;
 
 	moment->sight.valid = false;
+	moment->allowed = NULL;
+	moment->look_ups = 0;
 	MemoryContextReset(moment->context);
 	old = MemoryContextSwitchTo(moment->context);
 	moment->asked = asked ? pstrdup(asked) : NULL;

@@ -273,6 +273,7 @@ finish(FmoeTraining *training)
 		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
 	verdict = fmoe_try_model(training->domain, training->interactions, model,
 							 training->config.deploy ? training->live : NULL);
+	fmoe_count_together(model, training->arena, &training->interactions->data);
 	fmoe_training_commit(training);
 
 	fmoe_progress_phase("storing");

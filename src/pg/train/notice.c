@@ -103,6 +103,7 @@ fmoe_training_announce(FmoeTraining *training)
 	size_t		bytes = MemoryContextMemAllocated(training->context, true);
 	char	   *what = psprintf("training domain \"%s\"", training->domain->name);
 
+	bytes += (size_t) fmoe_together_bytes(data);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
 	if (fmoe_only_counts(class))
 		bytes += fmoe_counts_bytes(data);

@@ -1,0 +1,193 @@
+/*
+ * items.c
+ *	  Which items may be recommended: those of the domain's item table that are
+ *	  available and, where a filter is given, satisfy it.
+ *
+ * The item table is read as the caller.  A row that is gone, or that row-level
+ * security hides, is no item.
+ */
+#include "postgres.h"
+
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+
+#include "pg/ingest/ingest_private.h"
+
+static char *
+alter_hint(const FmoeDomain *domain)
+{
+	return psprintf("Name what there is now with fmoe_alter_domain(%s, items => ..., item_key => ...),"
+					" or do without an item table: items => 0.", quote_literal_cstr(domain->name));
+}
+
+/* Quoted and qualified. */
+static char *
+item_relation(const FmoeDomain *domain)
+{
+	char	   *name = get_rel_name(domain->items);
+	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(domain->items));
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the item table of domain \"%s\" no longer exists", domain->name),
+				 errhint("%s", alter_hint(domain))));
+	return quote_qualified_identifier(schema, name);
+}
+
+/* The type of a column of the item table, where it must be. */
+static Oid
+column_type(const FmoeDomain *domain, const char *column)
+{
+	Oid			type = fmoe_column_type(domain->items, column, NULL);
+
+	if (!OidIsValid(type))
+	{
+		(void) item_relation(domain);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("the item table of domain \"%s\" has no column \"%s\" any more", domain->name, column),
+				 errhint("%s", alter_hint(domain))));
+	}
+	return type;
+}
+
+/*
+ * "SELECT key, available FROM items WHERE": what follows is the whole condition,
+ * so that a filter can be compared with what the parser makes of it.
+ */
+static char *
+items_query(const FmoeDomain *domain)
+{
+	const char *available = "true";
+
+	if (domain->available_column != NULL)
+	{
+		if (column_type(domain, domain->available_column) != BOOLOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of the item table of domain \"%s\" is no boolean any more",
+							domain->available_column, domain->name),
+					 errhint("%s", alter_hint(domain))));
+		available = pstrdup(quote_identifier(domain->available_column));
+	}
+	return psprintf("SELECT %s, %s FROM %s WHERE", quote_identifier(domain->item_key), available,
+					item_relation(domain));
+}
+
+static char *
+lookup_query(const FmoeDomain *domain)
+{
+	Oid			type = column_type(domain, domain->item_key);
+	char	   *sql = items_query(domain);
+
+	return psprintf("%s %s %s ANY ($1)", sql, quote_identifier(domain->item_key),
+					fmoe_operator_name(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr));
+}
+
+/* ---------------------------------------------------------------- rows */
+
+typedef struct ItemsReceiver
+{
+	DestReceiver receiver;
+	Oid			key_type;
+	Oid			item_type;
+	FmoeConverter *converter;
+	MemoryContext row;			/* of what one row takes */
+	FmoeTakeItem take;
+	void	   *argument;
+} ItemsReceiver;
+
+static bool
+items_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	ItemsReceiver *items = (ItemsReceiver *) self;
+	MemoryContext old;
+	bool		isnull;
+	bool		available_null;
+	Datum		key = slot_getattr(slot, 1, &isnull);
+	Datum		available = slot_getattr(slot, 2, &available_null);
+
+	if (isnull || available_null || !DatumGetBool(available))
+		return true;
+	/* an integer that ids cannot be is the key of no item that was chosen */
+	if (fmoe_is_integer(items->key_type) && fmoe_is_integer(items->item_type) &&
+		!fmoe_integer_fits(items->item_type, fmoe_integer_of(items->key_type, key)))
+		return true;
+	MemoryContextReset(items->row);
+	old = MemoryContextSwitchTo(items->row);
+	key = fmoe_convert(items->converter, key);
+	if (get_typlen(items->item_type) == -1)
+		key = PointerGetDatum(PG_DETOAST_DATUM(key));
+	items->take(items->argument, key);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+items_receiver(ItemsReceiver *items, const FmoeDomain *domain, Oid key_type, FmoeTakeItem take, void *argument)
+{
+	*items = (ItemsReceiver)
+	{
+		.key_type = key_type,
+			.item_type = domain->item_type,
+			.converter = fmoe_converter(key_type, domain->item_type),
+			.row = AllocSetContextCreate(CurrentMemoryContext, "fmoe item", ALLOCSET_SMALL_SIZES),
+			.take = take,
+			.argument = argument
+		};
+	fmoe_receiver_init(&items->receiver, items_row);
+}
+
+void
+fmoe_read_items(const FmoeDomain *domain, const char *filter, FmoeTakeItem take, void *argument)
+{
+	char	   *sql = items_query(domain);
+	ItemsReceiver items;
+	SPIExecuteOptions options = {.read_only = true, .dest = &items.receiver};
+	int			result;
+
+	sql = filter != NULL ? fmoe_filtered_query(sql, filter) : psprintf("%s true", sql);
+	items_receiver(&items, domain, column_type(domain, domain->item_key), take, argument);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	result = SPI_execute_extended(sql, &options);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read the item table: %s", SPI_result_code_string(result));
+	SPI_finish();
+	MemoryContextDelete(items.row);
+}
+
+/* The ids that can be keys, as an array of the keys' type. */
+static ArrayType *
+keys_of(const FmoeDomain *domain, Oid key_type, int n, const Datum *id)
+{
+	FmoeConverter *converter = fmoe_converter(domain->item_type, key_type);
+	Datum	   *key = palloc(Max(n, 1) * sizeof(Datum));
+	int			keys = 0;
+	int16		length;
+	bool		by_value;
+	char		alignment;
+
+	for (int i = 0; i < n; i++)
+		if (!fmoe_is_integer(domain->item_type) || !fmoe_is_integer(key_type) ||
+			fmoe_integer_fits(key_type, fmoe_integer_of(domain->item_type, id[i])))
+			key[keys++] = fmoe_convert(converter, id[i]);
+	get_typlenbyvalalign(key_type, &length, &by_value, &alignment);
+	return construct_array(key, keys, key_type, length, by_value, alignment);
+}
+
+void
+fmoe_look_items_up(const FmoeDomain *domain, int n, const Datum *id, FmoeTakeItem take, void *argument)
+{
+	Oid			key_type = column_type(domain, domain->item_key);
+	ItemsReceiver items;
+
+	items_receiver(&items, domain, key_type, take, argument);
+	fmoe_execute_kept(domain, FMOE_QUERY_ITEMS, lookup_query, get_array_type(key_type),
+					  PointerGetDatum(keys_of(domain, key_type, n, id)), &items.receiver);
+	MemoryContextDelete(items.row);
+}

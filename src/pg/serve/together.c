@@ -1,0 +1,108 @@
+/*
+ * together.c
+ *	  fmoe_together: what was in baskets with given items.
+ *
+ * NULL for the items gives no rows.  Items that the version does not know are
+ * passed over, and repeats count once; those given are never among the rows.
+ * Any version answers, live or not: baskets are only counted.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "pg/serve/serve.h"
+
+PG_FUNCTION_INFO_V1(fmoe_together);
+PG_FUNCTION_INFO_V1(fmoe_together_as);
+
+/* Of fmoe_together: items, k, domain, exclude, candidates, version, filter, from first on. */
+#define TOGETHER(is_fixed, first) { \
+	.fixed = (is_fixed), .user = -1, .item = (first), .history = -1, .k = (first) + 1, .domain = (first) + 2, \
+	.exclude_seen = -1, .exclude = (first) + 3, .candidates = (first) + 4, .as_of = -1, .version = (first) + 5, \
+	.filter = (first) + 6 \
+}
+
+static int
+compare_items(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Each once. */
+static void
+sort_distinct(FmoeItems *items)
+{
+	int32	   *item = (int32 *) items->events.item;
+	int64		n = 0;
+
+	qsort(item, items->count, sizeof(int32), compare_items);
+	for (int64 i = 0; i < items->count; i++)
+		if (n == 0 || item[n - 1] != item[i])
+			item[n++] = item[i];
+	items->count = n;
+}
+
+static void
+answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
+{
+	int32		k = fmoe_serve_k(fcinfo, at->k);
+	const FmoeModel *model;
+	FmoeItems  *items;
+	FmoeFilter	filter;
+	FnnTopk    *best;
+	int64	   *baskets;
+
+	fmoe_serve_resolve(fcinfo, serving, at);
+	model = &serving->call.loaded->model;
+	if (!fmoe_has_together(&model->together))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of domain \"%s\" has not counted what was in the same basket",
+						serving->call.loaded->version->version, serving->moment.domain->name),
+				 errdetail("It was trained by an earlier build, or comes from a file without these counts."),
+				 errhint("Train a new version with CALL fmoe_train(%s).",
+						 quote_literal_cstr(serving->moment.domain->name))));
+	items = fmoe_serve_list(fcinfo, serving, FMOE_ID_HISTORY, at->item);
+	sort_distinct(items);
+	filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
+	best = fmoe_serve_together(serving, model, items, &filter, k);
+	baskets = fnn_alloc(serving->site.arena, Max(best->count, 1) * sizeof(int64));
+	for (int32 i = 0; i < best->count; i++)
+		baskets[i] = fmoe_together_baskets(&model->together, items->count, items->events.item, best->item[i]);
+	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type, best,
+					  NULL);
+	serving->rows.baskets = baskets;
+}
+
+static Datum
+together(FunctionCallInfo fcinfo, const FmoeArguments *at)
+{
+	FmoeServing *serving = fmoe_serving(fcinfo);
+
+	if (!serving->rows.active)
+	{
+		fmoe_serve_begin(serving);
+		if (!PG_ARGISNULL(at->item))
+			answer(fcinfo, serving, at);
+	}
+	return fmoe_serve_next(fcinfo, serving);
+}
+
+Datum
+fmoe_together(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = TOGETHER(true, 0);
+
+	return together(fcinfo, &at);
+}
+
+Datum
+fmoe_together_as(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = TOGETHER(false, 1);
+
+	return together(fcinfo, &at);
+}
