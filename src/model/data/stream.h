@@ -21,7 +21,8 @@ typedef enum FmoeStream
 	FMOE_STREAM_CANDIDATES,		/* of one case */
 	FMOE_STREAM_PERMUTATION,	/* of a step's shard */
 	FMOE_STREAM_RESAMPLE,		/* of a bootstrap's resample */
-	FMOE_STREAM_CALIBRATION		/* of one case */
+	FMOE_STREAM_CALIBRATION,	/* of one case */
+	FMOE_STREAM_TARGETS			/* of a step's shard */
 } FmoeStream;
 
 static inline uint64_t
