@@ -25,14 +25,10 @@ static const double time[] = {1, 1, 2, 5, 5, 5, 1, 5, 5, 9, 9, 1, 2, 3};
 static FmoeDataset
 some_data(void)
 {
-	return (FmoeDataset)
-	{
-		.n_users = 5,
-			.n_events = 14,
-			.n_items = N_ITEMS,
-			.offset = offset,
-			.events = {.item = item, .time = time, .basket = basket}
-	};
+	FmoeDataset data = {.n_users = 5, .n_events = 14, .n_items = N_ITEMS, .offset = offset};
+
+	data.events = (FmoeEvents) {.item = item, .time = time, .basket = basket};
+	return data;
 }
 
 static void
@@ -43,6 +39,12 @@ check_case(const FmoeCases *cases, int c, int64_t begin, int64_t end, int n, con
 	CHECK(cases->first[c + 1] - cases->first[c] == n &&
 		  memcmp(cases->answer + cases->first[c], answer, sizeof(int64_t) * (size_t) n) == 0, "answers of case %d", c);
 }
+
+/* Answers by their events. */
+static const int64_t three[] = {3, 4, 5};
+static const int64_t two[] = {7, 8};
+static const int64_t one[] = {13};
+static const int64_t before[] = {2};
 
 static void
 check_cases(void)
@@ -59,26 +61,26 @@ check_cases(void)
 				  (int) fmoe_train_end(&data, (FmoeHoldout) holdout, u));
 	cases = check_cases_of(&data, FMOE_SPLIT_VALIDATION, FMOE_HOLDOUT_VALIDATION);
 	CHECK(cases->count == 3 && cases->lone == 1 && cases->repeated == 0 && cases->users == 3, "%d cases", (int) cases->count);
-	check_case(cases, 0, 0, 3, 3, (int64_t[]) {3, 4, 5});
-	check_case(cases, 1, 6, 7, 2, (int64_t[]) {7, 8});
-	check_case(cases, 2, 11, 13, 1, (int64_t[]) {13});
+	check_case(cases, 0, 0, 3, 3, three);
+	check_case(cases, 1, 6, 7, 2, two);
+	check_case(cases, 2, 11, 13, 1, one);
 	cases = check_cases_of(&data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
 	CHECK(cases->count == 2, "%d test cases", (int) cases->count);
-	check_case(cases, 0, 0, 3, 3, (int64_t[]) {3, 4, 5});
+	check_case(cases, 0, 0, 3, 3, three);
 	cases = check_cases_of(&data, FMOE_SPLIT_VALIDATION, FMOE_HOLDOUT_TEST);
 	CHECK(cases->count == 2, "%d cases before those of test", (int) cases->count);
-	check_case(cases, 0, 0, 2, 1, (int64_t[]) {2});
+	check_case(cases, 0, 0, 2, 1, before);
 	cases = fmoe_cases(check_arena(), &data, &late);
 	CHECK(cases->count == 2, "%d cases after a time", (int) cases->count);
-	check_case(cases, 1, 6, 7, 2, (int64_t[]) {7, 8});
+	check_case(cases, 1, 6, 7, 2, two);
 	check_end();
 
 	check_begin("with unseen answers only, what a user had before is none, and who had all is no case");
 	cases = fmoe_validation_cases(check_arena(), &data, FMOE_HOLDOUT_VALIDATION, 0, 0);
 	CHECK(cases->count == 2 && cases->users == 2 && cases->repeated == 1 && cases->lone == 1, "%d cases, %d repeated",
 		  (int) cases->count, (int) cases->repeated);
-	check_case(cases, 0, 0, 3, 3, (int64_t[]) {3, 4, 5});
-	check_case(cases, 1, 6, 7, 1, (int64_t[]) {8});
+	check_case(cases, 0, 0, 3, 3, three);
+	check_case(cases, 1, 6, 7, 1, two + 1);
 	cases = fmoe_validation_cases(check_arena(), &data, FMOE_HOLDOUT_VALIDATION, 1, 3);
 	CHECK(cases->count == 1 && cases->users == 2 && cases->repeated == 1, "a limit does not change who has cases");
 	check_end();

@@ -43,7 +43,8 @@ check_cases(void)
 		for (i = 0; i < 6; i++)
 			CHECK(fmoe_train_end(&data, holdout, i) == ends[holdout][i], "holdout %d user %d", holdout, (int) i);
 		cases = check_cases_of(&data, FMOE_SPLIT_VALIDATION, holdout);
-		CHECK(cases->count == (holdout == FMOE_HOLDOUT_NONE ? 0 : holdout == FMOE_HOLDOUT_VALIDATION ? 4 : 3), "%d validation cases", (int) cases->count);
+		CHECK(cases->count == (holdout == FMOE_HOLDOUT_NONE ? 0 : holdout == FMOE_HOLDOUT_VALIDATION ? 4 : 3),
+			  "%d validation cases", (int) cases->count);
 		for (i = 0; i < cases->count; i++)
 			CHECK(cases->answer[i] == ends[holdout][i == cases->count - 1 ? 5 : i], "validation target %d", (int) i);
 	}

@@ -57,10 +57,10 @@ cut_basket(FnnArena *arena, const FmoeEvents *to, int64_t at, const FmoeEvents *
 	for (int64_t i = begin; i < end; i++)
 		basket += fnn_hash(0, &from->item[i], sizeof(int32_t));
 	for (int64_t i = begin; i < end; i++)
-		drawn[i - begin] = (Drawn)
 	{
-		.number = fnn_hash(basket, &from->item[i], sizeof(int32_t)), .event = i
-	};
+		drawn[i - begin].number = fnn_hash(basket, &from->item[i], sizeof(int32_t));
+		drawn[i - begin].event = i;
+	}
 	sort_drawn(end - begin, drawn);
 	for (int64_t i = 0; i < n; i++)
 		index[i] = drawn[i].event;

@@ -177,7 +177,7 @@ sort_answers(int64_t n, Answered *answered)
 		}
 }
 
-/* Adds to not_lower of the first answer, best first, that each item is not below; -1: it is below all. */
+/* Sets not_lower of answers that are sorted, best first, by one look at each score. */
 static void
 count_by_answer(const fnn_real *score, int64_t n, int64_t n_answers, Answered *answered)
 {
@@ -234,10 +234,11 @@ fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, in
 	int64_t		others;
 
 	for (int64_t k = 0; k < n_answers; k++)
-		answered[k] = (Answered)
 	{
-		.score = score[answer[k]] > -INFINITY ? score[answer[k]] : -INFINITY, .number = (int32_t) k
-	};
+		answered[k].score = score[answer[k]] > -INFINITY ? score[answer[k]] : -INFINITY;
+		answered[k].number = (int32_t) k;
+		answered[k].not_lower = 0;
+	}
 	sort_answers(n_answers, answered);
 	while (finite < n_answers && answered[finite].score > -INFINITY)
 		finite++;
