@@ -34,8 +34,8 @@ some_data(void)
 static void
 check_case(const FmoeCases *cases, int c, int64_t begin, int64_t end, int n, const int64_t *answer)
 {
-	CHECK(cases->begin[c] == begin && cases->end[c] == end, "case %d has the history %d .. %d", c, (int) cases->begin[c],
-		  (int) cases->end[c]);
+	CHECK(cases->begin[c] == begin && cases->end[c] == end, "case %d has the history %d .. %d", c,
+		  (int) cases->begin[c], (int) cases->end[c]);
 	CHECK(cases->first[c + 1] - cases->first[c] == n &&
 		  memcmp(cases->answer + cases->first[c], answer, sizeof(int64_t) * (size_t) n) == 0, "answers of case %d", c);
 }
@@ -57,10 +57,11 @@ check_cases(void)
 	check_begin("holdouts keep back whole baskets");
 	for (int holdout = 0; holdout < 3; holdout++)
 		for (int u = 0; u < 5; u++)
-			CHECK(fmoe_train_end(&data, (FmoeHoldout) holdout, u) == ends[holdout][u], "holdout %d, user %d: %d", holdout, u,
-				  (int) fmoe_train_end(&data, (FmoeHoldout) holdout, u));
+			CHECK(fmoe_train_end(&data, (FmoeHoldout) holdout, u) == ends[holdout][u], "holdout %d, user %d: %d",
+				  holdout, u, (int) fmoe_train_end(&data, (FmoeHoldout) holdout, u));
 	cases = check_cases_of(&data, FMOE_SPLIT_VALIDATION, FMOE_HOLDOUT_VALIDATION);
-	CHECK(cases->count == 3 && cases->lone == 1 && cases->repeated == 0 && cases->users == 3, "%d cases", (int) cases->count);
+	CHECK(cases->count == 3 && cases->lone == 1 && cases->repeated == 0 && cases->users == 3, "%d cases",
+		  (int) cases->count);
 	check_case(cases, 0, 0, 3, 3, three);
 	check_case(cases, 1, 6, 7, 2, two);
 	check_case(cases, 2, 11, 13, 1, one);
@@ -99,7 +100,8 @@ check_metrics(void)
 	CHECK(check_close(fmoe_metric(FMOE_NDCG, 10, rank, 3), (1 + 1 / log2(5)) / ideal, 1e-12), "NDCG@10");
 	CHECK(check_close(fmoe_metric(FMOE_NDCG, 1, rank, 3), 1, 1e-12), "NDCG@1 has an ideal of one answer");
 	CHECK(check_close(fmoe_metric(FMOE_NDCG, 2, rank, 3), 1 / (1 + 1 / log2(3)), 1e-12), "NDCG@2");
-	CHECK(fmoe_metric(FMOE_RECALL, 10, rank, 3) == 2.0 / 3 && fmoe_metric(FMOE_RECALL, 3, rank, 3) == 1.0 / 3, "recall");
+	CHECK(fmoe_metric(FMOE_RECALL, 10, rank, 3) == 2.0 / 3 && fmoe_metric(FMOE_RECALL, 3, rank, 3) == 1.0 / 3,
+		  "recall");
 	CHECK(fmoe_metric(FMOE_HR, 1, rank, 3) == 1 && fmoe_metric(FMOE_HR, 29, missed, 2) == 0, "HR");
 	CHECK(fmoe_metric(FMOE_MRR, 1, rank, 3) == 1 && fmoe_metric(FMOE_MRR, 1, missed, 2) == 1.0 / 30, "MRR knows no k");
 	CHECK(fmoe_metric(FMOE_MRR, 1, missed, 1) == 0 && fmoe_metric(FMOE_NDCG, 10, missed, 2) == 0, "misses");
@@ -195,7 +197,10 @@ check_cut(void)
 /* ---------------------------------------------------------------- states */
 
 /* Histories with baskets {1 2} {3}, {4 5 6}, {7} {8 9} {10 1 2}, in the order given. */
-static const int32_t state_item[2][12] = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2}, {2, 1, 3, 6, 4, 5, 7, 9, 8, 2, 10, 1}};
+static const int32_t state_item[2][12] = {
+	{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2},
+	{2, 1, 3, 6, 4, 5, 7, 9, 8, 2, 10, 1}
+};
 static const int32_t state_basket[12] = {0, 0, 1, 0, 0, 0, 0, 1, 1, 2, 2, 2};
 static const int32_t alone[12] = {0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4, 5};
 static const int64_t state_begin[] = {0, 3, 6};
@@ -301,7 +306,8 @@ check_encoder_gradients(const char *name)
 		for (; n < CHECK_INPUTS_MAX && first + n < main->params->count; n++)
 		{
 			inputs[n] = &main->tensor[first + n];
-			inputs[n]->grad = fnn_zalloc(check_arena(), sizeof(fnn_real) * (size_t) (inputs[n]->rows * inputs[n]->cols));
+			inputs[n]->grad = fnn_zalloc(check_arena(),
+										 sizeof(fnn_real) * (size_t) (inputs[n]->rows * inputs[n]->cols));
 		}
 		check_gradients(n, inputs, run_encoder, &encoding);
 		for (int i = 0; i < n; i++)
@@ -458,7 +464,8 @@ check_learning(const char *name, FmoeLoss loss)
 	learned = recall_of(model, FMOE_MAIN, data);
 	/* the next group has five items, of which three are the answers; chance is 5 of 30 */
 	CHECK(learned > 0.9, "recall@5 %.3f", learned);
-	CHECK(recall_of(model, FMOE_MARKOV, data) > 0.95, "counted transitions: recall@5 %.3f", recall_of(model, FMOE_MARKOV, data));
+	CHECK(recall_of(model, FMOE_MARKOV, data) > 0.95, "counted transitions: recall@5 %.3f",
+		  recall_of(model, FMOE_MARKOV, data));
 	check_end();
 }
 

@@ -27,7 +27,13 @@ check_cases(void)
 	static const int64_t offset[] = {0, 5, 8, 10, 11, 11, 15};
 	static const int32_t item[] = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
 	static const double time[] = {1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 1, 1, 5, 9};
-	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset, .events = {.item = item, .time = time}};
+	const FmoeDataset data = {
+		.n_users = 6,
+		.n_events = 15,
+		.n_items = 5,
+		.offset = offset,
+		.events = {.item = item, .time = time}
+	};
 	static const int64_t ends[][6] = {{5, 8, 10, 11, 11, 15}, {4, 7, 9, 11, 11, 14}, {3, 6, 10, 11, 11, 13}};
 	static const int64_t late_target[] = {4, 6, 7, 9, 13, 14};
 	static const int64_t late_begin[] = {0, 5, 5, 8, 11, 11};
@@ -49,7 +55,8 @@ check_cases(void)
 			CHECK(cases->answer[i] == ends[holdout][i == cases->count - 1 ? 5 : i], "validation target %d", (int) i);
 	}
 	cases = check_cases_of(&data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
-	CHECK(cases->count == 3 && cases->answer[0] == 4 && cases->answer[1] == 7 && cases->answer[2] == 14, "test targets");
+	CHECK(cases->count == 3 && cases->answer[0] == 4 && cases->answer[1] == 7 && cases->answer[2] == 14,
+		  "test answers");
 	check_end();
 
 	check_begin("a time split asks for every later event that has a history");

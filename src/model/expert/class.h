@@ -84,8 +84,8 @@ typedef struct FmoeFacts
 typedef struct FmoeGoal
 {
 	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's */
-	double		weight;			/* of a position: 1 / those of the whole step */
-	double		sequence_weight;	/* of a sequence: 1 / those of the whole step */
+	double		weight;			/* of a token: 1 / number of tokens in the whole step */
+	double		sequence_weight;	/* of a sequence: 1 / number of sequences in the whole step */
 	int64_t		step;			/* from 1 */
 	uint64_t	seed;
 	uint64_t	stream;			/* for random numbers: of this step's shard */
@@ -109,7 +109,7 @@ extern FmoeTerms fmoe_sum_terms(FnnArena *arena, const FmoeTerms *a, const FmoeT
 /* The mean of n >= 2 terms, on the arena, where an item that some lack counts 0 in those. */
 extern FmoeTerms fmoe_mean_terms(FnnArena *arena, int64_t n, FmoeTerms *terms);
 
-/* Where parameters are declared, and as what: a name begins with prefix. */
+/* Where parameters are declared, and what all of them have in common. */
 typedef struct FmoeDeclaring
 {
 	FnnParams  *params;
@@ -162,7 +162,7 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-	/* Terms of the scores after a history, on the arena, whose last basket and state these are; NULL: there are none. */
+	/* Terms of the scores after a history with that last basket and state, on the arena; NULL: there are none. */
 	FmoeTerms	(*terms) (const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state);
 	/* score[n] of items (NULL: of all) after one history of the batch; NULL: state . vector + terms. */
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
@@ -185,7 +185,7 @@ typedef struct FmoeExpertClass
 	const char *(*part_name) (const FmoeConfig *config, int part);
 	/* weight[sequences.count, parts]; no sequence is empty */
 	void		(*weigh) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
-	/* contribution[n, parts] to the scores of items after the history whose last basket and state these are */
+	/* contribution[n, parts] to the scores of items after a history with that last basket and state */
 	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
 							   int64_t n, const int32_t *item, double *contribution);
 

@@ -121,7 +121,7 @@ extern const char *const fmoe_encoder_names[];
 extern FnnTensor *fmoe_basket_means(FnnTape *tape, FnnTensor *x, const FmoeBatch *batch);
 /* Means [sequences.count, d] of the rows [n_tokens, d] of each sequence's last basket; none is empty. */
 extern FnnTensor *fmoe_last_means(FnnTape *tape, FnnTensor *x, const FmoeBatch *batch);
-/* All layers of inputs x, and leave. */
+/* Runs inputs x through all layers, and leave. */
 extern FnnTensor *fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
 								   FmoeWhich which);
 extern bool fmoe_same_shape(const FmoeShape *a, const FmoeShape *b);

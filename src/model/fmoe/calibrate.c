@@ -87,8 +87,8 @@ choose_answer(const FmoeExpert *expert, const FmoeDataset *data, const FmoeCases
 	int64_t		chosen = 0;
 
 	if (n > 1)
-		chosen = (int64_t) fnn_random_below((uint64_t) expert->config->seed, fmoe_stream(FMOE_STREAM_CALIBRATION, answer[0]),
-											SAMPLE, (uint64_t) n);
+		chosen = (int64_t) fnn_random_below((uint64_t) expert->config->seed,
+											fmoe_stream(FMOE_STREAM_CALIBRATION, answer[0]), SAMPLE, (uint64_t) n);
 	for (int64_t i = 0; i < n; i++)
 		if (i != chosen)
 			score[data->events.item[answer[i]]] = (fnn_real) NAN;
@@ -167,8 +167,8 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 		int64_t		end = cases->end[first + c];
 		int64_t		event = choose_answer(expert, data, cases, first + c, score + c * expert->n_items);
 
-		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event], data->events.item + begin,
-						  end - begin, item, &out[c]);
+		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event],
+						  data->events.item + begin, end - begin, item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
 			expert_scores(expert, layout, &mixed, c, fmoe_last_items(batch, (int32_t) c), item[k],
 						  out[c].score + k * layout->gated);

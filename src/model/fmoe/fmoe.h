@@ -139,7 +139,10 @@ extern void fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, 
 /* Sets state[members] to the states [rows, width of the member], rows as in FmoeMixed. */
 extern void fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
 							const FmoeBatch *batch, FmoeWhich which, FnnTensor **state);
-extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which);
+/* The class's hook encode: hidden of a forward pass. */
+extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
+									  FmoeWhich which);
+/* The class's hook terms: counted transitions, times their weight in the state. */
 extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state);
 
 /* The class's hook learn. */
@@ -161,6 +164,7 @@ extern double fmoe_calibration_case_bytes(int gated);
 
 /* The class's hook weigh. */
 extern void fmoe_mixture_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
+/* The class's hook contribute. */
 extern void fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
 									int64_t n, const int32_t *item, double *contribution);
 

@@ -13,6 +13,7 @@
  */
 extern FmoeTerms fmoe_model_terms(const FmoeModel *model, FnnArena *arena, FnnRows last, const fnn_real *state);
 /* The second of the two alone. */
+/* The counted transitions times blend alone. */
 extern FmoeTerms fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, FnnRows last);
 
 #endif							/* FMOE_MODEL_SERVE_SERVE_PRIVATE_H */

@@ -152,11 +152,11 @@ fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
  * large basket has its turn.
  */
 static void
-basket_targets(const FmoeTrainer *trainer, uint64_t stream, int32_t first, int32_t n_tokens, int64_t next, int64_t size,
-			   int32_t *target)
+basket_targets(const FmoeTrainer *trainer, uint64_t stream, int32_t first, int32_t n_tokens, int64_t next,
+			   int64_t size, int32_t *target)
 {
-	int64_t		drawn = (int64_t) fnn_random_below((uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_TARGETS, stream),
-												   first, (uint64_t) size);
+	int64_t		drawn = (int64_t) fnn_random_below((uint64_t) trainer->config.seed,
+												   fmoe_stream(FMOE_STREAM_TARGETS, stream), first, (uint64_t) size);
 
 	for (int32_t k = 0; k < n_tokens; k++)
 		target[first + k] = trainer->data->events.item[next + (drawn + k) % size];
@@ -287,7 +287,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		add_losses(trainer, &tape, packed, batch_targets(arena, trainer, packed, end, train_end, stream), batch, s, stream);
+		add_losses(trainer, &tape, packed, batch_targets(arena, trainer, packed, end, train_end, stream), batch, s,
+				   stream);
 		fnn_tape_backward(&tape);
 	}
 	else

@@ -159,6 +159,12 @@ typedef struct Answered
 	int32_t		not_lower;		/* items that are no answers */
 } Answered;
 
+static bool
+is_before(const Answered *a, const Answered *b)
+{
+	return a->score > b->score || (!(a->score < b->score) && a->number < b->number);
+}
+
 /* Best first, equal ones as they were given: Shell's sort, since qsort takes memory of its own. */
 static void
 sort_answers(int64_t n, Answered *answered)
@@ -169,9 +175,7 @@ sort_answers(int64_t n, Answered *answered)
 			Answered	moved = answered[i];
 			int64_t		at = i;
 
-			for (; at >= gap && (answered[at - gap].score < moved.score ||
-								 (!(answered[at - gap].score > moved.score) && answered[at - gap].number > moved.number));
-				 at -= gap)
+			for (; at >= gap && is_before(&moved, &answered[at - gap]); at -= gap)
 				answered[at] = answered[at - gap];
 			answered[at] = moved;
 		}
@@ -254,7 +258,9 @@ fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, in
 	/* an answer without a score is behind all that take part, and these are counted */
 	set_scores(score, excluded, n_excluded, 0);
 	set_scores(score, answer, n_answers, 0);
-	others = finite == n_answers ? 0 : n - count_zeros(score, excluded, n_excluded) - count_zeros(score, answer, n_answers);
+	others = finite == n_answers ? 0 : n;
+	if (others > 0)
+		others -= count_zeros(score, excluded, n_excluded) + count_zeros(score, answer, n_answers);
 	for (int64_t k = 0; k < n_answers; k++)
 		rank[answered[k].number] = (int32_t) (k + 1 + (k < finite ? answered[k].not_lower : others));
 	fnn_arena_reset(arena, mark);

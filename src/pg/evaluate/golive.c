@@ -139,7 +139,8 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
-	FmoeCases  *cases = fmoe_validation_cases(arena, &interactions->data, model->config.holdout, 0, model->config.seed);
+	FmoeCases  *cases = fmoe_validation_cases(arena, &interactions->data, model->config.holdout, 0,
+											  model->config.seed);
 	size_t		rank_bytes = sizeof(int32) * Max(cases->first[cases->count], 1);
 	FmoeEvalSet *set = fmoe_eval_set(interactions, cases, NULL);
 	int32	   *main_rank = MemoryContextAllocHuge(context, rank_bytes);

@@ -75,7 +75,8 @@ count_if_nothing_to_learn(FmoeTraining *training)
 		fmoe_anything_to_learn(&training->interactions->data, &training->config))
 		return;
 	ereport(NOTICE,
-			(errmsg("domain \"%s\" has no transition from one basket to another to learn from", training->domain->name),
+			(errmsg("domain \"%s\" has no transition from one basket to another to learn from",
+					training->domain->name),
 			 errdetail("The version answers by popularity.")));
 	fmoe_count_instead(&training->config);
 	training->untrained = true;
