@@ -66,8 +66,6 @@ extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int6
 extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
 /* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
-/* Whether two events of one user happened at once, by what is known of their times. */
-extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
 /* The first event of the basket that event is in, none before first. */
 static inline int64_t
 fmoe_basket_begin(const FmoeEvents *events, int64_t first, int64_t event)

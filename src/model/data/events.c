@@ -281,13 +281,6 @@ fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b)
 	return 0;
 }
 
-bool
-fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
-{
-	return events->time[a] == events->time[b] &&
-		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);
-}
-
 uint64_t
 fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n)
 {
