@@ -16,7 +16,7 @@ CREATE TABLE films (viewer text, film bigint, at timestamptz);
 INSERT INTO films SELECT 'v' || u, 1000 + (u * 5 + s * (1 + u % 2)) % 40, timestamptz '2024-01-01 UTC' + s * interval '1 day'
 	FROM generate_series(1, 150) u, generate_series(0, 9) s;
 CREATE TABLE noise (listener integer, song integer, at integer);
-INSERT INTO noise SELECT u, (u * u * 13 + s * s * u * 7 + s * 5) % 40, s
+INSERT INTO noise SELECT u, (u * u * 13 + s * s * u * 7 + s * 5) % 41, s
 	FROM generate_series(1, 60) u, generate_series(0, 9) s;
 SELECT fmoe_create_domain('explain_books', 'books', 'reader', 'book', 'at'),
 	fmoe_create_domain('explain_films', 'films', 'viewer', 'film', 'at'),

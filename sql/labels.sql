@@ -38,7 +38,8 @@ SELECT user_id, array_agg(item_id ORDER BY rank)
 FROM fmoe_recommend_all_as(NULL::int, NULL::int, 'views', 2, false) WHERE user_id IN (77, 78) GROUP BY 1 ORDER BY 1;
 
 -- an encoder answers all users at once in another way
-CALL fmoe_train('views', '{"epochs": 1, "width": 8, "holdout": "none"}');
+CALL fmoe_train('views', '{"epochs": 1, "width": 8, "holdout": "none", "deploy": false}');
+SELECT fmoe_deploy('views', 2);
 SELECT a.user_id, a.item_ids = ARRAY(SELECT item_id FROM fmoe_recommend_as(NULL::int, a.user_id, 8, 'views')) AS same, 5 = ANY (item_ids) AS shown
 FROM (SELECT user_id, array_agg(item_id ORDER BY rank) AS item_ids
 	FROM fmoe_recommend_all_as(NULL::int, NULL::int, 'views', 8) GROUP BY 1) a WHERE user_id IN (77, 78) ORDER BY 1;

@@ -20,6 +20,7 @@
 #include "model/data/data.h"
 #include "model/evaluate/evaluate.h"
 #include "model/expert/expert.h"
+#include "model/expert/markov.h"
 #include "model/options.h"
 #include "model/registry.h"
 #include "model/serve/serve.h"

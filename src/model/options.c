@@ -55,7 +55,7 @@ const FmoeOption fmoe_train_options[] = {
 	{"workers", FMOE_OPTION_INT, AT(workers), -1, 64, NULL, "-1",
 	"parallel workers beside the caller; -1: the setting fmoe.training_workers"},
 	{"holdout", FMOE_OPTION_ENUM, AT(holdout), 0, 0, fmoe_holdout_names, "validation",
-	"events kept back from users with at least three: none, the last one (validation), the last two (test)"},
+	"baskets kept back: none, the last one of users with two (validation), the last two of users with three (test)"},
 	{"blend", FMOE_OPTION_REAL, AT(blend), -1, 100, NULL, "-1",
 	"weight of counted transitions beside the model's own score; -1: tried out on validation"},
 	{"warm_start", FMOE_OPTION_BOOL, AT(warm_start), 0, 0, NULL, "false",

@@ -97,3 +97,10 @@ fmoe_rounds(const FmoeConfig *config, int *local_epochs)
 
 	return class->rounds != NULL ? class->rounds(config, local_epochs) : 0;
 }
+
+void
+fmoe_count_instead(FmoeConfig *config)
+{
+	config->model = fmoe_expert_number(fmoe_slot_classes[FMOE_POPULARITY]);
+	memset(&config->own, 0, sizeof(config->own));
+}

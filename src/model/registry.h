@@ -34,4 +34,7 @@ extern FmoeLentList *fmoe_borrowed(FmoeConfig *config);
 /* Exchanges with peers while training, each after so many epochs; 0: none. */
 extern int	fmoe_rounds(const FmoeConfig *config, int *local_epochs);
 
+/* The configuration becomes that of popularity, which needs nothing to learn from. */
+extern void fmoe_count_instead(FmoeConfig *config);
+
 #endif							/* FMOE_MODEL_REGISTRY_H */

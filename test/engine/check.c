@@ -451,6 +451,7 @@ static const Function functions[] = {
 	{"evaluation", check_evaluation},
 	{"calibration", check_calibration},
 	{"scan", check_scan},
+	{"baskets", check_baskets},
 };
 
 static bool

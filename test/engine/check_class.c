@@ -160,12 +160,12 @@ projection_config(double shrink)
 static double
 metric_of(const FmoeModel *model, FmoeExpertSlot slot, const FmoeDataset *data)
 {
-	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
 	FmoeProtocol protocol = {.exclude_seen = false};
 	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) cases->count);
 
 	fmoe_rank_cases(model, slot, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
-	return fmoe_mean_metric(fnn_ndcg, 10, rank, cases->count);
+	return fmoe_mean_metric(FMOE_NDCG, 10, cases, rank);
 }
 
 /* Bound to its own arrays, features and computed vectors among them, it scores, is scanned and explained the same. */

@@ -11,6 +11,15 @@
 
 /* ---------------------------------------------------------------- splits and cases */
 
+/* Test cases of at most so many users. */
+static FmoeCases *
+limited(const FmoeDataset *data, int64_t limit, uint64_t seed)
+{
+	FmoeCasesWanted wanted = {.split = FMOE_SPLIT_TEST, .holdout = FMOE_HOLDOUT_TEST, .limit = limit, .seed = seed};
+
+	return fmoe_cases(check_arena(), data, &wanted);
+}
+
 static void
 check_cases(void)
 {
@@ -18,50 +27,57 @@ check_cases(void)
 	static const int64_t offset[] = {0, 5, 8, 10, 11, 11, 15};
 	static const int32_t item[] = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
 	static const double time[] = {1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 1, 1, 5, 9};
-	const FmoeDataset data = {.n_users = 6, .n_events = 15, .n_items = 5, .offset = offset,
-		.events = {.item = item, .time = time}};
-	static const int64_t ends[][6] = {{5, 8, 10, 11, 11, 15}, {4, 7, 10, 11, 11, 14}, {3, 6, 10, 11, 11, 13}};
+	const FmoeDataset data = {
+		.n_users = 6,
+		.n_events = 15,
+		.n_items = 5,
+		.offset = offset,
+		.events = {.item = item, .time = time}
+	};
+	static const int64_t ends[][6] = {{5, 8, 10, 11, 11, 15}, {4, 7, 9, 11, 11, 14}, {3, 6, 10, 11, 11, 13}};
 	static const int64_t late_target[] = {4, 6, 7, 9, 13, 14};
 	static const int64_t late_begin[] = {0, 5, 5, 8, 11, 11};
+	const FmoeCasesWanted late = {.split = FMOE_SPLIT_TIME, .after = 4};
 	FmoeCases  *cases;
 	FmoeCases  *again;
 	int			holdout;
 	int64_t		i;
 
-	check_begin("holdouts keep back the last events of users with three or more");
+	check_begin("holdouts keep back the last events of users with two or more, or with three");
 	for (holdout = 0; holdout < 3; holdout++)
 	{
 		for (i = 0; i < 6; i++)
 			CHECK(fmoe_train_end(&data, holdout, i) == ends[holdout][i], "holdout %d user %d", holdout, (int) i);
-		cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_VALIDATION, holdout, 0, 0, 0);
-		CHECK(cases->count == (holdout == FMOE_HOLDOUT_NONE ? 0 : 3), "%d validation cases", (int) cases->count);
+		cases = check_cases_of(&data, FMOE_SPLIT_VALIDATION, holdout);
+		CHECK(cases->count == (holdout == FMOE_HOLDOUT_NONE ? 0 : holdout == FMOE_HOLDOUT_VALIDATION ? 4 : 3),
+			  "%d validation cases", (int) cases->count);
 		for (i = 0; i < cases->count; i++)
-			CHECK(cases->target[i] == ends[holdout][i == 2 ? 5 : i], "validation target %d", (int) i);
+			CHECK(cases->answer[i] == ends[holdout][i == cases->count - 1 ? 5 : i], "validation target %d", (int) i);
 	}
-	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
-	CHECK(cases->count == 3 && cases->target[0] == 4 && cases->target[1] == 7 && cases->target[2] == 14,
-		  "test targets");
+	cases = check_cases_of(&data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
+	CHECK(cases->count == 3 && cases->answer[0] == 4 && cases->answer[1] == 7 && cases->answer[2] == 14,
+		  "test answers");
 	check_end();
 
 	check_begin("a time split asks for every later event that has a history");
-	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TIME, FMOE_HOLDOUT_TEST, 4, 0, 0);
+	cases = fmoe_cases(check_arena(), &data, &late);
 	CHECK(cases->count == 6, "%d cases", (int) cases->count);
 	for (i = 0; i < cases->count && i < 6; i++)
-		CHECK(cases->target[i] == late_target[i] && cases->begin[i] == late_begin[i], "case %d", (int) i);
+		CHECK(cases->answer[i] == late_target[i] && cases->begin[i] == late_begin[i], "case %d", (int) i);
 	check_end();
 
 	check_begin("a limit chooses users by the seed");
-	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 2, 5);
-	again = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 2, 5);
-	CHECK(cases->count == 2 && memcmp(cases->target, again->target, 2 * sizeof(int64_t)) == 0, "the same two");
+	cases = limited(&data, 2, 5);
+	again = limited(&data, 2, 5);
+	CHECK(cases->count == 2 && memcmp(cases->answer, again->answer, 2 * sizeof(int64_t)) == 0, "the same two");
 	for (i = 0; i < 40; i++)
 	{
-		again = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 2, i);
-		if (memcmp(cases->target, again->target, 2 * sizeof(int64_t)) != 0)
+		again = limited(&data, 2, i);
+		if (memcmp(cases->answer, again->answer, 2 * sizeof(int64_t)) != 0)
 			break;
 	}
 	CHECK(i < 40, "other seeds choose others");
-	cases = fmoe_cases(check_arena(), &data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 4, 5);
+	cases = limited(&data, 4, 5);
 	CHECK(cases->count == 3, "a limit above the users there are");
 	check_end();
 }
@@ -102,7 +118,7 @@ check_constant_scorer(void)
 {
 	FmoeDataset *data = check_walks(40, 25, 3, 30, 6);
 	FmoeModel  *model = constant_model(25);
-	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
 	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
 	FmoeProtocol protocol = {.exclude_seen = false};
 	int64_t		c;
@@ -111,12 +127,12 @@ check_constant_scorer(void)
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
 	for (c = 0; c < cases->count; c++)
 		CHECK(rank[c] == 25, "case %d: rank %d of 25", (int) c, rank[c]);
-	CHECK(fmoe_mean_metric(fnn_ndcg, 10, rank, cases->count) == 0, "NDCG of nothing");
+	CHECK(fmoe_mean_metric(FMOE_NDCG, 10, cases, rank) == 0, "NDCG of nothing");
 	protocol.exclude_seen = true;
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
 	for (c = 0; c < cases->count; c++)
-		CHECK(rank[c] == 25 - distinct_before(data, cases->begin[c], cases->target[c]),
-			  "case %d without seen items: rank %d", (int) c, rank[c]);
+		CHECK(rank[c] == 25 - distinct_before(data, cases->begin[c], cases->answer[c]), "case %d without seen items: rank %d",
+			  (int) c, rank[c]);
 	protocol.negatives = 7;
 	protocol.exclude_seen = false;
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
@@ -126,7 +142,8 @@ check_constant_scorer(void)
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
 	for (c = 0; c < cases->count; c++)
 		CHECK(rank[c] == 25, "case %d among more negatives than items: rank %d", (int) c, rank[c]);
-	CHECK(isnan(fmoe_mean_metric(fnn_hr, 10, rank, 0)), "the mean of no ranks");
+	cases->count = 0;
+	CHECK(isnan(fmoe_mean_metric(FMOE_HR, 10, cases, rank)), "the mean of no ranks");
 	check_end();
 }
 
@@ -136,8 +153,8 @@ check_sampled_negatives(void)
 	FmoeDataset *data = check_walks(300, 60, 3, 12, 6);
 	FmoeConfig	config = check_config("markov");
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
-	FmoeCases  *some = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 100, 1);
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
+	FmoeCases  *some = limited(data, 100, 1);
 	int32_t    *full = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
 	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
 	int32_t    *again = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
@@ -156,7 +173,7 @@ check_sampled_negatives(void)
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, some, &protocol, 0, some->count, again, NULL);
 	for (c = 0; c < some->count; c++)
 	{
-		for (d = 0; cases->target[d] != some->target[c]; d++)
+		for (d = 0; cases->answer[d] != some->answer[c]; d++)
 			;
 		CHECK(again[c] == rank[d], "case %d of a subset", (int) c);
 	}
@@ -169,7 +186,7 @@ check_sampled_negatives(void)
 	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, full, NULL);
 	for (c = 0; c < cases->count; c++)
 	{
-		int64_t		others = 59 - distinct_before(data, cases->begin[c], cases->target[c]);
+		int64_t		others = 59 - distinct_before(data, cases->begin[c], cases->answer[c]);
 
 		CHECK(rank[c] <= full[c] && rank[c] <= 21, "case %d: rank %d among 20 others, %d among all", (int) c, rank[c],
 			  full[c]);
@@ -186,7 +203,8 @@ check_coverage(void)
 	FmoeDataset *data = check_walks(20, 30, 3, 10, 12);
 	FmoeConfig	config = check_config("popularity");
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	const FmoeCasesWanted unseen = {.split = FMOE_SPLIT_TEST, .holdout = FMOE_HOLDOUT_TEST, .unseen = true};
+	FmoeCases  *cases = fmoe_cases(check_arena(), data, &unseen);
 	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
 	int32_t    *plain = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
 	uint8_t		covered[30] = {0};

@@ -530,7 +530,7 @@ check_gate_use(void)
 	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .events = {.item = item}};
 	int64_t		first[] = {0, 4, 5, 5};
 	int64_t		answer[] = {3, 4, 8, 6};	/* the second history is empty */
-	FmoeCases	cases = {.count = 4, .begin = first, .target = answer};
+	FmoeCases	cases = {.count = 4, .begin = first, .end = answer};
 	FmoeConfig	config = mixture_config();
 	FmoeModel  *model = make_mixture(&config, 0.3, false);
 	FmoePartUse use = {0};

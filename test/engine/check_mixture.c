@@ -457,7 +457,7 @@ misuse(void *context)
 	static const bool none[] = {false, false, false};
 	static const int32_t outside = 5;
 	const int	which = *(const int *) context;
-	const FnnSequences sequences = {1, offset};
+	const FnnSequences sequences = {.count = 1, .offset = offset};
 	FnnTensor  *x = check_tensor(1, 4, 3);
 	FnnTensor  *parts[] = {x, check_tensor(2, 5, 3)};
 	FnnTape		tape;

@@ -119,7 +119,7 @@ use_view(void *context)
 	static const int32_t offset[] = {0, 4};
 	static const int32_t zeros[] = {0, 0, 0, 0};
 	const Refusal *refusal = context;
-	const FnnSequences sequences = {1, offset};
+	const FnnSequences sequences = {.count = 1, .offset = offset};
 	FnnTensor  *plain = check_tensor(3, 4, 3);
 	FnnTensor  *row = check_tensor(4, 1, 3);
 	FnnTensor  *view;

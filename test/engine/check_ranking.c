@@ -134,6 +134,15 @@ naive_rank(const fnn_real *score, int32_t n, int32_t target, const int32_t *excl
 	return rank;
 }
 
+static int64_t
+rank_of(fnn_real *score, int64_t n, int32_t target, const int32_t *excluded, int64_t n_excluded)
+{
+	int32_t		rank;
+
+	fnn_ranks(check_arena(), score, n, &target, 1, excluded, n_excluded, &rank);
+	return rank;
+}
+
 static void
 check_random_ranks(void)
 {
@@ -160,17 +169,17 @@ check_random_ranks(void)
 			excluded[e] = (int32_t) fnn_random_below(round, 4, e, n);
 		memcpy(copy, score, (size_t) n * sizeof(fnn_real));
 		expected = naive_rank(score, n, target, excluded, n_excluded);
-		rank = fnn_rank(copy, n, target, excluded, n_excluded);
+		rank = rank_of(copy, n, target, excluded, n_excluded);
 		CHECK(rank == expected, "round %d: rank %d instead of %d, target's score %g", round, (int) rank,
 			  (int) expected, (double) score[target]);
 		for (int32_t i = 0; i < n; i++)
 		{
-			bool		is_excluded = false;
+			bool		is_excluded = i == target;
 
 			for (int32_t e = 0; e < n_excluded; e++)
 				is_excluded = is_excluded || excluded[e] == i;
 			CHECK(is_excluded || memcmp(&copy[i], &score[i], sizeof(fnn_real)) == 0,
-				  "round %d: the score of item %d, not excluded, was changed", round, i);
+				  "round %d: the score of item %d, neither excluded nor the answer, was changed", round, i);
 		}
 	}
 	check_end();
@@ -185,23 +194,65 @@ check_named_ranks(void)
 	const int32_t excluded[] = {3, 1, 3, 2};
 
 	check_begin("a constant scorer and a NaN score rank last, exclusions do not take part");
-	CHECK(fnn_rank(constant, 5, 0, NULL, 0) == 5, "a constant scorer must rank last");
-	CHECK(fnn_rank(constant, 5, 4, excluded, 3) == 3, "a constant scorer must rank last of what is left");
-	CHECK(fnn_rank(broken, 5, 1, NULL, 0) == 5, "a NaN score must rank last");
-	CHECK(fnn_rank(plain, 5, 2, NULL, 0) == 3, "3 is third of 1 5 3 4 2");
-	CHECK(fnn_rank(plain, 5, 2, excluded, 4) == 1, "3 is first of what exclusion leaves, itself included");
-	CHECK(fnn_rank(plain, 1, 0, NULL, 0) == 1, "a single item ranks first");
+	CHECK(rank_of(constant, 5, 0, NULL, 0) == 5, "a constant scorer must rank last");
+	constant[0] = 2;
+	CHECK(rank_of(constant, 5, 4, excluded, 3) == 3, "a constant scorer must rank last of what is left");
+	CHECK(rank_of(broken, 5, 1, NULL, 0) == 5, "a NaN score must rank last");
+	CHECK(rank_of(plain, 5, 2, NULL, 0) == 3, "3 is third of 1 5 3 4 2");
+	plain[2] = 3;
+	CHECK(rank_of(plain, 5, 2, excluded, 4) == 1, "3 is first of what exclusion leaves, itself included");
+	CHECK(rank_of(plain, 1, 0, NULL, 0) == 1, "a single item ranks first");
 	check_end();
 }
 
+/* Several answers: their places among each other, and what is not below them. */
 static void
-check_metrics(void)
+check_many_answers(void)
 {
-	check_begin("metrics of a rank");
-	CHECK(fnn_ndcg(1, 10) == 1 && fnn_hr(1, 10) == 1 && fnn_mrr(1, 10) == 1, "rank 1 is perfect");
-	CHECK(check_close(fnn_ndcg(3, 10), 0.5, 1e-12), "ndcg of rank 3 is 1 / log2(4)");
-	CHECK(check_close(fnn_mrr(4, 10), 0.25, 1e-12) && fnn_hr(10, 10) == 1, "inside the cut-off");
-	CHECK(fnn_ndcg(11, 10) == 0 && fnn_hr(11, 10) == 0 && fnn_mrr(11, 10) == 0, "outside the cut-off");
+	check_begin("ranks of several answers agree with counting");
+	for (int round = 0; round < 300; round++)
+	{
+		int32_t		n = 2 + (int32_t) fnn_random_below(round, 0, 0, 120);
+		int32_t		n_answers = 1 + (int32_t) fnn_random_below(round, 0, 1, n < 40 ? n - 1 : 40);
+		int64_t    *order = fnn_alloc(check_arena(), sizeof(int64_t) * (size_t) n);
+		int32_t    *answer = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) n);
+		int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) n);
+		bool	   *found = fnn_zalloc(check_arena(), (size_t) n);
+		fnn_real   *score = fnn_alloc_reals(check_arena(), 1, n);
+		fnn_real   *copy = fnn_alloc_reals(check_arena(), 1, n);
+		int32_t		n_excluded = (n - n_answers) / 3;
+
+		fnn_random_permutation(round, 9, n, order);
+		for (int32_t i = 0; i < n; i++)
+		{
+			answer[i] = (int32_t) order[i];
+			score[i] = (fnn_real) fnn_random_below(round, 1, i, 12);
+			if (fnn_random_uniform(round, 2, i) < 0.05)
+				score[i] = (fnn_real) -INFINITY;
+		}
+		memcpy(copy, score, (size_t) n * sizeof(fnn_real));
+		/* those behind the answers are excluded, as far as there are */
+		fnn_ranks(check_arena(), copy, n, answer, n_answers, answer + n_answers, n_excluded, rank);
+		for (int32_t k = 0; k < n_answers; k++)
+		{
+			int32_t		least = 1;
+			int32_t		most = 1;
+
+			for (int32_t i = 0; i < n_answers; i++)
+			{
+				least += score[answer[i]] > score[answer[k]];
+				most += i != k && score[answer[i]] >= score[answer[k]];
+			}
+			for (int32_t i = n_answers + n_excluded; i < n; i++)
+			{
+				least += score[answer[i]] >= score[answer[k]];
+				most += score[answer[i]] >= score[answer[k]];
+			}
+			CHECK(rank[k] >= least && rank[k] <= most && !found[rank[k] - 1], "round %d: answer %d of %d has rank %d, not %d .. %d",
+				  round, (int) k, (int) n_answers, (int) rank[k], (int) least, (int) most);
+			found[rank[k] - 1] = true;
+		}
+	}
 	check_end();
 }
 
@@ -212,5 +263,5 @@ check_ranking(void)
 	check_topk_extremes();
 	check_random_ranks();
 	check_named_ranks();
-	check_metrics();
+	check_many_answers();
 }

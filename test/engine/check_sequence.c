@@ -21,6 +21,7 @@ typedef struct Batch
 	const char *name;
 	int			count;
 	int			length[6];
+	int			basket;			/* most tokens that see each other; 0: none do */
 } Batch;
 
 static const Batch batches[] = {
@@ -33,19 +34,44 @@ static const Batch batches[] = {
 	{"length 65", 1, {65}},
 	{"lengths 33 0 2 40", 4, {33, 0, 2, 40}},
 	{"lengths 1 170 32", 3, {1, 170, 32}},
+	{"lengths 7 and 2 in baskets", 2, {7, 2}, 2},
+	{"lengths 33 0 2 40 in baskets", 4, {33, 0, 2, 40}, 9},
+	{"lengths 3 and 190 in large baskets", 2, {3, 190}, 150},
 };
 
 #define N_BATCHES ((int) (sizeof(batches) / sizeof(batches[0])))
+
+/* Baskets of 1, 3, 5, … tokens and then of batch->basket each, which a sequence's end may cut. */
+static int32_t *
+reach_of(const Batch *batch, int32_t tokens)
+{
+	int32_t    *reach = fnn_alloc(check_arena(), ((size_t) tokens + 1) * sizeof(int32_t));
+	int32_t		t = 0;
+
+	for (int s = 0; s < batch->count; s++)
+		for (int32_t end = 0, size = 1; end < batch->length[s]; size += 2)
+		{
+			int32_t		begin = end;
+
+			end += size < batch->basket ? size : batch->basket;
+			end = end < batch->length[s] ? end : batch->length[s];
+			for (; begin < end; begin++)
+				reach[t++] = end;
+		}
+	return reach;
+}
 
 static FnnSequences
 sequences_of(const Batch *batch)
 {
 	int32_t    *offset = fnn_alloc(check_arena(), ((size_t) batch->count + 1) * sizeof(int32_t));
-	FnnSequences sequences = {batch->count, offset};
+	FnnSequences sequences = {.count = batch->count, .offset = offset};
 
 	offset[0] = 0;
 	for (int s = 0; s < batch->count; s++)
 		offset[s + 1] = offset[s] + batch->length[s];
+	if (batch->basket > 0)
+		sequences.reach = reach_of(batch, offset[batch->count]);
 	return sequences;
 }
 
@@ -129,9 +155,10 @@ naive_attention(const FnnTensor *query, const FnnTensor *key_value, const Attend
 			for (int64_t head = 0; head < a->heads; head++)
 			{
 				int64_t		row = a->last_only ? s : i;
+				int64_t		last = a->sequences.reach != NULL ? a->sequences.offset[s] + a->sequences.reach[i] - 1 : i;
 
 				if (!a->last_only || i == a->sequences.offset[s + 1] - 1)
-					naive_query(query->value + row * d, key_value, a->sequences.offset[s], i, d, width, head,
+					naive_query(query->value + row * d, key_value, a->sequences.offset[s], last, d, width, head,
 								out + row * d + head * width);
 			}
 	return out;
@@ -244,7 +271,7 @@ check_attention_dropout(void)
 {
 	const int	length = 40;
 	const int32_t offset[] = {0, length};
-	Attend		a = {{1, offset}, 2, 0.25, false};
+	Attend		a = {{.count = 1, .offset = offset}, 2, 0.25, false};
 	FnnTensor  *query = check_tensor(1, length, 2 * length);
 	FnnTensor  *key_value = check_tensor(2, length, 4 * length);
 	FnnTensor  *out;

@@ -111,16 +111,24 @@ check_finish_run(const FmoeConfig *config, const FmoeDataset *data)
 	return trainer;
 }
 
+FmoeCases *
+check_cases_of(const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout)
+{
+	FmoeCasesWanted wanted = {.split = split, .holdout = holdout};
+
+	return fmoe_cases(check_arena(), data, &wanted);
+}
+
 /* NDCG@10 of the test events. */
 static double
 test_metric(const FmoeModel *model, FmoeExpertSlot slot, const FmoeDataset *data)
 {
-	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, model->config.holdout, 0, 0, 0);
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, model->config.holdout);
 	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * cases->count);
 	FmoeProtocol protocol = {.exclude_seen = false};
 
 	fmoe_rank_cases(model, slot, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
-	return fmoe_mean_metric(fnn_ndcg, 10, rank, cases->count);
+	return fmoe_mean_metric(FMOE_NDCG, 10, cases, rank);
 }
 
 /* ---------------------------------------------------------------- learning */
@@ -570,7 +578,7 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, boo
 	/* sequences of one length: the longest batch is the usual one; more cases than training ranks at once */
 	FmoeDataset *data = check_walks(users, CHECK_SIZE(500, 200), 42, 42, 8);
 	FmoeConfig	config = check_config(name);
-	FmoeCases  *cases = fmoe_cases(check_arena(), data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST, 0, 0, 0);
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
 	FmoeProtocol protocol = {.exclude_seen = true, .negatives = 100};
 	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
 	FnnArena   *arena;

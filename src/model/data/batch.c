@@ -8,6 +8,159 @@
  */
 #include "model/data/data.h"
 
+/* ---------------------------------------------------------------- baskets that are cut */
+
+/* An event of a basket, and the number it is chosen by. */
+typedef struct Drawn
+{
+	uint64_t	number;
+	int64_t		event;
+} Drawn;
+
+static bool
+before(const Drawn *a, const Drawn *b)
+{
+	return a->number != b->number ? a->number < b->number : a->event < b->event;
+}
+
+/* Shell's sort: qsort takes memory of its own. */
+static void
+sort_drawn(int64_t n, Drawn *drawn)
+{
+	for (int64_t gap = n / 2; gap > 0; gap = gap == 2 ? 1 : (int64_t) ((double) gap / 2.2))
+		for (int64_t i = gap; i < n; i++)
+		{
+			Drawn		moved = drawn[i];
+			int64_t		at = i;
+
+			for (; at >= gap && before(&moved, &drawn[at - gap]); at -= gap)
+				drawn[at] = drawn[at - gap];
+			drawn[at] = moved;
+		}
+}
+
+/*
+ * n of the events begin .. end - 1, a basket, to places at .. of to: those with
+ * the least hash of their item and of all the basket's items.  So what is left
+ * out depends neither on the order of the items nor on who asks, and is another
+ * item in another basket.
+ */
+static void
+cut_basket(FnnArena *arena, const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t begin, int64_t end,
+		   int64_t n)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	Drawn	   *drawn = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), end - begin, sizeof(Drawn)));
+	int64_t    *index = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(int64_t)));
+	uint64_t	basket = 0;
+
+	for (int64_t i = begin; i < end; i++)
+		basket += fnn_hash(0, &from->item[i], sizeof(int32_t));
+	for (int64_t i = begin; i < end; i++)
+	{
+		drawn[i - begin].number = fnn_hash(basket, &from->item[i], sizeof(int32_t));
+		drawn[i - begin].event = i;
+	}
+	sort_drawn(end - begin, drawn);
+	for (int64_t i = 0; i < n; i++)
+		index[i] = drawn[i].event;
+	fmoe_events_gather(to, at, from, n, index);
+	fnn_arena_reset(arena, mark);
+}
+
+/* The last n of the events begin .. end - 1 to places at .. of to. */
+static void
+take_last(FnnArena *arena, const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t begin, int64_t end,
+		  int64_t n)
+{
+	int64_t		first = end - n;
+	int64_t		of_basket = first > begin && n > 0 ? fmoe_basket_begin(from, begin, first) : first;
+	int64_t		cut = 0;
+
+	if (of_basket < first)
+	{
+		int64_t		whole = fmoe_basket_end(from, first, end);
+
+		cut = whole - first;
+		cut_basket(arena, to, at, from, of_basket, whole, cut);
+	}
+	fmoe_events_copy(to, at + cut, from, first + cut, n - cut);
+}
+
+/* ---------------------------------------------------------------- packing */
+
+/* Whether any sequence has two events of one basket. */
+static bool
+has_baskets(const FmoeBatch *batch)
+{
+	const int32_t *basket = batch->events.basket;
+
+	for (int32_t s = 0; basket != NULL && s < batch->sequences.count; s++)
+		for (int32_t t = batch->sequences.offset[s] + 1; t < batch->sequences.offset[s + 1]; t++)
+			if (basket[t] == basket[t - 1])
+				return true;
+	return false;
+}
+
+/* Positions and what else follows from baskets. */
+static void
+pack_baskets(FnnArena *arena, FmoeBatch *batch)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	size_t		bytes = fnn_mul_size(host, batch->n_tokens, sizeof(int32_t));
+	int32_t		count = batch->sequences.count;
+	FmoeBaskets *baskets = fnn_zalloc(arena, sizeof(FmoeBaskets));
+	int32_t    *offset = fnn_alloc(arena, fnn_mul_size(host, (size_t) count + 1, sizeof(int32_t)));
+	int32_t    *begin = fnn_alloc(arena, bytes);
+	int32_t    *size = fnn_alloc(arena, bytes);
+	int32_t    *of = fnn_alloc(arena, bytes);
+	int32_t    *reach = fnn_alloc(arena, bytes);
+	int32_t    *position = fnn_alloc(arena, bytes);
+	int32_t		n = 0;
+
+	offset[0] = 0;
+	for (int32_t s = 0; s < count; s++)
+	{
+		int32_t		first = batch->sequences.offset[s];
+		int32_t		end = batch->sequences.offset[s + 1];
+		int32_t		next;
+
+		for (int32_t t = first; t < end; t = next, n++)
+		{
+			next = (int32_t) fmoe_basket_end(&batch->events, t, end);
+			begin[n] = t;
+			size[n] = next - t;
+			for (int32_t k = t; k < next; k++)
+			{
+				of[k] = n;
+				reach[k] = next - first;
+				position[k] = n - offset[s];
+			}
+		}
+		offset[s + 1] = n;
+	}
+	baskets->sequences.count = count;
+	baskets->sequences.offset = offset;
+	baskets->begin = begin;
+	baskets->count = size;
+	baskets->of = of;
+	batch->baskets = baskets;
+	batch->sequences.reach = reach;
+	batch->position = position;
+}
+
+/* Positions where every token is a basket. */
+static int32_t *
+pack_positions(FnnArena *arena, const FmoeBatch *batch)
+{
+	int32_t    *position = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->n_tokens, sizeof(int32_t)));
+
+	for (int32_t s = 0; s < batch->sequences.count; s++)
+		for (int32_t t = batch->sequences.offset[s]; t < batch->sequences.offset[s + 1]; t++)
+			position[t] = t - batch->sequences.offset[s];
+	return position;
+}
+
 FmoeBatch *
 fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n, const int64_t *begin, const int64_t *end,
 		   int max_length)
@@ -17,7 +170,6 @@ fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n, const int64_t *
 	int32_t    *offset = fnn_alloc(arena, fnn_mul_size(host, n + 1, sizeof(int32_t)));
 	int32_t    *last = fnn_alloc(arena, fnn_mul_size(host, n, sizeof(int32_t)));
 	int64_t		tokens = 0;
-	int32_t    *position;
 
 	offset[0] = 0;
 	for (int64_t i = 0; i < n; i++)
@@ -36,21 +188,46 @@ fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n, const int64_t *
 	}
 
 	fmoe_events_place(&batch->events, events, tokens, fnn_alloc(arena, fmoe_events_bytes(events, tokens)));
-	position = fnn_alloc(arena, fnn_mul_size(host, tokens, sizeof(int32_t)));
 	for (int64_t i = 0; i < n; i++)
-	{
-		int32_t		length = offset[i + 1] - offset[i];
-
-		fmoe_events_copy(&batch->events, offset[i], events, end[i] - length, length);
-		for (int32_t k = 0; k < length; k++)
-			position[offset[i] + k] = k;
-	}
+		take_last(arena, &batch->events, offset[i], events, begin[i], end[i], offset[i + 1] - offset[i]);
 	batch->sequences.count = (int32_t) n;
 	batch->sequences.offset = offset;
 	batch->n_tokens = tokens;
-	batch->position = position;
 	batch->last = last;
+	if (has_baskets(batch))
+		pack_baskets(arena, batch);
+	else
+		batch->position = pack_positions(arena, batch);
 	return batch;
+}
+
+/* ---------------------------------------------------------------- parts */
+
+/* The baskets of a batch that is a part of another: of its tokens from first on, in the sequences index[count]. */
+static FmoeBaskets *
+baskets_part(FnnArena *arena, const FmoeBaskets *whole, int32_t first, int32_t n_tokens, int32_t count,
+			 const int32_t *index)
+{
+	FmoeBaskets *part = fnn_zalloc(arena, sizeof(FmoeBaskets));
+	int32_t		first_basket = n_tokens > 0 ? whole->of[first] : 0;
+	int32_t		n = n_tokens > 0 ? whole->of[first + n_tokens - 1] + 1 - first_basket : 0;
+	int32_t    *offset = fnn_alloc(arena, sizeof(int32_t) * ((size_t) count + 1));
+	int32_t    *begin = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	int32_t    *of = fnn_alloc(arena, sizeof(int32_t) * (size_t) n_tokens);
+
+	offset[0] = 0;
+	for (int32_t s = 0; s < count; s++)
+		offset[s + 1] = offset[s] + whole->sequences.offset[index[s] + 1] - whole->sequences.offset[index[s]];
+	for (int32_t b = 0; b < n; b++)
+		begin[b] = whole->begin[first_basket + b] - first;
+	for (int32_t t = 0; t < n_tokens; t++)
+		of[t] = whole->of[first + t] - first_basket;
+	part->sequences.count = count;
+	part->sequences.offset = offset;
+	part->begin = begin;
+	part->count = whole->count + first_basket;
+	part->of = of;
+	return part;
 }
 
 FmoeBatch
@@ -76,6 +253,8 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 	full.sequences.count = n;
 	full.sequences.offset = offset;
 	full.last = last;
+	if (batch->baskets != NULL)
+		full.baskets = baskets_part(arena, batch->baskets, 0, (int32_t) batch->n_tokens, n, of);
 	return full;
 }
 
@@ -85,17 +264,25 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 	int32_t		begin = batch->sequences.offset[first];
 	int32_t    *offset = fnn_alloc(arena, sizeof(int32_t) * ((size_t) n + 1));
 	int32_t    *last = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	int32_t    *index = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
 	FmoeBatch	part = *batch;
 
 	for (int32_t i = 0; i <= n; i++)
 		offset[i] = batch->sequences.offset[first + i] - begin;
 	for (int32_t i = 0; i < n; i++)
+	{
 		last[i] = batch->last[first + i] - begin;
+		index[i] = first + i;
+	}
 	part.sequences.count = n;
 	part.sequences.offset = offset;
 	part.n_tokens = offset[n];
 	part.events = fmoe_events_from(&batch->events, begin);
 	part.position += begin;
 	part.last = last;
+	if (batch->baskets == NULL)
+		return part;
+	part.sequences.reach += begin;
+	part.baskets = baskets_part(arena, batch->baskets, begin, offset[n], n, index);
 	return part;
 }

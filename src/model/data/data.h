@@ -66,7 +66,26 @@ extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int6
 extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
 /* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
-/* Continues fnn_hash over all columns of n events. */
+/* The first event of the basket that event is in, none before first. */
+static inline int64_t
+fmoe_basket_begin(const FmoeEvents *events, int64_t first, int64_t event)
+{
+	while (events->basket != NULL && event > first && events->basket[event - 1] == events->basket[event])
+		event--;
+	return event;
+}
+
+/* Behind the last event of the basket that event is in, at most end. */
+static inline int64_t
+fmoe_basket_end(const FmoeEvents *events, int64_t event, int64_t end)
+{
+	event++;
+	while (events->basket != NULL && event < end && events->basket[event] == events->basket[event - 1])
+		event++;
+	return event;
+}
+
+/* fnn_hash over the columns. */
 extern uint64_t fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n);
 
 /* ---------------------------------------------------------------- datasets */
@@ -74,13 +93,13 @@ extern uint64_t fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_
 typedef enum FmoeHoldout
 {
 	FMOE_HOLDOUT_NONE,			/* every event trains */
-	FMOE_HOLDOUT_VALIDATION,	/* a user's last event is kept back for validation */
+	FMOE_HOLDOUT_VALIDATION,	/* a user's last basket is kept back for validation */
 	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
 } FmoeHoldout;
 
 /*
- * All events of a domain, users end to end, each user's in time order (ties by
- * item index, which is the order of the item ids).
+ * All events of a domain, users end to end, each user's in time order.  Those
+ * of a basket stand together; which of them comes first means nothing.
  */
 typedef struct FmoeDataset
 {
@@ -107,47 +126,93 @@ extern FmoeDataset fmoe_dataset_shared(FnnArena *arena, const void *block);
 /* End of a user's events that train under a holdout: they are offset[user] .. the result - 1. */
 extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
 
-/* Histories to be continued: case c is events begin[c] .. target[c] - 1, its answer event target[c]. */
+/*
+ * Histories to be continued: case c is events begin[c] .. end[c] - 1.  Its
+ * answers are in the basket that followed, all of it or what of it was new.
+ */
 typedef struct FmoeCases
 {
 	int64_t		count;
 	int64_t    *begin;
-	int64_t    *target;
+	int64_t    *end;
+	int64_t    *first;			/* [count + 1] case c's answers are first[c] .. first[c + 1] - 1 of … */
+	int64_t    *answer;			/* … these events */
+	int64_t		users;			/* who have cases, before the limit */
+	int64_t		lone;			/* users with one basket, who are no case */
+	int64_t		repeated;		/* users who are none because all their answers were in their history */
 } FmoeCases;
 
 typedef enum FmoeSplit
 {
-	FMOE_SPLIT_VALIDATION,		/* the held-back event of early stopping, under the holdout */
-	FMOE_SPLIT_TEST,			/* a user's last event; users with at least 3 events */
-	FMOE_SPLIT_TIME				/* every event after a time that has a history before it */
+	FMOE_SPLIT_VALIDATION,		/* the basket that the holdout keeps back for early stopping */
+	FMOE_SPLIT_TEST,			/* a user's last basket; users with at least 3 */
+	FMOE_SPLIT_TIME				/* every basket after a time that has a history before it */
 } FmoeSplit;
 
-/*
- * The cases of a split, on the arena.  after: of FMOE_SPLIT_TIME, in seconds.
- * limit: at most so many users, chosen by seed; 0: all.
- */
-extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, FmoeSplit split,
-							 FmoeHoldout holdout, double after, int64_t limit, uint64_t seed);
+/* Which cases are wanted. */
+typedef struct FmoeCasesWanted
+{
+	FmoeSplit	split;
+	FmoeHoldout holdout;
+	bool		unseen;			/* items of the history are no answers */
+	double		after;			/* seconds, of FMOE_SPLIT_TIME */
+	int64_t		limit;			/* at most that many users, chosen by seed; 0: all */
+	uint64_t	seed;
+} FmoeCasesWanted;
+
+extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, const FmoeCasesWanted *wanted);
+/* Those of validation, as the model serves: without what was seen. */
+extern FmoeCases *fmoe_validation_cases(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t limit,
+										uint64_t seed);
 
 /* ---------------------------------------------------------------- batches */
+
+/* The baskets of a packed batch, which its tokens are end to end. */
+typedef struct FmoeBaskets
+{
+	FnnSequences sequences;		/* in baskets */
+	const int32_t *begin;		/* [baskets] first token */
+	const int32_t *count;		/* [baskets] tokens */
+	const int32_t *of;			/* [n_tokens] the basket of each */
+} FmoeBaskets;
 
 /* A packed batch of histories: what every expert reads. */
 typedef struct FmoeBatch
 {
-	FnnSequences sequences;
+	FnnSequences sequences;		/* reach: to the end of a token's basket */
 	int64_t		n_tokens;
 	FmoeEvents	events;			/* [n_tokens] */
-	const int32_t *position;	/* [n_tokens] 0, 1, … inside each sequence */
+	const int32_t *position;	/* [n_tokens] how many baskets of its sequence are before each */
 	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
+	const FmoeBaskets *baskets; /* NULL: every token is one, and sequences has no reach */
 } FmoeBatch;
 
+/* The items of the last basket of a sequence that is not empty. */
+static inline FnnRows
+fmoe_last_items(const FmoeBatch *batch, int32_t sequence)
+{
+	int32_t		last = batch->last[sequence];
+	int32_t		count = batch->baskets != NULL ? batch->baskets->count[batch->baskets->of[last]] : 1;
+
+	return (FnnRows) {.count = count, .row = batch->events.item + last + 1 - count};
+}
+
 /*
- * Packs the last max_length events of each of n histories; history i is events
- * begin[i] .. end[i] - 1.  An empty history becomes an empty sequence.
+ * Packs n histories (each events begin[i] .. end[i] - 1), of each the last
+ * max_length events; of a basket that does not fit whole, those that a hash
+ * chooses, which depends on the items of the basket alone.  An empty history is
+ * an empty sequence.
  */
 extern FmoeBatch *fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n,
 							 const int64_t *begin, const int64_t *end, int max_length);
-/* The batch without its empty sequences; sets of[i] to the old number of its i-th sequence. */
+/* Bytes of a batch for each token: its event, its place, and where there are baskets, what is known of these. */
+static inline size_t
+fmoe_token_bytes(const FmoeEvents *events)
+{
+	return fmoe_event_bytes(events) + sizeof(int32_t) * (events->basket != NULL ? 8 : 1);
+}
+
+/* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
 extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
 /* Sequences first .. first + n - 1 of a batch. */
 extern FmoeBatch fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t n);

@@ -1,145 +1,250 @@
 /*
  * dataset.c
- *	  Which events of a dataset train, and which are the answers of an evaluation.
+ *	  Events into training sequences and evaluation cases.
  *
- * Holding an event back needs a history, a transition and an answer: users with
- * fewer than three events only train, under every holdout.
+ * What happened at once is one basket.  A holdout keeps back whole baskets, and
+ * leaves users alone who have too few: for validation a history and an answer
+ * are needed, for test one more basket to validate on.
  */
 #include "model/data/data.h"
 #include "model/data/stream.h"
 
-#define HOLDOUT_EVENTS_MIN 3
+#define VALIDATION_BASKETS_MIN 2
+#define TEST_BASKETS_MIN 3
+#define POLL_EVERY 0xffff		/* users between polls */
+
+/*
+ * Where the last n baskets of a user begin, the last of them first; returns how
+ * many there are of them.
+ */
+static int
+last_baskets(const FmoeDataset *data, int64_t user, int n, int64_t *begin)
+{
+	int64_t		first = data->offset[user];
+	int64_t		end = data->offset[user + 1];
+	int			found = 0;
+
+	while (found < n && end > first)
+		begin[found++] = end = fmoe_basket_begin(&data->events, first, end - 1);
+	return found;
+}
 
 int64_t
 fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user)
 {
-	int64_t		end = data->offset[user + 1];
+	int64_t		begin[TEST_BASKETS_MIN];
+	int			baskets = last_baskets(data, user, TEST_BASKETS_MIN, begin);
 
-	if (end - data->offset[user] < HOLDOUT_EVENTS_MIN)
-		return end;
-	switch (holdout)
-	{
-		case FMOE_HOLDOUT_NONE:
-			return end;
-		case FMOE_HOLDOUT_VALIDATION:
-			return end - 1;
-		case FMOE_HOLDOUT_TEST:
-			return end - 2;
-	}
-	return end;
+	if (holdout == FMOE_HOLDOUT_VALIDATION && baskets >= VALIDATION_BASKETS_MIN)
+		return begin[0];
+	if (holdout == FMOE_HOLDOUT_TEST && baskets >= TEST_BASKETS_MIN)
+		return begin[1];
+	return data->offset[user + 1];
 }
 
-/* Sets the range of a user's events that are answers, *first .. *end - 1; it may be empty. */
+/* The baskets that are answers of a user: events *first .. *end - 1; none when equal. */
 static void
-user_targets(const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout, double after, int64_t user,
-			 int64_t *first, int64_t *end)
+user_answers(const FmoeDataset *data, const FmoeCasesWanted *wanted, int64_t user, int64_t *first, int64_t *end)
 {
-	int64_t		begin = data->offset[user];
+	const FmoeEvents *events = &data->events;
+	int64_t		begin[TEST_BASKETS_MIN];
 
 	*end = data->offset[user + 1];
 	*first = *end;
-	switch (split)
+	switch (wanted->split)
 	{
 		case FMOE_SPLIT_VALIDATION:
-			*first = fmoe_train_end(data, holdout, user);
+			*first = fmoe_train_end(data, wanted->holdout, user);
 			if (*first < *end)
-				*end = *first + 1;
+				*end = fmoe_basket_end(events, *first, *end);
 			break;
 		case FMOE_SPLIT_TEST:
-			if (*end - begin >= HOLDOUT_EVENTS_MIN)
-				*first = *end - 1;
+			if (last_baskets(data, user, TEST_BASKETS_MIN, begin) >= TEST_BASKETS_MIN)
+				*first = begin[0];
 			break;
 		case FMOE_SPLIT_TIME:
-			while (*first > begin + 1 && data->events.time[*first - 1] > after)
+			while (*first > data->offset[user] && events->time[*first - 1] > wanted->after)
 				(*first)--;
+			/* whole baskets that have one before them */
+			if (*first < *end && *first > data->offset[user] && events->basket != NULL &&
+				events->basket[*first - 1] == events->basket[*first])
+				*first = fmoe_basket_end(events, *first, *end);
+			if (*first < *end && *first == data->offset[user])
+				*first = fmoe_basket_end(events, *first, *end);
 			break;
+	}
+}
+
+/* What a pass over the users knows. */
+typedef struct Walk
+{
+	const FmoeDataset *data;
+	const FmoeCasesWanted *wanted;
+	const uint8_t *chosen;		/* [n_users] whose cases are wanted; NULL: all */
+	int64_t    *seen_by;		/* [n_items] the last user, from 1, in whose history an item was; NULL: nobody asks */
+	int64_t		answers;
+	FmoeCases  *cases;			/* begin NULL: they are counted only */
+} Walk;
+
+/* Events from .. to - 1 are in the user's history. */
+static void
+see(const Walk *walk, int64_t user, int64_t from, int64_t to)
+{
+	for (int64_t event = from; walk->seen_by != NULL && event < to; event++)
+		walk->seen_by[walk->data->events.item[event]] = user + 1;
+}
+
+/* Adds the case whose answers are in the basket first .. end - 1, if any is new. */
+static void
+add_case(Walk *walk, int64_t user, int64_t first, int64_t end)
+{
+	FmoeCases  *cases = walk->cases;
+	int64_t		before = walk->answers;
+
+	for (int64_t event = first; event < end; event++)
+	{
+		if (walk->seen_by != NULL && walk->seen_by[walk->data->events.item[event]] == user + 1)
+			continue;
+		if (cases->answer != NULL)
+			cases->answer[walk->answers] = event;
+		walk->answers++;
+	}
+	if (walk->answers == before)
+		return;
+	if (cases->answer != NULL)
+	{
+		cases->begin[cases->count] = walk->data->offset[user];
+		cases->end[cases->count] = first;
+		cases->first[cases->count + 1] = walk->answers;
+	}
+	cases->count++;
+}
+
+/* The cases of one user. */
+static void
+walk_user(Walk *walk, int64_t user)
+{
+	const FmoeDataset *data = walk->data;
+	int64_t		count = walk->cases->count;
+	int64_t		first;
+	int64_t		end;
+
+	user_answers(data, walk->wanted, user, &first, &end);
+	if (first == end)
+	{
+		walk->cases->lone += data->offset[user] < end &&
+			fmoe_basket_end(&data->events, data->offset[user], data->offset[user + 1]) == data->offset[user + 1];
+		return;
+	}
+	see(walk, user, data->offset[user], first);
+	while (first < end)
+	{
+		int64_t		next = fmoe_basket_end(&data->events, first, end);
+
+		add_case(walk, user, first, next);
+		see(walk, user, first, next);
+		first = next;
+	}
+	walk->cases->repeated += walk->cases->count == count;
+	walk->cases->users += walk->cases->count > count;
+}
+
+static void
+walk_users(FnnArena *arena, Walk *walk)
+{
+	const FmoeDataset *data = walk->data;
+
+	walk->cases->count = walk->cases->users = walk->cases->lone = walk->cases->repeated = 0;
+	walk->answers = 0;
+	for (int32_t i = 0; walk->seen_by != NULL && i < data->n_items; i++)
+		walk->seen_by[i] = 0;
+	for (int64_t user = 0; user < data->n_users; user++)
+	{
+		if ((user & POLL_EVERY) == 0)
+			fnn_poll(fnn_arena_host(arena));
+		if (walk->chosen == NULL || walk->chosen[user])
+			walk_user(walk, user);
 	}
 }
 
 /*
- * Marks at most limit of the users who have answers, each set equally likely
- * (reservoir sampling); NULL: all.
+ * Marks at most limit of the users who are cases, each set equally likely
+ * (reservoir sampling).
  */
 static uint8_t *
-choose_users(FnnArena *arena, const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout,
-			 double after, int64_t limit, uint64_t seed)
+choose_users(FnnArena *arena, Walk *walk)
 {
+	const FmoeDataset *data = walk->data;
+	const FmoeCasesWanted *wanted = walk->wanted;
 	uint8_t    *chosen = fnn_zalloc(arena, (size_t) data->n_users + 1);
 	FnnMark		mark = fnn_arena_mark(arena);
-	int64_t    *reservoir = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), limit, sizeof(int64_t)));
+	int64_t    *reservoir = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), wanted->limit, sizeof(int64_t)));
 	int64_t		eligible = 0;
-	int64_t		user;
-	int64_t		i;
 
-	for (user = 0; user < data->n_users; user++)
+	for (int64_t user = 0; user < data->n_users; user++)
 	{
-		int64_t		first;
-		int64_t		end;
+		int64_t		before = walk->cases->count;
+		int64_t		i = eligible;
 
-		user_targets(data, split, holdout, after, user, &first, &end);
-		if (first == end)
+		if ((user & POLL_EVERY) == 0)
+			fnn_poll(fnn_arena_host(arena));
+		walk_user(walk, user);
+		if (walk->cases->count == before)
 			continue;
-		i = eligible;
-		if (eligible >= limit)
-			i = (int64_t) fnn_random_below(seed, fmoe_stream(FMOE_STREAM_CASES, 0), eligible, eligible + 1);
-		if (i < limit)
+		if (eligible >= wanted->limit)
+			i = (int64_t) fnn_random_below(wanted->seed, fmoe_stream(FMOE_STREAM_CASES, 0), eligible, eligible + 1);
+		if (i < wanted->limit)
 			reservoir[i] = user;
 		eligible++;
-		if ((user & 0xffff) == 0)
-			fnn_poll(fnn_arena_host(arena));
 	}
-	for (i = 0; i < limit && i < eligible; i++)
+	for (int64_t i = 0; i < wanted->limit && i < eligible; i++)
 		chosen[reservoir[i]] = 1;
 	fnn_arena_reset(arena, mark);
 	return chosen;
 }
 
 FmoeCases *
-fmoe_cases(FnnArena *arena, const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout,
-		   double after, int64_t limit, uint64_t seed)
+fmoe_cases(FnnArena *arena, const FmoeDataset *data, const FmoeCasesWanted *wanted)
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	FmoeCases  *cases = fnn_zalloc(arena, sizeof(FmoeCases));
-	const uint8_t *chosen = NULL;
-	int			pass;
+	Walk		walk = {.data = data, .wanted = wanted, .cases = cases};
+	FmoeCases	everybody;
 
-	if (limit > 0 && limit < data->n_users)
-		chosen = choose_users(arena, data, split, holdout, after, limit, seed);
-
-	/* the first pass counts, the second fills */
-	for (pass = 0; pass < 2; pass++)
+	if (wanted->unseen)
+		walk.seen_by = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(int64_t)));
+	if (wanted->limit > 0 && wanted->limit < data->n_users)
 	{
-		int64_t		count = 0;
-		int64_t		user;
-
-		for (user = 0; user < data->n_users; user++)
-		{
-			int64_t		first;
-			int64_t		end;
-			int64_t		target;
-
-			if ((user & 0xffff) == 0)
-				fnn_poll(host);
-			if (chosen != NULL && !chosen[user])
-				continue;
-			user_targets(data, split, holdout, after, user, &first, &end);
-			if (pass == 0)
-				count += end - first;
-			else
-			{
-				for (target = first; target < end; target++)
-				{
-					cases->begin[count] = data->offset[user];
-					cases->target[count++] = target;
-				}
-			}
-		}
-		cases->count = count;
-		if (pass == 0)
-		{
-			cases->begin = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int64_t)));
-			cases->target = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int64_t)));
-		}
+		walk.chosen = choose_users(arena, &walk);
+		everybody = *cases;
+		walk_users(arena, &walk);
 	}
+	else
+	{
+		walk_users(arena, &walk);
+		everybody = *cases;
+	}
+	cases->begin = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(int64_t)));
+	cases->end = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(int64_t)));
+	cases->first = fnn_zalloc(arena, fnn_mul_size(host, cases->count + 1, sizeof(int64_t)));
+	cases->answer = fnn_alloc(arena, fnn_mul_size(host, walk.answers + 1, sizeof(int64_t)));
+	walk_users(arena, &walk);
+	cases->users = everybody.users;
+	cases->lone = everybody.lone;
+	cases->repeated = everybody.repeated;
 	return cases;
+}
+
+FmoeCases *
+fmoe_validation_cases(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t limit, uint64_t seed)
+{
+	FmoeCasesWanted wanted = {
+		.split = FMOE_SPLIT_VALIDATION,
+		.holdout = holdout,
+		.unseen = true,
+		.limit = limit,
+		.seed = seed
+	};
+
+	return fmoe_cases(arena, data, &wanted);
 }

@@ -15,7 +15,7 @@ fmoe_case_block_end(const FmoeCases *cases, int64_t from, int64_t to, int64_t ca
 
 	while (end < to && end - from < cases_max && tokens < FMOE_CASE_BLOCK_TOKENS_MAX)
 	{
-		int64_t		length = cases->target[end] - cases->begin[end];
+		int64_t		length = cases->end[end] - cases->begin[end];
 
 		tokens += length < max_length ? length : max_length;
 		end++;
@@ -30,11 +30,11 @@ fmoe_case_block_bytes(const FmoeExpertClass *class, const FmoeConfig *config, co
 	double		length = fmin(longest, config->max_length);
 	double		tokens = fmin(cases * length, FMOE_CASE_BLOCK_TOKENS_MAX + length);
 	double		scores = fmin(cases * facts->n_items * sizeof(fnn_real), FMOE_CASE_BLOCK_SCORE_BYTES);
-	/* each token's event and position */
-	double		bytes = scores + tokens * (fmoe_event_bytes(events) + sizeof(int32_t));
+	double		bytes = scores + tokens * fmoe_token_bytes(events);
 
 	if (!fmoe_only_counts(class))
-		bytes += class->bytes(config, facts, FMOE_UNRECORDED, tokens, cases);
+		bytes += class->bytes(config, facts, FMOE_UNRECORDED, tokens, cases) *
+			(events->basket != NULL ? FMOE_BASKETS_MORE : 1);
 	return bytes;
 }
 
@@ -46,14 +46,19 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases
 	double		n_items = model->n_items;
 	double		most = fmin(cases->count, FMOE_CASE_BLOCK_MAX);
 	double		longest = 0;
+	double		answers = 0;
 	double		bytes = 0;
 
 	for (int64_t c = 0; c < cases->count; c++)
-		if (cases->target[c] - cases->begin[c] > longest)
-			longest = cases->target[c] - cases->begin[c];
+	{
+		longest = fmax(longest, cases->end[c] - cases->begin[c]);
+		answers = fmax(answers, cases->first[c + 1] - cases->first[c]);
+	}
 	facts.followers.mean = facts.followers.all = fmoe_transitions_count(&model->expert[FMOE_MARKOV]);
 	if (protocol->negatives > 0)
-		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t));
+		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t)) + protocol->negatives * (double) sizeof(fnn_real);
+	/* items, scores, ranks */
+	bytes += answers * 8 * sizeof(int32_t);
 	bytes += fmin(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
 	bytes += fmoe_case_block_bytes(main->class, main->config, &facts, &data->events, most, longest);
 	return (size_t) fmin(bytes, (double) (SIZE_MAX / 2));

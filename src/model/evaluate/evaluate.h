@@ -11,15 +11,15 @@
 
 typedef struct FmoeProtocol
 {
-	bool		exclude_seen;	/* items of the history are not candidates; the target always is */
-	int32_t		negatives;		/* 0: all items; else that many drawn by seed for each case, not the target */
+	bool		exclude_seen;	/* items of the history are not candidates; cases then have unseen answers only */
+	int32_t		negatives;		/* 0: all items; else that many drawn by seed for each case, none an answer */
 	uint64_t	seed;
 	int			top_k;			/* > 0: also mark the items of every top k in covered */
 } FmoeProtocol;
 
 /*
- * Ranks the targets of cases from .. to - 1: sets rank[from] .. rank[to - 1].
- * covered[n_items] becomes 1 for items in some case's top k; NULL: not wanted.
+ * Ranks the answers of cases from .. to - 1 into rank[answers of all cases].
+ * covered[n_items], or NULL: set to 1 for items in some top k.
  */
 extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
@@ -27,9 +27,33 @@ extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnAren
 /* Bytes that fmoe_rank_cases takes on the arena. */
 extern size_t fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases,
 							  const FmoeProtocol *protocol);
-/* Mean over n ranks of a metric such as fnn_ndcg; NaN without ranks. */
-extern double fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k,
-							   const int32_t *rank, int64_t n);
+
+/* ---------------------------------------------------------------- metrics */
+
+/* The rank of an answer that cannot be recommended. */
+#define FMOE_MISS INT32_MAX
+
+/*
+ * What the ranks of a case's answers come to.  The case's value is, with a the
+ * number of answers and r the ranks of those within the first k,
+ *
+ *	  ndcg		sum of 1 / log2(r + 1), by what it would be with ranks 1 .. min(k, a)
+ *	  hr		1 when there is any
+ *	  recall	how many there are / a
+ *	  mrr		1 / the best rank, wherever in the list it is: k does not matter
+ */
+typedef enum FmoeMetric
+{
+	FMOE_NDCG,
+	FMOE_HR,
+	FMOE_MRR,
+	FMOE_RECALL
+} FmoeMetric;
+
+/* Of n answers. */
+extern double fmoe_metric(FmoeMetric metric, int64_t k, const int32_t *rank, int64_t n);
+/* Mean over the cases; NaN for none. */
+extern double fmoe_mean_metric(FmoeMetric metric, int64_t k, const FmoeCases *cases, const int32_t *rank);
 
 /*
  * Confidence intervals of 95 % for the means of difference[n, columns], whose rows

@@ -1,6 +1,6 @@
 /*
  * rank.c
- *	  Ranks: where does the item that was chosen stand among the candidates?
+ *	  Ranks: where do the items that were chosen stand among the candidates?
  *
  * Cases are scored in blocks, because one product for many histories is far
  * quicker than many for one.  Ties count against the model, so that one which
@@ -22,25 +22,31 @@ typedef struct Ranker
 	int64_t		cases_max;		/* of a block */
 	fnn_real   *scores;			/* [cases_max, n_items] */
 	uint8_t    *mark;			/* [n_items] all 0 between cases */
-	int32_t    *candidate;		/* [negatives] */
+	int32_t    *candidate;		/* [n_items] */
+	int32_t    *answer;			/* [most of a case] their items */
 	FnnTopk		topk;
 } Ranker;
 
 static void
-ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
+ranker_init(Ranker *ranker, FnnArena *arena, int64_t from, int64_t to)
 {
 	const FmoeProtocol *protocol = ranker->protocol;
 	int32_t		n_items = ranker->model->n_items;
 	int32_t		k = protocol->top_k < n_items ? protocol->top_k : n_items;
+	int64_t		answers = 0;
 
+	for (int64_t c = from; c < to; c++)
+		if (ranker->cases->first[c + 1] - ranker->cases->first[c] > answers)
+			answers = ranker->cases->first[c + 1] - ranker->cases->first[c];
 	ranker->host = fnn_arena_host(arena);
 	ranker->cases_max = FMOE_CASE_BLOCK_SCORE_BYTES / ((int64_t) n_items * sizeof(fnn_real));
 	if (ranker->cases_max < 1)
 		ranker->cases_max = 1;
 	if (ranker->cases_max > FMOE_CASE_BLOCK_MAX)
 		ranker->cases_max = FMOE_CASE_BLOCK_MAX;
-	if (ranker->cases_max > n_cases)
-		ranker->cases_max = n_cases;
+	if (ranker->cases_max > to - from)
+		ranker->cases_max = to - from;
+	ranker->answer = fnn_alloc(arena, fnn_mul_size(ranker->host, answers, sizeof(int32_t)));
 	ranker->scores = fnn_alloc_reals(arena, ranker->cases_max, n_items);
 	if (protocol->negatives > 0)
 	{
@@ -51,52 +57,68 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t n_cases)
 		fnn_topk_init(&ranker->topk, k, fnn_alloc(arena, sizeof(int32_t) * k), fnn_alloc_reals(arena, 1, k));
 }
 
-/*
- * Rank of the target among protocol->negatives other items, or all eligible ones if
- * these are fewer.  The items depend on the seed and the target's event alone, so
- * every model and every run is asked the same question.
- */
+/* The items of a case's answers to ranker->answer; returns how many. */
 static int64_t
-rank_among_sample(Ranker *ranker, int64_t c, const fnn_real *score)
+take_answers(Ranker *ranker, int64_t c)
+{
+	const FmoeCases *cases = ranker->cases;
+	int64_t		n = cases->first[c + 1] - cases->first[c];
+
+	for (int64_t i = 0; i < n; i++)
+		ranker->answer[i] = ranker->data->events.item[cases->answer[cases->first[c] + i]];
+	return n;
+}
+
+/* Marks, or with 0 no longer marks, what is no candidate: answers, and what was seen. */
+static void
+mark_items(Ranker *ranker, int64_t c, int64_t n_answers, uint8_t value)
+{
+	const int32_t *item = ranker->data->events.item;
+
+	for (int64_t k = ranker->cases->begin[c]; ranker->protocol->exclude_seen && k < ranker->cases->end[c]; k++)
+		ranker->mark[item[k]] = value;
+	for (int64_t i = 0; i < n_answers; i++)
+		ranker->mark[ranker->answer[i]] = value;
+}
+
+/*
+ * Ranks of the answers among protocol->negatives other items.  Which ones is a
+ * function of the seed and the first answer's event alone, so every model and
+ * every run is asked the same question.  When fewer are eligible, all of them.
+ */
+static void
+rank_among_sample(Ranker *ranker, FnnArena *arena, int64_t c, int64_t n_answers, const fnn_real *score, int32_t *rank)
 {
 	const FmoeProtocol *protocol = ranker->protocol;
-	const int32_t *item = ranker->data->events.item;
-	int64_t		begin = ranker->cases->begin[c];
-	int64_t		event = ranker->cases->target[c];
-	int32_t		n_items = ranker->model->n_items;
-	int32_t		target = item[event];
-	int32_t		drawn = 0;
+	uint64_t	stream = fmoe_stream(FMOE_STREAM_CANDIDATES, ranker->cases->answer[ranker->cases->first[c]]);
+	FnnMark		mark = fnn_arena_mark(arena);
+	int64_t		size = n_answers + protocol->negatives;
+	fnn_real   *drawn = fnn_alloc_reals(arena, 1, size);
+	int32_t    *place = fnn_alloc(arena, sizeof(int32_t) * (size_t) n_answers);
 	int32_t		left = 0;
-	int64_t		rank = 1;
-	int64_t		k;
-	int32_t		i;
+	int64_t		n = 0;
 
-	if (protocol->exclude_seen)
-	{
-		for (k = begin; k < event; k++)
-			ranker->mark[item[k]] = 1;
-	}
-	ranker->mark[target] = 1;
-	for (i = 0; i < n_items; i++)
-	{
+	mark_items(ranker, c, n_answers, 1);
+	for (int32_t i = 0; i < ranker->model->n_items; i++)
 		if (!ranker->mark[i])
 			ranker->candidate[left++] = i;
-	}
-	for (k = begin; k <= event; k++)
-		ranker->mark[item[k]] = 0;
+	mark_items(ranker, c, n_answers, 0);
 
-	/* the head of a random permutation of the eligible items */
-	while (left > 0 && drawn < protocol->negatives)
+	for (; n < n_answers; n++)
 	{
-		uint64_t	stream = fmoe_stream(FMOE_STREAM_CANDIDATES, event);
-
-		i = (int32_t) fnn_random_below(protocol->seed, stream, drawn, left);
-		if (!(score[ranker->candidate[i]] < score[target]))
-			rank++;
-		ranker->candidate[i] = ranker->candidate[--left];
-		drawn++;
+		place[n] = (int32_t) n;
+		drawn[n] = score[ranker->answer[n]];
 	}
-	return rank;
+	/* the head of a random permutation of the eligible items */
+	for (int32_t k = 0; left > 0 && n < size; k++)
+	{
+		int32_t		i = (int32_t) fnn_random_below(protocol->seed, stream, k, left);
+
+		drawn[n++] = score[ranker->candidate[i]];
+		ranker->candidate[i] = ranker->candidate[--left];
+	}
+	fnn_ranks(arena, drawn, n, place, n_answers, NULL, 0, rank);
+	fnn_arena_reset(arena, mark);
 }
 
 /* Marks the items of the top k of a case; seen items' scores become NaN. */
@@ -104,21 +126,34 @@ static void
 cover(Ranker *ranker, int64_t c, fnn_real *score, uint8_t *covered)
 {
 	const int32_t *item = ranker->data->events.item;
-	int64_t		event = ranker->cases->target[c];
-	fnn_real	target_score = score[item[event]];
 	FnnTopk    *topk = &ranker->topk;
-	int64_t		k;
 
-	if (ranker->protocol->exclude_seen)
-	{
-		for (k = ranker->cases->begin[c]; k < event; k++)
-			score[item[k]] = (fnn_real) NAN;
-		score[item[event]] = target_score;
-	}
+	for (int64_t k = ranker->cases->begin[c]; ranker->protocol->exclude_seen && k < ranker->cases->end[c]; k++)
+		score[item[k]] = (fnn_real) NAN;
 	fnn_topk_init(topk, topk->k, topk->item, topk->score);
 	fnn_topk_offer(topk, 0, ranker->model->n_items, score);
-	for (k = 0; k < topk->count; k++)
+	for (int64_t k = 0; k < topk->count; k++)
 		covered[topk->item[k]] = 1;
+}
+
+/* All that is asked of one scored case. */
+static void
+rank_case(Ranker *ranker, FnnArena *arena, int64_t c, fnn_real *score, int32_t *rank, uint8_t *covered)
+{
+	const FmoeProtocol *protocol = ranker->protocol;
+	const FmoeCases *cases = ranker->cases;
+	int64_t		n = take_answers(ranker, c);
+	int64_t		seen = protocol->exclude_seen ? cases->end[c] - cases->begin[c] : 0;
+
+	rank += cases->first[c];
+	if (protocol->negatives > 0)
+		rank_among_sample(ranker, arena, c, n, score, rank);
+	if (covered != NULL && protocol->top_k > 0)
+		cover(ranker, c, score, covered);
+	if (protocol->negatives <= 0)
+		fnn_ranks(arena, score, ranker->model->n_items, ranker->answer, n, ranker->data->events.item + cases->begin[c],
+				  seen, rank);
+	fnn_poll(ranker->host);
 }
 
 void
@@ -127,8 +162,9 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 				int32_t *rank, uint8_t *covered)
 {
 	const FmoeExpert *expert = &model->expert[slot];
-	/* experts that count read no more than the last event */
-	int			max_length = fmoe_only_counts(expert->class) ? 1 : expert->config->max_length;
+	/* no count expert looks further back than the last basket */
+	bool		short_enough = fmoe_only_counts(expert->class) && data->events.basket == NULL;
+	int			max_length = short_enough ? 1 : expert->config->max_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	Ranker		ranker = {.model = model, .data = data, .cases = cases, .protocol = protocol};
 	int64_t		begin;
@@ -136,48 +172,18 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 
 	if (from >= to)
 		return;
-	ranker_init(&ranker, arena, to - from);
+	ranker_init(&ranker, arena, from, to);
 	for (begin = from; begin < to; begin = end)
 	{
 		FnnMark		block_mark = fnn_arena_mark(arena);
 		FmoeBatch  *batch;
-		int64_t		c;
 
 		end = fmoe_case_block_end(cases, begin, to, ranker.cases_max, max_length);
-		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin,
-						   cases->target + begin, max_length);
+		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin, cases->end + begin, max_length);
 		fmoe_score(model, slot, arena, batch, ranker.scores);
-		for (c = begin; c < end; c++)
-		{
-			fnn_real   *score = ranker.scores + (c - begin) * model->n_items;
-			int64_t		first = cases->begin[c];
-			int64_t		seen = protocol->exclude_seen ? cases->target[c] - first : 0;
-
-			if (protocol->negatives > 0)
-				rank[c] = (int32_t) rank_among_sample(&ranker, c, score);
-			if (covered != NULL && protocol->top_k > 0)
-				cover(&ranker, c, score, covered);
-			if (protocol->negatives <= 0)
-				rank[c] = (int32_t) fnn_rank(score, model->n_items, data->events.item[cases->target[c]],
-											 data->events.item + first, seen);
-			fnn_poll(ranker.host);
-		}
+		for (int64_t c = begin; c < end; c++)
+			rank_case(&ranker, arena, c, ranker.scores + (c - begin) * model->n_items, rank, covered);
 		fnn_arena_reset(arena, block_mark);
 	}
 	fnn_arena_reset(arena, mark);
-}
-
-/* ---------------------------------------------------------------- means */
-
-double
-fmoe_mean_metric(double (*metric) (int64_t rank, int64_t k), int64_t k, const int32_t *rank, int64_t n)
-{
-	double		sum = 0;
-	int64_t		i;
-
-	if (n == 0)
-		return NAN;
-	for (i = 0; i < n; i++)
-		sum += metric(rank[i], k);
-	return sum / (double) n;
 }

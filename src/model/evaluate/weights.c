@@ -41,7 +41,7 @@ fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 
 		end = fmoe_case_block_end(cases, from, to, FMOE_CASE_BLOCK_MAX, main->config->max_length);
 		fmoe_weigh(model, arena, fmoe_batch(arena, &data->events, end - from, cases->begin + from,
-											cases->target + from, main->config->max_length), weight);
+											cases->end + from, main->config->max_length), weight);
 		for (int64_t i = 0; i < end - from; i++)
 			add_weights(use, parts, weight + i * parts);
 		fnn_arena_reset(arena, block);

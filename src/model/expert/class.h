@@ -67,6 +67,9 @@ typedef struct FmoeFollowers
 	double		all;			/* sum over all items */
 } FmoeFollowers;
 
+/* What a class says it takes is for tokens that are baskets; others may take as much more, for means of their rows. */
+#define FMOE_BASKETS_MORE 1.5
+
 /* What a class must know of the data to declare its parameters and to say what memory it takes. */
 typedef struct FmoeFacts
 {
@@ -80,7 +83,7 @@ typedef struct FmoeFacts
 /* What the tokens of a recorded batch should be followed by, and how much each loss weighs. */
 typedef struct FmoeGoal
 {
-	const int32_t *target;		/* [n_tokens] */
+	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's */
 	double		weight;			/* of a token: 1 / number of tokens in the whole step */
 	double		sequence_weight;	/* of a sequence: 1 / number of sequences in the whole step */
 	int64_t		step;			/* from 1 */
@@ -100,6 +103,11 @@ typedef struct FmoeTerms
 	const int32_t *item;		/* [n] ascending */
 	const double *value;		/* [n] */
 } FmoeTerms;
+
+/* Both together, on the arena. */
+extern FmoeTerms fmoe_sum_terms(FnnArena *arena, const FmoeTerms *a, const FmoeTerms *b);
+/* The mean of n >= 2 terms, on the arena, where an item that some lack counts 0 in those. */
+extern FmoeTerms fmoe_mean_terms(FnnArena *arena, int64_t n, FmoeTerms *terms);
 
 /* Where parameters are declared, and what all of them have in common. */
 typedef struct FmoeDeclaring
@@ -154,8 +162,8 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-	/* Terms of the scores after a history with that last item and state, on the arena; NULL: there are none. */
-	FmoeTerms	(*terms) (const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state);
+	/* Terms of the scores after a history with that last basket and state, on the arena; NULL: there are none. */
+	FmoeTerms	(*terms) (const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state);
 	/* score[n] of items (NULL: of all) after one history of the batch; NULL: state . vector + terms. */
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						  int64_t n, const int32_t *item, fnn_real *score);
@@ -177,8 +185,8 @@ typedef struct FmoeExpertClass
 	const char *(*part_name) (const FmoeConfig *config, int part);
 	/* weight[sequences.count, parts]; no sequence is empty */
 	void		(*weigh) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
-	/* contribution[n, parts] to the scores of items after a history with that last item and state */
-	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state,
+	/* contribution[n, parts] to the scores of items after a history with that last basket and state */
+	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
 							   int64_t n, const int32_t *item, double *contribution);
 
 	/* Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none. */

@@ -117,6 +117,10 @@ extern const char *const fmoe_encoder_names[];
 /* The default of options that name an encoder. */
 #define FMOE_DEFAULT_ENCODER "sasrec"
 
+/* Means [baskets, d] of the rows [n_tokens, d] of each basket, of a batch that has baskets. */
+extern FnnTensor *fmoe_basket_means(FnnTape *tape, FnnTensor *x, const FmoeBatch *batch);
+/* Means [sequences.count, d] of the rows [n_tokens, d] of each sequence's last basket; none is empty. */
+extern FnnTensor *fmoe_last_means(FnnTape *tape, FnnTensor *x, const FmoeBatch *batch);
 /* Runs inputs x through all layers, and leave. */
 extern FnnTensor *fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
 								   FmoeWhich which);

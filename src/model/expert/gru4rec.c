@@ -4,6 +4,9 @@
  *	  al. 2016, section 3): item vectors through layers of torch.nn.GRU's cell.
  *
  * It has no positions: the order of a history is in the recurrence.
+ *
+ * What happened at once is one step, whose input is the mean of its items'
+ * vectors; all its items have the state after it.
  */
 #include "model/expert/expert.h"
 
@@ -58,15 +61,28 @@ layer(const FmoeEncoding *encoding, FnnTape *tape, int layer, FnnTensor *x, cons
 {
 	FnnTensor  *slice = &encoding->tensor[layer * LAYER_SLICES];
 
+	/* from here to the last layer a row is a basket */
+	if (batch->baskets != NULL && layer == 0)
+		x = fmoe_basket_means(tape, x, batch);
 	x = fnn_gru(tape, x, &slice[INPUT_WEIGHT], &slice[HIDDEN_WEIGHT], &slice[INPUT_BIAS], &slice[HIDDEN_BIAS],
-				&batch->sequences);
+				batch->baskets != NULL ? &batch->baskets->sequences : &batch->sequences);
 	return fnn_dropout(tape, x, encoding->dropout);
 }
 
 static FnnTensor *
 leave(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch, FmoeWhich which)
 {
-	return which == FMOE_LAST_TOKENS ? fnn_rows(tape, x, batch->last, batch->sequences.count) : x;
+	const FmoeBaskets *baskets = batch->baskets;
+	int32_t    *last;
+
+	if (baskets == NULL)
+		return which == FMOE_LAST_TOKENS ? fnn_rows(tape, x, batch->last, batch->sequences.count) : x;
+	if (which == FMOE_ALL_TOKENS)
+		return fnn_rows(tape, x, baskets->of, batch->n_tokens);
+	last = fnn_alloc(tape->arena, sizeof(int32_t) * (size_t) batch->sequences.count);
+	for (int32_t s = 0; s < batch->sequences.count; s++)
+		last[s] = baskets->of[batch->last[s]];
+	return fnn_rows(tape, x, last, batch->sequences.count);
 }
 
 static int64_t

@@ -2,6 +2,10 @@
  * markov.c
  *	  What followed the last item most often: first-order transitions.
  *
+ * After a basket of n items each of them was followed by each item of the next
+ * basket, which counts 1/n; after a history that ends with a basket, an item's
+ * score is the mean of its scores after the basket's items.
+ *
  * The counts are a sparse matrix by rows: row i, which holds what followed
  * item i, is entries offset[i] .. offset[i + 1] - 1 of item and count, by
  * ascending item.  An item's score after i is
@@ -154,6 +158,189 @@ scaled_popularity(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 	return popularity;
 }
 
+/* ---------------------------------------------------------------- counting baskets */
+
+/* An event that was followed by a basket. */
+typedef struct Followed
+{
+	int64_t		next;			/* first event of that one */
+	int32_t		n;				/* of its events */
+	float		weight;			/* 1 / how many events the event's own basket has */
+} Followed;
+
+/* The basket of event, whose user's events end at end: where it ends, and what of it each event counts. */
+static Followed
+followed(const FmoeEvents *events, int64_t event, int64_t end, int64_t *basket_end)
+{
+	Followed	by = {0};
+
+	*basket_end = fmoe_basket_end(events, event, end);
+	by.next = *basket_end;
+	by.weight = 1.0f / (float) (*basket_end - event);
+	if (by.next < end)
+		by.n = (int32_t) (fmoe_basket_end(events, by.next, end) - by.next);
+	return by;
+}
+
+void
+fmoe_count_followers(const FnnHost *host, const FmoeDataset *data, FmoeHoldout holdout, double *count)
+{
+	for (int64_t user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+		int64_t		basket_end;
+
+		for (int64_t event = data->offset[user]; event < end; event = basket_end)
+		{
+			Followed	by = followed(&data->events, event, end, &basket_end);
+
+			for (int64_t i = event; i < basket_end; i++)
+				count[data->events.item[i]] += by.n;
+		}
+		if ((user & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+}
+
+size_t
+fmoe_basket_count_bytes(FnnArena *arena, const FmoeDataset *data)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	double	   *count;
+	double		entries = 0;
+
+	if (data->events.basket == NULL)
+		return 0;
+	count = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), data->n_items, sizeof(double)));
+	fmoe_count_followers(fnn_arena_host(arena), data, FMOE_HOLDOUT_NONE, count);
+	for (int32_t i = 0; i < data->n_items; i++)
+		entries += count[i] < data->n_items ? count[i] : data->n_items;
+	fnn_arena_reset(arena, mark);
+	return (size_t) (entries * (sizeof(int32_t) + sizeof(float)) + data->n_events * (double) sizeof(Followed) +
+					 data->n_items * (double) (2 * sizeof(int64_t) + sizeof(double) + sizeof(int32_t)));
+}
+
+/* Every event that was followed, by item: start[n_items + 1] bounds those of each. */
+static Followed *
+followed_by_item(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t *start)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	Followed   *list = NULL;
+
+	/* the first pass counts, the second fills; start[i + 1] is where item i's next one goes */
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (int64_t user = 0; user < data->n_users; user++)
+		{
+			int64_t		end = fmoe_train_end(data, holdout, user);
+			int64_t		basket_end;
+
+			for (int64_t event = data->offset[user]; event < end; event = basket_end)
+			{
+				Followed	by = followed(&data->events, event, end, &basket_end);
+
+				for (int64_t i = event; i < basket_end && by.n > 0; i++)
+				{
+					if (pass > 0)
+						list[start[data->events.item[i] + 1]] = by;
+					start[data->events.item[i] + 1]++;
+				}
+			}
+			if ((user & POLL_EVERY) == 0)
+				fnn_poll(host);
+		}
+		if (pass > 0)
+			break;
+		for (int32_t i = 0; i < data->n_items; i++)
+			start[i + 1] += start[i];
+		list = fnn_alloc(arena, fnn_mul_size(host, start[data->n_items], sizeof(Followed)));
+		for (int32_t i = data->n_items; i > 0; i--)
+			start[i] = start[i - 1];
+	}
+	return list;
+}
+
+/* Shell's sort: qsort takes memory of its own. */
+static void
+sort_items(int64_t n, int32_t *item)
+{
+	for (int64_t gap = n / 2; gap > 0; gap = gap == 2 ? 1 : (int64_t) ((double) gap / 2.2))
+		for (int64_t i = gap; i < n; i++)
+		{
+			int32_t		moved = item[i];
+			int64_t		at = i;
+
+			for (; at >= gap && item[at - gap] > moved; at -= gap)
+				item[at] = item[at - gap];
+			item[at] = moved;
+		}
+}
+
+/* Adds what followed an item to sum[n_items], and those that were 0 to touched; returns how many these are. */
+static int64_t
+add_followers(const FnnHost *host, const FmoeDataset *data, const Followed *list, int64_t n, double *sum,
+			  int32_t *touched)
+{
+	int64_t		count = 0;
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		for (int64_t k = list[i].next; k < list[i].next + list[i].n; k++)
+		{
+			int32_t		item = data->events.item[k];
+
+			if (sum[item] == 0)
+				touched[count++] = item;
+			sum[item] += list[i].weight;
+		}
+		if ((i & 0xfff) == 0)
+			fnn_poll(host);
+	}
+	return count;
+}
+
+/* Fills offset[n_items + 1]; *to and *number come to be its entries, on the arena. */
+static void
+count_baskets(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t *offset, int32_t **to,
+			  float **number)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	size_t		n_items = (size_t) data->n_items;
+	int64_t    *start = fnn_zalloc(arena, fnn_mul_size(host, n_items + 1, sizeof(int64_t)));
+	double	   *sum = fnn_zalloc(arena, fnn_mul_size(host, n_items, sizeof(double)));
+	int32_t    *touched = fnn_alloc(arena, fnn_mul_size(host, n_items, sizeof(int32_t)));
+	Followed   *list = followed_by_item(arena, data, holdout, start);
+
+	/* the first pass measures, the second fills */
+	offset[0] = 0;
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (int32_t i = 0; i < data->n_items; i++)
+		{
+			int64_t		n = add_followers(host, data, list + start[i], start[i + 1] - start[i], sum, touched);
+
+			if (pass == 0)
+				offset[i + 1] = offset[i] + n;
+			else
+				sort_items(n, touched);
+			for (int64_t k = 0; k < n; k++)
+			{
+				if (pass > 0)
+				{
+					(*to)[offset[i] + k] = touched[k];
+					(*number)[offset[i] + k] = (float) sum[touched[k]];
+				}
+				sum[touched[k]] = 0;
+			}
+		}
+		if (pass == 0)
+		{
+			*to = fnn_alloc(arena, fnn_mul_size(host, offset[n_items], sizeof(int32_t)));
+			*number = fnn_alloc(arena, fnn_mul_size(host, offset[n_items], sizeof(float)));
+		}
+	}
+}
+
 static void
 count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 {
@@ -161,11 +348,18 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	int32_t		n_items = data->n_items;
 	int64_t    *offset = fnn_alloc(arena, fnn_mul_size(host, n_items + 1, sizeof(int64_t)));
 	float	   *popularity = scaled_popularity(arena, data, holdout);
-	int32_t    *to = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(int32_t)));
-	float	   *number = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(float)));
+	int32_t    *to = NULL;
+	float	   *number = NULL;
 
-	sort_transitions(arena, data, holdout, offset, to);
-	merge_equal(n_items, offset, to, number);
+	if (data->events.basket != NULL)
+		count_baskets(arena, data, holdout, offset, &to, &number);
+	else
+	{
+		to = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(int32_t)));
+		number = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(float)));
+		sort_transitions(arena, data, holdout, offset, to);
+		merge_equal(n_items, offset, to, number);
+	}
 	fmoe_set_array(expert, OFFSET, FNN_I64, n_items + 1, offset);
 	fmoe_set_array(expert, ITEM, FNN_I32, offset[n_items], to);
 	fmoe_set_array(expert, COUNT, FNN_F32, offset[n_items], number);
@@ -194,11 +388,42 @@ fmoe_transitions_count(const FmoeExpert *markov)
 	return offset[markov->n_items];
 }
 
+/* Scores after a basket of several items, summed up as doubles so that no item's depends on who else is asked for. */
 static void
-score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-	  int64_t n, const int32_t *item, fnn_real *score)
+score_basket(const FmoeExpert *expert, FnnArena *arena, FnnRows last, int64_t n, const int32_t *item, fnn_real *score)
 {
-	FmoeTransitions row = fmoe_transitions(expert, batch->events.item[batch->last[sequence]]);
+	FnnMark		mark = fnn_arena_mark(arena);
+	const float *popularity = expert->array[POPULARITY].data;
+	double	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(double)));
+
+	for (int64_t a = 0; a < last.count; a++)
+	{
+		FmoeTransitions row = fmoe_transitions(expert, last.row[a]);
+		double		row_sum = row.n > 0 ? row.sum : 1;
+
+		for (int64_t i = 0; i < n; i++)
+			sum[i] += popularity[item != NULL ? item[i] : i] / 2 / row_sum;
+		for (int64_t k = 0; item == NULL && k < row.n; k++)
+			sum[row.to[k]] += row.count[k] / row_sum;
+		for (int64_t i = 0; item != NULL && i < n; i++)
+		{
+			int64_t		k = fnn_find_ascending(row.n, row.to, item[i]);
+
+			if (k >= 0)
+				sum[i] += row.count[k] / row_sum;
+		}
+		fnn_poll(fnn_arena_host(arena));
+	}
+	for (int64_t i = 0; i < n; i++)
+		score[i] = (fnn_real) (sum[i] / (double) last.count);
+	fnn_arena_reset(arena, mark);
+}
+
+/* Scores after one item. */
+static void
+score_item(const FmoeExpert *expert, int32_t last, int64_t n, const int32_t *item, fnn_real *score)
+{
+	FmoeTransitions row = fmoe_transitions(expert, last);
 	const float *popularity = expert->array[POPULARITY].data;
 	double		sum = row.n > 0 ? row.sum : 1;
 
@@ -213,6 +438,18 @@ score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 		if (k >= 0)
 			score[i] = (fnn_real) ((row.count[k] + popularity[item[i]] / 2) / sum);
 	}
+}
+
+static void
+score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+	  int64_t n, const int32_t *item, fnn_real *score)
+{
+	FnnRows		last = fmoe_last_items(batch, sequence);
+
+	if (last.count > 1)
+		score_basket(expert, arena, last, n, item, score);
+	else
+		score_item(expert, last.row[0], n, item, score);
 }
 
 static void

@@ -19,6 +19,10 @@ typedef struct FmoeTransitions
 extern FmoeTransitions fmoe_transitions(const FmoeExpert *markov, int32_t item);
 /* Number of different transitions, of all items. */
 extern int64_t fmoe_transitions_count(const FmoeExpert *markov);
+/* Of how many events each item was followed, at most: count[n_items] += those of the users' events that train. */
+extern void fmoe_count_followers(const FnnHost *host, const FmoeDataset *data, FmoeHoldout holdout, double *count);
+/* Bytes that counting takes for baskets, beside what it takes without; 0: there are none. */
+extern size_t fmoe_basket_count_bytes(FnnArena *arena, const FmoeDataset *data);
 
 /* How many counts an item's share of all events weighs as. */
 #define FMOE_TRANSITIONS_PRIOR 20.0

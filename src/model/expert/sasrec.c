@@ -15,6 +15,11 @@
  *
  * The caller drops out the inputs, since it may add more to them before.
  * Positions count from the oldest event the encoder sees.
+ *
+ * What happened at once is one basket: its items have one position and see each
+ * other, and the last block asks once for all of them, with the mean of what it
+ * is given of them.  So the state after a basket, which all its items have, does
+ * not depend on their order; baskets of one are what the original has.
  */
 #include "model/expert/expert.h"
 
@@ -114,7 +119,9 @@ layer(const FmoeEncoding *encoding, FnnTape *tape, int block, FnnTensor *x, cons
 	FnnTensor  *a;
 
 	if (last_only)
-		x = fnn_rows(tape, x, batch->last, batch->sequences.count);
+		x = fmoe_last_means(tape, x, batch);
+	else if (batch->baskets != NULL && block == encoding->shape.layers - 1)
+		x = fnn_rows(tape, fmoe_basket_means(tape, x, batch), batch->baskets->of, batch->n_tokens);
 	q = norm(encoding, tape, block, NORM1_GAIN, x);
 	a = linear(encoding, tape, block, QUERY_WEIGHT, q, FNN_IDENTITY);
 	a = fnn_attention(tape, a, key_value, &batch->sequences, encoding->shape.heads, dropout, last_only);

@@ -47,14 +47,14 @@ typedef struct Case
 
 /* ---------------------------------------------------------------- candidates */
 
-/* Each expert's score of an item after sequence s. */
+/* Each expert's score of an item after sequence s, which ends with the basket last. */
 static void
 expert_scores(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const FmoeMixed *mixed, int64_t s,
-			  const FmoeTransitions *row, int32_t item, float *score)
+			  FnnRows last, int32_t item, float *score)
 {
 	const FnnTensor *table = fmoe_parameter(expert, 0);
 	const fnn_real *vector = table->value + item * table->cols;
-	int64_t		k;
+	double		term = 0;
 
 	for (int i = 0; i < layout->members; i++)
 	{
@@ -67,9 +67,32 @@ expert_scores(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const F
 	if (layout->gated == layout->members)
 		return;
 	score[layout->members] = score[layout->members + 1] = (float) vector[layout->column[layout->members]];
-	k = fnn_find_ascending(row->n, row->to, item);
-	if (k >= 0)
-		score[layout->members + 1] += (float) fmoe_count_term(row->count[k], score[layout->members]);
+	for (int64_t i = 0; i < last.count; i++)
+	{
+		FmoeTransitions row = fmoe_transitions(&expert->counts[FMOE_MARKOV], last.row[i]);
+		int64_t		k = fnn_find_ascending(row.n, row.to, item);
+
+		if (k >= 0)
+			term += fmoe_count_term(row.count[k], score[layout->members]);
+	}
+	score[layout->members + 1] += (float) (term / (double) last.count);
+}
+
+/* One of a case's answers, drawn; the others are not to be candidates. */
+static int64_t
+choose_answer(const FmoeExpert *expert, const FmoeDataset *data, const FmoeCases *cases, int64_t c, fnn_real *score)
+{
+	const int64_t *answer = cases->answer + cases->first[c];
+	int64_t		n = cases->first[c + 1] - cases->first[c];
+	int64_t		chosen = 0;
+
+	if (n > 1)
+		chosen = (int64_t) fnn_random_below((uint64_t) expert->config->seed,
+											fmoe_stream(FMOE_STREAM_CALIBRATION, answer[0]), SAMPLE, (uint64_t) n);
+	for (int64_t i = 0; i < n; i++)
+		if (i != chosen)
+			score[data->events.item[answer[i]]] = (fnn_real) NAN;
+	return answer[chosen];
 }
 
 /* Chooses the target, the best items by all experts together, and a sample of the others, none of them seen. */
@@ -81,9 +104,11 @@ choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int3
 	int32_t		top[TOP];
 	fnn_real	top_score[TOP];
 	FnnTopk		topk;
-	int64_t		left = n_items - 1;
+	int64_t		left = -1;
 	int32_t		n = 1;
 
+	for (int32_t i = 0; i < n_items; i++)
+		left += !isnan((double) score[i]);
 	for (int64_t k = 0; k < n_seen; k++)
 	{
 		if (seen[k] == target || isnan((double) score[seen[k]]))
@@ -124,7 +149,7 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	const FnnTensor *table = fmoe_parameter(expert, 0);
 	int64_t		cols = layout->column[layout->members];
 	fnn_real   *score = fnn_alloc_reals(arena, n, expert->n_items);
-	FmoeBatch  *batch = fmoe_batch(arena, &data->events, n, cases->begin + first, cases->target + first,
+	FmoeBatch  *batch = fmoe_batch(arena, &data->events, n, cases->begin + first, cases->end + first,
 								   expert->config->max_length);
 	int32_t		item[CANDIDATES];
 	FnnTensor  *together;
@@ -139,15 +164,14 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	for (int64_t c = 0; c < n; c++)
 	{
 		int64_t		begin = cases->begin[first + c];
-		int64_t		event = cases->target[first + c];
-		FmoeTransitions row = {0};
+		int64_t		end = cases->end[first + c];
+		int64_t		event = choose_answer(expert, data, cases, first + c, score + c * expert->n_items);
 
-		if (layout->gated > layout->members)
-			row = fmoe_transitions(&expert->counts[FMOE_MARKOV], data->events.item[event - 1]);
 		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event],
-						  data->events.item + begin, event - begin, item, &out[c]);
+						  data->events.item + begin, end - begin, item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
-			expert_scores(expert, layout, &mixed, c, &row, item[k], out[c].score + k * layout->gated);
+			expert_scores(expert, layout, &mixed, c, fmoe_last_items(batch, (int32_t) c), item[k],
+						  out[c].score + k * layout->gated);
 		for (int i = 0; i < layout->gated; i++)
 			out[c].logit[i] = (float) mixed.logits->value[c * layout->gated + i];
 		fnn_poll(tape.host);
@@ -270,8 +294,8 @@ fmoe_mixture_calibrate(FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 	FmoeCases  *cases;
 	Case	   *looked;
 
-	cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) expert->config->holdout, 0,
-					   fmoe_calibration_cases(expert->n_items), (uint64_t) expert->config->seed);
+	cases = fmoe_validation_cases(arena, data, (FmoeHoldout) expert->config->holdout,
+								  fmoe_calibration_cases(expert->n_items), (uint64_t) expert->config->seed);
 	looked = fnn_alloc(arena, sizeof(Case) * (size_t) cases->count);
 	for (int64_t c = 0; c < cases->count; c++)
 	{

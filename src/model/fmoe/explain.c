@@ -20,22 +20,35 @@ transitions_weight(const FmoeExpert *expert, const fnn_real *state)
 	return fmoe_mixture_own(expert->config)->count_experts ? state[fmoe_mixture_states_width(expert->config) + 1] : 0;
 }
 
-FmoeTerms
-fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state)
+/* Terms of one item of the last basket. */
+static FmoeTerms
+terms_of_item(const FmoeExpert *expert, FnnArena *arena, int32_t last, double weight)
 {
 	const FnnTensor *table = fmoe_parameter(expert, 0);
 	const fnn_real *log_share = table->value + fmoe_mixture_states_width(expert->config);
-	double		weight = transitions_weight(expert, state);
-	FmoeTransitions row;
+	FmoeTransitions row = fmoe_transitions(&expert->counts[FMOE_MARKOV], last);
 	double	   *value;
 
-	if (weight <= 0)
-		return (FmoeTerms) {0};
-	row = fmoe_transitions(&expert->counts[FMOE_MARKOV], last);
 	value = fnn_alloc(arena, sizeof(double) * (size_t) row.n);
 	for (int64_t k = 0; k < row.n; k++)
 		value[k] = weight * fmoe_count_term(row.count[k], log_share[row.to[k] * table->cols]);
 	return (FmoeTerms) {.n = row.n, .item = row.to, .value = value};
+}
+
+FmoeTerms
+fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state)
+{
+	double		weight = transitions_weight(expert, state);
+	FmoeTerms  *each;
+
+	if (weight <= 0)
+		return (FmoeTerms) {0};
+	if (last.count == 1)
+		return terms_of_item(expert, arena, last.row[0], weight);
+	each = fnn_alloc(arena, sizeof(FmoeTerms) * (size_t) last.count);
+	for (int64_t i = 0; i < last.count; i++)
+		each[i] = terms_of_item(expert, arena, last.row[i], weight);
+	return fmoe_mean_terms(arena, last.count, each);
 }
 
 void
@@ -54,7 +67,7 @@ fmoe_mixture_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *b
 }
 
 void
-fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, int32_t last, const fnn_real *state,
+fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
 						int64_t n, const int32_t *item, double *contribution)
 {
 	const FnnTensor *table = fmoe_parameter(expert, 0);

@@ -40,6 +40,13 @@ const char *const fmoe_mixture_losses[] = {
 
 /* ---------------------------------------------------------------- losses */
 
+/* What a transition out of a token counts: 1 / the events of its basket. */
+static double
+transition_weight(const FmoeBatch *batch, int64_t token)
+{
+	return batch->baskets != NULL ? 1.0 / batch->baskets->count[batch->baskets->of[token]] : 1;
+}
+
 /*
  * The transitions out of each token's item, as terms of its logits.  The token's
  * own transition to its target is taken off: it is what should be predicted.
@@ -56,10 +63,11 @@ transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 	{
 		FmoeTransitions row = fmoe_transitions(&expert->counts[FMOE_MARKOV], batch->events.item[t]);
 		float	   *value = fnn_alloc(arena, sizeof(float) * (size_t) row.n);
+		double		own = transition_weight(batch, t);
 
 		for (int64_t k = 0; k < row.n; k++)
 		{
-			double		count = row.count[k] - (row.to[k] == target[t] && row.count[k] >= 1 ? 1 : 0);
+			double		count = row.count[k] - (row.to[k] == target[t] && row.count[k] >= own ? own : 0);
 
 			value[k] = (float) fmoe_count_term(count, log_share[row.to[k] * table->cols]);
 		}
@@ -80,7 +88,8 @@ count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const Fm
 
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
-		double		sum = fmoe_transitions(&expert->counts[FMOE_MARKOV], batch->events.item[t]).sum - 1;
+		double		sum = fmoe_transitions(&expert->counts[FMOE_MARKOV], batch->events.item[t]).sum -
+			transition_weight(batch, t);
 
 		popularity[t] = -(double) log_share[target[t] * table->cols];
 		markov[t] = popularity[t] - log(FMOE_TRANSITIONS_PRIOR / (FMOE_TRANSITIONS_PRIOR + (sum > 0 ? sum : 0)));

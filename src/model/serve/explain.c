@@ -25,7 +25,7 @@ fmoe_part_name(const FmoeModel *model, int part)
 
 /* The part of a class that has only one: contribution[n], product of state and vector plus the class's terms. */
 static void
-contribute_product(const FmoeModel *model, FnnArena *arena, int32_t last, const fnn_real *state,
+contribute_product(const FmoeModel *model, FnnArena *arena, FnnRows last, const fnn_real *state,
 				   int64_t n, const int32_t *item, double *contribution)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
@@ -55,7 +55,7 @@ fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 	fnn_real   *state = fnn_alloc_reals(arena, 1, model->items.cols);
 	int			parts = fmoe_parts_count(model) - 1;
 	double	   *own = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n * parts, sizeof(double)));
-	int32_t		last = batch->events.item[batch->last[0]];
+	FnnRows		last = fmoe_last_items(batch, 0);
 	fnn_real	weighed[FMOE_PARTS_MAX] = {1};
 	FmoeTerms	blend = fmoe_blend_terms(model, arena, last);
 

@@ -78,8 +78,7 @@ score_by_vectors(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
 		fnn_real   *score = scores + of[i] * n_items;
-		FmoeTerms	terms = fmoe_model_terms(model, arena, batch->events.item[full.last[i]],
-											 hidden->value + i * width);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, fmoe_last_items(&full, i), hidden->value + i * width);
 
 		if (of[i] != i)
 			memcpy(score, scores + i * n_items, sizeof(fnn_real) * n_items);

@@ -30,9 +30,9 @@ double
 fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
-	FmoeCases  *cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) model->config.holdout, 0,
-								   CASES_MAX, (uint64_t) model->config.seed);
-	int32_t    *rank = fnn_alloc(arena, sizeof(int32_t) * cases->count);
+	FmoeCases  *cases = fmoe_validation_cases(arena, data, (FmoeHoldout) model->config.holdout, CASES_MAX,
+											  (uint64_t) model->config.seed);
+	int32_t    *rank = fnn_alloc(arena, sizeof(int32_t) * (size_t) cases->first[cases->count]);
 	FmoeModel  *tried = fnn_alloc(arena, sizeof(FmoeModel));
 	FmoeProtocol protocol = {.exclude_seen = true};
 	bool		gated = (fmoe_reads(model->expert[FMOE_MAIN].class, &model->config) & FMOE_WEIGHS_COUNTS) != 0;
@@ -47,7 +47,7 @@ fmoe_blend_choose(const FmoeModel *model, FnnArena *arena, const FmoeDataset *da
 	{
 		tried->blend = weights[i];
 		fmoe_rank_cases(tried, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, rank, NULL);
-		metric[i] = fmoe_mean_metric(fnn_ndcg, CUTOFF, rank, cases->count);
+		metric[i] = fmoe_mean_metric(FMOE_NDCG, CUTOFF, cases, rank);
 		if (metric[i] > best)
 			best = metric[i];
 	}

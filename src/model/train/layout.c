@@ -21,11 +21,29 @@
 #define LOSS_ROWS 128.0
 
 int64_t
+fmoe_sequence_end(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
+{
+	int64_t		begin = data->offset[user];
+	int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
+
+	return end > begin ? fmoe_basket_begin(&data->events, begin, end - 1) : begin;
+}
+
+int64_t
 fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
 {
-	int64_t		tokens = fmoe_train_end(data, (FmoeHoldout) config->holdout, user) - data->offset[user] - 1;
+	int64_t		tokens = fmoe_sequence_end(config, data, user) - data->offset[user];
 
 	return tokens < config->max_length ? tokens : config->max_length;
+}
+
+bool
+fmoe_anything_to_learn(const FmoeDataset *data, const FmoeConfig *config)
+{
+	for (int64_t user = 0; user < data->n_users && data->n_items > 1; user++)
+		if (fmoe_sequence_tokens(config, data, user) > 0)
+			return true;
+	return false;
 }
 
 /*
@@ -80,18 +98,10 @@ plan_followers(FmoeTrainer *trainer)
 	const FmoeDataset *data = trainer->data;
 	FmoeFollowers *followers = &trainer->plan.facts.followers;
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
-	int64_t    *count = fnn_zalloc(trainer->arena, sizeof(int64_t) * ((size_t) data->n_items + 1));
+	double	   *count = fnn_zalloc(trainer->arena, sizeof(double) * ((size_t) data->n_items + 1));
 	double		tokens = 0;
 
-	for (int64_t user = 0; user < data->n_users; user++)
-	{
-		int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
-
-		for (int64_t event = data->offset[user]; event + 1 < end; event++)
-			count[data->events.item[event]]++;
-		if ((user & 0xffff) == 0)
-			fnn_poll(trainer->host);
-	}
+	fmoe_count_followers(trainer->host, data, (FmoeHoldout) config->holdout, count);
 	for (int32_t i = 0; i < data->n_items; i++)
 	{
 		double		row = count[i] < data->n_items ? count[i] : data->n_items;
@@ -130,6 +140,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	const FmoeConfig *config = &trainer->config;
 	const FmoeDataset *data = trainer->data;
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
+	const FmoeCases *cases;
 
 	trainer->class = fmoe_expert_classes[config->model];
 	if (fmoe_only_counts(trainer->class))
@@ -154,8 +165,11 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	plan->cases_limit = VALIDATION_SCORES_MAX / (data->n_items > 0 ? data->n_items : 1);
 	if (plan->cases_limit < VALIDATION_CASES_MIN)
 		plan->cases_limit = VALIDATION_CASES_MIN;
-	plan->n_cases = fmoe_cases(trainer->arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) config->holdout,
-							   0, plan->cases_limit, (uint64_t) config->seed)->count;
+	cases = fmoe_validation_cases(trainer->arena, data, (FmoeHoldout) config->holdout, plan->cases_limit,
+								  (uint64_t) config->seed);
+	plan->n_cases = cases->count;
+	plan->n_answers = cases->first[cases->count];
+	plan->basket_bytes = (double) fmoe_basket_count_bytes(trainer->arena, data);
 	fnn_arena_reset(trainer->arena, mark);
 }
 
@@ -238,7 +252,7 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
 	trainer->shard_losses = take(host, shared, &used, FMOE_SHARDS * FMOE_LOSSES_MAX, sizeof(double));
-	trainer->rank = take(host, shared, &used, plan->n_cases, sizeof(int32_t));
+	trainer->rank = take(host, shared, &used, plan->n_answers, sizeof(int32_t));
 	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->last_step = take(host, shared, &used, plan->sparse_rows, sizeof(int32_t));
 	for (s = 0; s < FMOE_SHARDS; s++)
@@ -299,9 +313,10 @@ step_bytes(const FmoeTrainer *trainer)
 	double		tokens = plan->shard_tokens;
 	/* the table that is scored against is declared first; one that is computed is not wider than the widest map */
 	double		width = plan->params.list[0].cols;
-	/* the event, position, target, row of the loss */
-	double		bytes = tokens * (fmoe_event_bytes(&trainer->data->events) + 3 * sizeof(int32_t)) +
-		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0);
+	/* target, row of the loss */
+	double		bytes = tokens * (fmoe_token_bytes(&trainer->data->events) + 2 * sizeof(int32_t)) +
+		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0) *
+		(trainer->data->events.basket != NULL ? FMOE_BASKETS_MORE : 1);
 	double		loss;
 
 	/* rows of hidden states in several forms; the tiles that the losses work in */
@@ -329,9 +344,11 @@ model_bytes(const FmoeTrainer *trainer)
 	double		trial = 0;
 
 	if (trainer->config.blend < 0)
-		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (2.0 * sizeof(int64_t) + sizeof(int32_t)) +
+		trial = sizeof(FmoeModel) + trainer->plan.n_cases * 3.0 * sizeof(int64_t) +
+			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(trainer->data);
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(trainer->data) +
+		trainer->plan.basket_bytes;
 }
 
 size_t
@@ -340,7 +357,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeTrainer *trainer = planned_trainer(arena, config, data);
 	const FmoeTrainPlan *plan = &trainer->plan;
-	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * 2.0 * sizeof(int64_t) +
+	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * 3.0 * sizeof(int64_t) +
+		(plan->n_answers + (double) data->n_items) * sizeof(int64_t) +
 		(plan->cases_limit < data->n_users ? data->n_users : 0);
 	double		most = step_bytes(trainer);
 
@@ -351,7 +369,7 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 		most = model_bytes(trainer);
 	/* counts that the training reads stay all the time */
 	if (fmoe_needs_counts(trainer))
-		most += fmoe_counts_bytes(data);
+		most += fmoe_counts_bytes(data) + plan->basket_bytes;
 	fnn_arena_reset(arena, mark);
 	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }

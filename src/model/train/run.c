@@ -79,8 +79,8 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 		if (fmoe_sequence_tokens(config, data, user) > 0)
 			trainer->user[n++] = user;
 	}
-	trainer->cases = fmoe_cases(arena, data, FMOE_SPLIT_VALIDATION, (FmoeHoldout) config->holdout, 0,
-								plan->cases_limit, (uint64_t) config->seed);
+	trainer->cases = fmoe_validation_cases(arena, data, (FmoeHoldout) config->holdout, plan->cases_limit,
+										   (uint64_t) config->seed);
 	return trainer;
 }
 
@@ -150,7 +150,7 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 	state->epoch++;
 	state->loss = loss;
 	memcpy(state->losses, losses, sizeof(state->losses));
-	state->metric = fmoe_mean_metric(fnn_ndcg, VALIDATION_CUTOFF, trainer->rank, trainer->cases->count);
+	state->metric = fmoe_mean_metric(FMOE_NDCG, VALIDATION_CUTOFF, trainer->cases, trainer->rank);
 	if (validated && (state->best_epoch == 0 || state->metric > state->best_metric))
 	{
 		state->best_epoch = state->epoch;

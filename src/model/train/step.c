@@ -145,19 +145,69 @@ fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
 
 /* ---------------------------------------------------------------- compute */
 
-/* What each token of the batch is followed by: target[n_tokens]. */
+/*
+ * A basket's tokens, from first on, are each to be continued with an item of the
+ * basket that follows, events next .. next + size - 1: each with another one as
+ * far as there are, beginning with one that is drawn, so that every item of a
+ * large basket has its turn.
+ */
+static void
+basket_targets(const FmoeTrainer *trainer, uint64_t stream, int32_t first, int32_t n_tokens, int64_t next,
+			   int64_t size, int32_t *target)
+{
+	int64_t		drawn = (int64_t) fnn_random_below((uint64_t) trainer->config.seed,
+												   fmoe_stream(FMOE_STREAM_TARGETS, stream), first, (uint64_t) size);
+
+	for (int32_t k = 0; k < n_tokens; k++)
+		target[first + k] = trainer->data->events.item[next + (drawn + k) % size];
+}
+
+/* The same for all tokens of the batch: target[n_tokens], from the last basket of each sequence back. */
+static void
+targets_of_baskets(const FmoeTrainer *trainer, const FmoeBatch *batch, const int64_t *end, const int64_t *train_end,
+				   uint64_t stream, int32_t *target)
+{
+	const FmoeEvents *events = &batch->events;
+
+	for (int32_t s = 0; s < batch->sequences.count; s++)
+	{
+		int64_t		next = end[s];
+		int64_t		size = train_end[s] - next;
+		int64_t		first = batch->sequences.offset[s];
+		int64_t		begin;
+
+		for (int64_t behind = batch->sequences.offset[s + 1]; behind > first; behind = begin)
+		{
+			begin = fmoe_basket_begin(events, first, behind - 1);
+			basket_targets(trainer, stream, (int32_t) begin, (int32_t) (behind - begin), next, size, target);
+			size = behind - begin;
+			next -= size;
+		}
+	}
+}
+
+/*
+ * What each token of the batch is followed by: target[n_tokens].  Of sequence i,
+ * the inputs end at end[i], and the basket behind them at train_end[i].
+ */
 static int32_t *
-batch_targets(FnnArena *arena, const FmoeDataset *data, const FmoeBatch *batch, const int64_t *end)
+batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batch, const int64_t *end,
+			  const int64_t *train_end, uint64_t stream)
 {
 	int32_t    *target = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
 	int32_t		i;
 
+	if (trainer->data->events.basket != NULL)
+	{
+		targets_of_baskets(trainer, batch, end, train_end, stream, target);
+		return target;
+	}
 	for (i = 0; i < batch->sequences.count; i++)
 	{
 		int32_t		first = batch->sequences.offset[i];
 		int32_t		length = batch->sequences.offset[i + 1] - first;
 
-		memcpy(target + first, data->events.item + end[i] - length + 1, sizeof(int32_t) * length);
+		memcpy(target + first, trainer->data->events.item + end[i] - length + 1, sizeof(int32_t) * length);
 	}
 	return target;
 }
@@ -208,6 +258,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	uint64_t	stream = (uint64_t) batch->step * FMOE_SHARDS + s;
 	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
+	int64_t    *train_end = fnn_alloc(arena, sizeof(int64_t) * n);
 	FmoeBatch  *packed;
 	FnnTape		tape;
 	int64_t		i;
@@ -217,7 +268,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 		int64_t		user = trainer->user[trainer->order[batch->first + batch->cut[s] + i]];
 
 		begin[i] = data->offset[user];
-		end[i] = fmoe_train_end(data, (FmoeHoldout) trainer->config.holdout, user) - 1;
+		end[i] = fmoe_sequence_end(&trainer->config, data, user);
+		train_end[i] = fmoe_train_end(data, (FmoeHoldout) trainer->config.holdout, user);
 	}
 	for (int k = 0; k < trainer->plan.n_sparse; k++)
 	{
@@ -235,7 +287,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		add_losses(trainer, &tape, packed, batch_targets(arena, data, packed, end), batch, s, stream);
+		add_losses(trainer, &tape, packed, batch_targets(arena, trainer, packed, end, train_end, stream), batch, s,
+				   stream);
 		fnn_tape_backward(&tape);
 	}
 	else

@@ -45,6 +45,9 @@ typedef struct FmoeTrainState
 
 typedef struct FmoeTrainer FmoeTrainer;
 
+/* Whether any user's events that train have a basket that follows another. */
+extern bool fmoe_anything_to_learn(const FmoeDataset *data, const FmoeConfig *config);
+
 /* Bytes of the block that all members share: values, moments, best values, gradient slots, state. */
 extern size_t fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
 /* Bytes on the arena of each member: an upper estimate, from the longest batch. */

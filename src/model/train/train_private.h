@@ -28,8 +28,10 @@ typedef struct FmoeTrainPlan
 	size_t		dense_from;		/* first real that the gradient slots hold: only sparse slices come before */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
 	int64_t		n_cases;		/* validation */
+	int64_t		n_answers;		/* of these */
 	int64_t		cases_limit;	/* users validated at most */
-	FmoeFacts	facts;			/* followers are set only where counts are read */
+	double		basket_bytes;	/* that counting takes for baskets */
+	FmoeFacts	facts;			/* followers only where counts are read */
 } FmoeTrainPlan;
 
 /* A slice whose gradient goes by touched rows. */
@@ -63,8 +65,8 @@ struct FmoeTrainer
 	double	   *chunk_squares;	/* [chunks] of the step's gradient */
 	double	   *sparse_squares; /* [1] */
 	int32_t    *last_step;		/* [plan.sparse_rows] of all sparse slices */
-	int32_t    *rank;			/* [n_cases] */
-	int64_t    *claimed;		/* [1] how many parts of the work before a barrier have been taken */
+	int32_t    *rank;			/* [n_answers] */
+	int64_t    *claimed;		/* [1] parts of the work before a barrier that members have taken */
 
 	/* private */
 	FmoeSparseSlice *sparse;	/* [plan.n_sparse] */
@@ -119,7 +121,9 @@ fmoe_needs_counts(const FmoeTrainer *trainer)
 	return (fmoe_reads(trainer->class, &trainer->config) & FMOE_READS_COUNTS) != 0;
 }
 
-/* How many events of a user are inputs: of those that train all but the last, at most max_length. */
+/* Where the inputs of a user's training sequence end: before the last basket that trains. */
+extern int64_t fmoe_sequence_end(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
+/* How many events are inputs: of those before, the most recent max_length. */
 extern int64_t fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
 /* Fills trainer->plan; leaves nothing on the arena. */
 extern void fmoe_trainer_plan(FmoeTrainer *trainer);

@@ -50,6 +50,11 @@ typedef struct FnnSequences
 {
 	int32_t		count;
 	const int32_t *offset;		/* [count + 1], offset[0] = 0 */
+	/*
+	 * [tokens] how many of its sequence's tokens each token sees, itself among
+	 * them and never fewer than the one before; NULL: those up to itself.
+	 */
+	const int32_t *reach;
 } FnnSequences;
 
 typedef enum FnnActivation

@@ -2,10 +2,14 @@
  * attention.c
  *	  Causal multi-head attention inside packed sequences, fused.
  *
+ * A token sees those up to itself, or up to where its reach says (the end of
+ * what happened at once with it).
+ *
  * Work is cut into pieces: one head of one sequence, at most QUERIES
  * consecutive queries.  A piece walks its keys in blocks: all before its first
- * query in blocks of KEYS, then the block on the diagonal, the only one with
- * something to mask.  Scores are tiles [key, query]: queries run along the
+ * query in blocks of KEYS, then those from there to the last one that any of
+ * its queries sees, the only ones with something to mask.  Without a reach that
+ * is one block, on the diagonal.  Scores are tiles [key, query]: queries run along the
  * lanes, so softmax is vertical, and every product reads its operands in place
  * (see product.h), keys and values straight from key_value.
  *
@@ -69,6 +73,8 @@ typedef struct Piece
 	int64_t		n;
 	int64_t		lanes;
 	int64_t		first_key;		/* token of the sequence's first key */
+	int64_t		end;			/* behind the last key that any query sees, counted from there */
+	const int32_t *reach;		/* [n] of each query; NULL: it sees what is not behind it */
 } Piece;
 
 /* A block of keys of a piece, counted from the sequence's first. */
@@ -76,17 +82,26 @@ typedef struct Keys
 {
 	int64_t		first;
 	int64_t		n;
-	bool		diagonal;		/* key first + j is seen by query j and later ones only */
+	bool		masked;			/* not every query sees all of them */
 } Keys;
 
 /* ---------------------------------------------------------------- kernels on tiles [keys, lanes] */
 
-/* Sets the elements of keys that come after their query to a value. */
+/* Keys that a query does not see get no weight. */
 static void
-mask_diagonal(int64_t keys, int64_t lanes, fnn_real value, fnn_real *tile)
+mask(const Piece *piece, const Keys *keys, fnn_real value, fnn_real *tile)
 {
-	for (int64_t j = 1; j < keys; j++)
-		for (int64_t q = 0; q < j && q < lanes; q++)
+	int64_t		lanes = piece->lanes;
+
+	if (piece->reach == NULL)
+	{
+		for (int64_t j = 1; j < keys->n; j++)
+			for (int64_t q = 0; q < j && q < lanes; q++)
+				tile[j * lanes + q] = value;
+		return;
+	}
+	for (int64_t j = 0; j < keys->n; j++)
+		for (int64_t q = 0; q < piece->n && piece->reach[q] <= keys->first + j; q++)
 			tile[j * lanes + q] = value;
 }
 
@@ -160,16 +175,13 @@ row_scale(int64_t n, fnn_real factor, fnn_real *x)
 static bool
 next_keys(const Piece *piece, int64_t first, Keys *keys)
 {
-	int64_t		end = piece->position + piece->n;
+	int64_t		end = first < piece->position ? piece->position : piece->end;
 
 	if (first >= end)
 		return false;
 	keys->first = first;
-	keys->diagonal = first == piece->position && piece->n > 1;
-	if (first < piece->position)
-		keys->n = piece->position - first < KEYS ? piece->position - first : KEYS;
-	else
-		keys->n = end - first;
+	keys->masked = first >= piece->position && piece->n > 1;
+	keys->n = end - first < KEYS ? end - first : KEYS;
 	return true;
 }
 
@@ -256,8 +268,8 @@ piece_forward(Attention *a, const Piece *piece, const FnnTensor *query, const Fn
 
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 0, key_value->value), 2 * a->d, 1,
 				   a->across, lanes, false, a->tile, lanes);
-		if (keys.diagonal)
-			mask_diagonal(keys.n, lanes, -INFINITY, a->tile);
+		if (keys.masked)
+			mask(piece, &keys, -INFINITY, a->tile);
 		memcpy(a->previous, a->max, row_bytes);
 		fnn_columns_max(keys.n, lanes, a->tile, a->max);
 		fnn_columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
@@ -336,8 +348,8 @@ piece_backward(Attention *a, const Piece *piece, FnnTensor *query, FnnTensor *ke
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 0, key_value->value), 2 * a->d, 1,
 				   a->across, lanes, false, a->tile, lanes);
 		fnn_columns_exp(keys.n, lanes, a->tile, a->max, a->sum);
-		if (keys.diagonal)
-			mask_diagonal(keys.n, lanes, 0, a->tile);
+		if (keys.masked)
+			mask(piece, &keys, 0, a->tile);
 		a->product(keys.n, lanes, a->width, side_of(a, piece, &keys, 1, key_value->value), 2 * a->d, 1,
 				   a->d_across, lanes, false, a->d_tile, lanes);
 		if (a->dropout.threshold > 0)
@@ -380,6 +392,21 @@ alloc_piece(FnnArena *arena, Attention *a, bool backward)
 	a->minus = fnn_alloc_reals(arena, 1, lanes);
 }
 
+/* What a piece of a sequence of that length sees; the last query of one sees all. */
+static void
+set_reach(Piece *piece, const FnnSequences *sequences, bool last_only, int64_t length)
+{
+	piece->reach = NULL;
+	piece->end = piece->position + piece->n;
+	if (sequences->reach == NULL)
+		return;
+	piece->end = length;
+	if (last_only)
+		return;
+	piece->reach = sequences->reach + piece->first_key + piece->position;
+	piece->end = piece->reach[piece->n - 1];
+}
+
 /* All pieces, forward or backward. */
 static void
 run_pieces(FnnTape *tape, Attention *a, FnnTensor *query, FnnTensor *key_value, FnnTensor *out, bool backward)
@@ -404,6 +431,7 @@ run_pieces(FnnTape *tape, Attention *a, FnnTensor *query, FnnTensor *key_value, 
 			piece.n = length - position < QUERIES ? length - position : QUERIES;
 			piece.lanes = fnn_lanes(piece.n);
 			piece.first_key = begin;
+			set_reach(&piece, &a->sequences, a->last_only, length);
 			for (piece.head = 0; piece.head < a->heads; piece.head++)
 			{
 				if (backward)

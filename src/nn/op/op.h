@@ -32,10 +32,12 @@ extern FnnTensor *fnn_dropout(FnnTape *tape, FnnTensor *x, double p);
 extern FnnTensor *fnn_add_dropout(FnnTape *tape, FnnTensor *a, FnnTensor *b, double p);
 /* y[n, d] = x[row[i]]: picks rows, repeats allowed. */
 extern FnnTensor *fnn_rows(FnnTape *tape, FnnTensor *x, const int32_t *row, int64_t n);
+/* y[n, d]: the mean of rows begin[i] .. begin[i] + count[i] - 1 of x; no count is 0. */
+extern FnnTensor *fnn_means(FnnTape *tape, FnnTensor *x, const int32_t *begin, const int32_t *count, int64_t n);
 /*
  * Causal multi-head attention inside each sequence, fused: scores, softmax,
  * dropout on the weights and the weighted sum never exist for more than a tile.
- *	query	  [tokens, d], or [count, d] when last_only: one query a sequence, its last token's
+ *	query	  [tokens, d], or [count, d] when last_only: one query a sequence, which sees all of it
  *	key_value [tokens, 2 d]: keys in columns 0 .. d - 1, values in d .. 2 d - 1
  * Returns a tensor of query's shape.  d is a multiple of heads; scale is 1/sqrt(d / heads).
  */

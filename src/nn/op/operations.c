@@ -170,6 +170,81 @@ fnn_rows(FnnTape *tape, FnnTensor *x, const int32_t *row, int64_t n)
 	return y;
 }
 
+/* ---------------------------------------------------------------- means of rows */
+
+typedef struct MeansSaved
+{
+	const int32_t *begin;		/* [n] */
+	const int32_t *count;		/* [n] */
+} MeansSaved;
+
+/* to[c] += scale * from[c] */
+static FNN_CLONES void
+add_row(int64_t d, fnn_real scale, const fnn_real *from, fnn_real *to)
+{
+	FNN_SIMD
+	for (int64_t c = 0; c < d; c++)
+		to[c] += scale * from[c];
+}
+
+/* in: x */
+static void
+means_backward(FnnTape *tape, FnnNode *node)
+{
+	const MeansSaved *saved = node->saved;
+	FnnTensor  *x = node->in[0];
+	int64_t		d = x->cols;
+	int64_t		step = fnn_block_rows(d);
+	int64_t		done = 0;
+
+	for (int64_t i = 0; i < node->out->rows; i++)
+		for (int64_t k = 0; k < saved->count[i]; k++)
+		{
+			if (done++ % step == 0)
+				fnn_poll(tape->host);
+			add_row(d, (fnn_real) 1 / (fnn_real) saved->count[i], node->out->grad + i * d,
+					x->grad + (saved->begin[i] + k) * d);
+		}
+}
+
+FnnTensor *
+fnn_means(FnnTape *tape, FnnTensor *x, const int32_t *begin, const int32_t *count, int64_t n)
+{
+	FnnTensor  *y = fnn_result(tape, n, x->cols, fnn_has_grad(x));
+	int64_t		d = x->cols;
+	int64_t		step = fnn_block_rows(d);
+	int64_t		done = 0;
+	FnnNode    *node;
+
+	fnn_refuse_view(tape, x);
+	for (int64_t i = 0; i < n; i++)
+	{
+		if (begin[i] < 0 || count[i] < 1 || count[i] > x->rows - begin[i])
+			fnn_fail(tape->host, FNN_INVALID, "a matrix of %lld rows has no %d rows from %d on", (long long) x->rows,
+					 (int) count[i], (int) begin[i]);
+		memcpy(y->value + i * d, x->value + begin[i] * d, (size_t) d * sizeof(fnn_real));
+		for (int64_t k = 1; k < count[i]; k++)
+		{
+			if (done++ % step == 0)
+				fnn_poll(tape->host);
+			add_row(d, 1, x->value + (begin[i] + k) * d, y->value + i * d);
+		}
+		for (int64_t c = 0; count[i] > 1 && c < d; c++)
+			y->value[i * d + c] /= (fnn_real) count[i];
+	}
+	node = fnn_record(tape, means_backward, y);
+	if (node != NULL)
+	{
+		MeansSaved *saved = fnn_alloc(tape->arena, sizeof(MeansSaved));
+
+		saved->begin = begin;
+		saved->count = count;
+		node->in[0] = x;
+		node->saved = saved;
+	}
+	return y;
+}
+
 /* ---------------------------------------------------------------- layer norm */
 
 /* statistics[rows, 2], or NULL: each row's mean and 1 / standard deviation. */

@@ -148,53 +148,122 @@ count_not_lower(const fnn_real *score, int64_t n, fnn_real threshold)
 	return count;
 }
 
-int64_t
-fnn_rank(fnn_real *score, int64_t n, int32_t target,
-		 const int32_t *excluded, int64_t n_excluded)
+/* So many answers are counted for one by one; the scores are read once for more. */
+#define ANSWERS_FEW 16
+
+/* An answer's score, with what is below all others for one that is not a number. */
+typedef struct Answered
 {
-	fnn_real	own = score[target];
+	fnn_real	score;
+	int32_t		number;			/* of the answer */
+	int32_t		not_lower;		/* items that are no answers */
+} Answered;
+
+static bool
+is_before(const Answered *a, const Answered *b)
+{
+	return a->score > b->score || (!(a->score < b->score) && a->number < b->number);
+}
+
+/* Best first, equal ones as they were given: Shell's sort, since qsort takes memory of its own. */
+static void
+sort_answers(int64_t n, Answered *answered)
+{
+	for (int64_t gap = n / 2; gap > 0; gap = gap == 2 ? 1 : (int64_t) ((double) gap / 2.2))
+		for (int64_t i = gap; i < n; i++)
+		{
+			Answered	moved = answered[i];
+			int64_t		at = i;
+
+			for (; at >= gap && is_before(&moved, &answered[at - gap]); at -= gap)
+				answered[at] = answered[at - gap];
+			answered[at] = moved;
+		}
+}
+
+/* Sets not_lower of answers that are sorted, best first, by one look at each score. */
+static void
+count_by_answer(const fnn_real *score, int64_t n, int64_t n_answers, Answered *answered)
+{
+	for (int64_t i = 0; i < n; i++)
+	{
+		int64_t		low = 0;
+		int64_t		high = n_answers;
+
+		while (low < high)
+		{
+			int64_t		middle = low + (high - low) / 2;
+
+			if (score[i] < answered[middle].score)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (low < n_answers)
+			answered[low].not_lower++;
+	}
+	for (int64_t k = 1; k < n_answers; k++)
+		answered[k].not_lower += answered[k - 1].not_lower;
+}
+
+/* Items of a list get a score. */
+static void
+set_scores(fnn_real *score, const int32_t *item, int64_t n, fnn_real value)
+{
+	for (int64_t i = 0; i < n; i++)
+		score[item[i]] = value;
+}
+
+/* How many different items of a list have a score of 0, which becomes 1. */
+static int64_t
+count_zeros(fnn_real *score, const int32_t *item, int64_t n)
+{
 	int64_t		distinct = 0;
 
-	/* anything is below own then, or minus infinity would not be */
-	if (own > -INFINITY)
+	for (int64_t i = 0; i < n; i++)
 	{
-		for (int64_t i = 0; i < n_excluded; i++)
-			score[excluded[i]] = -INFINITY;
-		score[target] = own;
-		return count_not_lower(score, n, own);
+		distinct += score[item[i]] == 0;
+		score[item[i]] = 1;
 	}
+	return distinct;
+}
 
-	/* last of all that take part: count those that do not, each once */
-	for (int64_t i = 0; i < n_excluded; i++)
-		score[excluded[i]] = 0;
-	for (int64_t i = 0; i < n_excluded; i++)
+void
+fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, int64_t n_answers,
+		  const int32_t *excluded, int64_t n_excluded, int32_t *rank)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	Answered   *answered = fnn_alloc(arena, sizeof(Answered) * (size_t) n_answers);
+	int64_t		finite = 0;
+	int64_t		others;
+
+	for (int64_t k = 0; k < n_answers; k++)
 	{
-		if (excluded[i] == target || score[excluded[i]] != 0)
-			continue;
-		score[excluded[i]] = 1;
-		distinct++;
+		answered[k].score = score[answer[k]] > -INFINITY ? score[answer[k]] : -INFINITY;
+		answered[k].number = (int32_t) k;
+		answered[k].not_lower = 0;
 	}
-	return n - distinct;
-}
+	sort_answers(n_answers, answered);
+	while (finite < n_answers && answered[finite].score > -INFINITY)
+		finite++;
 
-/* ---------------------------------------------------------------- metrics */
+	/* those that take no part are below every answer that has a score */
+	set_scores(score, excluded, n_excluded, -INFINITY);
+	set_scores(score, answer, n_answers, -INFINITY);
+	if (finite > ANSWERS_FEW)
+		count_by_answer(score, n, finite, answered);
+	for (int64_t k = 0; k < finite && finite <= ANSWERS_FEW; k++)
+		answered[k].not_lower = count_not_lower(score, n, answered[k].score);
 
-double
-fnn_ndcg(int64_t rank, int64_t k)
-{
-	return rank <= k ? 1 / log2((double) rank + 1) : 0;
-}
-
-double
-fnn_hr(int64_t rank, int64_t k)
-{
-	return rank <= k ? 1 : 0;
-}
-
-double
-fnn_mrr(int64_t rank, int64_t k)
-{
-	return rank <= k ? 1 / (double) rank : 0;
+	/* an answer without a score is behind all that take part, and these are counted */
+	set_scores(score, excluded, n_excluded, 0);
+	set_scores(score, answer, n_answers, 0);
+	others = finite == n_answers ? 0 : n;
+	if (others > 0)
+		others -= count_zeros(score, excluded, n_excluded) + count_zeros(score, answer, n_answers);
+	for (int64_t k = 0; k < n_answers; k++)
+		rank[answered[k].number] = (int32_t) (k + 1 + (k < finite ? answered[k].not_lower : others));
+	fnn_arena_reset(arena, mark);
 }
 
 int64_t

@@ -25,19 +25,16 @@ extern void fnn_topk_offer(FnnTopk *topk, int32_t first, int64_t n, const fnn_re
 extern void fnn_topk_sort(FnnTopk *topk);
 
 /*
- * Rank of target among all n items, 1 = best: 1 + the number of other items
- * whose score is not lower (a tie counts against the target, and a NaN score of
- * the target ranks last).  excluded[n_excluded] (any order, repeats allowed,
- * may hold the target, which is always ranked) do not take part; scores of
- * excluded items are overwritten.
+ * rank[n_answers] of the answers, which differ from each other, among all n
+ * items, 1 = best: 1 + the number of answers before it, by descending score and
+ * equal ones as they stand, + the number of other items whose score is not lower
+ * (a tie counts against the answer, and a NaN score of an answer ranks last).
+ * excluded[n_excluded] (any order, repeats allowed; answers among them are ranked
+ * all the same) do not take part.  Scores of answers and excluded items are
+ * overwritten.
  */
-extern int64_t fnn_rank(fnn_real *score, int64_t n, int32_t target,
-						const int32_t *excluded, int64_t n_excluded);
-
-/* Metrics of one ranked target, with one relevant item; 0 for a rank beyond k. */
-extern double fnn_ndcg(int64_t rank, int64_t k);	/* 1 / log2(rank + 1) */
-extern double fnn_hr(int64_t rank, int64_t k);	/* 1 */
-extern double fnn_mrr(int64_t rank, int64_t k); /* 1 / rank */
+extern void fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, int64_t n_answers,
+					  const int32_t *excluded, int64_t n_excluded, int32_t *rank);
 
 /* ---------------------------------------------------------------- scanning */
 

@@ -6,8 +6,8 @@
  * the same cases.  The cases are made once, over today's events in today's
  * item numbers.  For an older version events and targets are translated by
  * their ids.  Events of items it does not know are left out of the histories,
- * and a case whose target it does not know is a miss: the user wanted something
- * that this version cannot recommend.
+ * and an answer that it does not know is a miss: the user wanted something that
+ * this version cannot recommend.
  */
 #include "postgres.h"
 
@@ -19,10 +19,10 @@
 #define CASES_AT_ONCE 4096
 
 size_t
-fmoe_eval_set_bytes(int64 n_events, int64 n_users, int64 n_cases)
+fmoe_eval_set_bytes(const FmoeDataset *data, int64 n_cases, int64 n_answers)
 {
-	return (size_t) n_events * (fmoe_event_bytes(&fmoe_read_columns) + sizeof(int64)) +
-		(size_t) n_users * sizeof(int64) + (size_t) n_cases * 3 * sizeof(int64);
+	return (size_t) data->n_events * (fmoe_event_bytes(&data->events) + sizeof(int64)) +
+		(size_t) data->n_users * sizeof(int64) + (size_t) (n_cases * 3 + n_answers * 2) * sizeof(int64);
 }
 
 /* number[n] becomes the version's number of every item of the interactions, -1: unknown. */
@@ -92,6 +92,34 @@ translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, Fm
 	return place;
 }
 
+/* The answers of case c that the version knows, and the case when there are any. */
+static void
+translate_case(FmoeEvalSet *set, const FmoeDataset *data, const int32 *number, const int64 *place, int64 c)
+{
+	const FmoeCases *all = set->all;
+	FmoeCases  *cases = &set->cases;
+	int64		known = cases->first[cases->count];
+
+	for (int64 a = all->first[c]; a < all->first[c + 1]; a++)
+	{
+		if (number[data->events.item[all->answer[a]]] < 0)
+			continue;
+		cases->answer[known] = place[all->answer[a]];
+		set->origin[known++] = a;
+	}
+	if (known == cases->first[cases->count])
+		return;
+	cases->begin[cases->count] = place[all->begin[c]];
+	cases->end[cases->count] = place[all->end[c]];
+	cases->first[++cases->count] = known;
+}
+
+static int64 *
+new_list(int64 n)
+{
+	return MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(n, 1));
+}
+
 FmoeEvalSet *
 fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, const FmoeVocabulary *vocabulary)
 {
@@ -99,9 +127,8 @@ fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, cons
 	FmoeEvalSet *set = palloc0(sizeof(FmoeEvalSet));
 	int32	   *number;
 	int64	   *place;
-	int64		c;
 
-	set->n_cases = cases->count;
+	set->all = cases;
 	if (vocabulary == NULL)
 	{
 		set->data = *data;
@@ -111,17 +138,14 @@ fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, cons
 
 	number = item_numbers(interactions, vocabulary);
 	place = translate_events(data, number, fmoe_vocabulary_count(vocabulary), &set->data);
-	set->cases.begin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
-	set->cases.target = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
-	set->origin = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(cases->count, 1));
-	for (c = 0; c < cases->count; c++)
-	{
-		if (number[data->events.item[cases->target[c]]] < 0)
-			continue;
-		set->cases.begin[set->cases.count] = place[cases->begin[c]];
-		set->cases.target[set->cases.count] = place[cases->target[c]];
-		set->origin[set->cases.count++] = c;
-	}
+	set->cases.begin = new_list(cases->count);
+	set->cases.end = new_list(cases->count);
+	set->cases.first = new_list(cases->count + 1);
+	set->cases.answer = new_list(cases->first[cases->count]);
+	set->origin = new_list(cases->first[cases->count]);
+	set->cases.first[0] = 0;
+	for (int64 c = 0; c < cases->count; c++)
+		translate_case(set, data, number, place, c);
 	pfree(number);
 	pfree(place);
 	return set;
@@ -146,8 +170,8 @@ fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slo
 		return;
 
 	/* origin ascends, so moving ranks from the end overwrites none that is still needed */
-	c = set->cases.count;
-	for (from = set->n_cases - 1; from >= 0; from--)
+	c = set->cases.first[set->cases.count];
+	for (from = set->all->first[set->all->count] - 1; from >= 0; from--)
 	{
 		if (c > 0 && set->origin[c - 1] == from)
 			rank[from] = rank[--c];

@@ -2,21 +2,27 @@
  * evaluate.c
  *	  fmoe_evaluate: how well a version would have recommended what users chose.
  *
- * A case is a history and the event that followed it; its rank is the place of
- * that event's item among the candidates.  Two protocols choose the cases:
+ * A case is a history and the basket that followed it, whose items are the
+ * answers; ranks are their places among the candidates.  Two protocols choose
+ * the cases:
  *
- *	  leave_one_out	 every user's last event, users with at least three.  Only
- *					 a version whose training kept those events back (holdout
+ *	  leave_one_out	 every user's last basket, users with at least three.  Only
+ *					 a version whose training kept those baskets back (holdout
  *					 "test") may be evaluated on them.
- *	  time			 every event later than the newest one the version was
+ *	  time			 every basket later than the newest event the version was
  *					 trained with, after the history as it was then.
+ *
+ * What is evaluated is what is served: with exclude_seen (the default) an item
+ * of the history is neither candidate nor answer, and a user all of whose
+ * answers were seen is no case; repeated is the share of users left out so.
  *
  * The cases come from all events as they are now.  An item the version does
  * not know cannot be recommended by it: as an answer it is a miss for every
  * model, in a history it is passed over.
  *
- * ndcg, hr and mrr are means over the cases.  recall is the mean over users of
- * the share of a user's answers that are in the top k; with one answer a user
+ * ndcg, hr and mrr are means over the cases (metric.c has the formulas).  recall
+ * is the mean over users of the share of a user's answers that are in the top
+ * k; with one answer a user
  * it equals hr.  coverage is the share of the version's items that are in
  * anybody's top k; it is left out when candidates are sampled.
  */
@@ -26,6 +32,7 @@
 
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 
 #include "pg/cache/cache.h"
 #include "pg/evaluate/evaluate.h"
@@ -57,9 +64,9 @@ static const char *const split_names[] = {"leave_one_out", "time", NULL};
 
 const FmoeOption fmoe_evaluate_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
-	"events to be predicted: each user's last one, or all since the training"},
+	"baskets to be predicted: each user's last one, or all since the training"},
 	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
-	"items of the history are not candidates, unless one is the answer"},
+	"items of the history are neither candidates nor answers"},
 	{"candidates", FMOE_OPTION_TEXT, AT(candidates), 0, 0, NULL, "all",
 	"all items, or the number of random ones beside the answer"},
 	{"k", FMOE_OPTION_INT_LIST, AT(k), 1, 10000, NULL, "10",
@@ -79,7 +86,7 @@ typedef struct Evaluation
 	FmoeCases  *cases;
 	FmoeEvalSet *set;
 	int64		n_users;		/* that the cases are of */
-	int32	   *rank;			/* [cases->count] */
+	int32	   *rank;			/* [answers of cases] */
 	uint8	   *covered;		/* [n_items] of the version */
 	ReturnSetInfo *result;
 } Evaluation;
@@ -171,6 +178,14 @@ choose_cases(Evaluation *evaluation)
 	const FmoeVersion *version = evaluation->loaded->version;
 	const char *name = evaluation->domain->name;
 	bool		time = options->split == EVALUATE_TIME;
+	FmoeCasesWanted wanted = {
+		.split = time ? FMOE_SPLIT_TIME : FMOE_SPLIT_TEST,
+		.holdout = FMOE_HOLDOUT_TEST,
+		.unseen = options->exclude_seen,
+		.after = version->last_event,
+		.limit = options->common.limit_users,
+		.seed = options->common.seed
+	};
 	FmoeCases  *cases;
 	int64		c;
 
@@ -179,20 +194,23 @@ choose_cases(Evaluation *evaluation)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version %d of domain \"%s\" does not know when its training ended",
 						version->version, name)));
-	cases = fmoe_cases(evaluation->arena, &evaluation->interactions->data,
-					   time ? FMOE_SPLIT_TIME : FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST,
-					   version->last_event, options->common.limit_users, options->common.seed);
-	if (cases->count == 0 && time)
+	cases = fmoe_cases(evaluation->arena, &evaluation->interactions->data, &wanted);
+	if (cases->count == 0 && cases->repeated == 0 && time)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no events to evaluate version %d on", name, version->version),
 				 errdetail("There is none later than the newest event of its training by a user with earlier ones."),
 				 errhint("Use the split \"leave_one_out\", or wait for new events.")));
 	if (cases->count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no events to evaluate version %d on", name, version->version),
-				 errdetail("No user has three events.")));
+		ereport(NOTICE,
+				(errmsg("domain \"%s\" has no user to evaluate version %d on", name, version->version),
+				 cases->repeated > 0 ?
+				 errdetail("%lld users had had all that they chose last before, and exclude_seen is set.",
+						   (long long) cases->repeated) :
+				 errdetail("No user has three baskets; %lld have one.", (long long) cases->lone)));
+	else if (cases->lone > 0)
+		ereport(NOTICE,
+				(errmsg("%lld users have one basket only and are not evaluated", (long long) cases->lone)));
 
 	/* a user's cases follow each other and begin at the same event */
 	for (c = 0; c < cases->count; c++)
@@ -207,19 +225,21 @@ read_cases(Evaluation *evaluation)
 	const FmoeVersion *version = evaluation->loaded->version;
 	FmoeInteractions *interactions = fmoe_read_interactions(evaluation->domain, NULL);
 	FmoeProtocol protocol = protocol_of(&evaluation->options);
+	int64		answers;
 	size_t		bytes;
 
 	evaluation->interactions = interactions;
 	fmoe_warn_of_fewer(evaluation->domain, version, interactions->data.n_events);
 	choose_cases(evaluation);
+	answers = evaluation->cases->first[evaluation->cases->count];
 	bytes = MemoryContextMemAllocated(CurrentMemoryContext, true) +
-		fmoe_eval_set_bytes(interactions->data.n_events, interactions->data.n_users, evaluation->cases->count) +
-		(size_t) evaluation->cases->count * sizeof(int32) + (size_t) version->items * sizeof(uint8) +
+		fmoe_eval_set_bytes(&interactions->data, evaluation->cases->count, answers) +
+		(size_t) answers * sizeof(int32) + (size_t) version->items * sizeof(uint8) +
 		fmoe_rank_bytes(&evaluation->loaded->model, &interactions->data, evaluation->cases, &protocol);
 	fmoe_check_memory(bytes, psprintf("evaluating version %d of domain \"%s\"", version->version,
 									  evaluation->domain->name));
 	evaluation->set = fmoe_eval_set(interactions, evaluation->cases, evaluation->loaded->vocabulary);
-	evaluation->rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * evaluation->cases->count);
+	evaluation->rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * Max(answers, 1));
 	evaluation->covered = MemoryContextAllocHuge(CurrentMemoryContext, Max(version->items, 1));
 }
 
@@ -235,11 +255,12 @@ put_row(Evaluation *evaluation, const char *model, const char *metric, int k, do
 	values[1] = CStringGetTextDatum(metric);
 	values[2] = Int32GetDatum(k);
 	values[3] = Float8GetDatum(value);
+	nulls[3] = isnan(value);
 	values[4] = Int64GetDatum(evaluation->n_users);
 	tuplestore_putvalues(evaluation->result->setResult, evaluation->result->setDesc, values, nulls);
 }
 
-/* Mean over users of the share of a user's answers in the top k. */
+/* Mean over users of the share of a user's answers in the top k; NaN for none. */
 static double
 recall(const Evaluation *evaluation, int k)
 {
@@ -252,9 +273,11 @@ recall(const Evaluation *evaluation, int k)
 		int64		first = c;
 		int64		hits = 0;
 
-		for (; c < cases->count && cases->begin[c] == cases->begin[first]; c++)
-			hits += evaluation->rank[c] <= k;
-		sum += (double) hits / (c - first);
+		while (c < cases->count && cases->begin[c] == cases->begin[first])
+			c++;
+		for (int64 a = cases->first[first]; a < cases->first[c]; a++)
+			hits += evaluation->rank[a] <= k;
+		sum += (double) hits / (cases->first[c] - cases->first[first]);
 	}
 	return sum / evaluation->n_users;
 }
@@ -268,7 +291,18 @@ covered_share(const Evaluation *evaluation)
 
 	for (i = 0; i < n; i++)
 		count += evaluation->covered[i];
+	if (evaluation->cases->count == 0)
+		return get_float8_nan();
 	return n > 0 ? (double) count / n : 0;
+}
+
+/* The share of users who are no case because they had had all their answers before. */
+static double
+repeated_share(const Evaluation *evaluation)
+{
+	const FmoeCases *cases = evaluation->cases;
+
+	return cases->repeated > 0 ? (double) cases->repeated / (cases->users + cases->repeated) : 0;
 }
 
 static void
@@ -276,7 +310,7 @@ put_expert(Evaluation *evaluation, const char *name, FmoeExpertSlot slot)
 {
 	const EvaluateOptions *options = &evaluation->options;
 	const int32 *rank = evaluation->rank;
-	int64		n = evaluation->cases->count;
+	const FmoeCases *cases = evaluation->cases;
 	FmoeProtocol protocol = protocol_of(options);
 	int			i;
 
@@ -293,12 +327,13 @@ put_expert(Evaluation *evaluation, const char *name, FmoeExpertSlot slot)
 			fmoe_rank_set(evaluation->set, &evaluation->loaded->model, slot, evaluation->arena, &protocol,
 						  evaluation->rank, cover ? evaluation->covered : NULL);
 		}
-		put_row(evaluation, name, "ndcg", k, fmoe_mean_metric(fnn_ndcg, k, rank, n));
-		put_row(evaluation, name, "hr", k, fmoe_mean_metric(fnn_hr, k, rank, n));
-		put_row(evaluation, name, "mrr", k, fmoe_mean_metric(fnn_mrr, k, rank, n));
+		put_row(evaluation, name, "ndcg", k, fmoe_mean_metric(FMOE_NDCG, k, cases, rank));
+		put_row(evaluation, name, "hr", k, fmoe_mean_metric(FMOE_HR, k, cases, rank));
+		put_row(evaluation, name, "mrr", k, fmoe_mean_metric(FMOE_MRR, k, cases, rank));
 		put_row(evaluation, name, "recall", k, recall(evaluation, k));
 		if (cover)
 			put_row(evaluation, name, "coverage", k, covered_share(evaluation));
+		put_row(evaluation, name, "repeated", k, repeated_share(evaluation));
 	}
 }
 

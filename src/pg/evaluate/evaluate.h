@@ -12,25 +12,23 @@
 
 /*
  * Cases in a version's own numbering of the items.  Events of items that the
- * version does not know are left out of the histories; a case whose target it
- * does not know is a miss, and is not ranked.
+ * version does not know are left out of the histories; an answer that it does
+ * not know is a miss, and is not ranked.
  */
 typedef struct FmoeEvalSet
 {
-	int64		n_cases;		/* with those that are misses */
+	const FmoeCases *all;		/* in the numbers of the interactions */
 	FmoeDataset data;			/* in the version's item numbers */
-	FmoeCases	cases;			/* whose target the version knows */
-	int64	   *origin;			/* [cases.count] the case each of them was */
+	FmoeCases	cases;			/* those with an answer that the version knows, and only such answers */
+	int64	   *origin;			/* [answers of cases] the answer of all that each was; NULL: the same */
 } FmoeEvalSet;
 
-#define FMOE_MISS PG_INT32_MAX	/* rank of a target the version cannot name */
-
-/* Bytes of a set with so many events, users and cases. */
-extern size_t fmoe_eval_set_bytes(int64 n_events, int64 n_users, int64 n_cases);
+/* Bytes of a set with so many events, users and cases, which have so many answers. */
+extern size_t fmoe_eval_set_bytes(const FmoeDataset *data, int64 n_cases, int64 n_answers);
 /* vocabulary NULL: the cases are in the version's numbers already, nothing is copied. */
 extern FmoeEvalSet *fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases,
 								  const FmoeVocabulary *vocabulary);
-/* Ranks every case: rank[set->n_cases].  covered as in fmoe_rank_cases, of the version's items. */
+/* Ranks every answer: rank[those of set->all].  covered as in fmoe_rank_cases, of the version's items. */
 extern void fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 						  const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
 
@@ -69,16 +67,22 @@ typedef struct FmoeStanding
 {
 	double		ndcg;			/* at 10; NaN when there are no cases */
 	double		hr;				/* at 10 */
+	double		recall;			/* at 10 */
 	double		mrr;
 } FmoeStanding;
 
 typedef struct FmoeVerdict
 {
 	int64		cases;			/* of validation; 0: nothing was compared */
+	int64		repeated;		/* users who are none: they had had all of their answers before */
+	int64		users;			/* of the data */
+	int64		tied_users;		/* whose last basket has several items */
+	bool		untrained;		/* not one step of training was done */
 	FmoeStanding standing[FMOE_SLOTS];
 	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
 	bool		mixed;			/* it is a mixture, so own is set */
 	FmoeStanding own;			/* of the mixture with its own expert alone */
+	int			live_number;	/* of the version that is live; 0: none */
 	int			live_version;	/* compared with the new one; 0: none */
 	FmoeStanding live;
 } FmoeVerdict;

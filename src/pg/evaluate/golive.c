@@ -47,15 +47,23 @@ comparable(const FmoeVersion *live, const FmoeModel *model)
 	return live != NULL && live->complete && !fmoe_has_seen_holdout(live, model->config.holdout);
 }
 
+/* Answers of all validation cases, at most. */
+static int64
+answers_max(const FmoeDataset *data)
+{
+	return data->events.basket != NULL ? data->n_events : data->n_users;
+}
+
 size_t
 fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 {
 	const FmoeDataset *data = &interactions->data;
-	size_t		bytes = (size_t) data->n_users * (2 * sizeof(int64) + 2 * sizeof(int32));
+	size_t		bytes = (size_t) data->n_users * 3 * sizeof(int64) +
+		(size_t) answers_max(data) * (sizeof(int64) + 2 * sizeof(int32));
 
 	bytes += sizeof(FmoeModel);
 	if (live != NULL)
-		bytes += live->bytes + fmoe_eval_set_bytes(data->n_events, data->n_users, data->n_users);
+		bytes += live->bytes + fmoe_eval_set_bytes(data, data->n_users, answers_max(data));
 	return bytes;
 }
 
@@ -66,22 +74,26 @@ stand(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnAr
 	FmoeStanding standing;
 
 	fmoe_rank_set(set, model, slot, arena, &protocol, rank, NULL);
-	standing.ndcg = fmoe_mean_metric(fnn_ndcg, CUT_OFF, rank, set->n_cases);
-	standing.hr = fmoe_mean_metric(fnn_hr, CUT_OFF, rank, set->n_cases);
-	standing.mrr = fmoe_mean_metric(fnn_mrr, FMOE_MISS - 1, rank, set->n_cases);
+	standing.ndcg = fmoe_mean_metric(FMOE_NDCG, CUT_OFF, set->all, rank);
+	standing.hr = fmoe_mean_metric(FMOE_HR, CUT_OFF, set->all, rank);
+	standing.mrr = fmoe_mean_metric(FMOE_MRR, CUT_OFF, set->all, rank);
+	standing.recall = fmoe_mean_metric(FMOE_RECALL, CUT_OFF, set->all, rank);
 	return standing;
 }
 
 /* Standard error of the mean difference between the NDCG of two lists of ranks of the same cases. */
 static double
-paired_error(const int32 *a, const int32 *b, int64 n)
+paired_error(const FmoeCases *cases, const int32 *a, const int32 *b)
 {
+	int64		n = cases->count;
 	double		sum = 0;
 	double		squares = 0;
 
-	for (int64 i = 0; i < n; i++)
+	for (int64 c = 0; c < n; c++)
 	{
-		double		difference = fnn_ndcg(a[i], CUT_OFF) - fnn_ndcg(b[i], CUT_OFF);
+		int64		answers = cases->first[c + 1] - cases->first[c];
+		double		difference = fmoe_metric(FMOE_NDCG, CUT_OFF, a + cases->first[c], answers) -
+			fmoe_metric(FMOE_NDCG, CUT_OFF, b + cases->first[c], answers);
 
 		sum += difference;
 		squares += difference * difference;
@@ -127,19 +139,24 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
-	FmoeCases  *cases = fmoe_cases(arena, &interactions->data, FMOE_SPLIT_VALIDATION, model->config.holdout,
-								   0, 0, model->config.seed);
+	FmoeCases  *cases = fmoe_validation_cases(arena, &interactions->data, model->config.holdout, 0,
+											  model->config.seed);
+	size_t		rank_bytes = sizeof(int32) * Max(cases->first[cases->count], 1);
 	FmoeEvalSet *set = fmoe_eval_set(interactions, cases, NULL);
-	int32	   *main_rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
-	int32	   *rank = MemoryContextAllocHuge(context, sizeof(int32) * Max(cases->count, 1));
+	int32	   *main_rank = MemoryContextAllocHuge(context, rank_bytes);
+	int32	   *rank = MemoryContextAllocHuge(context, rank_bytes);
 	int			slot;
 
+	verdict->users = interactions->data.n_users;
+	verdict->tied_users = fmoe_tied_users(&interactions->data);
+	verdict->live_number = live != NULL ? live->version : 0;
 	verdict->cases = cases->count;
+	verdict->repeated = cases->repeated;
 	verdict->standing[FMOE_MAIN] = stand(set, model, FMOE_MAIN, arena, main_rank);
 	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 	{
 		verdict->standing[slot] = stand(set, model, slot, arena, rank);
-		verdict->error[slot] = paired_error(main_rank, rank, cases->count);
+		verdict->error[slot] = paired_error(cases, main_rank, rank);
 	}
 	if (fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1)
 	{
@@ -162,6 +179,10 @@ fmoe_verdict_objection(const FmoeVerdict *verdict)
 	double		counted = verdict->standing[better].ndcg;
 	const char *counter = fmoe_slot_classes[better]->name;
 
+	if (verdict->live_number != 0 && verdict->untrained)
+		return pstrdup("Not one step of training was done: there is no transition from one basket to another to learn from.");
+	if (verdict->live_number != 0 && verdict->cases == 0)
+		return pstrdup("It was not checked: there is no event to validate it by.");
 	if (verdict->cases == 0)
 		return NULL;
 	if (main < counted)
@@ -194,6 +215,8 @@ put_standing(StringInfo json, const char *key, const FmoeStanding *standing)
 	appendStringInfoString(json, ", ");
 	put_number(json, "hr@10", standing->hr);
 	appendStringInfoString(json, ", ");
+	put_number(json, "recall@10", standing->recall);
+	appendStringInfoString(json, ", ");
 	put_number(json, "mrr", standing->mrr);
 	appendStringInfoChar(json, '}');
 }
@@ -211,10 +234,12 @@ fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double loss
 }
 
 /*
- * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943,
- *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...}}
+ * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943, "repeated": 12, "tied": 0.85,
+ *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...}}
  *
- * with losses where the class names them, NAME for each expert that counts, own
+ * with losses where the class names them, repeated the users who are no case
+ * because they had had all their answers before, tied the share of users whose
+ * last events share their time, NAME for each expert that counts, own
  * where the model weighs its own expert among others; the metrics are of
  * validation and missing without any.
  */
@@ -232,7 +257,9 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, c
 		appendStringInfoString(&json, ", \"losses\": ");
 		fmoe_put_losses(&json, class, state->losses);
 	}
-	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT, verdict->cases);
+	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT ", \"repeated\": " INT64_FORMAT ", ", verdict->cases,
+					 verdict->repeated);
+	put_number(&json, "tied", (double) verdict->tied_users / Max(verdict->users, 1));
 	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
 		put_standing(&json, slot == FMOE_MAIN ? "main" : fmoe_slot_classes[slot]->name, &verdict->standing[slot]);
 	if (verdict->mixed && verdict->cases > 0)

@@ -72,7 +72,7 @@ typedef struct Report
 	int			gated;
 	int			compared;		/* mixtures with something left out */
 	FmoePartUse use;
-	int32	   *rank;			/* [cases->count] */
+	int32	   *rank;			/* [answers of cases] */
 	double	   *entire;			/* [cases->count] NDCG of the mixture */
 	double	   *difference;		/* [cases->count, compared] its lead */
 	double		ndcg;			/* means */
@@ -118,8 +118,8 @@ report_bytes(const Report *report, const FmoeInteractions *interactions)
 	return MemoryContextMemAllocated(CurrentMemoryContext, true) + sizeof(FmoeModel) +
 		fmoe_rank_bytes(&report->loaded->model, data, report->cases, &protocol) +
 		(size_t) report->compared * report->options.resamples * sizeof(double) +
-		fmoe_eval_set_bytes(data->n_events, data->n_users, n) +
-		n * (sizeof(int32) + (1 + (size_t) report->compared) * sizeof(double));
+		fmoe_eval_set_bytes(data, n, report->cases->first[n]) + report->cases->first[n] * sizeof(int32) +
+		n * ((1 + (size_t) report->compared) * sizeof(double));
 }
 
 static void
@@ -128,23 +128,28 @@ read_cases(Report *report)
 	const FmoeVersion *version = report->loaded->version;
 	const char *name = report->domain->name;
 	FmoeInteractions *interactions = fmoe_read_interactions(report->domain, NULL);
+	FmoeCasesWanted wanted = {
+		.split = report->options.split == REPORT_VALIDATION ? FMOE_SPLIT_VALIDATION : FMOE_SPLIT_TEST,
+		.holdout = version->config.holdout,
+		.unseen = true,
+		.limit = report->options.common.limit_users,
+		.seed = report->options.common.seed
+	};
 	size_t		n;
 
 	fmoe_warn_of_fewer(report->domain, version, interactions->data.n_events);
-	report->cases = fmoe_cases(report->arena, &interactions->data,
-							   report->options.split == REPORT_VALIDATION ? FMOE_SPLIT_VALIDATION : FMOE_SPLIT_TEST,
-							   version->config.holdout, 0, report->options.common.limit_users,
-							   report->options.common.seed);
+	report->cases = fmoe_cases(report->arena, &interactions->data, &wanted);
 	n = report->cases->count;
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no events to evaluate version %d on", name, version->version),
-				 errdetail("No user has three events.")));
+				 errdetail("No user has %s baskets, the last of them with an item that was new to the user.",
+						   report->options.split == REPORT_VALIDATION ? "two" : "three")));
 	fmoe_check_memory(report_bytes(report, interactions),
 					  psprintf("evaluating the experts of version %d of domain \"%s\"", version->version, name));
 	report->set = fmoe_eval_set(interactions, report->cases, report->loaded->vocabulary);
-	report->rank = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(int32));
+	report->rank = MemoryContextAllocHuge(CurrentMemoryContext, report->cases->first[n] * sizeof(int32));
 	report->entire = MemoryContextAllocHuge(CurrentMemoryContext, n * sizeof(double));
 	report->difference = MemoryContextAllocHuge(CurrentMemoryContext, Max(n * report->compared, 1) * sizeof(double));
 	report->model = palloc(sizeof(FmoeModel));
@@ -161,7 +166,15 @@ rank_without(Report *report, uint32 without)
 
 	report->model->expert[FMOE_MAIN].without = without;
 	fmoe_rank_set(report->set, report->model, FMOE_MAIN, report->arena, &protocol, report->rank, NULL);
-	return fmoe_mean_metric(fnn_ndcg, CUT_OFF, report->rank, report->cases->count);
+	return fmoe_mean_metric(FMOE_NDCG, CUT_OFF, report->cases, report->rank);
+}
+
+static double
+case_ndcg(const Report *report, int64 c)
+{
+	const int64 *first = report->cases->first;
+
+	return fmoe_metric(FMOE_NDCG, CUT_OFF, report->rank + first[c], first[c + 1] - first[c]);
 }
 
 static void
@@ -173,12 +186,12 @@ evaluate(Report *report)
 				  0, report->set->cases.count, &report->use);
 	report->ndcg = rank_without(report, 0);
 	for (int64 u = 0; u < n; u++)
-		report->entire[u] = fnn_ndcg(report->rank[u], CUT_OFF);
+		report->entire[u] = case_ndcg(report, u);
 	for (int i = 0; i < report->compared; i++)
 	{
 		report->without[i] = rank_without(report, i < report->gated ? (uint32) 1 << i : ~((uint32) 1 << OWN));
 		for (int64 u = 0; u < n; u++)
-			report->difference[u * report->compared + i] = report->entire[u] - fnn_ndcg(report->rank[u], CUT_OFF);
+			report->difference[u * report->compared + i] = report->entire[u] - case_ndcg(report, u);
 	}
 	if (report->compared > 0)
 		fmoe_bootstrap(report->arena, n, report->compared, report->difference, report->options.resamples,

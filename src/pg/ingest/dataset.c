@@ -179,4 +179,5 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 	data->n_events = n;
 	data->n_items = n_items;
 	data->offset = offset;
+	fmoe_make_dataset_baskets(data);
 }

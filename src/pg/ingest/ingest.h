@@ -115,8 +115,25 @@ extern void fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from
 
 /* Copies from's events first .. first + n - 1 to places at .. of to, sorted by time, then item. */
 extern void fmoe_sort_events(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 first, int64 n);
-/* Makes a dataset of n events in any order; event i belongs to user[i].  Allocates in the current context. */
+/*
+ * A dataset of n events in any order: event i is user[i]'s.  What a user did at
+ * one time is one basket, and has each item once.
+ */
 extern void fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 							   const int64 *user, const FmoeEvents *events);
+
+/* ---------------------------------------------------------------- baskets */
+
+/*
+ * Histories of sorted events, i's begin[i] .. end[i] - 1: what happened at once
+ * is one basket.  Of an item that it has twice one stays, so that a history may
+ * end earlier; where any basket has two items the events get a column of
+ * baskets, in the current context.
+ */
+extern void fmoe_make_baskets(FmoeEvents *events, int64 n_events, int64 n, const int64 *begin, int64 *end);
+/* The same of all users of a dataset, whose events then lie end to end again. */
+extern void fmoe_make_dataset_baskets(FmoeDataset *data);
+/* Users whose last basket has several items. */
+extern int64 fmoe_tied_users(const FmoeDataset *data);
 
 #endif							/* FMOE_PG_INGEST_INGEST_H */

@@ -38,8 +38,8 @@ static size_t
 raw_bytes(const Raw *raw, int64 capacity)
 {
 	const FmoeEvents *columns = raw->rows.memory != NULL ? &raw->rows.events : &fmoe_read_columns;
-	/* as they come, the places that are sorted, and sorted */
-	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(columns) + FMOE_SORT_BYTES;
+	/* as they come, the places that are sorted, sorted, and the baskets */
+	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(columns) + FMOE_SORT_BYTES + sizeof(int32);
 
 	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
 		(raw->items != NULL ? fmoe_idset_bytes(raw->items) : 0);

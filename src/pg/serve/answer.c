@@ -19,9 +19,12 @@ fmoe_serve_slot(const FmoeServing *serving, int64 events)
 }
 
 const char *
-fmoe_serve_source(FmoeExpertSlot slot)
+fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot)
 {
-	return slot == FMOE_MAIN ? "model" : fmoe_slot_classes[slot]->name;
+	const FmoeExpertClass *class = serving->call.loaded->model.expert[slot].class;
+
+	/* popularity goes by its name, even as a model: it knows nothing of the user */
+	return slot == FMOE_MAIN && class != fmoe_slot_classes[FMOE_POPULARITY] ? "model" : class->name;
 }
 
 FmoeBatch *

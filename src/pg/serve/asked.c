@@ -127,6 +127,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 {
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
+	int64		begin = 0;
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
@@ -139,6 +140,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	fmoe_events_place(&items->events, &known.events.events, items->count,
 					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
+	fmoe_make_baskets(&items->events, items->count, 1, &begin, &items->count);
 	MemoryContextSwitchTo(old);
 	return items;
 }

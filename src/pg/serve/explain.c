@@ -8,8 +8,8 @@
  *	  part			 name				 weight			contribution
  *	  expert		 own, a lent one's,	 the gate's		of its score, weighed
  *					 popularity, markov
- *	  transitions	 the last event's	 blend			what was added because the item
- *					 item								followed that one in training
+ *	  transitions	 the last basket's	 blend			what was added because the item
+ *					 items								followed those in training
  *	  fallback		 popularity, markov	 1				the score: no model answered
  *	  history		 an event's item	 NULL			what the score would lack without that event
  *
@@ -99,6 +99,21 @@ explain_counts(Explanation *explanation)
 			  CStringGetTextDatum(model->expert[explanation->slot].class->name));
 }
 
+/* The items of the history's last basket. */
+static Datum
+last_basket_text(const Explanation *explanation)
+{
+	const FmoeItems *history = explanation->history;
+	int64		begin = fmoe_basket_begin(&history->events, 0, history->count - 1);
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int64 i = begin; i < history->count; i++)
+		appendStringInfo(&names, "%s%s", i > begin ? ", " : "",
+						 TextDatumGetCString(item_text(explanation, history->events.item[i])));
+	return CStringGetTextDatum(names.data);
+}
+
 static void
 explain_model(Explanation *explanation)
 {
@@ -119,8 +134,7 @@ explain_model(Explanation *explanation)
 	fnn_arena_reset(serving->site.arena, mark);
 	for (int p = 0; p + 1 < parts; p++)
 		name_part(explanation, p, "expert", p + 1, CStringGetTextDatum(fmoe_part_name(model, p)));
-	name_part(explanation, parts - 1, "transitions", 1,
-			  item_text(explanation, history->events.item[history->count - 1]));
+	name_part(explanation, parts - 1, "transitions", 1, last_basket_text(explanation));
 }
 
 /* Scores of the best items without each of the last events. */

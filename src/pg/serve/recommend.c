@@ -55,7 +55,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	slot = fmoe_serve_slot(serving, history->count);
 	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
 					  fmoe_serve_best(serving, &serving->call.loaded->model, slot, history, &filter, k),
-					  fmoe_serve_source(slot));
+					  fmoe_serve_source(serving, slot));
 }
 
 static Datum

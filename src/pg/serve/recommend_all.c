@@ -73,7 +73,7 @@ put_rows(Everybody *all, Datum user, const FnnTopk *best, FmoeExpertSlot slot)
 	MemoryContextReset(all->row);
 	old = MemoryContextSwitchTo(all->row);
 	values[0] = fmoe_convert(all->to_user, user);
-	values[4] = CStringGetTextDatum(fmoe_serve_source(slot));
+	values[4] = CStringGetTextDatum(fmoe_serve_source(all->serving, slot));
 	for (int32 i = 0; i < best->count; i++)
 	{
 		values[1] = Int32GetDatum(i + 1);
@@ -222,7 +222,7 @@ popular_for(const Everybody *all, int u, const FmoeEvents *events)
 
 /* Sorts the users' events into histories, and lists the users who have one in known. */
 static void
-make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
+make_histories(Everybody *all, Known *known, FmoeEvents *sorted)
 {
 	for (int u = 0; u < all->users; u++)
 	{
@@ -236,6 +236,7 @@ make_histories(Everybody *all, Known *known, const FmoeEvents *sorted)
 		known->begin[known->users] = begin;
 		known->end[known->users++] = end;
 	}
+	fmoe_make_baskets(sorted, all->events.count, known->users, known->begin, known->end);
 }
 
 static void
@@ -247,6 +248,7 @@ finish_batch(Everybody *all)
 	Known	   *known = fnn_alloc(serving->site.arena, sizeof(Known));
 	const FmoeEvents *unsorted = &all->events.events;
 	FmoeEvents	events;
+	MemoryContext old;
 	int			next = 0;
 
 	known->users = 0;
@@ -254,7 +256,9 @@ finish_batch(Everybody *all)
 	all->begin_shown[all->users] = all->shown.count;
 	fmoe_events_place(&events, unsorted, all->events.count,
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
+	old = MemoryContextSwitchTo(all->batch);
 	make_histories(all, known, &events);
+	MemoryContextSwitchTo(old);
 	if (known->users > 0 && slot == FMOE_MAIN && all->filter.candidates == NULL &&
 		fmoe_has_vectors(&serving->call.loaded->model))
 		best_together(all, known, &events);

@@ -209,7 +209,7 @@ extern int32 fmoe_serve_k(FunctionCallInfo fcinfo, int argument);
 /* The expert that answers a history of so many known events: the model, or a fallback. */
 extern FmoeExpertSlot fmoe_serve_slot(const FmoeServing *serving, int64 events);
 /* What the column source says of it. */
-extern const char *fmoe_serve_source(FmoeExpertSlot slot);
+extern const char *fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot);
 
 /* Packs the last max_length events of one history, on the call's arena. */
 extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length);

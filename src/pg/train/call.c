@@ -67,6 +67,21 @@ complete_options(FmoeTraining *training)
 	training->identity = fmoe_config_jsonb(&same);
 }
 
+/* Weights that nothing has been learned into are no model: what is chosen most often is. */
+static void
+count_if_nothing_to_learn(FmoeTraining *training)
+{
+	if (fmoe_only_counts(fmoe_expert_classes[training->config.model]) ||
+		fmoe_anything_to_learn(&training->interactions->data, &training->config))
+		return;
+	ereport(NOTICE,
+			(errmsg("domain \"%s\" has no transition from one basket to another to learn from",
+					training->domain->name),
+			 errdetail("The version answers by popularity.")));
+	fmoe_count_instead(&training->config);
+	training->untrained = true;
+}
+
 static void
 read_interactions(FmoeTraining *training)
 {
@@ -205,11 +220,6 @@ run_epochs(FmoeTraining *training)
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (state->epoch == 0)
-		ereport(NOTICE,
-				(errmsg("domain \"%s\" has no transition from one item to another to learn from",
-						training->domain->name),
-				 errdetail("The weights stay as they were drawn.")));
 }
 
 static void
@@ -274,6 +284,7 @@ finish(FmoeTraining *training)
 	verdict = fmoe_try_model(training->domain, training->interactions, model,
 							 training->config.deploy ? training->live : NULL);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
+	verdict->untrained = training->untrained;
 	fmoe_training_commit(training);
 
 	fmoe_progress_phase("storing");
@@ -319,6 +330,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 
 	read_interactions(training);
 	training->arena = fmoe_arena(training->context, fmoe_max_memory_kb);
+	count_if_nothing_to_learn(training);
 	complete_options(training);
 	training->live = fmoe_find_version(training->domain, 0);
 	fmoe_training_announce(training);

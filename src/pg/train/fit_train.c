@@ -51,18 +51,6 @@ fit_dataset(const FmoeFitState *state, FmoeDataset *data, double *last_event)
 	return vocabulary;
 }
 
-/* Whether any user's training events make a pair of history and answer. */
-static bool
-anything_to_learn(const FmoeDataset *data, int holdout)
-{
-	for (int64 user = 0; user < data->n_users; user++)
-	{
-		if (fmoe_train_end(data, holdout, user) - data->offset[user] >= 2)
-			return true;
-	}
-	return false;
-}
-
 static void
 train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data, FmoeModel *model)
 {
@@ -89,18 +77,18 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
 	size_t		bytes = fmoe_fit_bytes(state) + MemoryContextMemAllocated(CurrentMemoryContext, true);
 
-	if (!fmoe_only_counts(fmoe_expert_classes[config->model]) && !anything_to_learn(data, config->holdout))
+	if (!fmoe_only_counts(fmoe_expert_classes[config->model]) && !fmoe_anything_to_learn(data, config))
 	{
 		ereport(NOTICE,
-				(errmsg("no user has two events to learn from, so the model counts instead of learning")));
-		config->model = fmoe_expert_number(fmoe_slot_classes[FMOE_POPULARITY]);
-		memset(&config->own, 0, sizeof(config->own));
+				(errmsg("no user has two baskets to learn from, so the model counts instead of learning")));
+		fmoe_count_instead(config);
 	}
 	fmoe_choose_loss(config, data->n_items);
 	fmoe_check_config(config);
 
 	/* the experts that count, and their arrays once more in the result */
 	bytes += 2 * fmoe_counts_bytes(data);
+	bytes += fmoe_basket_count_bytes(arena, data);
 	if (!fmoe_only_counts(fmoe_expert_classes[config->model]))
 		bytes += fmoe_trainer_shared_bytes(arena, config, data) + fmoe_trainer_private_bytes(arena, config, data);
 	fmoe_check_memory(bytes, psprintf("fmoe_fit over " INT64_FORMAT " rows", state->events.count));

@@ -94,6 +94,18 @@ fmoe_reasons_left_out(const FmoeInteractions *interactions)
 	return text.len > 0 ? text.data : NULL;
 }
 
+static void
+announce_baskets(const FmoeDataset *data)
+{
+	int64		tied = fmoe_tied_users(data);
+
+	if (tied > 0)
+		ereport(NOTICE,
+				(errmsg("the last events of %lld of %lld users share their time", (long long) tied,
+						(long long) data->n_users),
+				 errdetail("Events of a user at one time are one basket, whose items are learned together.")));
+}
+
 void
 fmoe_training_announce(FmoeTraining *training)
 {
@@ -104,6 +116,7 @@ fmoe_training_announce(FmoeTraining *training)
 	char	   *what = psprintf("training domain \"%s\"", training->domain->name);
 
 	bytes += (size_t) fmoe_together_bytes(data);
+	bytes += fmoe_basket_count_bytes(training->arena, data);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
 	if (fmoe_only_counts(class))
 		bytes += fmoe_counts_bytes(data);
@@ -120,6 +133,7 @@ fmoe_training_announce(FmoeTraining *training)
 					(long long) data->n_events, (long long) data->n_users, data->n_items, class->name,
 					bytes / (1024 * 1024) + 1)));
 	fmoe_check_memory(bytes, what);
+	announce_baskets(data);
 	if (training->atomic && !fmoe_only_counts(class))
 		ereport(NOTICE,
 				(errmsg("training runs inside a transaction, so epochs are not committed one by one"),

@@ -17,6 +17,7 @@ typedef struct FmoeTraining
 {
 	MemoryContext context;
 	bool		atomic;
+	bool		untrained;		/* there is nothing to learn: it counts instead */
 	bool		locked;			/* session lock to be released by hand */
 	FmoeDomain *domain;
 	FmoeConfig	config;
