@@ -439,11 +439,11 @@ static void
 check_together(void)
 {
 	static const int32_t item[] = {0, 0, 1, 2, 0, 1, 0, 1, 3, 2, 3, 0, 4};
-	static const double time[] = {1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 5, 1, 2};
+	static const int32_t basket[] = {1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 5, 1, 2};
 	static const int64_t offset[] = {0, 11, 13};
 	FmoeDataset data = {
 		.n_users = 2, .n_events = 13, .n_items = 5, .offset = offset,
-		.events = {.item = item, .time = time}
+		.events = {.item = item, .basket = basket}
 	};
 	FmoeConfig	config = small_config("popularity", 4, 1, 1, 10);
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
@@ -485,11 +485,11 @@ check_together_bounds(void)
 		ITEMS = 600
 	};
 	int32_t    *item = fnn_alloc(check_arena(), sizeof(int32_t) * 2 * ITEMS);
-	double	   *time = fnn_zalloc(check_arena(), sizeof(double) * 2 * ITEMS);
+	int32_t    *basket = fnn_zalloc(check_arena(), sizeof(int32_t) * 2 * ITEMS);
 	int64_t		offset[] = {0, ITEMS, 2 * ITEMS};
 	FmoeDataset data = {
 		.n_users = 2, .n_events = 2 * ITEMS, .n_items = ITEMS, .offset = offset,
-		.events = {.item = item, .time = time}
+		.events = {.item = item, .basket = basket}
 	};
 	FmoeConfig	config = small_config("popularity", 4, 1, 1, 10);
 	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));

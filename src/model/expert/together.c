@@ -56,9 +56,7 @@ typedef struct Baskets
 static bool
 same_basket(const FmoeEvents *events, int64_t a, int64_t b)
 {
-	if (events->basket != NULL)
-		return events->basket[a] == events->basket[b];
-	return events->time != NULL && events->time[a] == events->time[b];
+	return events->basket != NULL && events->basket[a] == events->basket[b];
 }
 
 /* Where the basket that begins with event first ends, at most at end. */
