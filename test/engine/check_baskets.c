@@ -457,8 +457,8 @@ check_learning(const char *name, FmoeLoss loss)
 
 	check_begin("%s, %s, learns which baskets follow which", name, loss == FMOE_LOSS_GBCE ? "gbce" : "softmax");
 	config.loss = loss;
-	config.epochs = 25;
-	config.patience = 25;
+	config.epochs = CHECK_SIZE(25, 75);
+	config.patience = config.epochs;
 	config.blend = 0;
 	fmoe_trainer_model(check_finish_run(&config, data), model);
 	learned = recall_of(model, FMOE_MAIN, data);
