@@ -452,6 +452,7 @@ check_together(void)
 	int32_t		best[5];
 	FnnTopk		topk;
 	FmoeEligible all = {0};
+	const int64_t *with;
 
 	check_begin("pairs of a basket are counted once, and scored by their lift");
 	config.holdout = FMOE_HOLDOUT_NONE;
@@ -473,6 +474,14 @@ check_together(void)
 	fmoe_best_together(model, check_arena(), 2, given, &all, &topk);
 	fnn_topk_sort(&topk);
 	CHECK(topk.count == 2 && topk.item[0] == 1 && topk.item[1] == 2, "1, then 2, and none of those given");
+	check_end();
+
+	check_begin("where nothing happened at once, no item has a partner");
+	data.events.basket = NULL;
+	fmoe_count_together(model, check_arena(), &data);
+	with = model->together.array[3].data;
+	CHECK(fmoe_together_baskets(&model->together, 1, given, 1) == 0, "0 with 1");
+	CHECK(with[0] == 5 && with[1] == 3 && with[4] == 1 && with[5] == 13, "every event is a basket");
 	check_end();
 }
 

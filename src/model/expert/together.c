@@ -266,38 +266,68 @@ keep_best(Pairs *pairs, int32_t item, int32_t n, Entries *entries)
 		pairs->count[pairs->partner[p]] = 0;
 }
 
+/* Where no two events happened at once, no item has a partner: with[n_items + 1] as of count_pairs. */
 static void
-count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
+count_single(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t *with)
+{
+	memset(with, 0, sizeof(int64_t) * ((size_t) data->n_items + 1));
+	for (int64_t user = 0; user < data->n_users; user++)
+	{
+		int64_t		end = fmoe_train_end(data, holdout, user);
+
+		for (int64_t event = data->offset[user]; event < end; event++)
+			with[data->events.item[event]]++;
+		with[data->n_items] += end > data->offset[user] ? end - data->offset[user] : 0;
+		if ((user & POLL_USERS) == 0)
+			fnn_poll(fnn_arena_host(arena));
+	}
+}
+
+/* Partners of all items into entries; offset and with: [n_items + 1], with: baskets with each item, and all of them. */
+static void
+count_pairs(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, uint64_t seed, int64_t *offset,
+			int64_t *with, Entries *entries)
 {
 	const FnnHost *host = fnn_arena_host(arena);
 	int32_t		n_items = data->n_items;
-	int64_t    *offset = fnn_alloc(arena, fnn_mul_size(host, n_items + INT64_C(1), sizeof(int64_t)));
-	int64_t    *with = fnn_alloc(arena, fnn_mul_size(host, n_items + INT64_C(1), sizeof(int64_t)));
-	Baskets		baskets = find_baskets(arena, data, holdout, (uint64_t) expert->config->seed);
+	Baskets		baskets = find_baskets(arena, data, holdout, seed);
 	Pairs		pairs = {
 		.baskets = &baskets,
 		.count = fnn_zalloc(arena, fnn_mul_size(host, n_items, sizeof(int32_t))),
 		.partner = fnn_alloc(arena, fnn_mul_size(host, n_items, sizeof(int32_t)))
 	};
-	Entries		entries = {0};
 	int64_t    *of;
 
 	pairs.start = baskets_of_items(arena, &baskets, n_items, &of);
 	pairs.of = of;
-	make_room(arena, &entries);
 	for (int32_t i = 0; i < n_items; i++)
 	{
-		offset[i] = entries.n;
+		offset[i] = entries->n;
 		with[i] = pairs.start[i + 1] - pairs.start[i];
-		make_room(arena, &entries);
-		keep_best(&pairs, i, count_partners(host, &pairs, i), &entries);
+		make_room(arena, entries);
+		keep_best(&pairs, i, count_partners(host, &pairs, i), entries);
 	}
-	offset[n_items] = entries.n;
+	offset[n_items] = entries->n;
 	with[n_items] = baskets.n;
-	fmoe_set_array(expert, OFFSET, FNN_I64, n_items + INT64_C(1), offset);
+}
+
+static void
+count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
+{
+	size_t		bytes = fnn_mul_size(fnn_arena_host(arena), data->n_items + INT64_C(1), sizeof(int64_t));
+	int64_t    *offset = fnn_zalloc(arena, bytes);
+	int64_t    *with = fnn_alloc(arena, bytes);
+	Entries		entries = {0};
+
+	make_room(arena, &entries);
+	if (data->events.basket != NULL)
+		count_pairs(arena, data, holdout, (uint64_t) expert->config->seed, offset, with, &entries);
+	else
+		count_single(arena, data, holdout, with);
+	fmoe_set_array(expert, OFFSET, FNN_I64, data->n_items + INT64_C(1), offset);
 	fmoe_set_array(expert, ITEM, FNN_I32, entries.n, entries.item);
 	fmoe_set_array(expert, COUNT, FNN_I32, entries.n, entries.count);
-	fmoe_set_array(expert, BASKETS, FNN_I64, n_items + INT64_C(1), with);
+	fmoe_set_array(expert, BASKETS, FNN_I64, data->n_items + INT64_C(1), with);
 }
 
 double
@@ -307,6 +337,8 @@ fmoe_together_bytes(const FmoeDataset *data)
 	double		pairs = 0;
 	int64_t		next;
 
+	if (data->events.basket == NULL)
+		return 2 * sizeof(int64_t) * (data->n_items + 1.0) + 2 * 2 * 2 * sizeof(int32_t) * FMOE_PARTNERS_MAX;
 	for (int64_t user = 0; user < data->n_users; user++)
 		for (int64_t first = data->offset[user]; first < data->offset[user + 1]; first = next)
 		{
