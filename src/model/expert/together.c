@@ -283,7 +283,7 @@ count_single(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int6
 	}
 }
 
-/* Partners of all items into entries; offset and with: [n_items + 1], with: baskets with each item, and all of them. */
+/* Partners of all items into entries.  offset[n_items + 1]; with[n_items + 1]: baskets with each item, and all. */
 static void
 count_pairs(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, uint64_t seed, int64_t *offset,
 			int64_t *with, Entries *entries)
