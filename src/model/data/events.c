@@ -46,7 +46,7 @@ set(FmoeEvents *events, int column, const char *pointer)
 static size_t
 column_bytes(int column, int64_t n)
 {
-	return ((size_t) n * columns[column].bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
+	return fnn_aligned((size_t) n * columns[column].bytes);
 }
 
 size_t

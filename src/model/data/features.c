@@ -105,12 +105,6 @@ bytes_behind(const FmoeFeature *feature, size_t pointer, size_t n)
 	return sizeof(float) * (size_t) feature->offset[n];
 }
 
-static size_t
-aligned(size_t bytes)
-{
-	return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
-
 static const char *
 get(const FmoeFeature *feature, size_t pointer)
 {
@@ -134,7 +128,7 @@ fmoe_features_bytes(const FmoeFeatures *features)
 	for (int i = 0; features != NULL && i < features->count; i++)
 		for (int p = 0; p < POINTERS; p++)
 			if (get(&features->feature[i], pointers[p]) != NULL)
-				bytes += aligned(bytes_behind(&features->feature[i], pointers[p], (size_t) features->n));
+				bytes += fnn_aligned(bytes_behind(&features->feature[i], pointers[p], (size_t) features->n));
 	return bytes;
 }
 
@@ -158,7 +152,7 @@ fmoe_features_copy(FmoeFeatures *to, const FmoeFeatures *from, void *block)
 			bytes = bytes_behind(&from->feature[i], pointers[p], (size_t) from->n);
 			memcpy(next, source, bytes);
 			set(&to->feature[i], pointers[p], next);
-			next += aligned(bytes);
+			next += fnn_aligned(bytes);
 		}
 }
 

@@ -15,12 +15,6 @@ typedef struct Shared
 } Shared;
 
 static size_t
-aligned(size_t bytes)
-{
-	return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
-}
-
-static size_t
 offset_bytes(const FmoeDataset *data)
 {
 	return sizeof(int64_t) * ((size_t) data->n_users + 1);
@@ -29,7 +23,8 @@ offset_bytes(const FmoeDataset *data)
 size_t
 fmoe_dataset_shared_bytes(const FmoeDataset *data)
 {
-	return aligned(sizeof(Shared)) + aligned(offset_bytes(data)) + fmoe_events_bytes(&data->events, data->n_events) +
+	return fnn_aligned(sizeof(Shared)) + fnn_aligned(offset_bytes(data)) +
+		fmoe_events_bytes(&data->events, data->n_events) +
 		fmoe_features_bytes(data->features) + fmoe_features_bytes(data->user_features);
 }
 
@@ -37,14 +32,14 @@ void
 fmoe_dataset_share(const FmoeDataset *data, void *block)
 {
 	Shared	   *shared = block;
-	char	   *next = (char *) block + aligned(sizeof(Shared));
+	char	   *next = (char *) block + fnn_aligned(sizeof(Shared));
 
 	memset(shared, 0, sizeof(*shared));
 	shared->block = block;
 	shared->data = *data;
 	memcpy(next, data->offset, offset_bytes(data));
 	shared->data.offset = (const int64_t *) next;
-	next += aligned(offset_bytes(data));
+	next += fnn_aligned(offset_bytes(data));
 	fmoe_events_place(&shared->data.events, &data->events, data->n_events, next);
 	fmoe_events_copy(&shared->data.events, 0, &data->events, 0, data->n_events);
 	next += fmoe_events_bytes(&data->events, data->n_events);
@@ -76,7 +71,7 @@ fmoe_dataset_shared(FnnArena *arena, const void *block)
 
 	data.offset = (const int64_t *) offset;
 	fmoe_events_place(&data.events, &shared->data.events, data.n_events,
-					  (char *) offset + aligned(offset_bytes(&data)));
+					  (char *) offset + fnn_aligned(offset_bytes(&data)));
 	data.features = features_here(arena, &shared->features[FMOE_OF_ITEMS], by);
 	data.user_features = features_here(arena, &shared->features[FMOE_OF_USERS], by);
 	return data;

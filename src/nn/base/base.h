@@ -24,6 +24,13 @@ typedef float fnn_real;
 #define FNN_NAME_MAX	64		/* bytes of a parameter's or tensor's name, NUL included */
 #define FNN_ALIGN		64		/* bytes: every block starts on a cache line */
 
+/* Bytes to where the next block may start. */
+static inline size_t
+fnn_aligned(size_t bytes)
+{
+	return (bytes + FNN_ALIGN - 1) / FNN_ALIGN * FNN_ALIGN;
+}
+
 /* ---------------------------------------------------------------- host */
 
 typedef enum FnnError
