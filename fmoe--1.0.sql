@@ -88,7 +88,10 @@ CREATE TABLE fmoe.domain (
 	last_version integer NOT NULL DEFAULT 0,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	time_unit text CHECK (time_unit IN ('seconds', 'milliseconds', 'microseconds', 'days')),
-	available_column name
+	available_column name,
+	order_column name,
+	basket_column name,
+	weight_column name
 );
 
 CREATE TABLE fmoe.version (
@@ -263,10 +266,11 @@ COMMENT ON FUNCTION fmoe._options() IS 'options of the calls that take a JSON ob
 CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column name, item_column name,
 		time_column name, label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT '{}', category_columns name[] DEFAULT '{}', price_column name DEFAULT NULL,
-		vector_columns name[] DEFAULT '{}', time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
+		vector_columns name[] DEFAULT '{}', order_column name DEFAULT NULL, basket_column name DEFAULT NULL,
+		weight_column name DEFAULT NULL, time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], text, name)
+COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name)
 	IS 'registers an interaction table as a domain';
 
 CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interactions regclass DEFAULT NULL,
@@ -274,10 +278,11 @@ CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interac
 		label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT NULL, category_columns name[] DEFAULT NULL, price_column name DEFAULT NULL,
 		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL,
+		order_column name DEFAULT NULL, basket_column name DEFAULT NULL, weight_column name DEFAULT NULL,
 		time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, text, name)
+COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, name, name, name, text, name)
 	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item table';
 
 CREATE FUNCTION fmoe_drop_domain(name text, if_exists boolean DEFAULT false) RETURNS void
@@ -824,7 +829,8 @@ CREATE VIEW fmoe.domains WITH (security_barrier) AS
 		c.oid IS NULL AS orphaned, d.user_column, d.item_column, d.time_column,
 		d.label_column, d.user_type, d.item_type,
 		fmoe._to_regclass(d.items) AS items, d.item_key, d.text_columns, d.category_columns,
-		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit, d.available_column
+		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit, d.available_column,
+		d.order_column, d.basket_column, d.weight_column
 	FROM fmoe.domain d LEFT JOIN pg_catalog.pg_class c ON c.oid = fmoe._to_regclass(d.interactions)
 	WHERE fmoe._may_use(d.domain_id);
 

@@ -69,5 +69,26 @@ SELECT answers('real');
 DELETE FROM typed WHERE real > 0;
 SELECT answers('real');
 SELECT fmoe_drop_domain('views');
+
+-- weights: numbers that are not negative; what has none is left out, and so is what they cannot be
+CREATE TABLE weighed (u int, i int, t int, w float8);
+INSERT INTO weighed SELECT u, (u + n) % 8, n, 1 + n / 2.0 FROM generate_series(1, 40) u, generate_series(1, 5) n;
+SELECT fmoe_create_domain('weighed', 'weighed', 'u', 'i', 't', weight_column => 'nothing');
+SELECT fmoe_create_domain('weighed', 'typed', 'u', 'i', 't', weight_column => 'bool');
+SELECT fmoe_create_domain('weighed', 'weighed', 'u', 'i', 't', weight_column => 'w');
+SELECT weight_column FROM fmoe.domains WHERE domain = 'weighed';
+CALL fmoe_train('weighed', '{"model": "markov", "holdout": "none"}');
+UPDATE weighed SET w = -1 WHERE u = 1 AND t = 1;
+UPDATE weighed SET w = 'NaN' WHERE u = 2 AND t = 1;
+UPDATE weighed SET w = 'infinity' WHERE u = 3 AND t = 1;
+UPDATE weighed SET w = NULL WHERE u = 4 AND t < 3;
+UPDATE weighed SET w = 0 WHERE u = 5 AND t < 3;
+CALL fmoe_train('weighed', '{"model": "markov", "holdout": "none"}');
+SELECT count(*) FROM fmoe_recommend_as(NULL::int, 4, 3, 'weighed');
+ALTER TABLE weighed ALTER w TYPE boolean USING true;
+CALL fmoe_train('weighed', '{"model": "markov", "holdout": "none"}');
+SELECT fmoe_alter_domain('weighed', weight_column => '');
+SELECT weight_column FROM fmoe.domains WHERE domain = 'weighed';
+SELECT fmoe_drop_domain('weighed');
 SET client_min_messages = warning;
 DROP SCHEMA labels_test CASCADE;

@@ -27,33 +27,40 @@ enum
 {
 	R_NAME, R_OWNER, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
 	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING,
-	R_TIME_UNIT, R_AVAILABLE, R_COLUMNS
+	R_TIME_UNIT, R_AVAILABLE, R_ORDER, R_BASKET, R_WEIGHT, R_COLUMNS
+};
+
+static const int r_optional[FMOE_OPTIONAL_COLUMNS] = {
+	[FMOE_LABEL_COLUMN] = R_LABEL,
+	[FMOE_ORDER_COLUMN] = R_ORDER,
+	[FMOE_BASKET_COLUMN] = R_BASKET,
+	[FMOE_WEIGHT_COLUMN] = R_WEIGHT
 };
 
 #define REGISTRATION_COLUMNS \
 	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
 	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit," \
-	" available_column"
+	" available_column, order_column, basket_column, weight_column"
 #define REGISTRATION_TYPES \
 	TEXTOID, OIDOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
 	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID, \
-	NAMEOID
+	NAMEOID, NAMEOID, NAMEOID, NAMEOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
 	" VALUES ($1, fmoe._to_role($2), fmoe._to_relation($3), $4, $5, $6, $7, $8, $9, fmoe._to_relation($10),"
-	" $11, $12, $13, $14, $15, $16, $17, $18)"
+	" $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
 	" ON CONFLICT (name) DO NOTHING",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
-/* Names of what is not there stay as they are; $20: whether the item table is given. */
+/* Names of what is not there stay as they are; $23: whether the item table is given. */
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
 	" = ROW ($1, COALESCE(fmoe._to_role($2), owner), COALESCE(fmoe._to_relation($3), interactions),"
-	" $4, $5, $6, $7, $8, $9, CASE WHEN $20 THEN fmoe._to_relation($10) ELSE items END,"
-	" $11, $12, $13, $14, $15, $16, $17, $18)"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $19",
+	" $4, $5, $6, $7, $8, $9, CASE WHEN $23 THEN fmoe._to_relation($10) ELSE items END,"
+	" $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $22",
 	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
 };
 
@@ -117,7 +124,8 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	set_name(values, nulls, R_USER, d->user_column);
 	set_name(values, nulls, R_ITEM, d->item_column);
 	set_name(values, nulls, R_TIME, d->time_column);
-	set_name(values, nulls, R_LABEL, d->label_column);
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		set_name(values, nulls, r_optional[i], d->optional[i].name);
 	set_column(values, nulls, R_USER_TYPE, true, ObjectIdGetDatum(d->user_type));
 	set_column(values, nulls, R_ITEM_TYPE, true, ObjectIdGetDatum(d->item_type));
 	set_column(values, nulls, R_ITEMS, OidIsValid(d->items), ObjectIdGetDatum(d->items));
@@ -174,7 +182,8 @@ read_registration(int64 id, FmoeRegistration *r)
 		d->user_column = string_of(tuple, R_USER);
 		d->item_column = string_of(tuple, R_ITEM);
 		d->time_column = string_of(tuple, R_TIME);
-		d->label_column = string_of(tuple, R_LABEL);
+		for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+			d->optional[i].name = string_of(tuple, r_optional[i]);
 		d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
 		d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
 		d->sharing = string_of(tuple, R_SHARING);
@@ -280,15 +289,18 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_name(fcinfo, 2, &r.base.user_column);
 	take_name(fcinfo, 3, &r.base.item_column);
 	take_name(fcinfo, 4, &r.base.time_column);
-	take_name(fcinfo, 5, &r.base.label_column);
+	take_name(fcinfo, 5, &r.base.optional[FMOE_LABEL_COLUMN].name);
 	r.base.items = PG_ARGISNULL(6) ? InvalidOid : PG_GETARG_OID(6);
 	take_name(fcinfo, 7, &r.base.item_key);
 	take_list(fcinfo, 8, &r.text_columns);
 	take_list(fcinfo, 9, &r.category_columns);
 	take_name(fcinfo, 10, &r.price_column);
 	take_list(fcinfo, 11, &r.vector_columns);
-	take_time_unit(fcinfo, 12, &r.base.time_unit);
-	take_name(fcinfo, 13, &r.base.available_column);
+	take_name(fcinfo, 12, &r.base.optional[FMOE_ORDER_COLUMN].name);
+	take_name(fcinfo, 13, &r.base.optional[FMOE_BASKET_COLUMN].name);
+	take_name(fcinfo, 14, &r.base.optional[FMOE_WEIGHT_COLUMN].name);
+	take_time_unit(fcinfo, 15, &r.base.time_unit);
+	take_name(fcinfo, 16, &r.base.available_column);
 	r.base.owner = GetUserId();
 	r.base.sharing = "encoder";
 
@@ -329,7 +341,10 @@ announce_item_type(const FmoeDomain *d, Oid before)
 				 errhint("Train a new version with CALL fmoe_train(%s).", quote_literal_cstr(d->name))));
 }
 
-#define ALTER_AVAILABLE 16		/* the argument available_column of fmoe_alter_domain */
+/* Arguments of fmoe_alter_domain. */
+#define ALTER_ORDER 15
+#define ALTER_TIME_UNIT 18
+#define ALTER_AVAILABLE 19
 
 /* Puts the arguments that are not null over what is registered. */
 static void
@@ -347,7 +362,7 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 	take_name(fcinfo, 3, &d->user_column);
 	take_name(fcinfo, 4, &d->item_column);
 	take_name(fcinfo, 5, &d->time_column);
-	take_name(fcinfo, 6, &d->label_column);
+	take_name(fcinfo, 6, &d->optional[FMOE_LABEL_COLUMN].name);
 	if (!PG_ARGISNULL(7))
 	{
 		d->items = PG_GETARG_OID(7);
@@ -366,7 +381,9 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 	take_list(fcinfo, 10, &r->category_columns);
 	take_name(fcinfo, 11, &r->price_column);
 	take_list(fcinfo, 12, &r->vector_columns);
-	take_time_unit(fcinfo, 15, &d->time_unit);
+	for (int i = FMOE_ORDER_COLUMN; i <= FMOE_WEIGHT_COLUMN; i++)
+		take_name(fcinfo, ALTER_ORDER + i - FMOE_ORDER_COLUMN, &d->optional[i].name);
+	take_time_unit(fcinfo, ALTER_TIME_UNIT, &d->time_unit);
 	take_name(fcinfo, ALTER_AVAILABLE, &d->available_column);
 	require_columns(d);
 }
@@ -431,7 +448,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	apply_sharing(fcinfo, &r.base);
 
 	/* columns that are not changed are not checked: they may be broken and be repaired later */
-	if (any_given(fcinfo, 2, 6) || any_given(fcinfo, 15, 15))
+	if (any_given(fcinfo, 2, 6) || any_given(fcinfo, ALTER_ORDER, ALTER_TIME_UNIT))
 		fmoe_check_interactions(&r.base);
 	if (any_given(fcinfo, 7, 12) || !PG_ARGISNULL(ALTER_AVAILABLE))
 		fmoe_check_items(&r);

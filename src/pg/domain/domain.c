@@ -43,7 +43,17 @@ enum
 	ITEM_KEY,
 	SHARING = 17,
 	TIME_UNIT = 20,
-	AVAILABLE_COLUMN
+	AVAILABLE_COLUMN,
+	ORDER_COLUMN,
+	BASKET_COLUMN,
+	WEIGHT_COLUMN
+};
+
+static const int optional_columns[FMOE_OPTIONAL_COLUMNS] = {
+	[FMOE_LABEL_COLUMN] = LABEL_COLUMN,
+	[FMOE_ORDER_COLUMN] = ORDER_COLUMN,
+	[FMOE_BASKET_COLUMN] = BASKET_COLUMN,
+	[FMOE_WEIGHT_COLUMN] = WEIGHT_COLUMN
 };
 
 /* ---------------------------------------------------------------- reading rows */
@@ -85,7 +95,8 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	domain->user_column = name_column(tuple, shape, USER_COLUMN);
 	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
 	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
-	domain->label_column = name_column(tuple, shape, LABEL_COLUMN);
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		domain->optional[i].name = name_column(tuple, shape, optional_columns[i]);
 	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
 	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
 	if (column_value(tuple, shape, ITEMS) != (Datum) 0)
@@ -143,10 +154,12 @@ may_select(Oid relation, const FmoeDomain *domain)
 		return true;
 	if (missing)
 		return false;
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		if (domain->optional[i].name != NULL && !may_select_column(relation, domain->optional[i].name))
+			return false;
 	return may_select_column(relation, domain->user_column) &&
 		may_select_column(relation, domain->item_column) &&
-		may_select_column(relation, domain->time_column) &&
-		(domain->label_column == NULL || may_select_column(relation, domain->label_column));
+		may_select_column(relation, domain->time_column);
 }
 
 static bool
@@ -267,6 +280,19 @@ check_type(const FmoeDomain *domain, const char *column, Oid registered, Oid now
 						 quote_literal_cstr(domain->name))));
 }
 
+static void
+resolve_optional(const FmoeDomain *domain, FmoeColumn *column, const FmoeColumnRule *rule)
+{
+	column->type = column_type(domain, column->name, &column->collation);
+	if (!rule->fits(column->type))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table %s has type %s now and cannot be %s", column->name,
+						domain->relation, format_type_be(column->type), rule->what),
+				 errhint("Name another column with fmoe_alter_domain(%s, %s => ...).",
+						 quote_literal_cstr(domain->name), rule->parameter)));
+}
+
 /* Fills in what the catalogs know of the table and its columns. */
 static void
 resolve(FmoeDomain *domain)
@@ -292,17 +318,9 @@ resolve(FmoeDomain *domain)
 				 errmsg("column \"%s\" of table %s has type %s now and cannot be a time",
 						domain->time_column, domain->relation, format_type_be(domain->time_type)),
 				 errhint("%s", alter_hint(domain))));
-	if (domain->label_column != NULL)
-	{
-		domain->label_type = column_type(domain, domain->label_column, NULL);
-		if (!fmoe_is_label_type(domain->label_type))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table %s has type %s now and cannot be a label",
-							domain->label_column, domain->relation, format_type_be(domain->label_type)),
-					 errhint("Name another column with fmoe_alter_domain(%s, label_column => ...).",
-							 quote_literal_cstr(domain->name))));
-	}
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		if (domain->optional[i].name != NULL)
+			resolve_optional(domain, &domain->optional[i], &fmoe_column_rules[i]);
 
 	domain->user_equal = lookup_type_cache(domain->user_type, TYPECACHE_EQ_OPR)->eq_opr;
 	domain->item_equal = lookup_type_cache(domain->item_type, TYPECACHE_EQ_OPR)->eq_opr;

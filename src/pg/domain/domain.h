@@ -31,6 +31,23 @@ typedef enum FmoeTimeUnit
 /* [FMOE_TIME_UNITS] NULL: FMOE_UNIT_UNSAID */
 extern const char *const fmoe_time_unit_names[];
 
+/* What else a row of the interaction table may tell of its event. */
+typedef enum FmoeOptional
+{
+	FMOE_LABEL_COLUMN,			/* whether the item was chosen */
+	FMOE_ORDER_COLUMN,			/* which of the events of one time came first */
+	FMOE_BASKET_COLUMN,			/* which basket it is in */
+	FMOE_WEIGHT_COLUMN,			/* how much it counts */
+	FMOE_OPTIONAL_COLUMNS
+} FmoeOptional;
+
+typedef struct FmoeColumn
+{
+	char	   *name;			/* not quoted; NULL: there is no such column */
+	Oid			type;			/* under any SQL domains */
+	Oid			collation;
+} FmoeColumn;
+
 typedef struct FmoeDomain
 {
 	int64		id;
@@ -40,13 +57,12 @@ typedef struct FmoeDomain
 	char	   *user_column;	/* column names, not quoted */
 	char	   *item_column;
 	char	   *time_column;
-	char	   *label_column;	/* NULL: none */
+	FmoeColumn	optional[FMOE_OPTIONAL_COLUMNS];
 	Oid			user_type;
 	Oid			item_type;
 	Oid			item_collation;
 	Oid			time_type;
 	FmoeTimeUnit time_unit;
-	Oid			label_type;		/* InvalidOid: there is no such column */
 	Oid			user_equal;		/* operators of the types' default classes */
 	Oid			item_equal;
 	Oid			items;			/* the item table; InvalidOid: none */
@@ -102,8 +118,16 @@ extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 extern bool fmoe_is_time_type(Oid type);
 /* Whether it is one of timestamps or dates without a time zone: their times are local. */
 extern bool fmoe_is_local_time(Oid type);
-/* Whether it is a type of labels. */
-extern bool fmoe_is_label_type(Oid type);
+/* What an optional column of the interaction table has to be. */
+typedef struct FmoeColumnRule
+{
+	const char *parameter;		/* of fmoe_create_domain, and its name in fmoe.domain */
+	bool		(*fits) (Oid type);
+	const char *what;			/* "a label" */
+	const char *detail;			/* a sentence */
+} FmoeColumnRule;
+
+extern const FmoeColumnRule fmoe_column_rules[FMOE_OPTIONAL_COLUMNS];
 /* Whether values of a type are numbers. */
 extern bool fmoe_is_number(Oid type);
 /* The unit of that name; NULL: FMOE_UNIT_UNSAID.  Any other name is an error. */

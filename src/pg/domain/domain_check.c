@@ -193,12 +193,19 @@ fmoe_check_interactions(FmoeDomain *d)
 				 errmsg("column \"%s\" of relation \"%s\" has type %s and needs no time_unit", d->time_column,
 						get_rel_name(d->interactions), format_type_be(type)),
 				 errdetail("A unit is what numbers count since 1970.")));
-	if (d->label_column != NULL)
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
 	{
-		type = check_column(d->interactions, d->label_column);
-		if (!fmoe_is_label_type(type))
-			reject_type(d->interactions, d->label_column, type, "a label",
-						"Labels are numbers or booleans: what is positive was chosen.");
+		const FmoeColumnRule *rule = &fmoe_column_rules[i];
+
+		if (d->optional[i].name == NULL)
+			continue;
+		if (i == FMOE_ORDER_COLUMN || i == FMOE_BASKET_COLUMN)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s is not supported yet", rule->parameter)));
+		type = check_column(d->interactions, d->optional[i].name);
+		if (!rule->fits(type))
+			reject_type(d->interactions, d->optional[i].name, type, rule->what, rule->detail);
 	}
 }
 

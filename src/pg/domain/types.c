@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/typcache.h"
 
 #include "pg/domain/domain.h"
 #include "pg/id/id.h"
@@ -15,11 +16,32 @@ fmoe_is_number(Oid type)
 	return fmoe_is_integer(type) || type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
 }
 
-bool
-fmoe_is_label_type(Oid type)
+static bool
+is_label(Oid type)
 {
 	return fmoe_is_number(type) || type == BOOLOID;
 }
+
+static bool
+has_order(Oid type)
+{
+	return OidIsValid(lookup_type_cache(type, TYPECACHE_CMP_PROC)->cmp_proc);
+}
+
+static bool
+has_equality(Oid type)
+{
+	return OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr);
+}
+
+const FmoeColumnRule fmoe_column_rules[FMOE_OPTIONAL_COLUMNS] = {
+	[FMOE_LABEL_COLUMN] = {"label_column", is_label, "a label",
+	"Labels are numbers or booleans: what is positive was chosen."},
+	[FMOE_ORDER_COLUMN] = {"order_column", has_order, "an order", "It needs a type with a default order (btree)."},
+	[FMOE_BASKET_COLUMN] = {"basket_column", has_equality, "the name of a basket",
+	"It needs a type with a default equality."},
+	[FMOE_WEIGHT_COLUMN] = {"weight_column", fmoe_is_number, "a weight", "Weights are numbers."}
+};
 
 bool
 fmoe_is_time_type(Oid type)

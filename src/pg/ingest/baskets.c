@@ -17,7 +17,7 @@
 
 /*
  * Drops what a basket has twice from a history of sorted events, whose rest
- * stays where it begins; returns where it ends.
+ * stays where it begins; returns where it ends.  Of weights the largest stays.
  */
 static int64
 drop_repeats(const FmoeEvents *events, int64 begin, int64 end)
@@ -27,7 +27,11 @@ drop_repeats(const FmoeEvents *events, int64 begin, int64 end)
 	for (int64 i = begin; i < end; i++)
 	{
 		if (kept > begin && events->item[kept - 1] == events->item[i] && fmoe_events_at_once(events, kept - 1, i))
+		{
+			if (events->weight != NULL)
+				unconstify(float *, events->weight)[kept - 1] = Max(events->weight[kept - 1], events->weight[i]);
 			continue;
+		}
 		if (kept != i)
 			fmoe_events_copy(events, kept, events, i, 1);
 		kept++;

@@ -30,10 +30,7 @@ history_row(TupleTableSlot *slot, DestReceiver *self)
 	FmoeRow		row;
 
 	slot_getallattrs(slot);
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-		if (slot->tts_isnull[i])
-			return true;
-	if (fmoe_row(&row, history->domain, slot->tts_values) != FMOE_TAKEN ||
+	if (fmoe_row(&row, history->domain, slot->tts_values, slot->tts_isnull) != FMOE_TAKEN ||
 		fmoe_is_after(history->domain->time_type, history->domain->time_unit, slot->tts_values[1], history->as_of))
 		return true;
 	if (history->item_varlena)

@@ -19,6 +19,7 @@ typedef enum FmoeLeftOut
 	FMOE_LEFT_NULL,
 	FMOE_LEFT_TIME,				/* it is not finite */
 	FMOE_LEFT_LABEL,			/* it is NaN */
+	FMOE_LEFT_WEIGHT,			/* it is negative or not finite */
 	FMOE_LEFT_SHOWN,			/* the label says: shown, and not chosen */
 	FMOE_LEFT_REASONS
 } FmoeLeftOut;

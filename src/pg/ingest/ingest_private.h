@@ -16,8 +16,10 @@
 extern char *fmoe_event_columns(const FmoeDomain *domain);
 /* The query of all rows: the user and the event's columns. */
 extern char *fmoe_table_query(const FmoeDomain *domain);
-/* Sets a row from the values of fmoe_event_columns, none of them null. */
-extern FmoeLeftOut fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value);
+/* Sets a row from the values of fmoe_event_columns. */
+extern FmoeLeftOut fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value, const bool *isnull);
+/* A number of a type of numbers, in the nearest double. */
+extern double fmoe_number(Oid type, Datum value);
 /* OPERATOR(schema.name), ready to be put into SQL. */
 extern char *fmoe_operator_name(Oid operator);
 

@@ -59,6 +59,15 @@ same_text(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+static bool
+same_optional(const FmoeDomain *a, const FmoeDomain *b)
+{
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		if (!same_text(a->optional[i].name, b->optional[i].name))
+			return false;
+	return true;
+}
+
 /* Whether two domains give the same queries, the catalogs being the same. */
 static bool
 same_source(const FmoeDomain *a, const FmoeDomain *b)
@@ -66,7 +75,7 @@ same_source(const FmoeDomain *a, const FmoeDomain *b)
 	return a->interactions == b->interactions && a->user_type == b->user_type && a->item_type == b->item_type &&
 		a->user_equal == b->user_equal && same_text(a->relation, b->relation) &&
 		same_text(a->user_column, b->user_column) && same_text(a->item_column, b->item_column) &&
-		same_text(a->time_column, b->time_column) && same_text(a->label_column, b->label_column) &&
+		same_text(a->time_column, b->time_column) && same_optional(a, b) &&
 		a->items == b->items && same_text(a->item_key, b->item_key) &&
 		same_text(a->available_column, b->available_column);
 }
@@ -90,12 +99,13 @@ source_of(const FmoeDomain *domain)
 		.user_column = pstrdup(domain->user_column),
 		.item_column = pstrdup(domain->item_column),
 		.time_column = pstrdup(domain->time_column),
-		.label_column = copied(domain->label_column),
 		.items = domain->items,
 		.item_key = copied(domain->item_key),
 		.available_column = copied(domain->available_column)
 	};
 
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		source.optional[i].name = copied(domain->optional[i].name);
 	return source;
 }
 

@@ -32,8 +32,9 @@ fmoe_event_columns(const FmoeDomain *domain)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, quote_identifier(domain->item_column));
 	appendStringInfo(&sql, ", %s", quote_identifier(domain->time_column));
-	if (domain->label_column != NULL)
-		appendStringInfo(&sql, ", %s", quote_identifier(domain->label_column));
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		if (domain->optional[i].name != NULL)
+			appendStringInfo(&sql, ", %s", quote_identifier(domain->optional[i].name));
 	return sql.data;
 }
 
@@ -41,48 +42,67 @@ fmoe_event_columns(const FmoeDomain *domain)
 static double
 label_number(Oid type, Datum label)
 {
-	switch (type)
-	{
-		case BOOLOID:
-			return DatumGetBool(label) ? 1 : 0;
-		case INT2OID:
-			return DatumGetInt16(label);
-		case INT4OID:
-			return DatumGetInt32(label);
-		case INT8OID:
-			return (double) DatumGetInt64(label);
-		case FLOAT4OID:
-			return DatumGetFloat4(label);
-		case FLOAT8OID:
-			return DatumGetFloat8(label);
-		default:
-			{
-				double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, label));
+	double		number;
 
-				/* too small for a double */
-				return number != 0 ? number
-					: DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
-														 DirectFunctionCall1(numeric_sign, label))) / 2;
-			}
-	}
+	if (type == BOOLOID)
+		return DatumGetBool(label) ? 1 : 0;
+	number = fmoe_number(type, label);
+	/* too small for a double */
+	if (number == 0 && type == NUMERICOID)
+		return fmoe_number(type, DirectFunctionCall1(numeric_sign, label)) / 2;
+	return number;
 }
 
-FmoeLeftOut
-fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value)
+/* Takes the value of an optional column, null or not. */
+static FmoeLeftOut
+take_optional(FmoeRow *row, FmoeOptional which, const FmoeColumn *column, Datum value, bool isnull)
 {
 	double		label;
 
+	if (isnull)
+		return FMOE_LEFT_NULL;
+	switch (which)
+	{
+		case FMOE_LABEL_COLUMN:
+			label = label_number(column->type, value);
+			if (isnan(label))
+				return FMOE_LEFT_LABEL;
+			row->event.label = label > 0;
+			row->odd_label = label != 0 && label != 1;
+			break;
+		case FMOE_WEIGHT_COLUMN:
+			row->event.weight = (float) fmoe_number(column->type, value);
+			if (!isfinite(row->event.weight) || row->event.weight < 0)
+				return FMOE_LEFT_WEIGHT;
+			break;
+		default:
+			break;
+	}
+	return FMOE_TAKEN;
+}
+
+FmoeLeftOut
+fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value, const bool *isnull)
+{
+	int			at = 2;
+
+	if (isnull[0] || isnull[1])
+		return FMOE_LEFT_NULL;
 	row->item = value[0];
 	row->odd_label = false;
 	if (!fmoe_event_at(&row->event, domain->time_type, domain->time_unit, value[1]))
 		return FMOE_LEFT_TIME;
-	if (domain->label_column == NULL)
-		return FMOE_TAKEN;
-	label = label_number(domain->label_type, value[2]);
-	if (isnan(label))
-		return FMOE_LEFT_LABEL;
-	row->event.label = label > 0;
-	row->odd_label = label != 0 && label != 1;
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+	{
+		FmoeLeftOut left_out;
+
+		if (domain->optional[i].name == NULL)
+			continue;
+		left_out = take_optional(row, i, &domain->optional[i], value[at], isnull[at]);
+		if (left_out != FMOE_TAKEN)
+			return left_out;
+		at++;
+	}
 	return FMOE_TAKEN;
 }
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "miscadmin.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
@@ -86,22 +87,13 @@ static void
 take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, HeapTuple tuple, TupleDesc shape)
 {
 	Datum		value[COLUMNS_MAX];
+	bool		isnull[COLUMNS_MAX];
 	FmoeRow		row;
 	FmoeLeftOut left_out;
-	bool		isnull;
-	int			i;
 
 	Assert(shape->natts <= COLUMNS_MAX);
-	for (i = 0; i < shape->natts; i++)
-	{
-		value[i] = SPI_getbinval(tuple, shape, i + 1, &isnull);
-		if (isnull)
-		{
-			raw->left_out[FMOE_LEFT_NULL]++;
-			return;
-		}
-	}
-	left_out = fmoe_row(&row, domain, value + 1);
+	heap_deform_tuple(tuple, shape, value, isnull);
+	left_out = isnull[0] ? FMOE_LEFT_NULL : fmoe_row(&row, domain, value + 1, isnull + 1);
 	if (left_out == FMOE_TAKEN)
 	{
 		raw->odd_labels[row.event.label] += row.odd_label;

@@ -17,7 +17,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "pg/ingest/ingest.h"
+#include "pg/ingest/ingest_private.h"
 
 #define EPOCH_SECONDS ((double) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
@@ -72,9 +72,8 @@ numeric_rest(Datum value, double nearest)
 											  DirectFunctionCall2(numeric_sub, value, nearly)));
 }
 
-/* A number of a type of numbers as it is, in a double. */
-static double
-number(Oid type, Datum value)
+double
+fmoe_number(Oid type, Datum value)
 {
 	switch (type)
 	{
@@ -91,7 +90,7 @@ number(Oid type, Datum value)
 		case NUMERICOID:
 			return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, value));
 		default:
-			elog(ERROR, "type %u is not a type of times", type);
+			elog(ERROR, "type %u is not a type of numbers", type);
 	}
 }
 
@@ -111,7 +110,7 @@ seconds_of(Oid type, FmoeTimeUnit unit, Datum value)
 					: (double) date * SECS_PER_DAY + EPOCH_SECONDS;
 			}
 		default:
-			return number(type, value) * units[unit].times / units[unit].per;
+			return fmoe_number(type, value) * units[unit].times / units[unit].per;
 	}
 }
 

@@ -38,15 +38,12 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 	UsersReceiver *users = (UsersReceiver *) self;
 	FmoeRow		row;
 	bool		first;
-	bool		usable = true;
-	int			i;
+	bool		usable;
 
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[0])
 		return true;
-	for (i = 1; i < slot->tts_tupleDescriptor->natts; i++)
-		usable &= !slot->tts_isnull[i];
-	usable = usable && fmoe_row(&row, users->domain, slot->tts_values + 1) == FMOE_TAKEN;
+	usable = fmoe_row(&row, users->domain, slot->tts_values + 1, slot->tts_isnull + 1) == FMOE_TAKEN;
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
 	if (first)

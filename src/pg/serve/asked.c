@@ -131,7 +131,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
-	if (serving->moment.domain->label_column != NULL)
+	if (serving->moment.domain->optional[FMOE_LABEL_COLUMN].name != NULL)
 		fmoe_collect_reserve(&known.shown, FIRST_EVENTS);
 	fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
 	items->count = known.events.count;

@@ -377,7 +377,7 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	all->batch = AllocSetContextCreate(serving->call.context, "fmoe batch of users", ALLOCSET_DEFAULT_SIZES);
 	all->row = AllocSetContextCreate(serving->call.context, "fmoe rows of a user", ALLOCSET_SMALL_SIZES);
 	fmoe_collect_reserve(&all->events, FIRST_EVENTS);
-	if (serving->moment.domain->label_column != NULL)
+	if (serving->moment.domain->optional[FMOE_LABEL_COLUMN].name != NULL)
 		fmoe_collect_reserve(&all->shown, FIRST_EVENTS);
 	fmoe_serve_allow_all(serving, &all->filter);
 	make_never(all);

@@ -22,13 +22,18 @@
 /* Fourth field of these advisory locks; the SQL functions for such locks use other values. */
 #define LOCK_CLASS 0xF30E
 
+#define FIRST_OPTIONAL 7		/* of domain_unchanged's parameters; the others follow as FmoeOptional has them */
+
 static FmoeStatement domain_unchanged = {
 	"SELECT name FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1"
 	" AND fmoe._to_regclass(interactions)::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
 	" AND user_column OPERATOR(pg_catalog.=) $3 AND item_column OPERATOR(pg_catalog.=) $4"
-	" AND time_column OPERATOR(pg_catalog.=) $5 AND label_column IS NOT DISTINCT FROM $6"
-	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $7 AND time_unit IS NOT DISTINCT FROM $8 FOR KEY SHARE",
-	8, {INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, OIDOID, TEXTOID}
+	" AND time_column OPERATOR(pg_catalog.=) $5"
+	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $6 AND time_unit IS NOT DISTINCT FROM $7"
+	" AND label_column IS NOT DISTINCT FROM $8 AND order_column IS NOT DISTINCT FROM $9"
+	" AND basket_column IS NOT DISTINCT FROM $10 AND weight_column IS NOT DISTINCT FROM $11 FOR KEY SHARE",
+	FIRST_OPTIONAL + FMOE_OPTIONAL_COLUMNS,
+	{INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 };
 
 void
@@ -90,16 +95,21 @@ fmoe_training_unlock(FmoeTraining *training)
 	training->locked = false;
 }
 
+static void
+set_text(Datum *values, char *nulls, int column, const char *text)
+{
+	nulls[column] = text != NULL ? ' ' : 'n';
+	values[column] = text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
 char *
 fmoe_training_recheck(const FmoeDomain *domain)
 {
 	FmoeOwn		own;
 	MemoryContext caller = CurrentMemoryContext;
-	NameData	label;
 	char	   *name = NULL;
-	const char *time_unit = fmoe_time_unit_names[domain->time_unit];
-	Datum		values[8];
-	char		nulls[8];
+	Datum		values[FIRST_OPTIONAL + FMOE_OPTIONAL_COLUMNS];
+	char		nulls[lengthof(values)];
 
 	memset(nulls, ' ', sizeof(nulls));
 	fmoe_own_begin(&own);
@@ -108,14 +118,10 @@ fmoe_training_recheck(const FmoeDomain *domain)
 	values[2] = CStringGetTextDatum(domain->user_column);
 	values[3] = CStringGetTextDatum(domain->item_column);
 	values[4] = CStringGetTextDatum(domain->time_column);
-	namestrcpy(&label, domain->label_column == NULL ? "" : domain->label_column);
-	values[5] = NameGetDatum(&label);
-	if (domain->label_column == NULL)
-		nulls[5] = 'n';
-	values[6] = ObjectIdGetDatum(domain->item_type);
-	values[7] = time_unit == NULL ? (Datum) 0 : CStringGetTextDatum(time_unit);
-	if (time_unit == NULL)
-		nulls[7] = 'n';
+	values[5] = ObjectIdGetDatum(domain->item_type);
+	set_text(values, nulls, 6, fmoe_time_unit_names[domain->time_unit]);
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		set_text(values, nulls, FIRST_OPTIONAL + i, domain->optional[i].name);
 	fmoe_own_execute(&domain_unchanged, values, nulls, false, 0);
 	if (SPI_processed > 0)
 		name = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));

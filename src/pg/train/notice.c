@@ -66,8 +66,8 @@ fmoe_training_check_labels(const FmoeTraining *training)
 	if (odd[0] + odd[1] == 0)
 		return;
 	ereport(NOTICE,
-			(errmsg("column \"%s\" of domain \"%s\" holds labels other than 0 and 1", domain->label_column,
-					domain->name),
+			(errmsg("column \"%s\" of domain \"%s\" holds labels other than 0 and 1",
+					domain->optional[FMOE_LABEL_COLUMN].name, domain->name),
 			 errdetail("%lld positive ones are taken for chosen, %lld negative ones for shown and not chosen.",
 					   (long long) odd[1], (long long) odd[0]),
 			 errhint("If only some of them mean a choice, use a view with a column that says so.")));
@@ -80,6 +80,7 @@ fmoe_reasons_left_out(const FmoeInteractions *interactions)
 		[FMOE_LEFT_NULL] = "%lld with a null",
 		[FMOE_LEFT_TIME] = "%lld with a time that is not finite",
 		[FMOE_LEFT_LABEL] = "%lld with a label that is NaN",
+		[FMOE_LEFT_WEIGHT] = "%lld with a weight that is negative or not finite",
 		[FMOE_LEFT_SHOWN] = "%lld shown and not chosen, by their label"
 	};
 	StringInfoData text;
