@@ -369,11 +369,16 @@ CREATE FUNCTION fmoe_drop_peer(name text) RETURNS void
 
 COMMENT ON FUNCTION fmoe_drop_peer(text) IS 'drops a peer; what it has lent stays';
 
-CREATE PROCEDURE fmoe_sync(peer text DEFAULT NULL, INOUT fetched integer DEFAULT NULL, INOUT skipped integer DEFAULT NULL,
+CREATE PROCEDURE fmoe_sync()
+	AS 'MODULE_PATHNAME', 'fmoe_sync_all' LANGUAGE C;
+
+COMMENT ON PROCEDURE fmoe_sync() IS 'fetches what all peers lend and is not here yet, and deletes what they have withdrawn';
+
+CREATE PROCEDURE fmoe_sync(peer text, INOUT fetched integer DEFAULT NULL, INOUT skipped integer DEFAULT NULL,
 		INOUT removed integer DEFAULT NULL, INOUT bytes_sent bigint DEFAULT NULL, INOUT bytes_received bigint DEFAULT NULL)
 	AS 'MODULE_PATHNAME' LANGUAGE C;
 
-COMMENT ON PROCEDURE fmoe_sync(text, integer, integer, integer, bigint, bigint) IS 'fetches what peers lend and is not here yet, and deletes what they have withdrawn';
+COMMENT ON PROCEDURE fmoe_sync(text, integer, integer, integer, bigint, bigint) IS 'fetches what a peer lends and is not here yet, and deletes what it has withdrawn; how much that was';
 
 CREATE FUNCTION fmoe._lent_guard() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'fmoe_lent_guard' LANGUAGE C VOLATILE;

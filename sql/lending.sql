@@ -285,7 +285,7 @@ INSERT INTO offers (what, head, file) SELECT 'as it should be', '{}', NULL::byte
 CALL fmoe_sync('mirror', NULL, NULL, NULL, NULL, NULL) \gset
 SELECT :fetched AS fetched, :skipped AS skipped, :removed AS removed, :bytes_sent BETWEEN 200 AND 1000 AS sent,
 	:bytes_received BETWEEN 2 * octet_length(data) AND 2 * octet_length(data) + 2000 AS received FROM base;
-CALL fmoe_sync() \gset
+CALL fmoe_sync(NULL) \gset
 SELECT :fetched AS fetched, :skipped AS skipped, :removed AS removed;
 SELECT name, party, own, model, precision FROM fmoe.experts;
 SELECT p.data = b.data AS same_file FROM fmoe.lent_part p, base b;
@@ -299,6 +299,24 @@ SELECT name, :skipped AS skipped FROM fmoe.experts;
 DELETE FROM offers;
 CALL fmoe_sync('mirror') \gset
 SELECT count(*), :removed AS removed FROM fmoe.experts;
+
+-- from a block and a function, where results would need variables
+DO $$ BEGIN CALL fmoe_sync(); END $$;
+CREATE FUNCTION nightly() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	CALL fmoe_sync();
+	RETURN (SELECT count(*) FROM fmoe.experts);
+END $$;
+INSERT INTO offers (what, head, file) VALUES ('again', '{}', NULL);
+UPDATE offered SET n = (SELECT n FROM offers);
+BEGIN;
+SELECT nightly();
+ROLLBACK;
+SELECT count(*) FROM fmoe.experts;
+SELECT nightly();
+DELETE FROM offers;
+SELECT nightly();
+UPDATE offered SET n = 1;
 
 -- and lies
 INSERT INTO offers (what, head, file)
@@ -386,7 +404,7 @@ SELECT format('ALTER FOREIGN TABLE %s OPTIONS (SET schema_name ''lending_test'',
 CALL fmoe_sync('second');
 -- one peer's lies keep no other from being heard
 SET client_min_messages = warning;
-CALL fmoe_sync() \gset
+CALL fmoe_sync(NULL) \gset
 SET client_min_messages = error;
 SELECT :fetched AS fetched, :removed AS removed;
 SELECT name, party, error FROM fmoe.peers ORDER BY name;

@@ -66,6 +66,29 @@ SELECT count(*), count(DISTINCT item_id), bool_and(item_id % 2 = 0) FROM fmoe_re
 SET fmoe.scan = fastest;
 RESET fmoe.scan;
 
+-- what it would take is said before anything is read, and is enough
+CREATE FUNCTION recommend_all_test.needed(k integer) RETURNS text LANGUAGE plpgsql SET fmoe.max_memory = '1MB' AS $$
+DECLARE
+	hint text;
+BEGIN
+	PERFORM fmoe_recommend_all('plays', k);
+	RETURN 'nothing';
+EXCEPTION WHEN program_limit_exceeded THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RAISE NOTICE '%', regexp_replace(SQLERRM, '\d+', 'N');
+	RETURN substring(hint, 'to at least .(\d+MB)');
+END $$;
+SET client_min_messages = notice;
+SELECT recommend_all_test.needed(3000) AS needed \gset
+SET client_min_messages = warning;
+SELECT pg_size_bytes(:'needed') BETWEEN pg_size_bytes('12MB') AND pg_size_bytes('24MB') AS needed;
+SET fmoe.max_memory = :'needed';
+SELECT count(*) FROM fmoe_recommend_all('plays', 3000, exclude_seen => false);
+SET fmoe.max_memory = '8MB';
+SELECT count(*) FROM fmoe_recommend_all('plays', 3000, users => '{1,2}', exclude_seen => false);
+SELECT count(*) FROM fmoe_recommend_all('plays', 3);
+RESET fmoe.max_memory;
+
 -- forms: chosen types, text, in the select list, with a LIMIT
 SELECT pg_typeof(user_id), pg_typeof(item_id) FROM fmoe_recommend_all_as(NULL::text, NULL::bigint, 'plays', 1) LIMIT 1;
 SELECT (fmoe_recommend_all_as(NULL::bigint, NULL::text, k => 1)).user_id LIMIT 1;

@@ -7,7 +7,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
-#include "pg/base/base.h"
+#include "pg/cache/cache.h"
 
 PG_MODULE_MAGIC;
 
@@ -17,6 +17,7 @@ void
 _PG_init(void)
 {
 	fmoe_define_settings();
+	fmoe_give_way = fmoe_cache_give_way;
 
 	/*
 	 * Debian's OpenBLAS starts a thread for every further core while it is

@@ -11,7 +11,7 @@ use IPC::Run;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw($patience_s session send_to answer ask leave wait_until);
+our @EXPORT = qw($patience_s session send_to answer ask leave wait_until small_shared_memory);
 
 # Nothing takes longer, on a busy machine either.
 our $patience_s = 120;
@@ -84,6 +84,29 @@ sub wait_until
 		usleep(10_000);
 	}
 	return is($got, $expected, $name);
+}
+
+# Runs the program again, with a file system of so many megabytes in place of a directory.
+# Skips all of its tests where the kernel lets only root do that.  To be called when the
+# program is compiled.
+sub on_small_file_system
+{
+	my ($directory, $megabytes) = @_;
+	my $mount = 'mount -t tmpfs -o "size=$1m,mode=1777" tmpfs "$2" && shift 2 && exec unshare --user --map-user=1000 "$@"';
+	my @unshare = ('unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', $mount, 'sh', $megabytes, $directory);
+
+	return if $ENV{FMOE_SMALL} && $ENV{FMOE_SMALL} eq $directory;
+	plan(skip_all => 'name spaces of users are not to be had here') if system("@unshare[0 .. 3] true 2>/dev/null") != 0;
+	local $ENV{FMOE_SMALL} = $directory;
+	exec @unshare, $^X, (map { "-I$_" } @INC), $0;
+	die 'no unshare';
+}
+
+sub small_shared_memory
+{
+	my ($megabytes) = @_;
+
+	return on_small_file_system('/dev/shm', $megabytes);
 }
 
 1;

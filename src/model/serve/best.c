@@ -7,6 +7,7 @@
  * of nn find the best of them.  Other experts, such as those that count, compute
  * all scores.
  */
+#include "model/expert/markov.h"
 #include "model/serve/serve_private.h"
 
 #include <math.h>
@@ -363,6 +364,25 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	}
 	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, never, all_passed, topk);
 	fnn_arena_reset(arena, mark);
+}
+
+double
+fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *events, double sequences, double tokens)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	double		n_items = model->n_items;
+	double		part = fmin(tokens, PART_TOKENS + model->config.max_length);
+	double		followers = fmoe_transitions_count(&model->expert[FMOE_MARKOV]);
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features};
+	double		bytes = sequences * (model->items.cols * sizeof(fnn_real) + sizeof(FnnRows) + sizeof(double));
+
+	facts.followers.mean = facts.followers.all = followers;
+	bytes += part * fmoe_token_bytes(events);
+	bytes += main->class->bytes(main->config, &facts, FMOE_UNRECORDED, part, fmin(sequences, part)) *
+		(events->basket != NULL ? FMOE_BASKETS_MORE : 1);
+	/* terms, as if every history ended with another item, and what is passed over with them */
+	bytes += fmin(followers, sequences * n_items) * (2 * sizeof(int32_t) + sizeof(double)) + tokens * sizeof(int32_t);
+	return bytes + fnn_set_words(model->n_items) * sizeof(uint64_t);
 }
 
 void

@@ -123,6 +123,8 @@ extern void fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *are
  */
 extern void fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 						   const uint64_t *never, const FnnRows *passed, FnnTopk *topk);
+/* Bytes that it takes for so many sequences of so many tokens in all, in a batch with columns like those of events. */
+extern double fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *events, double sequences, double tokens);
 /* score[n] of given items for the one sequence of the batch, with the same bits as in fmoe_best. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);

@@ -159,9 +159,17 @@ extern ErrorData *fmoe_attempt(void (*work) (void *argument), void *argument);
 /* A struct of PostgreSQL's main shared memory, initialized by whoever comes first. */
 extern void *fmoe_shared_struct(const char *name, Size bytes, void (*initialize) (void *memory));
 /*
+ * Gives back some dynamic shared memory that nobody needs right now, where so many
+ * bytes more are asked for than there are; false: there is none.  Set by whoever
+ * keeps such memory.
+ */
+typedef bool (*FmoeGiveWay) (size_t bytes);
+extern FmoeGiveWay fmoe_give_way;
+/*
  * A dynamic segment that stays mapped beyond the query: a new one of so many
- * bytes, or with bytes 0 the one of a handle.  NULL: it could not be had, and
- * reason says why, or (reason untouched) it is no longer there.
+ * bytes, or with bytes 0 the one of a handle.  NULL: it could not be had, though
+ * what is not needed gave way, and reason says why, or (reason untouched) it is
+ * no longer there.
  */
 extern dsm_segment *fmoe_segment(size_t bytes, dsm_handle handle, const char **reason);
 

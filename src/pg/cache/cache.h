@@ -32,6 +32,8 @@ extern FmoeLoaded *fmoe_load(const FmoeDomain *domain, int64 version_id);
  * version_id 0 all of them.  One that is asked for after all is loaded again.
  */
 extern void fmoe_evict_version(int64 domain_id, int64 version_id);
+/* Lets an image that no query uses go, and says so in the log: an FmoeGiveWay. */
+extern bool fmoe_cache_give_way(size_t bytes);
 
 /* ---------------------------------------------------------------- images */
 
@@ -60,11 +62,17 @@ extern void fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, Fm
 
 /* ---------------------------------------------------------------- shared images */
 
-/* What an image depends on.  Zeroed before it is filled: compared as bytes. */
-typedef struct FmoeImageKey
+/* The table of versions that an image was loaded from. */
+typedef struct FmoeImageSource
 {
 	Oid			database;
 	Oid			relation;		/* fmoe.version */
+} FmoeImageSource;
+
+/* What an image depends on.  Zeroed before it is filled: compared as bytes. */
+typedef struct FmoeImageKey
+{
+	FmoeImageSource source;
 	int64		domain_id;
 	int64		version_id;
 	uint64		checksum;
@@ -89,8 +97,16 @@ extern void fmoe_shared_unmap(int slot);
 /* Whether a query uses the image: those in use are not evicted to make room.  hit: another use of it. */
 extern void fmoe_shared_use(int slot, bool hit);
 extern void fmoe_shared_rest(int slot);
-/* Evicts a version of a domain, or all with version_id 0, whether in use or not. */
-extern void fmoe_shared_evict(Oid relation, int64 domain_id, int64 version_id);
+/* Evicts a version of a domain, with version_id 0 all, with domain_id 0 those of all domains, in use or not. */
+extern void fmoe_shared_evict(const FmoeImageSource *source, int64 domain_id, int64 version_id);
+/*
+ * Evicts the least recently used image that no query uses, for somebody who needs so many
+ * bytes of shared memory; version_id becomes its version.  Those that other sessions have
+ * mapped come last, and only where all together are worth it.  False: none can be evicted.
+ */
+extern bool fmoe_shared_give_way(size_t bytes, int64 *version_id);
+/* Where the images in sources[FMOE_SHARED_IMAGES] are from, with repeats; their number. */
+extern int	fmoe_shared_sources(FmoeImageSource *sources);
 /* Whether any image was evicted since this was last asked. */
 extern bool fmoe_shared_changed(void);
 /* Whether a mapped image was evicted: it should be unmapped as soon as it is not needed. */

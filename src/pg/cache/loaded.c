@@ -40,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -247,6 +248,27 @@ unmap_image(void *argument)
 		fmoe_shared_unmap(entry->slot);
 }
 
+/*
+ * Nobody says when a database is dropped, or a table of versions with its extension.
+ * So whoever loads a version lets go of what was loaded from those that are gone.
+ */
+static void
+evict_gone(void)
+{
+	FmoeImageSource source[FMOE_SHARED_IMAGES];
+	int			n = fmoe_shared_sources(source);
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		there = source[i].database == MyDatabaseId
+			? SearchSysCacheExists1(RELOID, ObjectIdGetDatum(source[i].relation))
+			: SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(source[i].database));
+
+		if (!there)
+			fmoe_shared_evict(&source[i], 0, 0);
+	}
+}
+
 /* Maps the entry's image from shared memory; false: it is not there and cannot be made. */
 static bool
 fill_shared(CacheEntry *entry, const FmoeDomain *domain)
@@ -258,8 +280,8 @@ fill_shared(CacheEntry *entry, const FmoeDomain *domain)
 	const char *reason;
 
 	memset(&key, 0, sizeof(key));
-	key.database = MyDatabaseId;
-	key.relation = entry->relation;
+	key.source.database = MyDatabaseId;
+	key.source.relation = entry->relation;
 	key.domain_id = domain->id;
 	key.version_id = version->version_id;
 	key.checksum = version->checksum;
@@ -348,6 +370,7 @@ cache_fill(const FmoeDomain *domain, int64 version_id, Oid relation)
 
 	loaded->version_id = version_id;
 	loaded->version = cache_find_version(domain, version_id);
+	evict_gone();
 	if (!fill_shared(entry, domain))
 		fill_private(entry, domain);
 	fmoe_image_open(&entry->image, domain, loaded);
@@ -420,7 +443,23 @@ fmoe_load(const FmoeDomain *domain, int64 version_id)
 void
 fmoe_evict_version(int64 domain_id, int64 version_id)
 {
-	fmoe_shared_evict(version_relation(), domain_id, version_id);
+	FmoeImageSource source = {.database = MyDatabaseId, .relation = version_relation()};
+
+	fmoe_shared_evict(&source, domain_id, version_id);
+}
+
+bool
+fmoe_cache_give_way(size_t bytes)
+{
+	int64		version_id;
+
+	if (!fmoe_shared_give_way(bytes, &version_id))
+		return false;
+	cache_sweep();
+	ereport(LOG,
+			(errmsg("a loaded version gives way, for there is no more shared memory"),
+			 errdetail("Its version_id is " INT64_FORMAT "; %zu more bytes are needed.", version_id, bytes)));
+	return true;
 }
 
 /* ---------------------------------------------------------------- SQL */
@@ -476,6 +515,7 @@ fmoe_cache(PG_FUNCTION_ARGS)
 	int			i;
 
 	InitMaterializedSRF(fcinfo, 0);
+	evict_gone();
 	n = fmoe_shared_list(relation, shared);
 	for (i = 0; i < n; i++)
 		put_image(result, shared[i].evicted ? "evicted" : "shared", &shared[i]);

@@ -201,9 +201,24 @@ evictable(ImageSlot *slot)
 	return slot->state == IMAGE_READY && pg_atomic_read_u32(&slot->users) == 0;
 }
 
-/* Of the images that can be evicted, the least recently used; unmapped: that no session holds.  NULL: none. */
+/* Who may have an image mapped that is evicted: what others have mapped is free only when they unmap it. */
+typedef enum Mapped
+{
+	BY_NOBODY,
+	BY_US,
+	BY_ANYBODY
+} Mapped;
+
+static bool
+mapped_by(int index, Mapped mapped)
+{
+	return mapped == BY_ANYBODY ||
+		directory->slot[index].sessions <= (mapped == BY_US && holding[index].held ? 1 : 0);
+}
+
+/* Of the images that can be evicted, the least recently used; NULL: none. */
 static ImageSlot *
-oldest(bool unmapped)
+oldest(Mapped mapped)
 {
 	ImageSlot  *found = NULL;
 	int			i;
@@ -212,7 +227,7 @@ oldest(bool unmapped)
 	{
 		ImageSlot  *slot = &directory->slot[i];
 
-		if (evictable(slot) && !(unmapped && slot->sessions > 0) &&
+		if (evictable(slot) && mapped_by(i, mapped) &&
 			(found == NULL || pg_atomic_read_u64(&slot->last_used) < pg_atomic_read_u64(&found->last_used)))
 			found = slot;
 	}
@@ -242,7 +257,7 @@ shrink_to(size_t bytes)
 {
 	while (bytes_given_out(false) > bytes)
 	{
-		ImageSlot  *slot = oldest(false);
+		ImageSlot  *slot = oldest(BY_ANYBODY);
 
 		if (slot == NULL)
 			return false;
@@ -303,7 +318,7 @@ claim(const FmoeImageKey *key)
 		;
 	if (i == IMAGES)
 	{
-		slot = oldest(true);
+		slot = oldest(BY_NOBODY);
 		if (slot == NULL)
 			return -1;
 		evict(slot);
@@ -607,22 +622,54 @@ fmoe_shared_evicted(int index)
 	return evicted;
 }
 
-void
-fmoe_shared_evict(Oid relation, int64 domain_id, int64 version_id)
+bool
+fmoe_shared_give_way(size_t bytes, int64 *version_id)
 {
-	int			i;
+	ImageSlot  *slot;
 
 	attach_directory();
 	LWLockAcquire(&directory->lock, LW_EXCLUSIVE);
-	for (i = 0; i < IMAGES; i++)
+	slot = oldest(BY_US);
+	if (slot == NULL && bytes_given_out(false) - bytes_given_out(true) >= bytes)
+		slot = oldest(BY_ANYBODY);
+	if (slot != NULL)
+	{
+		*version_id = slot->key.version_id;
+		evict(slot);
+	}
+	LWLockRelease(&directory->lock);
+	return slot != NULL;
+}
+
+void
+fmoe_shared_evict(const FmoeImageSource *source, int64 domain_id, int64 version_id)
+{
+	attach_directory();
+	LWLockAcquire(&directory->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < IMAGES; i++)
 	{
 		ImageSlot  *slot = &directory->slot[i];
 
-		if (slot->state == IMAGE_READY && slot->key.database == MyDatabaseId && slot->key.relation == relation &&
-			slot->key.domain_id == domain_id && (version_id == 0 || slot->key.version_id == version_id))
+		if (slot->state == IMAGE_READY && slot->key.source.database == source->database &&
+			slot->key.source.relation == source->relation && (domain_id == 0 || slot->key.domain_id == domain_id) &&
+			(version_id == 0 || slot->key.version_id == version_id))
 			evict(slot);
 	}
 	LWLockRelease(&directory->lock);
+}
+
+int
+fmoe_shared_sources(FmoeImageSource *sources)
+{
+	int			n = 0;
+
+	attach_directory();
+	LWLockAcquire(&directory->lock, LW_SHARED);
+	for (int i = 0; i < IMAGES; i++)
+		if (directory->slot[i].state == IMAGE_READY)
+			sources[n++] = directory->slot[i].key.source;
+	LWLockRelease(&directory->lock);
+	return n;
 }
 
 int
@@ -638,7 +685,7 @@ fmoe_shared_list(Oid relation, FmoeSharedFacts *facts)
 		ImageSlot  *slot = &directory->slot[i];
 
 		if ((slot->state != IMAGE_READY && slot->state != IMAGE_EVICTED) ||
-			slot->key.database != MyDatabaseId || slot->key.relation != relation)
+			slot->key.source.database != MyDatabaseId || slot->key.source.relation != relation)
 			continue;
 		facts[n].version_id = slot->key.version_id;
 		facts[n].evicted = slot->state == IMAGE_EVICTED;

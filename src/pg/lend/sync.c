@@ -29,6 +29,7 @@
 #define HEADS_MAX 10000			/* rows of a peer's fmoe.shared_expert */
 
 PG_FUNCTION_INFO_V1(fmoe_sync);
+PG_FUNCTION_INFO_V1(fmoe_sync_all);
 
 /* Of one peer or of all. */
 typedef struct Counts
@@ -473,4 +474,12 @@ fmoe_sync(PG_FUNCTION_ARGS)
 	values[3] = Int64GetDatum(counts.sent);
 	values[4] = Int64GetDatum(counts.received);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
+}
+
+/* All peers.  Without results, so that functions and DO need no variables for them. */
+Datum
+fmoe_sync_all(PG_FUNCTION_ARGS)
+{
+	fmoe_sync_peers();
+	PG_RETURN_VOID();
 }

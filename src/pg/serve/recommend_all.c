@@ -7,7 +7,7 @@
  * A batch goes through the encoder together and is scanned together, which is
  * several times quicker than one history after the other; the answers are those
  * of fmoe_recommend.  Rows go into a tuplestore, which spills to disk above
- * work_mem.
+ * work_mem.  What a batch takes is estimated, and refused, before the table is read.
  *
  * Every user of the table gets rows: min(k, eligible), by popularity where the
  * version knows none of the items, or none was chosen.  When users are given,
@@ -343,6 +343,39 @@ read_listed(Everybody *all, Datum list)
 	}
 }
 
+/* The most users that a batch has. */
+static int
+batch_users(FunctionCallInfo fcinfo, int users)
+{
+	ArrayType  *list;
+
+	if (PG_ARGISNULL(users))
+		return BATCH_USERS;
+	list = PG_GETARG_ARRAYTYPE_P(users);
+	return Min(BATCH_USERS, ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)));
+}
+
+/* Error unless what the largest batch takes fits into fmoe.max_memory, beside what is taken already. */
+static void
+check_memory(const Everybody *all, double users)
+{
+	const FmoeServing *serving = all->serving;
+	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeEvents *events = &all->events.events;
+	double		rankings = (users + 1) * Min(all->k, model->n_items) * (sizeof(int32_t) + sizeof(fnn_real));
+	double		tokens = Min(users * model->config.max_length, BATCH_TOKENS + model->config.max_length);
+	double		bytes = MemoryContextMemAllocated(serving->call.context, true) + sizeof(Known) + rankings;
+
+	/* as read, sorted, and packed; items passed over */
+	bytes += tokens * (2.0 * fmoe_event_bytes(events) + fmoe_token_bytes(events) + sizeof(int32_t));
+	if (fmoe_has_vectors(model))
+		bytes += fmoe_best_many_bytes(model, events, users, tokens);
+	else
+		bytes += model->n_items * (double) sizeof(fnn_real);
+	fmoe_check_memory((size_t) bytes, psprintf("recommending to every user of domain \"%s\"",
+											   serving->moment.domain->name));
+}
+
 /* Of fmoe_recommend_all: domain, k, exclude_seen, users, exclude, candidates, version, filter, from first on. */
 #define ALL(first) { \
 	.user = -1, .item = -1, .history = -1, .domain = (first), .k = (first) + 1, .exclude_seen = (first) + 2, \
@@ -380,6 +413,7 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	if (serving->moment.domain->optional[FMOE_LABEL_COLUMN].name != NULL)
 		fmoe_collect_reserve(&all->shown, FIRST_EVENTS);
 	fmoe_serve_allow_all(serving, &all->filter);
+	check_memory(all, batch_users(fcinfo, USERS(at)));
 	make_never(all);
 	make_popular(all);
 	if (PG_ARGISNULL(USERS(at)))

@@ -45,6 +45,9 @@
 /* With fewer floating-point operations in an epoch workers are not worth their launch. */
 #define EPOCH_OPERATIONS_MIN 4e9
 
+/* What PostgreSQL's segment of a launch takes at most, apart from unusually many settings. */
+#define LAUNCH_BYTES (512 * 1024)
+
 typedef struct CrewLaunch
 {
 	/* written before the launch */
@@ -172,6 +175,21 @@ leader_progress(void *context, int64_t batch, int64_t batches, double loss)
 		alone->progress(alone->context, batch, batches, loss);
 }
 
+/*
+ * Whether there is shared memory for a launch.  PostgreSQL makes an error of it where
+ * there is none, and knows nothing of what could give way.
+ */
+static bool
+has_room_for_launch(void)
+{
+	const char *reason;
+	dsm_segment *probe = fmoe_segment(LAUNCH_BYTES, DSM_HANDLE_INVALID, &reason);
+
+	if (probe != NULL)
+		dsm_detach(probe);
+	return probe != NULL;
+}
+
 static CrewLaunch *
 put_launch(const FmoeCrew *crew, ParallelContext *context)
 {
@@ -239,7 +257,7 @@ epoch_together(const FmoeCrew *crew, FmoeTrainer *trainer, const FmoeTeam *alone
 void
 fmoe_crew_epoch(FmoeCrew *crew, FmoeTrainer *trainer, const FmoeTeam *alone)
 {
-	if (crew->segment != NULL)
+	if (crew->segment != NULL && has_room_for_launch())
 		epoch_together(crew, trainer, alone);
 	else
 		fmoe_trainer_epoch(trainer, alone);
