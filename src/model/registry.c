@@ -4,6 +4,7 @@
  */
 #include "model/registry.h"
 
+#include "model/count/count.h"
 #include "model/fmoe/fmoe.h"
 
 #include <string.h>
@@ -22,12 +23,16 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_popularity_class,
 	&fmoe_markov_class,
 	&fmoe_mixture_class,
+	&fmoe_recent_class,
+	&fmoe_sequence_class,
+	&fmoe_neighbours_class,
+	&fmoe_repeat_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
-const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe",
-	TEST_CLASS("projection") NULL};
+const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
+	"neighbours", "repeat", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS] = {
 	[FMOE_MAIN] = NULL,

@@ -452,6 +452,7 @@ static const Function functions[] = {
 	{"calibration", check_calibration},
 	{"scan", check_scan},
 	{"baskets", check_baskets},
+	{"counting", check_counting},
 };
 
 static bool

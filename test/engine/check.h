@@ -109,5 +109,6 @@ extern void check_evaluation(void);
 extern void check_calibration(void);
 extern void check_scan(void);
 extern void check_baskets(void);
+extern void check_counting(void);
 
 #endif							/* FMOE_CHECK_H */

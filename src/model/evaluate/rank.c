@@ -162,8 +162,8 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 				int32_t *rank, uint8_t *covered)
 {
 	const FmoeExpert *expert = &model->expert[slot];
-	/* no count expert looks further back than the last basket */
-	bool		short_enough = fmoe_only_counts(expert->class) && data->events.basket == NULL;
+	bool		short_enough = fmoe_only_counts(expert->class) && expert->class->counter->history == 0 &&
+		data->events.basket == NULL;
 	int			max_length = short_enough ? 1 : expert->config->max_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	Ranker		ranker = {.model = model, .data = data, .cases = cases, .protocol = protocol};

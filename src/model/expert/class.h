@@ -128,6 +128,7 @@ typedef struct FmoeCounter
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
 	/* bytes that count takes on the arena, of which the arrays are a part */
 	double		(*bytes) (double n_events, double n_items);
+	int			history;		/* most events of a history that scores depend on; 0: those of its last basket */
 	/* fails with FNN_FORMAT when arrays from outside do not fit each other, or the number of items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
 } FmoeCounter;

@@ -117,6 +117,16 @@ bound_blend(const FmoeConfig *config, const FnnHost *host, int n_arrays, const F
 	return blend > 0 ? blend : 0;
 }
 
+/* Whether a main expert of the class counts, and is none of those that every version has. */
+static bool
+counts_alone(const FmoeExpertClass *class)
+{
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+		if (fmoe_slot_classes[slot] == class)
+			return false;
+	return fmoe_only_counts(class);
+}
+
 void
 fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items)
 {
@@ -208,6 +218,8 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 		n += fmoe_expert_arrays(&model->expert[slot], out + n, max - n);
 	if (fmoe_has_together(&model->together))
 		n += fmoe_expert_arrays(&model->together, out + n, max - n);
+	if (counts_alone(main->class))
+		n += fmoe_expert_arrays(main, out + n, max - n);
 	if (fmoe_only_counts(main->class))
 		return n;
 	n += fmoe_expert_arrays(main, out + n, max - n);
@@ -225,21 +237,26 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 void
 fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data)
 {
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
+
 	fmoe_model_setup(model, config, data->n_items);
 	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 	{
 		FmoeExpert *expert = &model->expert[slot];
 
 		expert->class->counter->count(expert, arena, data, (FmoeHoldout) config->holdout);
-		if (expert->class == model->expert[FMOE_MAIN].class)
-			model->expert[FMOE_MAIN] = *expert;
+		if (expert->class == main->class)
+			*main = *expert;
 	}
+	if (counts_alone(main->class))
+		main->class->counter->count(main, arena, data, (FmoeHoldout) config->holdout);
 }
 
 size_t
-fmoe_counts_bytes(const FmoeDataset *data)
+fmoe_counts_bytes(const FmoeConfig *config, const FmoeDataset *data)
 {
-	double		bytes = 0;
+	const FmoeExpertClass *main = fmoe_expert_classes[config->model];
+	double		bytes = counts_alone(main) ? main->counter->bytes(data->n_events, data->n_items) : 0;
 
 	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items);

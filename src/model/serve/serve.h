@@ -51,7 +51,7 @@ extern void fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t
 /* Sets a model up and trains the experts that count; if the main one is among them, the model is complete. */
 extern void fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
 /* Bytes that fmoe_count_experts takes on the arena. */
-extern size_t fmoe_counts_bytes(const FmoeDataset *data);
+extern size_t fmoe_counts_bytes(const FmoeConfig *config, const FmoeDataset *data);
 /* What was in the same basket, counted: a set of arrays more. */
 extern void fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDataset *data);
 /* Sets items to the rows of the main expert's first parameter, or to vectors that its class computes on the arena. */

@@ -347,7 +347,7 @@ model_bytes(const FmoeTrainer *trainer)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * 3.0 * sizeof(int64_t) +
 			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(trainer->data) +
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(&trainer->config, trainer->data) +
 		trainer->plan.basket_bytes;
 }
 
@@ -369,7 +369,7 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 		most = model_bytes(trainer);
 	/* counts that the training reads stay all the time */
 	if (fmoe_needs_counts(trainer))
-		most += fmoe_counts_bytes(data) + plan->basket_bytes;
+		most += fmoe_counts_bytes(config, data) + plan->basket_bytes;
 	fnn_arena_reset(arena, mark);
 	return (size_t) fmin(sizeof(FmoeTrainer) + lists + most, (double) (SIZE_MAX / 2));
 }

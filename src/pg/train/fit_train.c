@@ -87,7 +87,7 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 	fmoe_check_config(config);
 
 	/* the experts that count, and their arrays once more in the result */
-	bytes += 2 * fmoe_counts_bytes(data);
+	bytes += 2 * fmoe_counts_bytes(config, data);
 	bytes += fmoe_basket_count_bytes(arena, data);
 	if (!fmoe_only_counts(fmoe_expert_classes[config->model]))
 		bytes += fmoe_trainer_shared_bytes(arena, config, data) + fmoe_trainer_private_bytes(arena, config, data);

@@ -120,7 +120,7 @@ fmoe_training_announce(FmoeTraining *training)
 	bytes += fmoe_basket_count_bytes(training->arena, data);
 	bytes += fmoe_try_bytes(training->interactions, training->live);
 	if (fmoe_only_counts(class))
-		bytes += fmoe_counts_bytes(data);
+		bytes += fmoe_counts_bytes(config, data);
 	else
 	{
 		size_t		shared = fmoe_trainer_shared_bytes(training->arena, config, data);

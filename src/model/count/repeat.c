@@ -1,0 +1,56 @@
+/*
+ * repeat.c
+ *	  The class repeat: what the user had before, and how long ago.
+ *
+ * It counts nothing in training: the history says all.  Of use where what was
+ * seen may come again.
+ */
+#include "model/count/count.h"
+
+static const char *const array_names[] = {NULL};
+
+static void
+count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
+{
+}
+
+static void
+score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+	  int64_t n, const int32_t *item, fnn_real *score)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	double	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), expert->n_items, sizeof(double)));
+	double		weight[FMOE_SEQUENCE_EVENTS];
+	int32_t		first = fmoe_history_weights(batch, sequence, weight);
+
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+		sum[batch->events.item[t]] += weight[t - first];
+	fmoe_scores_of_sums(expert, sum, n, item, score);
+	fnn_arena_reset(arena, mark);
+}
+
+static void
+check(const FmoeExpert *expert, const FnnHost *host)
+{
+}
+
+static double
+bytes(double n_events, double n_items)
+{
+	return 0;
+}
+
+static const FmoeCounter counter = {
+	.count = count,
+	.bytes = bytes,
+	.history = FMOE_SEQUENCE_EVENTS,
+	.array_names = array_names,
+	.check = check
+};
+
+const FmoeExpertClass fmoe_repeat_class = {
+	.name = "repeat",
+	.summary = "what the user had before",
+	.counter = &counter,
+	.score = score
+};
