@@ -46,8 +46,11 @@ random_users(int32_t n_items, int longest, bool baskets, uint64_t seed)
 		}
 		offset[u + 1] = n;
 	}
-	*data = (FmoeDataset) {.n_users = USERS, .n_events = n, .n_items = n_items, .offset = offset,
-	.events = {.item = item, .time = time, .basket = baskets ? basket : NULL}};
+	data->n_users = USERS;
+	data->n_events = n;
+	data->n_items = n_items;
+	data->offset = offset;
+	data->events = (FmoeEvents) {.item = item, .time = time, .basket = baskets ? basket : NULL};
 	return data;
 }
 
@@ -141,7 +144,7 @@ counted(const char *class, const FmoeDataset *data, FmoeHoldout holdout)
 	return model;
 }
 
-/* Rows hold the largest entries of the plain matrix, at most FMOE_NEIGHBOURS_MAX of each; returns how many had more. */
+/* Rows hold the largest entries of the plain matrix, so many at most; returns how many rows had more. */
 static int64_t
 compare_rows(const FmoeModel *model, const double *plain)
 {

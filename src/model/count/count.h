@@ -60,7 +60,7 @@ extern const FnnDtype fmoe_pairs_dtypes[];
 
 /* Score hook of a counter with such rows: of the sum, over the history, of the events' rows times their weights. */
 extern void fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-							int64_t n, const int32_t *item, fnn_real *score);
+							 int64_t n, const int32_t *item, fnn_real *score);
 /* Its check hook. */
 extern void fmoe_pairs_check(const FmoeExpert *expert, const FnnHost *host);
 /* Bytes on the arena while so many pairs are counted. */

@@ -271,7 +271,7 @@ fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int64_t n, cons
 
 void
 fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-				int64_t n, const int32_t *item, fnn_real *score)
+				 int64_t n, const int32_t *item, fnn_real *score)
 {
 	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
 	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;

@@ -347,8 +347,8 @@ model_bytes(const FmoeTrainer *trainer)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * 3.0 * sizeof(int64_t) +
 			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) + fmoe_counts_bytes(&trainer->config, trainer->data) +
-		trainer->plan.basket_bytes;
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
+		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;
 }
 
 size_t
