@@ -45,6 +45,10 @@ override with_llvm = no
 include $(PGXS)
 override with_llvm = no
 
+ifneq ($(filter 7.% 8.% 9.% 10 11 12 13 14,$(MAJORVERSION)),)
+$(error fmoe needs PostgreSQL 15 or newer, and $(PG_CONFIG) is of $(MAJORVERSION); name another: make PG_CONFIG=/path/to/pg_config)
+endif
+
 $(NN_OBJS) $(MODEL_OBJS): CFLAGS += $(NUMERIC_CFLAGS)
 -include $(OBJS:.o=.d)
 

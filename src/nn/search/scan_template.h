@@ -17,12 +17,21 @@ VARIANT(lanes_sum) (VECTOR v)
 #pragma GCC unroll 4
 	for (int64_t half = WIDTH / 2; half > 0; half /= 2)
 	{
+#ifdef __clang__
+		VECTOR		other;
+
+#pragma GCC unroll 16
+		for (int64_t i = 0; i < WIDTH; i++)
+			other[i] = v[(i + half) % WIDTH];
+		v += other;
+#else
 		INDEX		pick;
 
 #pragma GCC unroll 16
 		for (int64_t i = 0; i < WIDTH; i++)
 			pick[i] = (i + half) % WIDTH;
 		v += __builtin_shuffle(v, pick);
+#endif
 	}
 	return v[0];
 }

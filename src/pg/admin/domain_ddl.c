@@ -263,7 +263,7 @@ require_columns(const FmoeDomain *d)
 				 errmsg("user, item and time column must be named")));
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject_duplicate(const char *name)
 {
 	ereport(ERROR,
@@ -394,7 +394,7 @@ apply_owner(FunctionCallInfo fcinfo, FmoeDomain *d)
 	if (PG_ARGISNULL(13))
 		return;
 	d->owner = get_role_oid(NameStr(*PG_GETARG_NAME(13)), false);
-	check_is_member_of_role(GetUserId(), d->owner);
+	check_can_set_role(GetUserId(), d->owner);
 }
 
 static void

@@ -20,6 +20,7 @@
 #include "storage/dsm.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "pg/base/compat.h"
 #include "nn/nn.h"
 
 /* ---------------------------------------------------------------- settings */

@@ -175,7 +175,7 @@ may_manage(const FmoeDomain *domain)
 	return superuser() ||
 		(OidIsValid(domain->owner) && has_privs_of_role(GetUserId(), domain->owner)) ||
 		(relation_exists(domain->interactions) &&
-		 pg_class_ownercheck(domain->interactions, GetUserId()));
+		 object_ownercheck(RelationRelationId, domain->interactions, GetUserId()));
 }
 
 /* When the table is gone, who manages the domain may go on, and is told so later. */

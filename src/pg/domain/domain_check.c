@@ -75,7 +75,7 @@ check_column(Oid relation, const char *column)
 	return type;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject_type(Oid relation, const char *column, Oid type, const char *what, const char *detail)
 {
 	ereport(ERROR,

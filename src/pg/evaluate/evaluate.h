@@ -56,8 +56,8 @@ extern const FmoeOption fmoe_report_options[];
 /* The version of a number; 0: the live one, or with a NOTICE the newest when none is live. */
 extern FmoeVersion *fmoe_version_to_evaluate(const FmoeDomain *domain, int number);
 /* Error: the version was trained on these events, which a training with this holdout would have kept back. */
-extern void fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const char *split,
-							 const char *events, const char *holdout) pg_attribute_noreturn();
+pg_noreturn extern void fmoe_refuse_seen(const FmoeDomain *domain, const FmoeVersion *version, const char *split,
+										 const char *events, const char *holdout);
 /* Warning when the domain has fewer events than trained the version. */
 extern void fmoe_warn_of_fewer(const FmoeDomain *domain, const FmoeVersion *version, int64 events);
 

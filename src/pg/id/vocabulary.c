@@ -98,7 +98,7 @@ fmoe_vocabulary_arrays(const FmoeVocabulary *vocabulary, FnnArray *out)
 	return 2;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject_vocabulary(const char *detail)
 {
 	ereport(ERROR,

@@ -47,7 +47,7 @@ parsing(void *argument)
 	errcontext("the filter of items");
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject(const char *detail)
 {
 	ereport(ERROR,

@@ -86,7 +86,7 @@ typedef struct FmoeLentHead
 extern FmoeLentHead *fmoe_lent_head_of_row(HeapTuple row, TupleDesc shape, const char **problem);
 extern char *fmoe_lent_name(const FmoeLentHead *head);
 /* Error: a part of its file is missing or has another length. */
-extern void fmoe_lent_refuse_part(const FmoeLentHead *head, int part) pg_attribute_noreturn();
+pg_noreturn extern void fmoe_lent_refuse_part(const FmoeLentHead *head, int part);
 /* Error unless its names are such as parties and domains may have. */
 extern void fmoe_lent_check_name(const FmoeLentHead *head);
 /* Error unless names and size are possible and the file fits into memory; to be called before it is fetched. */

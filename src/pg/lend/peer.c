@@ -271,7 +271,7 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 	char	   *server = name_argument(fcinfo, 1, "server");
 	char	   *caller = GetUserNameFromId(GetUserId(), false);
 	ForeignServer *found = GetForeignServerByName(server, false);
-	AclResult	allowed = pg_foreign_server_aclcheck(found->serverid, GetUserId(), ACL_USAGE);
+	AclResult	allowed = object_aclcheck(ForeignServerRelationId, found->serverid, GetUserId(), ACL_USAGE);
 	Datum		values[3];
 	int64		id;
 	FmoeOwn		own;
@@ -315,7 +315,7 @@ check_may_drop(const FmoePeer *peer)
 	Oid			creator = get_role_oid(peer->creator, true);
 
 	if (!superuser() && !(OidIsValid(creator) && has_privs_of_role(GetUserId(), creator)) &&
-		!pg_database_ownercheck(MyDatabaseId, GetUserId()))
+		!object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for peer \"%s\"", peer->name),

@@ -15,7 +15,7 @@ extern void fmoe_push_options(JsonbParseState **state, const FmoeOption *options
 /* The option of that name; NULL: the table, which may be NULL, has none. */
 extern const FmoeOption *fmoe_find_option(const FmoeOption *options, const char *name, int length);
 /* Fails, since no option of that name is in the tables, a NULL-terminated list. */
-extern void fmoe_reject_name(const FmoeOption *const *tables, const char *name, int length) pg_attribute_noreturn();
+pg_noreturn extern void fmoe_reject_name(const FmoeOption *const *tables, const char *name, int length);
 
 typedef void (*FmoeTakeOption) (void *argument, const char *name, int length, const JsonbValue *value);
 /* Calls take for every key of an object; fails when it is no object.  example: an option that the hint shows. */

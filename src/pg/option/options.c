@@ -83,7 +83,7 @@ allowed(const FmoeOption *option)
 	return text.data;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject(const FmoeOption *option, const char *what)
 {
 	ereport(ERROR,
@@ -124,7 +124,7 @@ kind_of(const JsonbValue *value)
 	}
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject_kind(const FmoeOption *option, const char *wanted, const JsonbValue *value)
 {
 	reject(option, psprintf("must be %s, not %s", wanted, kind_of(value)));

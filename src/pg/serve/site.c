@@ -17,7 +17,6 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -143,7 +142,7 @@ this_sight(void)
 	snapshot = GetActiveSnapshot();
 	sight.valid = true;
 	sight.user = GetUserId();
-	sight.transaction = MyProc->lxid;
+	sight.transaction = fmoe_local_xid(MyProc);
 	sight.subtransaction = GetCurrentSubTransactionId();
 	sight.xmin = snapshot->xmin;
 	sight.xmax = snapshot->xmax;

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -43,7 +44,7 @@ typedef struct Loading
 	FnnArray   *array;
 } Loading;
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject_damaged(const Loading *loading, const char *detail)
 {
 	ereport(ERROR,

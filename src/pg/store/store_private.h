@@ -8,6 +8,6 @@
 #include "pg/store/store.h"
 
 /* Error: a newer fmoe has stored the version. */
-extern void fmoe_reject_format(int version, int format) pg_attribute_noreturn();
+pg_noreturn extern void fmoe_reject_format(int version, int format);
 
 #endif							/* FMOE_PG_STORE_STORE_PRIVATE_H */

@@ -13,7 +13,7 @@
 #include "pg/id/id.h"
 #include "pg/store/store.h"
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 reject_ids(const FmoeDomain *domain, const FmoeVersion *version, const char *detail)
 {
 	ereport(ERROR,

@@ -13,8 +13,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/proc.h"
-#include "storage/sinvaladt.h"
 #include "utils/builtins.h"
 
 #include "pg/train/training.h"
@@ -66,7 +64,7 @@ lock_holder(const LOCKTAG *tag)
 
 	if (!VirtualTransactionIdIsValid(holder[0]))
 		return 0;
-	process = BackendIdGetProc(holder[0].backendId);
+	process = fmoe_lock_holder(holder[0]);
 	return process == NULL ? 0 : process->pid;
 }
 
