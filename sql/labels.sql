@@ -91,4 +91,36 @@ SELECT fmoe_alter_domain('weighed', weight_column => '');
 SELECT weight_column FROM fmoe.domains WHERE domain = 'weighed';
 SELECT fmoe_drop_domain('weighed');
 SET client_min_messages = warning;
+
+-- what is judged is what is served: 3 is followed by 4, and 9, 8 and 2 are chosen most often
+CREATE TABLE judged (u int, i int, t float8, label int);
+INSERT INTO judged SELECT u, n, n, 1 FROM generate_series(1, 20) u, generate_series(3, 4) n;
+INSERT INTO judged SELECT 1000 + n, CASE WHEN n <= 100 THEN 9 WHEN n <= 150 THEN 8 ELSE 2 END, 1, 1 FROM generate_series(1, 180) n;
+INSERT INTO judged SELECT u, i, t, 1 FROM generate_series(101, 145) u, (VALUES (1, 1), (3, 2), (9, 3), (2, 4)) e(i, t);
+-- to these 4 was shown before they chose 9, and 8 before 2; to these 8 was shown with 2; these had been shown what they chose
+INSERT INTO judged SELECT u, i, t, -1 FROM generate_series(101, 130) u, (VALUES (4, 2.5), (8, 3.5), (4, 7), (77, 2)) e(i, t);
+INSERT INTO judged SELECT u, 8, 4, 0 FROM generate_series(131, 140) u;
+INSERT INTO judged SELECT u, 2, 3.5, 0 FROM generate_series(141, 145) u;
+INSERT INTO judged VALUES (888, 3, 1, 0);
+SELECT fmoe_create_domain('judged', 'judged', 'u', 'i', 't', 'label');
+CALL fmoe_train('judged', '{"model": "markov", "holdout": "test", "deploy": false}');
+SELECT users, items, events FROM fmoe.versions WHERE domain = 'judged';
+CREATE VIEW judgement AS
+	SELECT metric, abs(value - CASE metric WHEN 'hr' THEN 30 / 40.0 WHEN 'mrr' THEN 35 / 40.0 WHEN 'repeated' THEN 5 / 45.0 END) < 1e-9 AS as_served, users
+	FROM fmoe_evaluate('judged', '{"k": [1], "version": 1}') WHERE model = 'markov' AND metric IN ('hr', 'mrr', 'repeated');
+SELECT * FROM judgement ORDER BY metric;
+SELECT metric, value, users FROM fmoe_evaluate('judged', '{"k": [1], "version": 1, "exclude_seen": false}')
+	WHERE model = 'markov' AND metric IN ('hr', 'repeated') ORDER BY metric;
+-- the events kept back for validation alike: going live, early stopping, the blend
+SELECT abs((metrics->'markov'->>'ndcg@10')::float8 - (30 + 15 / log(2, 3)::float8) / 45) < 1e-5 AS as_served, metrics->'cases' AS cases
+	FROM fmoe.versions WHERE domain = 'judged';
+-- items that the version does not know
+INSERT INTO judged VALUES (2000, 0, 1, 1), (2000, 5, 2, 1), (101, 0, 3.5, 0), (131, 5, 3.5, 0);
+SELECT * FROM judgement ORDER BY metric;
+-- by whichever process
+CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 0, "deploy": false}');
+CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 1, "deploy": false}');
+SELECT count(*), count(DISTINCT metrics) FROM fmoe.versions WHERE domain = 'judged' AND model = 'fmoe';
+SELECT fmoe_drop_domain('judged');
+SET client_min_messages = warning;
 DROP SCHEMA labels_test CASCADE;

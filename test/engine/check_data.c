@@ -216,6 +216,7 @@ check_shared(void)
 	static const int32_t term[] = {4, 0, 1};
 	static const float count[] = {0.5f, 1, 2};
 	static const int64_t offset[] = {0, 3, EVENTS};
+	static const int64_t shown_offset[] = {0, 1, 3};
 	FmoeFeatures items = {.n = 3, .count = 2};
 	FmoeFeatures users = {.n = 3, .count = 1};
 	FmoeDataset data = {.n_users = 2, .n_events = EVENTS, .n_items = 10, .offset = offset, .events = all};
@@ -234,6 +235,7 @@ check_shared(void)
 	for (int with = 0; with < 2; with++)
 	{
 		data.user_features = with ? &users : NULL;
+		data.shown = with ? (FmoeShown) {.count = 3, .offset = shown_offset, .events = all} : (FmoeShown) {0};
 		bytes = fmoe_dataset_shared_bytes(&data);
 		filled = fnn_alloc(check_arena(), bytes);
 		read = fnn_alloc(check_arena(), bytes);
@@ -244,6 +246,8 @@ check_shared(void)
 		CHECK(back.n_users == 2 && back.n_items == 10 && memcmp(back.offset, offset, sizeof(offset)) == 0,
 			  "its numbers differ");
 		CHECK(same(&back.events, 0, &all, 0, EVENTS), "its events differ");
+		CHECK(with ? back.shown.count == 3 && memcmp(back.shown.offset, shown_offset, sizeof(shown_offset)) == 0 &&
+			  same(&back.shown.events, 0, &all, 0, 3) : back.shown.count == 0, "what was shown differs");
 		CHECK(same_features(back.features, &items, FMOE_OF_ITEMS), "its features differ");
 		CHECK(with ? same_features(back.user_features, &users, FMOE_OF_USERS) : back.user_features == NULL,
 			  "its users' features differ");

@@ -82,6 +82,61 @@ check_cases(void)
 	check_end();
 }
 
+/*
+ * Users whose events are before, and who were shown something: user 0 chose 3 after
+ * 2 had been shown, user 1 chose 2 after it had, user 2 chose 3 from what came at once.
+ */
+static const FmoeDataset *
+shown_data(void)
+{
+	static const int64_t offset[] = {0, 3, 6, 9};
+	static const int32_t item[] = {0, 1, 3, 0, 1, 2, 0, 1, 3};
+	static const double time[] = {1, 2, 5, 1, 2, 5, 1, 2, 5};
+	static const int64_t shown_offset[] = {0, 2, 3, 5};
+	static const int32_t shown_item[] = {2, 4, 2, 4, 2};
+	static const double shown_time[] = {3, 6, 4, 5, 5};
+	static const double shown_rest[] = {0, 0, 0, -1, 0};
+	static const FmoeDataset data = {
+		.n_users = 3,
+		.n_events = 9,
+		.n_items = 6,
+		.offset = offset,
+		.events = {.item = item, .time = time},
+		.shown = {
+			.count = 5,
+			.offset = shown_offset,
+			.events = {.item = shown_item, .time = shown_time, .time_rest = shown_rest}
+		}
+	};
+
+	return &data;
+}
+
+static void
+check_shown(void)
+{
+	static const int64_t seen[] = {3, 3};
+	static const int32_t what[][3] = {{0, 1, 2}, {0, 1, 4}};
+	const FmoeDataset *data = shown_data();
+	FmoeCases  *cases = fmoe_validation_cases(check_arena(), data, FMOE_HOLDOUT_VALIDATION, 0, 1);
+	FmoeCases  *limited_cases = fmoe_validation_cases(check_arena(), data, FMOE_HOLDOUT_VALIDATION, 2, 1);
+	int32_t    *room = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) fmoe_seen_most(cases, 0, cases->count));
+
+	check_begin("what was shown before an answer is seen, what was shown with it or later is not");
+	CHECK(cases->count == 2 && cases->repeated == 1 && limited_cases->count == 2, "%d cases, %d repeated",
+		  (int) cases->count, (int) cases->repeated);
+	for (int64_t c = 0; c < cases->count && c < 2; c++)
+	{
+		FnnRows		rows = fmoe_case_seen(data, cases, c, room);
+
+		CHECK(data->events.item[cases->answer[c]] == 3, "answer of case %d", (int) c);
+		CHECK(rows.count == seen[c] && memcmp(rows.row, what[c], sizeof(what[c])) == 0, "seen in case %d", (int) c);
+	}
+	cases = check_cases_of(data, FMOE_SPLIT_VALIDATION, FMOE_HOLDOUT_VALIDATION);
+	CHECK(cases->count == 3 && cases->repeated == 0, "cases where what was seen may be an answer");
+	check_end();
+}
+
 /* ---------------------------------------------------------------- evaluator */
 
 /* A model whose popularity expert scores every item alike. */
@@ -95,6 +150,32 @@ constant_model(int32_t n_items)
 
 	fmoe_count_experts(model, check_arena(), &config, &nothing);
 	return model;
+}
+
+static void
+check_shown_ranks(void)
+{
+	const FmoeDataset *data = shown_data();
+	FmoeModel  *model = constant_model(6);
+	FmoeCases  *cases = fmoe_validation_cases(check_arena(), data, FMOE_HOLDOUT_VALIDATION, 0, 1);
+	FmoeProtocol protocol = {.exclude_seen = true, .top_k = 6};
+	uint8_t		covered[6] = {0};
+	int32_t		rank[2];
+
+	check_begin("ranks are among what is not seen, shown items included");
+	/* of six items three are seen in both cases; ties count against the answer */
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, 1, rank, covered);
+	CHECK(rank[0] == 3, "rank %d", rank[0]);
+	CHECK(!covered[0] && !covered[1] && !covered[2] && covered[3] && covered[4] && covered[5], "what is covered");
+	for (protocol.negatives = 0; protocol.negatives <= 100; protocol.negatives += 100)
+	{
+		fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, 2, rank, NULL);
+		CHECK(rank[0] == 3 && rank[1] == 3, "ranks %d, %d of %d", rank[0], rank[1], protocol.negatives);
+	}
+	protocol = (FmoeProtocol) {.exclude_seen = false};
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, 2, rank, NULL);
+	CHECK(rank[0] == 6 && rank[1] == 6, "ranks %d, %d among all", rank[0], rank[1]);
+	check_end();
 }
 
 static int64_t
@@ -294,6 +375,8 @@ check_evaluation(void)
 {
 	check_options();
 	check_cases();
+	check_shown();
+	check_shown_ranks();
 	check_constant_scorer();
 	check_sampled_negatives();
 	check_coverage();

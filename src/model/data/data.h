@@ -64,6 +64,8 @@ extern uint32_t fmoe_event_columns_needed(const FmoeEvent *event);
 extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int64_t n);
 /* Whether events a and b happened at the same time. */
 extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
+/* Whether event i of a is earlier than event j of b, which may have other columns. */
+extern bool fmoe_event_before(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j);
 /* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
 /* The first event of the basket that event is in, none before first. */
@@ -97,6 +99,14 @@ typedef enum FmoeHoldout
 	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
 } FmoeHoldout;
 
+/* What users were shown and did not choose: in no history and no answer, but seen from then on. */
+typedef struct FmoeShown
+{
+	int64_t		count;			/* 0: nothing, and no pointer below is used */
+	const int64_t *offset;		/* [n_users + 1] into the events */
+	FmoeEvents	events;			/* [count] each user's in time order, an item once */
+} FmoeShown;
+
 /*
  * All events of a domain, users end to end, each user's in time order.  Those
  * of a basket stand together; which of them comes first means nothing.
@@ -108,6 +118,7 @@ typedef struct FmoeDataset
 	int32_t		n_items;
 	const int64_t *offset;		/* [n_users + 1] into the events */
 	FmoeEvents	events;			/* [n_events] */
+	FmoeShown	shown;
 	const FmoeFeatures *features;	/* of the items; NULL: none are known */
 	const FmoeFeatures *user_features;	/* of the users; NULL: none are known */
 } FmoeDataset;
@@ -137,9 +148,11 @@ typedef struct FmoeCases
 	int64_t    *end;
 	int64_t    *first;			/* [count + 1] case c's answers are first[c] .. first[c + 1] - 1 of … */
 	int64_t    *answer;			/* … these events */
+	int64_t    *shown_begin;	/* [count] before case c was answered, the user was shown and did not choose … */
+	int64_t    *shown_end;		/* … shown_begin[c] .. shown_end[c] - 1; NULL: nobody was shown anything */
 	int64_t		users;			/* who have cases, before the limit */
 	int64_t		lone;			/* users with one basket, who are no case */
-	int64_t		repeated;		/* users who are none because all their answers were in their history */
+	int64_t		repeated;		/* users who are none because all their answers had been seen */
 } FmoeCases;
 
 typedef enum FmoeSplit
@@ -154,13 +167,27 @@ typedef struct FmoeCasesWanted
 {
 	FmoeSplit	split;
 	FmoeHoldout holdout;
-	bool		unseen;			/* items of the history are no answers */
+	bool		unseen;			/* items that were seen are no answers */
 	double		after;			/* seconds, of FMOE_SPLIT_TIME */
 	int64_t		limit;			/* at most that many users, chosen by seed; 0: all */
 	uint64_t	seed;
 } FmoeCasesWanted;
 
+/* Bytes that a case takes beside its answers. */
+static inline size_t
+fmoe_case_bytes(const FmoeDataset *data)
+{
+	return (data->shown.count > 0 ? 5 : 3) * sizeof(int64_t);
+}
+
 extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, const FmoeCasesWanted *wanted);
+/*
+ * The items that had been seen when case c was answered: those of its history,
+ * and what was shown.  Some may come twice.  room has place for fmoe_seen_most of them.
+ */
+extern FnnRows fmoe_case_seen(const FmoeDataset *data, const FmoeCases *cases, int64_t c, int32_t *room);
+/* The most that fmoe_case_seen writes for one of cases from .. to - 1. */
+extern int64_t fmoe_seen_most(const FmoeCases *cases, int64_t from, int64_t to);
 /* Those of validation, as the model serves: without what was seen. */
 extern FmoeCases *fmoe_validation_cases(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t limit,
 										uint64_t seed);

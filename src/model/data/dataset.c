@@ -5,9 +5,15 @@
  * What happened at once is one basket.  A holdout keeps back whole baskets, and
  * leaves users alone who have too few: for validation a history and an answer
  * are needed, for test one more basket to validate on.
+ *
+ * What a user has seen when an answer comes is decided here, for all who judge:
+ * the history, and what was shown before and not chosen.  What is shown together
+ * with the answer is not seen yet, since that is what it was chosen from.
  */
 #include "model/data/data.h"
 #include "model/data/stream.h"
+
+#include <string.h>
 
 #define VALIDATION_BASKETS_MIN 2
 #define TEST_BASKETS_MIN 3
@@ -81,7 +87,7 @@ typedef struct Walk
 	const FmoeDataset *data;
 	const FmoeCasesWanted *wanted;
 	const uint8_t *chosen;		/* [n_users] whose cases are wanted; NULL: all */
-	int64_t    *seen_by;		/* [n_items] the last user, from 1, in whose history an item was; NULL: nobody asks */
+	int64_t    *seen_by;		/* [n_items] the last user, from 1, who has seen an item; NULL: nobody asks */
 	int64_t		answers;
 	FmoeCases  *cases;			/* begin NULL: they are counted only */
 } Walk;
@@ -94,9 +100,24 @@ see(const Walk *walk, int64_t user, int64_t from, int64_t to)
 		walk->seen_by[walk->data->events.item[event]] = user + 1;
 }
 
-/* Adds the case whose answers are in the basket first .. end - 1, if any is new. */
+/* What was shown before event is seen, from shown on; returns what is the next to be. */
+static int64_t
+see_shown(const Walk *walk, int64_t user, int64_t shown, int64_t event)
+{
+	const FmoeShown *all = &walk->data->shown;
+
+	while (shown < all->offset[user + 1] && fmoe_event_before(&all->events, shown, &walk->data->events, event))
+	{
+		if (walk->seen_by != NULL)
+			walk->seen_by[all->events.item[shown]] = user + 1;
+		shown++;
+	}
+	return shown;
+}
+
+/* Adds the case whose answers are in the basket first .. end - 1, if any is new; shown: what is not seen yet. */
 static void
-add_case(Walk *walk, int64_t user, int64_t first, int64_t end)
+add_case(Walk *walk, int64_t user, int64_t first, int64_t end, int64_t shown)
 {
 	FmoeCases  *cases = walk->cases;
 	int64_t		before = walk->answers;
@@ -116,6 +137,11 @@ add_case(Walk *walk, int64_t user, int64_t first, int64_t end)
 		cases->begin[cases->count] = walk->data->offset[user];
 		cases->end[cases->count] = first;
 		cases->first[cases->count + 1] = walk->answers;
+		if (cases->shown_begin != NULL)
+		{
+			cases->shown_begin[cases->count] = walk->data->shown.offset[user];
+			cases->shown_end[cases->count] = shown;
+		}
 	}
 	cases->count++;
 }
@@ -126,6 +152,7 @@ walk_user(Walk *walk, int64_t user)
 {
 	const FmoeDataset *data = walk->data;
 	int64_t		count = walk->cases->count;
+	int64_t		shown = data->shown.count > 0 ? data->shown.offset[user] : 0;
 	int64_t		first;
 	int64_t		end;
 
@@ -141,7 +168,9 @@ walk_user(Walk *walk, int64_t user)
 	{
 		int64_t		next = fmoe_basket_end(&data->events, first, end);
 
-		add_case(walk, user, first, next);
+		if (data->shown.count > 0)
+			shown = see_shown(walk, user, shown, first);
+		add_case(walk, user, first, next, shown);
 		see(walk, user, first, next);
 		first = next;
 	}
@@ -228,6 +257,11 @@ fmoe_cases(FnnArena *arena, const FmoeDataset *data, const FmoeCasesWanted *want
 	cases->end = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(int64_t)));
 	cases->first = fnn_zalloc(arena, fnn_mul_size(host, cases->count + 1, sizeof(int64_t)));
 	cases->answer = fnn_alloc(arena, fnn_mul_size(host, walk.answers + 1, sizeof(int64_t)));
+	if (data->shown.count > 0)
+	{
+		cases->shown_begin = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(int64_t)));
+		cases->shown_end = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(int64_t)));
+	}
 	walk_users(arena, &walk);
 	cases->users = everybody.users;
 	cases->lone = everybody.lone;
@@ -247,4 +281,32 @@ fmoe_validation_cases(FnnArena *arena, const FmoeDataset *data, FmoeHoldout hold
 	};
 
 	return fmoe_cases(arena, data, &wanted);
+}
+
+FnnRows
+fmoe_case_seen(const FmoeDataset *data, const FmoeCases *cases, int64_t c, int32_t *room)
+{
+	int64_t		history = cases->end[c] - cases->begin[c];
+	int64_t		shown = cases->shown_begin != NULL ? cases->shown_end[c] - cases->shown_begin[c] : 0;
+
+	if (shown == 0)
+		return (FnnRows) {.count = history, .row = data->events.item + cases->begin[c]};
+	memcpy(room, data->events.item + cases->begin[c], sizeof(int32_t) * (size_t) history);
+	memcpy(room + history, data->shown.events.item + cases->shown_begin[c], sizeof(int32_t) * (size_t) shown);
+	return (FnnRows) {.count = history + shown, .row = room};
+}
+
+int64_t
+fmoe_seen_most(const FmoeCases *cases, int64_t from, int64_t to)
+{
+	int64_t		most = 0;
+
+	for (int64_t c = from; cases->shown_begin != NULL && c < to; c++)
+	{
+		int64_t		seen = cases->end[c] - cases->begin[c] + cases->shown_end[c] - cases->shown_begin[c];
+
+		if (seen > most)
+			most = seen;
+	}
+	return most;
 }

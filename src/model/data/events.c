@@ -257,6 +257,20 @@ fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
 		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);
 }
 
+static double
+rest_of(const FmoeEvents *events, int64_t i)
+{
+	return events->time_rest != NULL ? events->time_rest[i] : 0;
+}
+
+bool
+fmoe_event_before(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j)
+{
+	if (a->time[i] != b->time[j])
+		return a->time[i] < b->time[j];
+	return rest_of(a, i) < rest_of(b, j);
+}
+
 int
 fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b)
 {

@@ -59,6 +59,7 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases
 		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t)) + protocol->negatives * (double) sizeof(fnn_real);
 	/* items, scores, ranks */
 	bytes += answers * 8 * sizeof(int32_t);
+	bytes += (double) fmoe_seen_most(cases, 0, cases->count) * sizeof(int32_t);
 	bytes += fmin(protocol->top_k, n_items) * (sizeof(int32_t) + sizeof(fnn_real));
 	bytes += fmoe_case_block_bytes(main->class, main->config, &facts, &data->events, most, longest);
 	return (size_t) fmin(bytes, (double) (SIZE_MAX / 2));

@@ -11,7 +11,7 @@
 
 typedef struct FmoeProtocol
 {
-	bool		exclude_seen;	/* items of the history are not candidates; cases then have unseen answers only */
+	bool		exclude_seen;	/* what was seen is no candidate; cases then have unseen answers only */
 	int32_t		negatives;		/* 0: all items; else that many drawn by seed for each case, none an answer */
 	uint64_t	seed;
 	int			top_k;			/* > 0: also mark the items of every top k in covered */

@@ -24,6 +24,8 @@ typedef struct Ranker
 	uint8_t    *mark;			/* [n_items] all 0 between cases */
 	int32_t    *candidate;		/* [n_items] */
 	int32_t    *answer;			/* [most of a case] their items */
+	int32_t    *room;			/* of fmoe_case_seen */
+	FnnRows		seen;			/* of the case in hand, which are no candidates */
 	FnnTopk		topk;
 } Ranker;
 
@@ -47,6 +49,8 @@ ranker_init(Ranker *ranker, FnnArena *arena, int64_t from, int64_t to)
 	if (ranker->cases_max > to - from)
 		ranker->cases_max = to - from;
 	ranker->answer = fnn_alloc(arena, fnn_mul_size(ranker->host, answers, sizeof(int32_t)));
+	ranker->room = fnn_alloc(arena, fnn_mul_size(ranker->host, fmoe_seen_most(ranker->cases, from, to),
+												 sizeof(int32_t)));
 	ranker->scores = fnn_alloc_reals(arena, ranker->cases_max, n_items);
 	if (protocol->negatives > 0)
 	{
@@ -71,12 +75,10 @@ take_answers(Ranker *ranker, int64_t c)
 
 /* Marks, or with 0 no longer marks, what is no candidate: answers, and what was seen. */
 static void
-mark_items(Ranker *ranker, int64_t c, int64_t n_answers, uint8_t value)
+mark_items(Ranker *ranker, int64_t n_answers, uint8_t value)
 {
-	const int32_t *item = ranker->data->events.item;
-
-	for (int64_t k = ranker->cases->begin[c]; ranker->protocol->exclude_seen && k < ranker->cases->end[c]; k++)
-		ranker->mark[item[k]] = value;
+	for (int64_t k = 0; k < ranker->seen.count; k++)
+		ranker->mark[ranker->seen.row[k]] = value;
 	for (int64_t i = 0; i < n_answers; i++)
 		ranker->mark[ranker->answer[i]] = value;
 }
@@ -98,11 +100,11 @@ rank_among_sample(Ranker *ranker, FnnArena *arena, int64_t c, int64_t n_answers,
 	int32_t		left = 0;
 	int64_t		n = 0;
 
-	mark_items(ranker, c, n_answers, 1);
+	mark_items(ranker, n_answers, 1);
 	for (int32_t i = 0; i < ranker->model->n_items; i++)
 		if (!ranker->mark[i])
 			ranker->candidate[left++] = i;
-	mark_items(ranker, c, n_answers, 0);
+	mark_items(ranker, n_answers, 0);
 
 	for (; n < n_answers; n++)
 	{
@@ -123,13 +125,12 @@ rank_among_sample(Ranker *ranker, FnnArena *arena, int64_t c, int64_t n_answers,
 
 /* Marks the items of the top k of a case; seen items' scores become NaN. */
 static void
-cover(Ranker *ranker, int64_t c, fnn_real *score, uint8_t *covered)
+cover(Ranker *ranker, fnn_real *score, uint8_t *covered)
 {
-	const int32_t *item = ranker->data->events.item;
 	FnnTopk    *topk = &ranker->topk;
 
-	for (int64_t k = ranker->cases->begin[c]; ranker->protocol->exclude_seen && k < ranker->cases->end[c]; k++)
-		score[item[k]] = (fnn_real) NAN;
+	for (int64_t k = 0; k < ranker->seen.count; k++)
+		score[ranker->seen.row[k]] = (fnn_real) NAN;
 	fnn_topk_init(topk, topk->k, topk->item, topk->score);
 	fnn_topk_offer(topk, 0, ranker->model->n_items, score);
 	for (int64_t k = 0; k < topk->count; k++)
@@ -143,16 +144,18 @@ rank_case(Ranker *ranker, FnnArena *arena, int64_t c, fnn_real *score, int32_t *
 	const FmoeProtocol *protocol = ranker->protocol;
 	const FmoeCases *cases = ranker->cases;
 	int64_t		n = take_answers(ranker, c);
-	int64_t		seen = protocol->exclude_seen ? cases->end[c] - cases->begin[c] : 0;
 
+	ranker->seen = (FnnRows) {0};
+	if (protocol->exclude_seen)
+		ranker->seen = fmoe_case_seen(ranker->data, cases, c, ranker->room);
 	rank += cases->first[c];
 	if (protocol->negatives > 0)
 		rank_among_sample(ranker, arena, c, n, score, rank);
 	if (covered != NULL && protocol->top_k > 0)
-		cover(ranker, c, score, covered);
+		cover(ranker, score, covered);
 	if (protocol->negatives <= 0)
-		fnn_ranks(arena, score, ranker->model->n_items, ranker->answer, n, ranker->data->events.item + cases->begin[c],
-				  seen, rank);
+		fnn_ranks(arena, score, ranker->model->n_items, ranker->answer, n, ranker->seen.row, ranker->seen.count,
+				  rank);
 	fnn_poll(ranker->host);
 }
 

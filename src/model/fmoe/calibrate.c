@@ -97,8 +97,8 @@ choose_answer(const FmoeExpert *expert, const FmoeDataset *data, const FmoeCases
 
 /* Chooses the target, the best items by all experts together, and a sample of the others, none of them seen. */
 static void
-choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int32_t target,
-				  const int32_t *seen, int64_t n_seen, int32_t *item, Case *chosen)
+choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int32_t target, FnnRows seen,
+				  int32_t *item, Case *chosen)
 {
 	int32_t		n_items = expert->n_items;
 	int32_t		top[TOP];
@@ -109,12 +109,12 @@ choose_candidates(const FmoeExpert *expert, fnn_real *score, int64_t event, int3
 
 	for (int32_t i = 0; i < n_items; i++)
 		left += !isnan((double) score[i]);
-	for (int64_t k = 0; k < n_seen; k++)
+	for (int64_t k = 0; k < seen.count; k++)
 	{
-		if (seen[k] == target || isnan((double) score[seen[k]]))
+		if (seen.row[k] == target || isnan((double) score[seen.row[k]]))
 			continue;
 		left--;
-		score[seen[k]] = (fnn_real) NAN;
+		score[seen.row[k]] = (fnn_real) NAN;
 	}
 	score[target] = (fnn_real) NAN;
 	fnn_topk_init(&topk, TOP < n_items ? TOP : n_items, top, top_score);
@@ -151,6 +151,7 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	fnn_real   *score = fnn_alloc_reals(arena, n, expert->n_items);
 	FmoeBatch  *batch = fmoe_batch(arena, &data->events, n, cases->begin + first, cases->end + first,
 								   expert->config->max_length);
+	int32_t    *room = fnn_alloc(arena, sizeof(int32_t) * (size_t) fmoe_seen_most(cases, first, first + n));
 	int32_t		item[CANDIDATES];
 	FnnTensor  *together;
 	FmoeMixed	mixed;
@@ -163,12 +164,10 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 			 cols, table->value, table->cols, 0, score, expert->n_items);
 	for (int64_t c = 0; c < n; c++)
 	{
-		int64_t		begin = cases->begin[first + c];
-		int64_t		end = cases->end[first + c];
 		int64_t		event = choose_answer(expert, data, cases, first + c, score + c * expert->n_items);
 
 		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event],
-						  data->events.item + begin, end - begin, item, &out[c]);
+						  fmoe_case_seen(data, cases, first + c, room), item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
 			expert_scores(expert, layout, &mixed, c, fmoe_last_items(batch, (int32_t) c), item[k],
 						  out[c].score + k * layout->gated);

@@ -169,6 +169,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 								  (uint64_t) config->seed);
 	plan->n_cases = cases->count;
 	plan->n_answers = cases->first[cases->count];
+	plan->seen_most = fmoe_seen_most(cases, 0, cases->count);
 	plan->basket_bytes = (double) fmoe_basket_count_bytes(trainer->arena, data);
 	fnn_arena_reset(trainer->arena, mark);
 }
@@ -344,7 +345,7 @@ model_bytes(const FmoeTrainer *trainer)
 	double		trial = 0;
 
 	if (trainer->config.blend < 0)
-		trial = sizeof(FmoeModel) + trainer->plan.n_cases * 3.0 * sizeof(int64_t) +
+		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (double) fmoe_case_bytes(trainer->data) +
 			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
 	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
@@ -357,7 +358,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeTrainer *trainer = planned_trainer(arena, config, data);
 	const FmoeTrainPlan *plan = &trainer->plan;
-	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * 3.0 * sizeof(int64_t) +
+	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * (double) fmoe_case_bytes(data) +
+		plan->seen_most * (double) sizeof(int32_t) +
 		(plan->n_answers + (double) data->n_items) * sizeof(int64_t) +
 		(plan->cases_limit < data->n_users ? data->n_users : 0);
 	double		most = step_bytes(trainer);

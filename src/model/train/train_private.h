@@ -29,6 +29,7 @@ typedef struct FmoeTrainPlan
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
 	int64_t		n_cases;		/* validation */
 	int64_t		n_answers;		/* of these */
+	int64_t		seen_most;		/* items of any of them that have to be put together */
 	int64_t		cases_limit;	/* users validated at most */
 	double		basket_bytes;	/* that counting takes for baskets */
 	FmoeFacts	facts;			/* followers only where counts are read */

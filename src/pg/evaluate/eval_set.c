@@ -18,11 +18,21 @@
 
 #define CASES_AT_ONCE 4096
 
+/* Bytes of n translated events and the offsets of users into them, with the places that translating needs. */
+static size_t
+translated_bytes(const FmoeEvents *events, int64 n, int64 n_users)
+{
+	return (size_t) n * (fmoe_event_bytes(events) + sizeof(int64)) + (size_t) n_users * sizeof(int64);
+}
+
 size_t
 fmoe_eval_set_bytes(const FmoeDataset *data, int64 n_cases, int64 n_answers)
 {
-	return (size_t) data->n_events * (fmoe_event_bytes(&data->events) + sizeof(int64)) +
-		(size_t) data->n_users * sizeof(int64) + (size_t) (n_cases * 3 + n_answers * 2) * sizeof(int64);
+	size_t		bytes = translated_bytes(&data->events, data->n_events, data->n_users);
+
+	if (data->shown.count > 0)
+		bytes += translated_bytes(&data->shown.events, data->shown.count, data->n_users);
+	return bytes + (size_t) n_cases * fmoe_case_bytes(data) + (size_t) n_answers * 2 * sizeof(int64);
 }
 
 /* number[n] becomes the version's number of every item of the interactions, -1: unknown. */
@@ -53,48 +63,50 @@ item_numbers(const FmoeInteractions *interactions, const FmoeVocabulary *vocabul
 #define RUN_MAX 65536
 
 /*
- * Copies the events whose item the version knows.  Returns place[n_events + 1]:
+ * Copies those of n events whose item the version knows.  Returns place[n + 1]:
  * how many known events stand before each event.
  */
 static int64 *
-translate_events(const FmoeDataset *from, const int32 *number, int32 n_items, FmoeDataset *to)
+translate_events(const FmoeEvents *from, int64 n, const int32 *number, FmoeEvents *to)
 {
-	int64	   *place = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (from->n_events + 1));
-	int64	   *offset = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (from->n_users + 1));
-	void	   *memory = MemoryContextAllocHuge(CurrentMemoryContext,
-												Max(fmoe_events_bytes(&from->events, from->n_events), 1));
+	int64	   *place = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * (n + 1));
+	void	   *memory = MemoryContextAllocHuge(CurrentMemoryContext, Max(fmoe_events_bytes(from, n), 1));
 	int64		known = 0;
 	int64		i = 0;
 
-	fmoe_events_place(&to->events, &from->events, from->n_events, memory);
-	while (i < from->n_events)
+	fmoe_events_place(to, from, n, memory);
+	while (i < n)
 	{
 		int64		first = i;
-		int64		end = Min(first + RUN_MAX, from->n_events);
+		int64		end = Min(first + RUN_MAX, n);
 
 		CHECK_FOR_INTERRUPTS();
-		for (; i < end && number[from->events.item[i]] >= 0; i++)
+		for (; i < end && number[from->item[i]] >= 0; i++)
 			place[i] = known + (i - first);
-		fmoe_events_copy(&to->events, known, &from->events, first, i - first);
+		fmoe_events_copy(to, known, from, first, i - first);
 		known += i - first;
-		for (; i < end && number[from->events.item[i]] < 0; i++)
+		for (; i < end && number[from->item[i]] < 0; i++)
 			place[i] = known;
 	}
-	fmoe_events_renumber(&to->events, known, number);
-	place[from->n_events] = known;
-	for (i = 0; i <= from->n_users; i++)
-		offset[i] = place[from->offset[i]];
-
-	to->n_users = from->n_users;
-	to->n_events = known;
-	to->n_items = n_items;
-	to->offset = offset;
+	fmoe_events_renumber(to, known, number);
+	place[n] = known;
 	return place;
+}
+
+static int64 *
+translate_offsets(const int64 *from, int64 n, const int64 *place)
+{
+	int64	   *offset = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * n);
+
+	for (int64 i = 0; i < n; i++)
+		offset[i] = place[from[i]];
+	return offset;
 }
 
 /* The answers of case c that the version knows, and the case when there are any. */
 static void
-translate_case(FmoeEvalSet *set, const FmoeDataset *data, const int32 *number, const int64 *place, int64 c)
+translate_case(FmoeEvalSet *set, const FmoeDataset *data, const int32 *number, const int64 *place,
+			   const int64 *shown_place, int64 c)
 {
 	const FmoeCases *all = set->all;
 	FmoeCases  *cases = &set->cases;
@@ -111,6 +123,11 @@ translate_case(FmoeEvalSet *set, const FmoeDataset *data, const int32 *number, c
 		return;
 	cases->begin[cases->count] = place[all->begin[c]];
 	cases->end[cases->count] = place[all->end[c]];
+	if (shown_place != NULL)
+	{
+		cases->shown_begin[cases->count] = shown_place[all->shown_begin[c]];
+		cases->shown_end[cases->count] = shown_place[all->shown_end[c]];
+	}
 	cases->first[++cases->count] = known;
 }
 
@@ -127,6 +144,7 @@ fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, cons
 	FmoeEvalSet *set = palloc0(sizeof(FmoeEvalSet));
 	int32	   *number;
 	int64	   *place;
+	int64	   *shown_place = NULL;
 
 	set->all = cases;
 	if (vocabulary == NULL)
@@ -137,7 +155,19 @@ fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, cons
 	}
 
 	number = item_numbers(interactions, vocabulary);
-	place = translate_events(data, number, fmoe_vocabulary_count(vocabulary), &set->data);
+	set->data.n_users = data->n_users;
+	set->data.n_items = fmoe_vocabulary_count(vocabulary);
+	place = translate_events(&data->events, data->n_events, number, &set->data.events);
+	set->data.n_events = place[data->n_events];
+	set->data.offset = translate_offsets(data->offset, data->n_users + 1, place);
+	if (data->shown.count > 0)
+	{
+		shown_place = translate_events(&data->shown.events, data->shown.count, number, &set->data.shown.events);
+		set->data.shown.count = shown_place[data->shown.count];
+		set->data.shown.offset = translate_offsets(data->shown.offset, data->n_users + 1, shown_place);
+		set->cases.shown_begin = new_list(cases->count);
+		set->cases.shown_end = new_list(cases->count);
+	}
 	set->cases.begin = new_list(cases->count);
 	set->cases.end = new_list(cases->count);
 	set->cases.first = new_list(cases->count + 1);
@@ -145,9 +175,11 @@ fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, cons
 	set->origin = new_list(cases->first[cases->count]);
 	set->cases.first[0] = 0;
 	for (int64 c = 0; c < cases->count; c++)
-		translate_case(set, data, number, place, c);
+		translate_case(set, data, number, place, shown_place, c);
 	pfree(number);
 	pfree(place);
+	if (shown_place != NULL)
+		pfree(shown_place);
 	return set;
 }
 

@@ -12,8 +12,8 @@
  *	  time			 every basket later than the newest event the version was
  *					 trained with, after the history as it was then.
  *
- * What is evaluated is what is served: with exclude_seen (the default) an item
- * of the history is neither candidate nor answer, and a user all of whose
+ * What is evaluated is what is served: with exclude_seen (the default) what the
+ * user had seen is neither candidate nor answer, and a user all of whose
  * answers were seen is no case; repeated is the share of users left out so.
  *
  * The cases come from all events as they are now.  An item the version does
@@ -66,7 +66,7 @@ const FmoeOption fmoe_evaluate_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
 	"baskets to be predicted: each user's last one, or all since the training"},
 	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
-	"items of the history are neither candidates nor answers"},
+	"what a user had seen is neither a candidate nor an answer"},
 	{"candidates", FMOE_OPTION_TEXT, AT(candidates), 0, 0, NULL, "all",
 	"all items, or the number of random ones beside the answer"},
 	{"k", FMOE_OPTION_INT_LIST, AT(k), 1, 10000, NULL, "10",

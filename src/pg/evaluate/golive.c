@@ -58,7 +58,8 @@ size_t
 fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 {
 	const FmoeDataset *data = &interactions->data;
-	size_t		bytes = (size_t) data->n_users * 3 * sizeof(int64) +
+	size_t		bytes = (size_t) data->n_users * fmoe_case_bytes(data) +
+		(size_t) (data->shown.count > 0 ? data->n_events + data->shown.count : 0) * sizeof(int32) +
 		(size_t) answers_max(data) * (sizeof(int64) + 2 * sizeof(int32));
 
 	bytes += sizeof(FmoeModel);

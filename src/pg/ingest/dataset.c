@@ -142,9 +142,9 @@ fmoe_sort_events(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 f
 	pfree(places);
 }
 
-void
-fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
-				   const int64 *user, const FmoeEvents *events)
+/* Sorts n events by user and time into sorted, which it allocates; returns offset[n_users + 1] into them. */
+static int64 *
+sort_by_user(int64 n, int64 n_users, const int64 *user, const FmoeEvents *events, FmoeEvents *sorted)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int64	   *offset = MemoryContextAllocHuge(context, sizeof(int64) * (n_users + 1));
@@ -168,16 +168,49 @@ fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 	memmove(offset, offset + 1, sizeof(int64) * n_users);
 	offset[n_users] = n;
 
-	memset(data, 0, sizeof(*data));
-	fmoe_events_place(&data->events, events, n,
-					  MemoryContextAllocHuge(context, Max(fmoe_events_bytes(events, n), 1)));
+	fmoe_events_place(sorted, events, n, MemoryContextAllocHuge(context, Max(fmoe_events_bytes(events, n), 1)));
 	for (u = 0; u < n_users; u++)
-		put_sorted(&data->events, offset[u], events, offset[u + 1] - offset[u], places + offset[u]);
+		put_sorted(sorted, offset[u], events, offset[u + 1] - offset[u], places + offset[u]);
 	pfree(places);
+	return offset;
+}
 
+void
+fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
+				   const int64 *user, const FmoeEvents *events)
+{
+	memset(data, 0, sizeof(*data));
+	data->offset = sort_by_user(n, n_users, user, events, &data->events);
 	data->n_users = n_users;
 	data->n_events = n;
 	data->n_items = n_items;
-	data->offset = offset;
 	fmoe_make_dataset_baskets(data);
+}
+
+void
+fmoe_add_shown(FmoeDataset *data, int64 n, const int64 *user, const FmoeEvents *events)
+{
+	FmoeEvents	sorted;
+	int64	   *offset = sort_by_user(n, data->n_users, user, events, &sorted);
+	int64	   *last = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(data->n_items, 1));
+	int64		kept = 0;
+
+	/* the first time counts: from then on an item is seen */
+	memset(last, 0, sizeof(int64) * data->n_items);
+	for (int64 u = 0; u < data->n_users; u++)
+	{
+		int64		begin = offset[u];
+
+		offset[u] = kept;
+		for (int64 i = begin; i < offset[u + 1]; i++)
+		{
+			if (last[sorted.item[i]] == u + 1)
+				continue;
+			last[sorted.item[i]] = u + 1;
+			fmoe_events_copy(&sorted, kept++, &sorted, i, 1);
+		}
+	}
+	offset[data->n_users] = kept;
+	pfree(last);
+	data->shown = (FmoeShown) {.count = kept, .offset = offset, .events = sorted};
 }

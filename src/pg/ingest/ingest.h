@@ -123,6 +123,9 @@ extern void fmoe_sort_events(const FmoeEvents *to, int64 at, const FmoeEvents *f
 extern void fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 							   const int64 *user, const FmoeEvents *events);
 
+/* Adds what users of a dataset were shown and did not choose: item i of the events to user[i], in any order. */
+extern void fmoe_add_shown(FmoeDataset *data, int64 n, const int64 *user, const FmoeEvents *events);
+
 /* ---------------------------------------------------------------- baskets */
 
 /*

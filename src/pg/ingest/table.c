@@ -18,32 +18,40 @@
 #include "pg/ingest/ingest_private.h"
 
 #define ROWS_A_FETCH 10000
+#define POLL_EVERY 65536		/* ids */
 #define COLUMNS_MAX 16			/* of the query */
 
-/* Rows as they come. */
+/* Events as they come, and whose they are. */
+typedef struct Rows
+{
+	FmoeCollected events;
+	int64	   *user;			/* [events.capacity] */
+	FmoeVocabulary *users;		/* id set */
+	FmoeVocabulary *items;		/* id set; NULL: items have a given vocabulary's indexes */
+} Rows;
+
+/* The table as it comes. */
 typedef struct Raw
 {
-	FmoeCollected rows;
-	int64	   *user;			/* [rows.capacity] */
+	Rows		chosen;
+	Rows		shown;			/* and not chosen; its ids alone make nobody a user, and nothing an item */
 	int64		left_out[FMOE_LEFT_REASONS];
 	int64		odd_labels[2];
 	int64		future;
 	double		tomorrow;		/* as times of events are */
 	double		last_event;
-	FmoeVocabulary *users;		/* id set */
-	FmoeVocabulary *items;		/* id set; NULL: items have a given vocabulary's indexes */
 } Raw;
 
 /* Largest number of bytes that capacity rows, with the ids seen so far, need to become a dataset. */
 static size_t
-raw_bytes(const Raw *raw, int64 capacity)
+rows_bytes(const Rows *rows, int64 capacity)
 {
-	const FmoeEvents *columns = raw->rows.memory != NULL ? &raw->rows.events : &fmoe_read_columns;
+	const FmoeEvents *columns = rows->events.memory != NULL ? &rows->events.events : &fmoe_read_columns;
 	/* as they come, the places that are sorted, sorted, and the baskets */
 	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(columns) + FMOE_SORT_BYTES + sizeof(int32);
 
-	return each * (size_t) capacity + fmoe_idset_bytes(raw->users) +
-		(raw->items != NULL ? fmoe_idset_bytes(raw->items) : 0);
+	return each * (size_t) capacity + fmoe_idset_bytes(rows->users) +
+		(rows->items != NULL ? fmoe_idset_bytes(rows->items) : 0);
 }
 
 static int64
@@ -60,27 +68,44 @@ capacity_for(int64 rows)
 static void
 refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
 {
-	int64		rows = raw->rows.count + SPI_processed;
+	int64		rows = raw->chosen.events.count + SPI_processed;
 
 	SPI_cursor_move(portal, true, LONG_MAX);
 	rows += SPI_processed;
-	fmoe_check_memory(raw_bytes(raw, capacity_for(rows)),
-					  psprintf("reading the " INT64_FORMAT " interactions of domain \"%s\"", rows, domain->name));
+	fmoe_check_memory(rows_bytes(&raw->chosen, capacity_for(rows)) +
+					  rows_bytes(&raw->shown, raw->shown.events.capacity),
+					  psprintf("reading the " INT64_FORMAT " interactions of domain \"%s\"",
+							   rows + raw->shown.events.count, domain->name));
 }
 
-/* Makes room for the rows just fetched. */
+/* Makes room for the rows just fetched, which other rows take as many bytes beside. */
 static void
-grow(Raw *raw, const FmoeDomain *domain, Portal portal)
+grow(Rows *rows, const Rows *others, const Raw *raw, const FmoeDomain *domain, Portal portal)
 {
-	int64		capacity = capacity_for(raw->rows.count + SPI_processed);
+	int64		capacity = capacity_for(rows->events.count + SPI_processed);
 
-	if (raw_bytes(raw, capacity) > (size_t) fmoe_max_memory_kb * 1024)
+	if (rows->events.count + SPI_processed <= rows->events.capacity)
+		return;
+	if (rows_bytes(rows, capacity) + rows_bytes(others, others->events.capacity) > (size_t) fmoe_max_memory_kb * 1024)
 		refuse(raw, domain, portal);
-	if (raw->user == NULL)
-		raw->user = palloc(sizeof(int64) * capacity);
+	if (rows->user == NULL)
+		rows->user = palloc(sizeof(int64) * capacity);
 	else
-		raw->user = repalloc_huge(raw->user, sizeof(int64) * capacity);
-	fmoe_collect_reserve(&raw->rows, capacity);
+		rows->user = repalloc_huge(rows->user, sizeof(int64) * capacity);
+	fmoe_collect_reserve(&rows->events, capacity);
+}
+
+/* Adds a row; false: its item is none of the vocabulary. */
+static bool
+add_row(Rows *rows, const FmoeVocabulary *vocabulary, Datum user, FmoeRow *row)
+{
+	row->event.item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row->item)
+		: fmoe_idset_add(rows->items, row->item);
+	if (row->event.item < 0)
+		return false;
+	rows->user[rows->events.count] = fmoe_idset_add(rows->users, user);
+	fmoe_collect(&rows->events, &row->event);
+	return true;
 }
 
 static void
@@ -101,14 +126,14 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 			left_out = FMOE_LEFT_SHOWN;
 	}
 	raw->left_out[left_out]++;
-	if (left_out != FMOE_TAKEN)
+	if (left_out == FMOE_LEFT_SHOWN)
+	{
+		/* no label is kept of them: they all have the same */
+		row.event.label = 1;
+		(void) add_row(&raw->shown, vocabulary, value[0], &row);
+	}
+	if (left_out != FMOE_TAKEN || !add_row(&raw->chosen, vocabulary, value[0], &row))
 		return;
-	row.event.item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row.item)
-		: fmoe_idset_add(raw->items, row.item);
-	if (row.event.item < 0)
-		return;
-	raw->user[raw->rows.count] = fmoe_idset_add(raw->users, value[0]);
-	fmoe_collect(&raw->rows, &row.event);
 	if (row.event.time > raw->tomorrow)
 		raw->future++;
 	if (!(row.event.time <= raw->last_event))
@@ -137,8 +162,9 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 		if (SPI_processed == 0)
 			break;
 		old = MemoryContextSwitchTo(context);
-		if (raw->rows.count + SPI_processed > raw->rows.capacity)
-			grow(raw, domain, portal);
+		grow(&raw->chosen, &raw->shown, raw, domain, portal);
+		if (domain->optional[FMOE_LABEL_COLUMN].name != NULL)
+			grow(&raw->shown, &raw->chosen, raw, domain, portal);
 		for (i = 0; i < SPI_processed; i++)
 			take_row(raw, domain, vocabulary, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 		MemoryContextSwitchTo(old);
@@ -162,23 +188,93 @@ fingerprint(const FmoeInteractions *interactions)
 
 	hash = fnn_hash(0, data->offset, sizeof(int64) * (data->n_users + 1));
 	hash = fmoe_events_hash(hash, &data->events, data->n_events);
+	if (data->shown.count > 0)
+	{
+		hash = fnn_hash(hash, data->shown.offset, sizeof(int64) * (data->n_users + 1));
+		hash = fmoe_events_hash(hash, &data->shown.events, data->shown.count);
+	}
 	for (i = 0; i < n; i++)
 		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
 	return hash;
 }
 
+/* Where each id of an id set is in another, or in a vocabulary; -1: nowhere. */
+static int32 *
+places_in(const FmoeVocabulary *other, const FmoeVocabulary *ids)
+{
+	int32		n = fmoe_vocabulary_count(ids);
+	int32	   *place = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * Max(n, 1));
+
+	for (int32 i = 0; i < n; i++)
+	{
+		place[i] = fmoe_vocabulary_find(other, fmoe_vocabulary_id(ids, i));
+		if (i % POLL_EVERY == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	return place;
+}
+
+/* Keeps what was shown of known items to known users, in the numbers that chosen rows have. */
+static void
+keep_known(Rows *shown, const Rows *chosen)
+{
+	int32	   *user_of = places_in(chosen->users, shown->users);
+	int32	   *item_of = chosen->items != NULL ? places_in(chosen->items, shown->items) : NULL;
+	const FmoeEvents *events = &shown->events.events;
+	int64		kept = 0;
+
+	for (int64 i = 0; i < shown->events.count; i++)
+	{
+		int32		user = user_of[shown->user[i]];
+
+		if (user < 0 || (item_of != NULL && item_of[events->item[i]] < 0))
+			continue;
+		shown->user[kept] = user;
+		fmoe_events_copy(events, kept++, events, i, 1);
+	}
+	shown->events.count = kept;
+	if (item_of != NULL)
+		fmoe_events_renumber(events, kept, item_of);
+}
+
 /* Replaces numbers by ranks, which do not depend on the order of the rows. */
 static void
-renumber(Raw *raw, const int32 *index_of)
+renumber(Rows *rows, const int32 *rank, const int32 *index_of)
 {
-	int32	   *rank = fmoe_idset_ranks(raw->users);
-	int64		i;
-
-	for (i = 0; i < raw->rows.count; i++)
-		raw->user[i] = rank[raw->user[i]];
+	for (int64 i = 0; i < rows->events.count; i++)
+		rows->user[i] = rank[rows->user[i]];
 	if (index_of != NULL)
-		fmoe_events_renumber(&raw->rows.events, raw->rows.count, index_of);
-	pfree(rank);
+		fmoe_events_renumber(&rows->events.events, rows->events.count, index_of);
+}
+
+/* The rows as a dataset in the context, items numbered by the vocabulary; index_of: from their numbers to those. */
+static void
+make_dataset(Raw *raw, FmoeDataset *data, MemoryContext context, int32 n_items, const int32 *index_of)
+{
+	int32	   *rank = fmoe_idset_ranks(raw->chosen.users);
+	MemoryContext scratch;
+
+	if (raw->shown.events.count > 0)
+		keep_known(&raw->shown, &raw->chosen);
+	renumber(&raw->chosen, rank, index_of);
+	renumber(&raw->shown, rank, index_of);
+	scratch = MemoryContextSwitchTo(context);
+	fmoe_build_dataset(data, raw->chosen.events.count, fmoe_vocabulary_count(raw->chosen.users), n_items,
+					   raw->chosen.user, &raw->chosen.events.events);
+	if (raw->shown.events.count > 0)
+		fmoe_add_shown(data, raw->shown.events.count, raw->shown.user, &raw->shown.events.events);
+	MemoryContextSwitchTo(scratch);
+}
+
+/* Empty rows. */
+static Rows
+new_rows(const FmoeDomain *domain, Oid user_collation, bool with_items)
+{
+	Rows		rows = {.users = fmoe_idset_create(domain->user_type, user_collation)};
+
+	if (with_items)
+		rows.items = fmoe_idset_create(domain->item_type, domain->item_collation);
+	return rows;
 }
 
 FmoeInteractions *
@@ -195,19 +291,19 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	(void) fmoe_column_type(domain->interactions, domain->user_column, &collation);
 	raw.last_event = get_float8_nan();
 	raw.tomorrow = fmoe_seconds_of_moment(GetCurrentTimestamp()) + SECS_PER_DAY;
-	raw.users = fmoe_idset_create(domain->user_type, collation);
-	if (vocabulary == NULL)
-		raw.items = fmoe_idset_create(domain->item_type, domain->item_collation);
+	raw.chosen = new_rows(domain, collation, vocabulary == NULL);
+	raw.shown = new_rows(domain, collation, vocabulary == NULL);
 	read_rows(&raw, domain, vocabulary);
-	if (raw.items != NULL)
-		index_of = MemoryContextAllocHuge(scratch, sizeof(int32) * Max(fmoe_vocabulary_count(raw.items), 1));
+	if (vocabulary == NULL)
+		index_of = MemoryContextAllocHuge(scratch, sizeof(int32) *
+										  Max(fmoe_vocabulary_count(raw.chosen.items), 1));
 
 	MemoryContextSwitchTo(context);
-	interactions->vocabulary = raw.items == NULL ? vocabulary
-		: fmoe_vocabulary_of_idset(raw.items, index_of);
-	renumber(&raw, index_of);
-	fmoe_build_dataset(&interactions->data, raw.rows.count, fmoe_vocabulary_count(raw.users),
-					   fmoe_vocabulary_count(interactions->vocabulary), raw.user, &raw.rows.events);
+	interactions->vocabulary = vocabulary != NULL ? vocabulary
+		: fmoe_vocabulary_of_idset(raw.chosen.items, index_of);
+	MemoryContextSwitchTo(scratch);
+	make_dataset(&raw, &interactions->data, context, fmoe_vocabulary_count(interactions->vocabulary), index_of);
+	MemoryContextSwitchTo(context);
 	memcpy(interactions->left_out, raw.left_out, sizeof(raw.left_out));
 	memcpy(interactions->odd_labels, raw.odd_labels, sizeof(raw.odd_labels));
 	interactions->last_event = raw.last_event;
