@@ -26,7 +26,7 @@ typedef struct Rows
 {
 	FmoeCollected events;
 	int64	   *user;			/* [events.capacity] */
-	FmoeVocabulary *users;		/* id set */
+	FmoeVocabulary *users;		/* id set; NULL: there are no such rows */
 	FmoeVocabulary *items;		/* id set; NULL: items have a given vocabulary's indexes */
 } Rows;
 
@@ -50,6 +50,8 @@ rows_bytes(const Rows *rows, int64 capacity)
 	/* as they come, the places that are sorted, sorted, and the baskets */
 	size_t		each = sizeof(int64) + 2 * fmoe_event_bytes(columns) + FMOE_SORT_BYTES + sizeof(int32);
 
+	if (rows->users == NULL)
+		return 0;
 	return each * (size_t) capacity + fmoe_idset_bytes(rows->users) +
 		(rows->items != NULL ? fmoe_idset_bytes(rows->items) : 0);
 }
@@ -292,7 +294,8 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	raw.last_event = get_float8_nan();
 	raw.tomorrow = fmoe_seconds_of_moment(GetCurrentTimestamp()) + SECS_PER_DAY;
 	raw.chosen = new_rows(domain, collation, vocabulary == NULL);
-	raw.shown = new_rows(domain, collation, vocabulary == NULL);
+	if (domain->optional[FMOE_LABEL_COLUMN].name != NULL)
+		raw.shown = new_rows(domain, collation, vocabulary == NULL);
 	read_rows(&raw, domain, vocabulary);
 	if (vocabulary == NULL)
 		index_of = MemoryContextAllocHuge(scratch, sizeof(int32) *
