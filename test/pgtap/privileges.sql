@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(114);
+SELECT plan(117);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -205,6 +205,8 @@ SELECT lives_ok($$SELECT fmoe_alter_domain('shop', owner => 'regress_fmoe_team')
 SET ROLE regress_fmoe_owner;
 SELECT denied($$SELECT fmoe_rollback('shop')$$, 'who has given it away manages no more');
 SET ROLE regress_fmoe_member;
+SELECT denied('SELECT fmoe._set_owner(''domain'', domain_id, ''regress_fmoe_member'') FROM generate_series(1, 3) domain_id',
+	'nobody makes himself the owner');
 SELECT lives_ok($$SELECT fmoe_rollback('shop')$$, 'members of the owning role manage');
 SELECT lives_ok($$CALL fmoe_train('shop', '{"model": "popularity", "holdout": "none", "deploy": false}')$$, 'and train');
 SELECT results_eq('SELECT created_by::text COLLATE "default" FROM fmoe.versions WHERE version = 4', $$VALUES ('regress_fmoe_member')$$, 'under their own name');
@@ -252,11 +254,14 @@ SET ROLE regress_fmoe_member;
 SELECT results_eq('SELECT domain, orphaned FROM fmoe.domains', $$VALUES ('shop', true)$$, 'its owners see it');
 RESET ROLE;
 DROP OWNED BY regress_fmoe_team;
-DROP ROLE regress_fmoe_team;
 SET ROLE regress_fmoe_member;
-SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'without owner it is for superusers only');
+SELECT denied($$SELECT fmoe_drop_domain('shop')$$, 'after DROP OWNED it is the extension''s owner''s');
 RESET ROLE;
-SELECT lives_ok($$SELECT fmoe_drop_domain('shop')$$, 'who can drop it');
+SELECT results_eq('SELECT owner::text COLLATE "default" FROM fmoe.domains', 'SELECT current_user::text COLLATE "default"', 'who sees it as its own');
+SELECT lives_ok($$SELECT fmoe_drop_domain('shop')$$, 'and can drop it');
+SELECT is_empty($$SELECT FROM pg_class WHERE relkind = 'm' AND relnamespace = 'fmoe'::regnamespace AND relname LIKE 'domain%'$$,
+	'no marker of an owner stays behind');
+DROP ROLE regress_fmoe_team;
 
 -- foreign tables of peers go with the extension
 DROP EXTENSION fmoe;

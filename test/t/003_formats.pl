@@ -128,6 +128,8 @@ sub try_dump
 	same($database, 'dump', 'listed()', 'versions are those that were stored, and live what was');
 	same($database, 'films_6', q(answers('films')), 'the live version answers');
 	is($node->safe_psql($database, "SELECT fmoe_rollback('films')"), '5', 'its deployment is undone');
+	is($node->safe_psql($database, "SELECT DISTINCT owner FROM fmoe.domains"), 'postgres', 'domains belong to the role that they named')
+	  if $renamed;
 	same($database, 'films_5', q(answers('films')), 'the one before answers');
 	is($node->safe_psql($database, "SELECT fmoe_rollback('films')"), '4', 'and the one before that, past what was undone');
 	foreach my $what (split /\n/, $node->safe_psql($database, q(SELECT DISTINCT what FROM expected WHERE what ~ '^[a-z]+_[0-9]+$' ORDER BY 1)))

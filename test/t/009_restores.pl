@@ -1,5 +1,5 @@
 # Restores that lose nothing: in parallel, without a table, over a materialized view, under another name,
-# by another role, in a cluster without the roles; who owns a domain when roles are renamed and dropped.
+# by another role.
 
 use strict;
 use warnings;
@@ -103,25 +103,6 @@ $node->command_fails_like([ 'pg_dump', '-U', 'keeper', '-f', '/dev/null', $node-
 	'the owner of a database does not dump what is private');
 $node->safe_psql('postgres', 'GRANT pg_read_all_data TO keeper');
 $node->command_ok([ 'pg_dump', '-U', 'keeper', '-f', '/dev/null', $node->connstr('shop') ], 'but does with pg_read_all_data');
-
-# ---------------------------------------------------------------- owners
-
-$node->command_ok([ 'pg_dump', '-Fc', '-f', $file, $node->connstr('shop') ], 'pg_dump');
-$node->safe_psql('postgres', 'ALTER ROLE shop_owner RENAME TO boss; CREATE ROLE shop_owner');
-is($node->safe_psql('shop', q{SELECT owner FROM fmoe.domains WHERE domain = 'music'}), 'boss', 'an owner may be renamed');
-$node->safe_psql('shop', q{SET ROLE boss; SELECT fmoe_rollback('music')});
-($result, $out, $err) = $node->psql('shop', q{SET ROLE shop_owner; SELECT fmoe_rollback('music')});
-like($err, qr/permission denied for domain/, 'who takes the name does not take the domain');
-$node->safe_psql('postgres', 'DROP ROLE boss, shop_owner');
-restore('without_owner');
-is($node->safe_psql('without_owner', q{SELECT owner FROM fmoe.domains WHERE domain = 'music'}), 'shop_owner',
-	'a domain is restored though its owner is not there');
-is($node->safe_psql('without_owner', 'SELECT count(*) FROM fmoe.domains'), '4', 'with all others');
-$node->safe_psql('postgres', 'CREATE ROLE shop_owner');
-($result, $out, $err) = $node->psql('without_owner', q{SET ROLE shop_owner; SELECT fmoe_rollback('music')});
-like($err, qr/permission denied for domain/, 'and nobody gets it by the name');
-is($node->safe_psql('without_owner', q{SELECT fmoe_alter_domain('music', owner => 'shop_owner');
-	SET ROLE shop_owner; SELECT fmoe_rollback('music')}), "\n1", 'until it is given');
 
 # ---------------------------------------------------------------- rows without foreign keys
 

@@ -25,7 +25,7 @@
 /* The order of insert_domain's and update_domain's parameters, and of read_domain's columns. */
 enum
 {
-	R_NAME, R_OWNER, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
+	R_NAME, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
 	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING,
 	R_TIME_UNIT, R_AVAILABLE, R_ORDER, R_BASKET, R_WEIGHT, R_COLUMNS
 };
@@ -38,29 +38,29 @@ static const int r_optional[FMOE_OPTIONAL_COLUMNS] = {
 };
 
 #define REGISTRATION_COLUMNS \
-	"name, owner, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
+	"name, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
 	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit," \
 	" available_column, order_column, basket_column, weight_column"
 #define REGISTRATION_TYPES \
-	TEXTOID, OIDOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
+	TEXTOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
 	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID, \
 	NAMEOID, NAMEOID, NAMEOID, NAMEOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
-	" VALUES ($1, fmoe._to_role($2), fmoe._to_relation($3), $4, $5, $6, $7, $8, $9, fmoe._to_relation($10),"
-	" $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
-	" ON CONFLICT (name) DO NOTHING",
+	" VALUES ($1, fmoe._to_relation($2), $3, $4, $5, $6, $7, $8, fmoe._to_relation($9),"
+	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+	" ON CONFLICT (name) DO NOTHING RETURNING domain_id",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
-/* Names of what is not there stay as they are; $23: whether the item table is given. */
+/* Names of what is not there stay as they are; $22: whether the item table is given. */
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
-	" = ROW ($1, COALESCE(fmoe._to_role($2), owner), COALESCE(fmoe._to_relation($3), interactions),"
-	" $4, $5, $6, $7, $8, $9, CASE WHEN $23 THEN fmoe._to_relation($10) ELSE items END,"
-	" $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $22",
+	" = ROW ($1, COALESCE(fmoe._to_relation($2), interactions),"
+	" $3, $4, $5, $6, $7, $8, CASE WHEN $22 THEN fmoe._to_relation($9) ELSE items END,"
+	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $21",
 	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
 };
 
@@ -119,7 +119,6 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	const FmoeDomain *d = &r->base;
 
 	set_column(values, nulls, R_NAME, true, CStringGetTextDatum(d->name));
-	set_column(values, nulls, R_OWNER, OidIsValid(d->owner), ObjectIdGetDatum(d->owner));
 	set_column(values, nulls, R_INTERACTIONS, OidIsValid(d->interactions), ObjectIdGetDatum(d->interactions));
 	set_name(values, nulls, R_USER, d->user_column);
 	set_name(values, nulls, R_ITEM, d->item_column);
@@ -177,7 +176,6 @@ read_registration(int64 id, FmoeRegistration *r)
 		tuple = SPI_tuptable->vals[0];
 		d->id = id;
 		d->name = string_of(tuple, R_NAME);
-		d->owner = fmoe_referenced_role(datum_of(tuple, R_OWNER));
 		d->interactions = fmoe_referenced_relation(datum_of(tuple, R_INTERACTIONS));
 		d->user_column = string_of(tuple, R_USER);
 		d->item_column = string_of(tuple, R_ITEM);
@@ -272,6 +270,20 @@ reject_duplicate(const char *name)
 	pg_unreachable();
 }
 
+/* The id of the new row; 0: there is a domain of that name. */
+static int64
+insert(Datum *values, const char *nulls)
+{
+	FmoeOwn		own;
+	int64		id;
+
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&insert_domain, values, nulls, false, 0);
+	id = fmoe_result_int64();
+	fmoe_own_end(&own);
+	return id;
+}
+
 PG_FUNCTION_INFO_V1(fmoe_create_domain);
 Datum
 fmoe_create_domain(PG_FUNCTION_ARGS)
@@ -280,6 +292,7 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	FmoeRegistration r = {0};
 	Datum		values[R_COLUMNS];
 	char		nulls[R_COLUMNS];
+	int64		id;
 	int			i;
 
 	for (i = 0; i < lengthof(required); i++)
@@ -301,7 +314,6 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_name(fcinfo, 14, &r.base.optional[FMOE_WEIGHT_COLUMN].name);
 	take_time_unit(fcinfo, 15, &r.base.time_unit);
 	take_name(fcinfo, 16, &r.base.available_column);
-	r.base.owner = GetUserId();
 	r.base.sharing = "encoder";
 
 	check_name(r.base.name);
@@ -310,8 +322,10 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	fmoe_check_items(&r);
 
 	row_of_registration(&r, values, nulls);
-	if (fmoe_own_change(&insert_domain, values, nulls) == 0)
+	id = insert(values, nulls);
+	if (id == 0)
 		reject_duplicate(r.base.name);
+	fmoe_owner_set(FMOE_OWNED_DOMAIN, id, GetUserId());
 	PG_RETURN_VOID();
 }
 
@@ -388,13 +402,17 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 	require_columns(d);
 }
 
+/* Gives the domain away, if that is asked for. */
 static void
-apply_owner(FunctionCallInfo fcinfo, FmoeDomain *d)
+apply_owner(FunctionCallInfo fcinfo, const FmoeDomain *d)
 {
+	Oid			owner;
+
 	if (PG_ARGISNULL(13))
 		return;
-	d->owner = get_role_oid(NameStr(*PG_GETARG_NAME(13)), false);
-	check_can_set_role(GetUserId(), d->owner);
+	owner = get_role_oid(NameStr(*PG_GETARG_NAME(13)), false);
+	check_can_set_role(GetUserId(), owner);
+	fmoe_owner_set(FMOE_OWNED_DOMAIN, d->id, owner);
 }
 
 static void
@@ -444,7 +462,6 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 				 errmsg("domain \"%s\" does not exist", domain->name)));
 	item_type = r.base.item_type;
 	apply_changes(fcinfo, &r);
-	apply_owner(fcinfo, &r.base);
 	apply_sharing(fcinfo, &r.base);
 
 	/* columns that are not changed are not checked: they may be broken and be repaired later */
@@ -463,6 +480,7 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	values[R_COLUMNS + 1] = BoolGetDatum(!PG_ARGISNULL(7));
 	nulls[R_COLUMNS + 1] = ' ';
 	(void) fmoe_own_change(&update_domain, values, nulls);
+	apply_owner(fcinfo, &r.base);
 	if (strcmp(r.base.sharing, "none") == 0)
 		fmoe_lent_domain_changed(domain->name, NULL);
 	else if (strcmp(r.base.name, domain->name) != 0)
@@ -490,6 +508,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	value = Int64GetDatum(domain->id);
 	for (int i = 0; i < lengthof(delete_domain); i++)
 		(void) fmoe_own_change(&delete_domain[i], &value, NULL);
+	fmoe_owner_drop(FMOE_OWNED_DOMAIN, domain->id);
 	fmoe_lent_domain_changed(domain->name, NULL);
 	fmoe_evict_version(domain->id, 0);
 	fmoe_fresh_end();

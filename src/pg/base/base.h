@@ -98,6 +98,9 @@ extern bool fmoe_own_found(FmoeStatement *statement, Datum *values, bool read_on
 /* Begins, writes and ends; how many rows were written. */
 extern uint64 fmoe_own_change(FmoeStatement *statement, Datum *values, const char *nulls);
 
+/* Inside fmoe_own_begin: a command that is written out, as those are that define things. */
+extern void fmoe_own_run(const char *sql);
+
 /* OID of the schema the extension's functions are in. */
 extern Oid	fmoe_extension_schema(void);
 
@@ -124,6 +127,27 @@ extern void fmoe_rows_end(FmoeRows *rows);
  */
 extern void fmoe_fresh_begin(void);
 extern void fmoe_fresh_end(void);
+
+/* ---------------------------------------------------------------- owners */
+
+/* Rows that a role owns. */
+typedef enum FmoeOwned
+{
+	FMOE_OWNED_DOMAIN,
+	FMOE_OWNED_PEER
+} FmoeOwned;
+
+/* The role that owns a domain or a peer, by its id; that of the extension's tables where nobody else does. */
+extern Oid	fmoe_owner(FmoeOwned kind, int64 id);
+/* Makes a role the owner; who may do so is the caller's duty. */
+extern void fmoe_owner_set(FmoeOwned kind, int64 id, Oid owner);
+/* The row is dropped. */
+extern void fmoe_owner_drop(FmoeOwned kind, int64 id);
+extern Oid	fmoe_owner_of_tables(void);
+/* InvalidOid: there is no such relation. */
+extern Oid	fmoe_relation_owner(Oid relation);
+/* Makes DROP EXTENSION drop the relation as well. */
+extern void fmoe_depend_on_extension(Oid table);
 
 /* ---------------------------------------------------------------- bytes in parts */
 

@@ -50,17 +50,27 @@ own_relation(const char *name)
 	return relation;
 }
 
-static Oid
-owner_of_tables(void)
+Oid
+fmoe_relation_owner(Oid relation)
 {
-	Oid			table = own_relation("domain");
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", table);
+		return InvalidOid;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
+	return owner;
+}
+
+Oid
+fmoe_owner_of_tables(void)
+{
+	Oid			table = own_relation("domain");
+	Oid			owner = fmoe_relation_owner(table);
+
+	if (!OidIsValid(owner))
+		elog(ERROR, "cache lookup failed for relation %u", table);
 	return owner;
 }
 
@@ -84,7 +94,7 @@ fmoe_caller_begin(FmoeOwn *own)
 void
 fmoe_own_begin(FmoeOwn *own)
 {
-	Oid			owner = owner_of_tables();
+	Oid			owner = fmoe_owner_of_tables();
 
 	fmoe_caller_begin(own);
 	SetUserIdAndSecContext(owner, own->security_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -121,6 +131,15 @@ fmoe_own_execute(FmoeStatement *statement, Datum *values, const char *nulls,
 	result = SPI_execute_plan(statement->plan, values, nulls, read_only, limit);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+}
+
+void
+fmoe_own_run(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
 Datum

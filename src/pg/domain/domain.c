@@ -31,7 +31,6 @@ enum
 {
 	DOMAIN_ID = 1,
 	NAME,
-	OWNER,
 	INTERACTIONS,
 	USER_COLUMN,
 	ITEM_COLUMN,
@@ -41,8 +40,8 @@ enum
 	ITEM_TYPE,
 	ITEMS,
 	ITEM_KEY,
-	SHARING = 17,
-	TIME_UNIT = 20,
+	SHARING = 16,
+	TIME_UNIT = 19,
 	AVAILABLE_COLUMN,
 	ORDER_COLUMN,
 	BASKET_COLUMN,
@@ -90,7 +89,7 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 
 	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
 	domain->name = text_column(tuple, shape, NAME);
-	domain->owner = fmoe_referenced_role(column_value(tuple, shape, OWNER));
+	domain->owner = fmoe_owner(FMOE_OWNED_DOMAIN, domain->id);
 	domain->interactions = fmoe_referenced_relation(column_value(tuple, shape, INTERACTIONS));
 	domain->user_column = name_column(tuple, shape, USER_COLUMN);
 	domain->item_column = name_column(tuple, shape, ITEM_COLUMN);
@@ -172,8 +171,7 @@ relation_exists(Oid relation)
 static bool
 may_manage(const FmoeDomain *domain)
 {
-	return superuser() ||
-		(OidIsValid(domain->owner) && has_privs_of_role(GetUserId(), domain->owner)) ||
+	return has_privs_of_role(GetUserId(), domain->owner) ||
 		(relation_exists(domain->interactions) &&
 		 object_ownercheck(RelationRelationId, domain->interactions, GetUserId()));
 }

@@ -69,7 +69,7 @@ typedef struct FmoeDomain
 	char	   *item_key;		/* its column of item ids */
 	char	   *available_column;	/* its column that says whether an item is; NULL: none */
 	char	   *sharing;
-	Oid			owner;			/* role; InvalidOid: it is not there any more */
+	Oid			owner;			/* role */
 } FmoeDomain;
 
 /*
@@ -104,9 +104,8 @@ typedef struct FmoeRegistration
 	ArrayType  *vector_columns;
 } FmoeRegistration;
 
-/* What values of the types fmoe._relation and fmoe._role name; InvalidOid: nothing that is there. */
+/* What a value of the type fmoe._relation names; InvalidOid: nothing that is there. */
 extern Oid	fmoe_referenced_relation(Datum reference);
-extern Oid	fmoe_referenced_role(Datum reference);
 
 /* Error when these cannot be the columns of a domain; sets the types of its ids. */
 extern void fmoe_check_interactions(FmoeDomain *domain);

@@ -1,28 +1,21 @@
 /*
  * reference.c
- *	  Tables and roles that rows of the extension name: types whose input never fails.
+ *	  Tables that rows of the extension name: a type whose input never fails.
  *
- * A table and a role are known by their OID, so that they may be renamed, and
- * are dumped by name.  The types regclass and regrole do that, too, but refuse
- * the name of what is not there, and with it the rest of a dump: of a table
- * that was left out, of a materialized view that is made after the rows are
- * copied, of a role of another server.  Here the name is kept instead.
- *
- * A table that was not there is looked up by its name whenever it is asked
- * for.  A role is not: a role that comes later and has the old one's name is
- * somebody else.
+ * A table is known by its OID, so that it may be renamed, and is dumped by name.
+ * The type regclass does that, too, but refuses the name of what is not there,
+ * and with it the rest of a dump: of a table that was left out, of a
+ * materialized view that is made after the rows are copied.  Here the name is
+ * kept instead, and looked up whenever it is asked for.
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "nodes/value.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 #include "pg/domain/domain.h"
@@ -35,17 +28,7 @@ typedef struct RelationReference
 	NameData	name;
 } RelationReference;
 
-/* fmoe._role */
-typedef struct RoleReference
-{
-	Oid			oid;			/* InvalidOid: it was not there */
-	NameData	name;			/* as of when the reference was made */
-} RoleReference;
-
-StaticAssertDecl(sizeof(RelationReference) == 132 && sizeof(RoleReference) == 68,
-				 "lengths of types differ from those in the extension's script");
-
-/* ---------------------------------------------------------------- tables */
+StaticAssertDecl(sizeof(RelationReference) == 132, "length of the type differs from that in the extension's script");
 
 static Oid
 find_relation(const RelationReference *reference)
@@ -126,63 +109,4 @@ fmoe_to_regclass(PG_FUNCTION_ARGS)
 	if (!OidIsValid(oid))
 		PG_RETURN_NULL();
 	PG_RETURN_OID(oid);
-}
-
-/* ---------------------------------------------------------------- roles */
-
-/* The name that an OID has now, else the name that was kept. */
-static char *
-role_name(const RoleReference *reference)
-{
-	char	   *name = OidIsValid(reference->oid) ? GetUserNameFromId(reference->oid, true) : NULL;
-
-	return name != NULL ? name : pstrdup(NameStr(reference->name));
-}
-
-Oid
-fmoe_referenced_role(Datum reference)
-{
-	const RoleReference *role = (const RoleReference *) DatumGetPointer(reference);
-
-	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role->oid)) ? role->oid : InvalidOid;
-}
-
-PG_FUNCTION_INFO_V1(fmoe_role_in);
-Datum
-fmoe_role_in(PG_FUNCTION_ARGS)
-{
-	RoleReference *reference = palloc0(sizeof(RoleReference));
-
-	namestrcpy(&reference->name, PG_GETARG_CSTRING(0));
-	reference->oid = get_role_oid(NameStr(reference->name), true);
-	PG_RETURN_POINTER(reference);
-}
-
-PG_FUNCTION_INFO_V1(fmoe_role_out);
-Datum
-fmoe_role_out(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_CSTRING(role_name((RoleReference *) PG_GETARG_POINTER(0)));
-}
-
-/* A reference to a role that is there; null: it is not. */
-PG_FUNCTION_INFO_V1(fmoe_to_role);
-Datum
-fmoe_to_role(PG_FUNCTION_ARGS)
-{
-	RoleReference *reference = palloc0(sizeof(RoleReference));
-	char	   *name = GetUserNameFromId(PG_GETARG_OID(0), true);
-
-	if (name == NULL)
-		PG_RETURN_NULL();
-	reference->oid = PG_GETARG_OID(0);
-	namestrcpy(&reference->name, name);
-	PG_RETURN_POINTER(reference);
-}
-
-PG_FUNCTION_INFO_V1(fmoe_role_name);
-Datum
-fmoe_role_name(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(role_name((RoleReference *) PG_GETARG_POINTER(0)))));
 }

@@ -122,7 +122,7 @@ typedef struct FmoePeer
 	char	   *name;
 	Oid			expert_table;	/* may have been dropped */
 	Oid			part_table;
-	char	   *creator;
+	Oid			owner;			/* role */
 	char	   *party;			/* NULL: not known yet */
 } FmoePeer;
 
@@ -138,7 +138,5 @@ extern void fmoe_check_may_sync(const FmoePeer *peer);
 extern bool fmoe_lock_peer(const FmoePeer *peer);
 /* "fmoe"."table" */
 extern char *fmoe_qualified_table(Oid table);
-/* Makes DROP EXTENSION drop the table as well. */
-extern void fmoe_depend_on_extension(Oid table);
 
 #endif							/* FMOE_PG_LEND_LEND_H */

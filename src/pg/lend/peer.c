@@ -5,7 +5,8 @@
  * A peer is a foreign server and two foreign tables in the schema fmoe, which
  * stand for the peer's views fmoe.shared_expert and fmoe.shared_expert_part.
  * The foreign tables belong to the owner of the extension's tables and may be
- * read by whoever added the peer, who may grant that to others.
+ * read by whoever added the peer, who may grant that to others.  The peer belongs
+ * to who added it, by a marker (pg/base/owner.c).
  *
  * The foreign tables are not members of the extension, so that pg_dump keeps
  * them with their privileges, but depend on it, so that DROP EXTENSION drops
@@ -39,9 +40,9 @@ PG_FUNCTION_INFO_V1(fmoe_add_peer);
 PG_FUNCTION_INFO_V1(fmoe_drop_peer);
 
 static FmoeStatement insert_peer = {
-	"INSERT INTO fmoe.peer (name, server, created_by) VALUES ($1, $2, $3)"
+	"INSERT INTO fmoe.peer (name, server) VALUES ($1, $2)"
 	" ON CONFLICT (name) DO NOTHING RETURNING peer_id",
-	3, {TEXTOID, NAMEOID, NAMEOID}
+	2, {TEXTOID, NAMEOID}
 };
 
 static FmoeStatement set_tables = {
@@ -55,7 +56,7 @@ static FmoeStatement delete_peer = {
 };
 
 static FmoeStatement all_peers = {
-	"SELECT peer_id, name, fmoe._to_regclass(expert_table), fmoe._to_regclass(part_table), created_by, party FROM fmoe.peer"
+	"SELECT peer_id, name, fmoe._to_regclass(expert_table), fmoe._to_regclass(part_table), party FROM fmoe.peer"
 	" WHERE $1 IS NULL OR name OPERATOR(pg_catalog.=) $1 ORDER BY name",
 	1, {TEXTOID}
 };
@@ -64,16 +65,6 @@ static FmoeStatement lock_peer = {
 	"SELECT FROM fmoe.peer WHERE peer_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 	1, {INT8OID}
 };
-
-/* Inside fmoe_own_begin. */
-static void
-run(const char *sql)
-{
-	int			result = SPI_execute(sql, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-}
 
 /* ---------------------------------------------------------------- who and what there is */
 
@@ -99,8 +90,8 @@ fmoe_read_peers(const char *name)
 		peer->name = SPI_getvalue(row, shape, 2);
 		peer->expert_table = DatumGetObjectId(SPI_getbinval(row, shape, 3, &isnull));
 		peer->part_table = DatumGetObjectId(SPI_getbinval(row, shape, 4, &isnull));
-		peer->creator = SPI_getvalue(row, shape, 5);
-		peer->party = SPI_getvalue(row, shape, 6);
+		peer->party = SPI_getvalue(row, shape, 5);
+		peer->owner = fmoe_owner(FMOE_OWNED_PEER, peer->id);
 		peers = lappend(peers, peer);
 		MemoryContextSwitchTo(old);
 	}
@@ -194,42 +185,6 @@ fmoe_qualified_table(Oid table)
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table));
 }
 
-static bool
-depends_on_extension(Oid table, Oid extension)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(RelationRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
-
-		found = row->refclassid == ExtensionRelationId && row->refobjid == extension;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
-}
-
-void
-fmoe_depend_on_extension(Oid table)
-{
-	ObjectAddress dependent;
-	ObjectAddress extension;
-
-	ObjectAddressSet(dependent, RelationRelationId, table);
-	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("fmoe", false));
-	if (!depends_on_extension(table, extension.objectId))
-		recordDependencyOn(&dependent, &extension, DEPENDENCY_AUTO_EXTENSION);
-}
-
 /* Inside fmoe_own_begin. */
 static Oid
 create_table(int64 peer_id, const char *suffix, const char *columns, const char *view, const char *server,
@@ -238,10 +193,10 @@ create_table(int64 peer_id, const char *suffix, const char *columns, const char 
 	char	   *name = psprintf("peer_" INT64_FORMAT "_%s", peer_id, suffix);
 	Oid			table;
 
-	run(psprintf("CREATE FOREIGN TABLE fmoe.%s (%s) SERVER %s OPTIONS (schema_name 'fmoe', table_name '%s')",
-				 name, columns, quote_identifier(server), view));
-	run(psprintf("GRANT SELECT ON fmoe.%s TO %s WITH GRANT OPTION", name, quote_identifier(reader)));
-	run(psprintf("COMMENT ON FOREIGN TABLE fmoe.%s IS %s", name, quote_literal_cstr(comment)));
+	fmoe_own_run(psprintf("CREATE FOREIGN TABLE fmoe.%s (%s) SERVER %s OPTIONS (schema_name 'fmoe', table_name '%s')",
+						  name, columns, quote_identifier(server), view));
+	fmoe_own_run(psprintf("GRANT SELECT ON fmoe.%s TO %s WITH GRANT OPTION", name, quote_identifier(reader)));
+	fmoe_own_run(psprintf("COMMENT ON FOREIGN TABLE fmoe.%s IS %s", name, quote_literal_cstr(comment)));
 	table = get_relname_relid(name, get_namespace_oid("fmoe", false));
 	fmoe_depend_on_extension(table);
 	return table;
@@ -269,7 +224,8 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 {
 	char	   *name = name_argument(fcinfo, 0, "name");
 	char	   *server = name_argument(fcinfo, 1, "server");
-	char	   *caller = GetUserNameFromId(GetUserId(), false);
+	Oid			owner = GetUserId();
+	char	   *caller = GetUserNameFromId(owner, false);
 	ForeignServer *found = GetForeignServerByName(server, false);
 	AclResult	allowed = object_aclcheck(ForeignServerRelationId, found->serverid, GetUserId(), ACL_USAGE);
 	Datum		values[3];
@@ -282,7 +238,6 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 	fmoe_own_begin(&own);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(server));
-	values[2] = DirectFunctionCall1(namein, CStringGetDatum(caller));
 	fmoe_own_execute(&insert_peer, values, NULL, false, 0);
 	id = fmoe_result_int64();
 	if (id == 0)
@@ -305,6 +260,7 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 											  "files of what a peer lends; made by fmoe_add_peer"));
 	fmoe_own_execute(&set_tables, values, NULL, false, 0);
 	fmoe_own_end(&own);
+	fmoe_owner_set(FMOE_OWNED_PEER, id, owner);
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
@@ -312,14 +268,12 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 static void
 check_may_drop(const FmoePeer *peer)
 {
-	Oid			creator = get_role_oid(peer->creator, true);
-
-	if (!superuser() && !(OidIsValid(creator) && has_privs_of_role(GetUserId(), creator)) &&
+	if (!has_privs_of_role(GetUserId(), peer->owner) &&
 		!object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for peer \"%s\"", peer->name),
-				 errdetail("Only who added it, and the owner of the database, may drop it.")));
+				 errdetail("Only its owner and the owner of the database may drop it.")));
 }
 
 Datum
@@ -336,11 +290,12 @@ fmoe_drop_peer(PG_FUNCTION_ARGS)
 	(void) fmoe_lock_peer(peer);
 	fmoe_own_begin(&own);
 	if (is_foreign_table(peer->expert_table))
-		run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->expert_table)));
+		fmoe_own_run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->expert_table)));
 	if (is_foreign_table(peer->part_table))
-		run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->part_table)));
+		fmoe_own_run(psprintf("DROP FOREIGN TABLE %s", fmoe_qualified_table(peer->part_table)));
 	fmoe_own_execute(&delete_peer, &value, NULL, false, 0);
 	fmoe_own_end(&own);
+	fmoe_owner_drop(FMOE_OWNED_PEER, peer->id);
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
