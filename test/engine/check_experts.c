@@ -434,6 +434,35 @@ check_holdout_counts(void)
 	check_end();
 }
 
+/* ---------------------------------------------------------------- arrays of a version */
+
+typedef struct Stored
+{
+	FmoeConfig	config;
+	int			n;
+	FnnArray	array[64];
+} Stored;
+
+static void
+bind_stored(void *context)
+{
+	Stored	   *stored = context;
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+
+	fmoe_model_bind(model, check_host(), &stored->config, 5, stored->n, stored->array);
+}
+
+static FnnArray *
+stored_array(Stored *stored, const char *name)
+{
+	int			i;
+
+	for (i = 0; i < stored->n - 1 && strcmp(stored->array[i].name, name) != 0; i++)
+		;
+	CHECK(strcmp(stored->array[i].name, name) == 0, "array \"%s\" is stored", name);
+	return &stored->array[i];
+}
+
 /* One user's baskets: {0 1 2} {0 1} {0 1} {3} {2 3}, the first with item 0 twice; another's are of one item each. */
 static void
 check_together(void)
@@ -452,7 +481,7 @@ check_together(void)
 	int32_t		best[5];
 	FnnTopk		topk;
 	FmoeEligible all = {0};
-	const int64_t *with;
+	Stored		stored = {0};
 
 	check_begin("pairs of a basket are counted once, and scored by their lift");
 	config.holdout = FMOE_HOLDOUT_NONE;
@@ -474,14 +503,20 @@ check_together(void)
 	fmoe_best_together(model, check_arena(), 2, given, &all, &topk);
 	fnn_topk_sort(&topk);
 	CHECK(topk.count == 2 && topk.item[0] == 1 && topk.item[1] == 2, "1, then 2, and none of those given");
+	stored.config = config;
+	stored.n = fmoe_model_arrays(model, stored.array, 64);
+	((int64_t *) stored_array(&stored, "together.offset")->data)[1] = 1000000000;
+	check_fails(FNN_FORMAT, "\"together.offset\" is not ascending", bind_stored, &stored);
 	check_end();
 
 	check_begin("where nothing happened at once, no item has a partner");
 	data.events.basket = NULL;
 	fmoe_count_together(model, check_arena(), &data);
-	with = model->together.array[3].data;
+	CHECK(fmoe_has_together(&model->together), "that is counted, too");
 	CHECK(fmoe_together_baskets(&model->together, 1, given, 1) == 0, "0 with 1");
-	CHECK(with[0] == 5 && with[1] == 3 && with[4] == 1 && with[5] == 13, "every event is a basket");
+	fmoe_together_scores(&model->together, 2, given, score);
+	CHECK(isnan(score[0]) && isnan(score[1]) && isnan(score[4]), "no item is a partner");
+	CHECK(model->together.array[0].shape[0] == 1 && model->together.array[3].shape[0] == 1, "no rows");
 	check_end();
 }
 
@@ -524,35 +559,6 @@ check_together_bounds(void)
 	CHECK(sum == 2 * 256 && with[ITEMS] == 2, "%lld items in baskets", (long long) sum);
 	CHECK((double) row[ITEMS] * 2 * sizeof(int32_t) <= fmoe_together_bytes(&data), "the estimate is not too low");
 	check_end();
-}
-
-/* ---------------------------------------------------------------- arrays of a version */
-
-typedef struct Stored
-{
-	FmoeConfig	config;
-	int			n;
-	FnnArray	array[64];
-} Stored;
-
-static void
-bind_stored(void *context)
-{
-	Stored	   *stored = context;
-	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-
-	fmoe_model_bind(model, check_host(), &stored->config, 5, stored->n, stored->array);
-}
-
-static FnnArray *
-stored_array(Stored *stored, const char *name)
-{
-	int			i;
-
-	for (i = 0; i < stored->n - 1 && strcmp(stored->array[i].name, name) != 0; i++)
-		;
-	CHECK(strcmp(stored->array[i].name, name) == 0, "array \"%s\" is stored", name);
-	return &stored->array[i];
 }
 
 static void

@@ -11,7 +11,8 @@
  * which is above 0 for pairs that are seen more often than by chance, and near 0
  * for those of which little has been seen.  Both directions of a pair have the
  * same lift, but each item keeps only the best of its partners: row i is entries
- * offset[i] .. offset[i + 1] - 1 of item and count, by ascending item.
+ * offset[i] .. offset[i + 1] - 1 of item and count, by ascending item.  Where no
+ * two events happened at once there are no rows, and nothing is counted or stored.
  *
  * The pairs of all items at once would be too many for memory, so they are
  * counted item by item over the baskets that hold it.  A basket of n items has
@@ -36,7 +37,7 @@ enum
 	OFFSET,
 	ITEM,
 	COUNT,
-	BASKETS						/* of each item, then of all */
+	BASKETS						/* of each item that has a row, then of all */
 };
 
 #define BASKET_MAX 256			/* different items of a basket that count */
@@ -266,23 +267,6 @@ keep_best(Pairs *pairs, int32_t item, int32_t n, Entries *entries)
 		pairs->count[pairs->partner[p]] = 0;
 }
 
-/* Where no two events happened at once, no item has a partner: with[n_items + 1] as of count_pairs. */
-static void
-count_single(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int64_t *with)
-{
-	memset(with, 0, sizeof(int64_t) * ((size_t) data->n_items + 1));
-	for (int64_t user = 0; user < data->n_users; user++)
-	{
-		int64_t		end = fmoe_train_end(data, holdout, user);
-
-		for (int64_t event = data->offset[user]; event < end; event++)
-			with[data->events.item[event]]++;
-		with[data->n_items] += end > data->offset[user] ? end - data->offset[user] : 0;
-		if ((user & POLL_USERS) == 0)
-			fnn_poll(fnn_arena_host(arena));
-	}
-}
-
 /* Partners of all items into entries.  offset[n_items + 1]; with[n_items + 1]: baskets with each item, and all. */
 static void
 count_pairs(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, uint64_t seed, int64_t *offset,
@@ -314,20 +298,19 @@ count_pairs(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, uint6
 static void
 count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 {
-	size_t		bytes = fnn_mul_size(fnn_arena_host(arena), data->n_items + INT64_C(1), sizeof(int64_t));
+	int64_t		rows = data->events.basket != NULL ? data->n_items : 0;
+	size_t		bytes = fnn_mul_size(fnn_arena_host(arena), rows + 1, sizeof(int64_t));
 	int64_t    *offset = fnn_zalloc(arena, bytes);
-	int64_t    *with = fnn_alloc(arena, bytes);
+	int64_t    *with = fnn_zalloc(arena, bytes);
 	Entries		entries = {0};
 
 	make_room(arena, &entries);
-	if (data->events.basket != NULL)
+	if (rows > 0)
 		count_pairs(arena, data, holdout, (uint64_t) expert->config->seed, offset, with, &entries);
-	else
-		count_single(arena, data, holdout, with);
-	fmoe_set_array(expert, OFFSET, FNN_I64, data->n_items + INT64_C(1), offset);
+	fmoe_set_array(expert, OFFSET, FNN_I64, rows + 1, offset);
 	fmoe_set_array(expert, ITEM, FNN_I32, entries.n, entries.item);
 	fmoe_set_array(expert, COUNT, FNN_I32, entries.n, entries.count);
-	fmoe_set_array(expert, BASKETS, FNN_I64, data->n_items + INT64_C(1), with);
+	fmoe_set_array(expert, BASKETS, FNN_I64, rows + 1, with);
 }
 
 double
@@ -338,7 +321,7 @@ fmoe_together_bytes(const FmoeDataset *data)
 	int64_t		next;
 
 	if (data->events.basket == NULL)
-		return 2 * sizeof(int64_t) * (data->n_items + 1.0) + 2 * 2 * 2 * sizeof(int32_t) * FMOE_PARTNERS_MAX;
+		return 2 * sizeof(int64_t) + 2 * 2 * 2 * sizeof(int32_t) * FMOE_PARTNERS_MAX;
 	for (int64_t user = 0; user < data->n_users; user++)
 		for (int64_t first = data->offset[user]; first < data->offset[user + 1]; first = next)
 		{
@@ -356,6 +339,13 @@ fmoe_together_bytes(const FmoeDataset *data)
 
 /* ---------------------------------------------------------------- as others read them */
 
+/* Items that have a row: all, or none. */
+static int64_t
+row_count(const FmoeExpert *together)
+{
+	return together->array[OFFSET].shape[0] - 1;
+}
+
 static void
 check(const FmoeExpert *expert, const FnnHost *host)
 {
@@ -364,24 +354,26 @@ check(const FmoeExpert *expert, const FnnHost *host)
 	const int32_t *number = expert->array[COUNT].data;
 	const int64_t *with = expert->array[BASKETS].data;
 	int64_t		entries = expert->array[ITEM].shape[0];
+	int64_t		rows = row_count(expert);
 	int32_t		n = expert->n_items;
 
-	if (expert->array[OFFSET].shape[0] != (int64_t) n + 1 || expert->array[COUNT].shape[0] != entries ||
-		expert->array[BASKETS].shape[0] != (int64_t) n + 1)
+	if ((rows != n && rows != 0) || expert->array[COUNT].shape[0] != entries ||
+		expert->array[BASKETS].shape[0] != rows + 1)
 		fnn_fail(host, FNN_FORMAT, "arrays of expert \"together\" do not fit each other or %d items", n);
-	if (offset[0] != 0 || offset[n] != entries)
+	if (offset[0] != 0 || offset[rows] != entries)
 		fnn_fail(host, FNN_FORMAT, "array \"together.offset\" does not span the pairs");
-	for (int32_t i = 0; i < n; i++)
+	for (int64_t i = 0; i < rows; i++)
 	{
-		if (offset[i] > offset[i + 1])
+		/* the second, because the entries are read before the next offset is looked at */
+		if (offset[i] > offset[i + 1] || offset[i + 1] > entries)
 			fnn_fail(host, FNN_FORMAT, "array \"together.offset\" is not ascending");
-		if (with[i] < 0 || with[i] > with[n])
+		if (with[i] < 0 || with[i] > with[rows])
 			fnn_fail(host, FNN_FORMAT, "array \"together.baskets\" holds a number out of range");
 		for (int64_t k = offset[i]; k < offset[i + 1]; k++)
 			if (item[k] < 0 || item[k] >= n || number[k] < 1 || (k > offset[i] && item[k] <= item[k - 1]))
 				fnn_fail(host, FNN_FORMAT, "arrays of expert \"together\" hold a number out of range");
 	}
-	if (entries > 0 && with[n] < 1)
+	if (entries > 0 && with[rows] < 1)
 		fnn_fail(host, FNN_FORMAT, "array \"together.baskets\" holds a number out of range");
 }
 
@@ -392,11 +384,11 @@ fmoe_together_scores(const FmoeExpert *together, int64_t n, const int32_t *given
 	const int32_t *item = together->array[ITEM].data;
 	const int32_t *number = together->array[COUNT].data;
 	const int64_t *with = together->array[BASKETS].data;
-	double		all = (double) with[together->n_items];
+	double		all = (double) with[row_count(together)];
 
 	for (int32_t i = 0; i < together->n_items; i++)
 		score[i] = (fnn_real) NAN;
-	for (int64_t g = 0; g < n; g++)
+	for (int64_t g = 0; g < n && row_count(together) > 0; g++)
 		for (int64_t k = offset[given[g]]; k < offset[given[g] + 1]; k++)
 		{
 			double		value = lift(number[k], (double) with[given[g]], (double) with[item[k]], all);
@@ -411,7 +403,7 @@ fmoe_together_baskets(const FmoeExpert *together, int64_t n, const int32_t *give
 	const int64_t *offset = together->array[OFFSET].data;
 	int64_t		sum = 0;
 
-	for (int64_t g = 0; g < n; g++)
+	for (int64_t g = 0; g < n && row_count(together) > 0; g++)
 	{
 		int64_t		first = offset[given[g]];
 		int64_t		k = fnn_find_ascending(offset[given[g] + 1] - first,
