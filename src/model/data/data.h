@@ -63,7 +63,13 @@ extern uint32_t fmoe_event_columns_needed(const FmoeEvent *event);
 /* Sets columns, as bits, of the first n events to what an event has that needs none. */
 extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int64_t n);
 /* Whether events a and b happened at the same time. */
-extern bool fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b);
+static inline bool
+fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
+{
+	return events->time[a] == events->time[b] &&
+		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);
+}
+
 /* Whether event i of a is earlier than event j of b, which may have other columns. */
 extern bool fmoe_event_before(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j);
 /* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */

@@ -250,13 +250,6 @@ fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number)
 		item[i] = number[item[i]];
 }
 
-bool
-fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
-{
-	return events->time[a] == events->time[b] &&
-		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);
-}
-
 static double
 rest_of(const FmoeEvents *events, int64_t i)
 {

@@ -309,8 +309,11 @@ fmoe_idset_add(FmoeVocabulary *v, Datum id)
 
 typedef struct SortId
 {
-	Datum		id;
-	int64		number;
+	union
+	{
+		Datum		id;
+		int64		number;		/* of integers */
+	};
 	int32		index;
 } SortId;
 
@@ -320,15 +323,13 @@ typedef struct SortContext
 	Oid			collation;
 } SortContext;
 
-static int
-compare_integers(const void *a, const void *b, void *context)
-{
-	int64		x = ((const SortId *) a)->number;
-	int64		y = ((const SortId *) b)->number;
-
-	CHECK_FOR_INTERRUPTS();
-	return x < y ? -1 : x > y;
-}
+#define ST_SORT sort_integers
+#define ST_ELEMENT_TYPE SortId
+#define ST_COMPARE(a, b) ((a)->number < (b)->number ? -1 : (a)->number > (b)->number)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static int
 compare_ids(const void *a, const void *b, void *context)
@@ -351,22 +352,24 @@ sorted(const FmoeVocabulary *v, Oid collation)
 
 	for (i = 0; i < n; i++)
 	{
-		list[i].id = v->integer ? 0 : fmoe_id_at(v, i);
-		list[i].number = v->integer ? v->number[i] : 0;
+		if (v->integer)
+			list[i].number = v->number[i];
+		else
+			list[i].id = fmoe_id_at(v, i);
 		list[i].index = i;
 	}
-	if (!v->integer)
+	if (v->integer)
 	{
-		TypeCacheEntry *entry = lookup_type_cache(v->type, TYPECACHE_CMP_PROC_FINFO);
-
-		context.compare = &entry->cmp_proc_finfo;
-		context.collation = collation;
-		if (!OidIsValid(context.compare->fn_oid))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_FUNCTION),
-					 errmsg("type %s has no default order", format_type_be(v->type))));
+		sort_integers(list, n);
+		return list;
 	}
-	qsort_arg(list, n, sizeof(SortId), v->integer ? compare_integers : compare_ids, &context);
+	context.compare = &lookup_type_cache(v->type, TYPECACHE_CMP_PROC_FINFO)->cmp_proc_finfo;
+	context.collation = collation;
+	if (!OidIsValid(context.compare->fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type %s has no default order", format_type_be(v->type))));
+	qsort_arg(list, n, sizeof(SortId), compare_ids, &context);
 	return list;
 }
 

@@ -70,8 +70,12 @@ fmoe_make_baskets(FmoeEvents *events, int64 n_events, int64 n, const int64 *begi
 
 	for (int64 i = 0; i < n; i++)
 	{
-		end[i] = drop_repeats(events, begin[i], end[i]);
-		any = any || has_baskets(events, begin[i], end[i]);
+		/* most histories of most data have none, and nothing happens to those */
+		if (has_baskets(events, begin[i], end[i]))
+		{
+			end[i] = drop_repeats(events, begin[i], end[i]);
+			any = any || has_baskets(events, begin[i], end[i]);
+		}
 		if (i % POLL_EVERY == 0)
 			CHECK_FOR_INTERRUPTS();
 	}

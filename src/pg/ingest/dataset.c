@@ -102,17 +102,22 @@ typedef struct Place
 
 StaticAssertDecl(sizeof(Place) == FMOE_SORT_BYTES, "FMOE_SORT_BYTES is not what sorting an event takes");
 
-static int
-compare_places(const void *a, const void *b, void *events)
+static inline int
+compare_places(const Place *a, const Place *b, const FmoeEvents *events)
 {
-	const Place *x = a;
-	const Place *y = b;
-
-	CHECK_FOR_INTERRUPTS();
-	if (x->time != y->time)
-		return x->time < y->time ? -1 : 1;
-	return fmoe_events_compare(events, x->at, y->at);
+	if (a->time != b->time)
+		return a->time < b->time ? -1 : 1;
+	return fmoe_events_compare(events, a->at, b->at);
 }
+
+#define ST_SORT sort_places
+#define ST_ELEMENT_TYPE Place
+#define ST_COMPARE(a, b, events) compare_places(a, b, events)
+#define ST_COMPARE_ARG_TYPE const FmoeEvents
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* Sorts n places of from's events and copies those events, in that order, to places at .. of to. */
 static void
@@ -120,7 +125,7 @@ put_sorted(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 n, Plac
 {
 	int64		index[INDEX_AT_ONCE];
 
-	qsort_arg(places, n, sizeof(Place), compare_places, unconstify(FmoeEvents *, from));
+	sort_places(places, n, from);
 	for (int64 done = 0; done < n; done += INDEX_AT_ONCE)
 	{
 		int64		count = Min(n - done, INDEX_AT_ONCE);

@@ -21,6 +21,8 @@
 
 #define EPOCH_SECONDS ((double) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
+#define MICROSECONDS_TOLD 2147483648.0	/* 2^31 seconds, of which a double has 2^-22 */
+
 /* Seconds are a number times the first, divided by the second, so that few are rounded. */
 static const struct
 {
@@ -70,6 +72,14 @@ numeric_rest(Datum value, double nearest)
 	nearly = DirectFunctionCall3(numeric_in, CStringGetDatum(digits), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 											  DirectFunctionCall2(numeric_sub, value, nearly)));
+}
+
+/* Whether it has so few decimal digits, three times four, that they are the shortest of the double nearest to it. */
+static bool
+is_short(Datum numeric)
+{
+	/* at least two bytes come before the digits, of which two bytes hold four */
+	return VARSIZE_ANY_EXHDR(DatumGetPointer(numeric)) <= 2 + 3 * 2;
 }
 
 double
@@ -125,10 +135,15 @@ rest_of(Oid type, FmoeTimeUnit unit, Datum value, double seconds)
 	{
 		case TIMESTAMPTZOID:
 		case TIMESTAMPOID:
+			/* near enough for a double to tell microseconds apart after three roundings */
+			if (seconds >= 0 && seconds < MICROSECONDS_TOLD)
+				return 0;
 			return integer_rest(DatumGetTimestamp(value), rint((seconds - EPOCH_SECONDS) * USECS_PER_SEC));
 		case INT8OID:
 			return integer_rest(DatumGetInt64(value), rint(seconds * units[unit].per / units[unit].times));
 		case NUMERICOID:
+			if (units[unit].times == units[unit].per && fabs(seconds) >= 1 && is_short(value))
+				return 0;
 			return numeric_rest(value, seconds * units[unit].per / units[unit].times);
 		default:
 			return 0;
