@@ -66,7 +66,7 @@ static FmoeStatement update_domain = {
 
 static FmoeStatement read_domain = {
 	"SELECT " REGISTRATION_COLUMNS " FROM fmoe.domain"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+	" WHERE domain_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
@@ -153,51 +153,45 @@ datum_of(HeapTuple tuple, int column)
 	return isnull ? (Datum) 0 : value;
 }
 
-/* Reads and locks a row; false: it is gone. */
-static bool
+/* Reads the row of a locked domain. */
+static void
 read_registration(int64 id, FmoeRegistration *r)
 {
 	MemoryContext context = CurrentMemoryContext;
+	MemoryContext old;
 	Datum		value = Int64GetDatum(id);
 	FmoeDomain *d = &r->base;
 	FmoeOwn		own;
 	HeapTuple	tuple;
 	Datum		items;
-	bool		found;
 
 	memset(r, 0, sizeof(FmoeRegistration));
 	fmoe_own_begin(&own);
 	fmoe_own_execute(&read_domain, &value, NULL, false, 0);
-	found = SPI_processed == 1;
-	if (found)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		tuple = SPI_tuptable->vals[0];
-		d->id = id;
-		d->name = string_of(tuple, R_NAME);
-		d->interactions = fmoe_referenced_relation(datum_of(tuple, R_INTERACTIONS));
-		d->user_column = string_of(tuple, R_USER);
-		d->item_column = string_of(tuple, R_ITEM);
-		d->time_column = string_of(tuple, R_TIME);
-		for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
-			d->optional[i].name = string_of(tuple, r_optional[i]);
-		d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
-		d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
-		d->sharing = string_of(tuple, R_SHARING);
-		d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
-		items = datum_of(tuple, R_ITEMS);
-		d->items = items == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(items);
-		d->item_key = string_of(tuple, R_KEY);
-		r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
-		r->category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_CATEGORY));
-		r->price_column = string_of(tuple, R_PRICE);
-		r->vector_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_VECTOR));
-		d->available_column = string_of(tuple, R_AVAILABLE);
-		MemoryContextSwitchTo(old);
-	}
+	old = MemoryContextSwitchTo(context);
+	tuple = SPI_tuptable->vals[0];
+	d->id = id;
+	d->name = string_of(tuple, R_NAME);
+	d->interactions = fmoe_referenced_relation(datum_of(tuple, R_INTERACTIONS));
+	d->user_column = string_of(tuple, R_USER);
+	d->item_column = string_of(tuple, R_ITEM);
+	d->time_column = string_of(tuple, R_TIME);
+	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
+		d->optional[i].name = string_of(tuple, r_optional[i]);
+	d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
+	d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
+	d->sharing = string_of(tuple, R_SHARING);
+	d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
+	items = datum_of(tuple, R_ITEMS);
+	d->items = items == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(items);
+	d->item_key = string_of(tuple, R_KEY);
+	r->text_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_TEXT));
+	r->category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_CATEGORY));
+	r->price_column = string_of(tuple, R_PRICE);
+	r->vector_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_VECTOR));
+	d->available_column = string_of(tuple, R_AVAILABLE);
+	MemoryContextSwitchTo(old);
 	fmoe_own_end(&own);
-	return found;
 }
 
 /* ---------------------------------------------------------------- arguments */
@@ -456,10 +450,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	require(fcinfo, 0, "name");
 	fmoe_fresh_begin();
 	domain = fmoe_domain_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), FMOE_MANAGE);
-	if (!read_registration(domain->id, &r))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("domain \"%s\" does not exist", domain->name)));
+	fmoe_lock_domain(domain);
+	read_registration(domain->id, &r);
 	item_type = r.base.item_type;
 	apply_changes(fcinfo, &r);
 	apply_sharing(fcinfo, &r.base);
@@ -489,6 +481,14 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static Datum
+skip_missing(const char *name)
+{
+	fmoe_fresh_end();
+	ereport(NOTICE, (errmsg("domain \"%s\" does not exist, skipping", name)));
+	return (Datum) 0;
+}
+
 PG_FUNCTION_INFO_V1(fmoe_drop_domain);
 Datum
 fmoe_drop_domain(PG_FUNCTION_ARGS)
@@ -499,12 +499,12 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 
 	fmoe_fresh_begin();
 	if (PG_GETARG_BOOL(1) && fmoe_domain_lookup(name) == NULL)
-	{
-		fmoe_fresh_end();
-		ereport(NOTICE, (errmsg("domain \"%s\" does not exist, skipping", name)));
-		PG_RETURN_VOID();
-	}
+		return skip_missing(name);
 	domain = fmoe_domain_find(name, FMOE_MANAGE);
+	if (!PG_GETARG_BOOL(1))
+		fmoe_lock_domain(domain);
+	else if (!fmoe_try_lock_domain(domain))
+		return skip_missing(name);
 	value = Int64GetDatum(domain->id);
 	for (int i = 0; i < lengthof(delete_domain); i++)
 		(void) fmoe_own_change(&delete_domain[i], &value, NULL);

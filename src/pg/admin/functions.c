@@ -263,8 +263,10 @@ create_function(const Place *place, const FmoeDomain *domain, const Template *te
 	run(psprintf("CREATE FUNCTION %s(%s) RETURNS TABLE (%s) LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS %d AS %s",
 				 name, filled(template->arguments, domain), filled(template->result, domain), template->rows,
 				 quote_literal_cstr(body)));
+	CommandCounterIncrement();
 	/* dropped with the extension, and dumped because it is no member of it */
-	run(psprintf("ALTER FUNCTION %s DEPENDS ON EXTENSION fmoe", name));
+	fmoe_depend_on_extension(ProcedureRelationId,
+							 linitial_oid(functions_named(place, function_name(place, template))));
 	run(psprintf("COMMENT ON FUNCTION %s IS %s", name,
 				 quote_literal_cstr(psprintf("%s; made by fmoe_create_functions", template->comment))));
 }

@@ -79,7 +79,7 @@ fmoe_deploy(PG_FUNCTION_ARGS)
 				 errmsg("version %d of domain \"%s\" cannot go live", version->version, domain->name),
 				 errdetail("It was imported without an item table."),
 				 errhint("Train a version that builds on it, or import one that was shared in full.")));
-	fmoe_set_live(domain->id, version->version_id);
+	fmoe_set_live(domain, version->version_id);
 	fmoe_fresh_end();
 	PG_RETURN_VOID();
 }
@@ -96,7 +96,7 @@ fmoe_rollback(PG_FUNCTION_ARGS)
 	fmoe_fresh_begin();
 	domain = managed_domain(fcinfo);
 	id = Int64GetDatum(domain->id);
-	fmoe_lock_domain(domain->id);
+	fmoe_lock_domain(domain);
 	undone = fmoe_own_change(&undo_newest, &id, NULL) > 0;
 	live = fmoe_own_int64(&live_version, &id, false);
 	fmoe_fresh_end();
@@ -129,7 +129,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	version = version_argument(fcinfo, domain);
 	id = Int64GetDatum(domain->id);
 	version_id = Int64GetDatum(version->version_id);
-	fmoe_lock_domain(domain->id);
+	fmoe_lock_domain(domain);
 	live = fmoe_own_int64(&live_version, &id, false);
 	if (live != version->version)
 	{

@@ -101,6 +101,8 @@ extern uint64 fmoe_own_change(FmoeStatement *statement, Datum *values, const cha
 /* Inside fmoe_own_begin: a command that is written out, as those are that define things. */
 extern void fmoe_own_run(const char *sql);
 
+/* A table or an index of the schema fmoe; InvalidOid: it is not there. */
+extern Oid	fmoe_own_relation(const char *name);
 /* OID of the schema the extension's functions are in. */
 extern Oid	fmoe_extension_schema(void);
 
@@ -146,8 +148,8 @@ extern void fmoe_owner_drop(FmoeOwned kind, int64 id);
 extern Oid	fmoe_owner_of_tables(void);
 /* InvalidOid: there is no such relation. */
 extern Oid	fmoe_relation_owner(Oid relation);
-/* Makes DROP EXTENSION drop the relation as well. */
-extern void fmoe_depend_on_extension(Oid table);
+/* Makes DROP EXTENSION drop an object of a catalog, such as pg_class, as well. */
+extern void fmoe_depend_on_extension(Oid catalog, Oid object);
 
 /* ---------------------------------------------------------------- bytes in parts */
 

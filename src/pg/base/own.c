@@ -35,12 +35,19 @@
 
 #include "pg/base/base.h"
 
-/* A table or an index of the schema fmoe. */
+Oid
+fmoe_own_relation(const char *name)
+{
+	Oid			schema = get_namespace_oid("fmoe", true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/* One that has to be there. */
 static Oid
 own_relation(const char *name)
 {
-	Oid			schema = get_namespace_oid("fmoe", true);
-	Oid			relation = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	Oid			relation = fmoe_own_relation(name);
 
 	if (!OidIsValid(relation))
 		ereport(ERROR,

@@ -33,6 +33,7 @@
 #include "commands/tablecmds.h"
 #include "commands/tablespace.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -80,7 +81,7 @@ make_marker(FmoeOwned kind, int64 id)
 	fmoe_own_run(psprintf("COMMENT ON MATERIALIZED VIEW fmoe.%s IS 'who owns this owns the %s; made by fmoe'",
 						  name, kinds[kind]));
 	CommandCounterIncrement();
-	fmoe_depend_on_extension(marker_of(kind, id));
+	fmoe_depend_on_extension(RelationRelationId, marker_of(kind, id));
 	creating_extension = creating;
 	return marker_of(kind, id);
 }
@@ -168,7 +169,7 @@ fmoe_set_owner(PG_FUNCTION_ARGS)
 /* ---------------------------------------------------------------- what goes with the extension */
 
 static bool
-depends_on_extension(Oid table, Oid extension)
+depends_on_extension(const ObjectAddress *object, Oid extension)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
@@ -177,8 +178,8 @@ depends_on_extension(Oid table, Oid extension)
 	bool		found = false;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(RelationRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+				ObjectIdGetDatum(object->classId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(object->objectId));
 	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -192,13 +193,15 @@ depends_on_extension(Oid table, Oid extension)
 }
 
 void
-fmoe_depend_on_extension(Oid table)
+fmoe_depend_on_extension(Oid catalog, Oid object)
 {
 	ObjectAddress dependent;
 	ObjectAddress extension;
 
-	ObjectAddressSet(dependent, RelationRelationId, table);
+	ObjectAddressSet(dependent, catalog, object);
 	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("fmoe", false));
-	if (!depends_on_extension(table, extension.objectId))
+	/* ALTER ... DEPENDS ON EXTENSION locks out everybody else who makes such an object */
+	LockDatabaseObject(ExtensionRelationId, extension.objectId, 0, AccessShareLock);
+	if (!depends_on_extension(&dependent, extension.objectId))
 		recordDependencyOn(&dependent, &extension, DEPENDENCY_AUTO_EXTENSION);
 }

@@ -86,7 +86,7 @@ cache_limit(void)
 static Oid
 version_relation(void)
 {
-	return get_relname_relid("version", get_namespace_oid("fmoe", false));
+	return fmoe_own_relation("version");
 }
 
 /* ---------------------------------------------------------------- entries that go */

@@ -337,16 +337,37 @@ fmoe_domain_lookup(const char *name)
 }
 
 static FmoeStatement lock_domain = {
-	"SELECT FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+	"SELECT name, sharing FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 	1, {INT8OID}
 };
 
-void
-fmoe_lock_domain(int64 domain_id)
+bool
+fmoe_try_lock_domain(FmoeDomain *domain)
 {
-	Datum		value = Int64GetDatum(domain_id);
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = Int64GetDatum(domain->id);
+	FmoeOwn		own;
+	bool		found;
 
-	(void) fmoe_own_found(&lock_domain, &value, false);
+	fmoe_own_begin(&own);
+	fmoe_own_execute(&lock_domain, &value, NULL, false, 1);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		domain->name = MemoryContextStrdup(context, fmoe_result_text(1));
+		domain->sharing = MemoryContextStrdup(context, fmoe_result_text(2));
+	}
+	fmoe_own_end(&own);
+	return found;
+}
+
+void
+fmoe_lock_domain(FmoeDomain *domain)
+{
+	if (!fmoe_try_lock_domain(domain))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" was dropped", domain->name)));
 }
 
 static FmoeDomain *

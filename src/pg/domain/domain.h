@@ -89,8 +89,14 @@ extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, F
 /* The domain of that name, without any check; NULL: none. */
 extern FmoeDomain *fmoe_domain_lookup(const char *name);
 extern FmoeDomain *fmoe_domain_of_id(int64 domain_id);
-/* Locks the domain's row to the end of the transaction: changes of what is live or lent come one after the other. */
-extern void fmoe_lock_domain(int64 domain_id);
+/*
+ * Locks the domain's row to the end of the transaction: changes of what is live or
+ * lent come one after the other.  While it waited the domain may have been renamed,
+ * or be shared otherwise: name and sharing become what they are now.  Error when it
+ * is gone; the other says so.
+ */
+extern void fmoe_lock_domain(FmoeDomain *domain);
+extern bool fmoe_try_lock_domain(FmoeDomain *domain);
 /* Whether there is a domain of that id that the caller may use or manage. */
 extern bool fmoe_may_see(int64 domain_id);
 

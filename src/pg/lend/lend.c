@@ -70,7 +70,7 @@ head_of_file(const FmoeDomain *domain, FmoeExpertFile *file, int64 bytes, int ro
 	return head;
 }
 
-/* Stores a file as lent, in place of what it replaces; returns its head. */
+/* Stores a file of a locked domain as lent, in place of what it replaces; returns its head. */
 static FmoeLentHead *
 publish(const FmoeDomain *domain, FmoeExpertFile *file, int round)
 {
@@ -81,7 +81,6 @@ publish(const FmoeDomain *domain, FmoeExpertFile *file, int round)
 	/* nothing leaves that others would not accept: it must be an encoder, whole and finite */
 	fmoe_lent_check_head(head);
 	(void) fmoe_lent_check(head, VARDATA(bytes));
-	fmoe_lock_domain(domain->id);
 	values[0] = CStringGetTextDatum(head->party);
 	values[1] = CStringGetTextDatum(head->domain);
 	values[2] = Int32GetDatum(head->version);
@@ -104,6 +103,7 @@ fmoe_lend(PG_FUNCTION_ARGS)
 	fmoe_fresh_begin();
 	domain = fmoe_domain_find(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), FMOE_MANAGE);
 	fmoe_release_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &release);
+	fmoe_lock_domain(domain);
 	fmoe_check_sharing(domain);
 	version = fmoe_version_to_share(fcinfo, domain, "lend");
 
@@ -148,6 +148,7 @@ fmoe_withdraw(PG_FUNCTION_ARGS)
 
 	fmoe_fresh_begin();
 	domain = fmoe_domain_find(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), FMOE_MANAGE);
+	fmoe_lock_domain(domain);
 	values[0] = CStringGetTextDatum(fmoe_party_name());
 	values[1] = CStringGetTextDatum(domain->name);
 	values[2] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);

@@ -198,7 +198,7 @@ create_table(int64 peer_id, const char *suffix, const char *columns, const char 
 	fmoe_own_run(psprintf("GRANT SELECT ON fmoe.%s TO %s WITH GRANT OPTION", name, quote_identifier(reader)));
 	fmoe_own_run(psprintf("COMMENT ON FOREIGN TABLE fmoe.%s IS %s", name, quote_literal_cstr(comment)));
 	table = get_relname_relid(name, get_namespace_oid("fmoe", false));
-	fmoe_depend_on_extension(table);
+	fmoe_depend_on_extension(RelationRelationId, table);
 	return table;
 }
 

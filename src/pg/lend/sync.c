@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -412,8 +413,8 @@ renew_dependencies(void)
 
 		if (!fmoe_has_tables(peer))
 			continue;
-		fmoe_depend_on_extension(peer->expert_table);
-		fmoe_depend_on_extension(peer->part_table);
+		fmoe_depend_on_extension(RelationRelationId, peer->expert_table);
+		fmoe_depend_on_extension(RelationRelationId, peer->part_table);
 	}
 }
 

@@ -51,17 +51,17 @@ fmoe_live_version(int64 domain_id)
 }
 
 void
-fmoe_set_live(int64 domain_id, int64 version_id)
+fmoe_set_live(FmoeDomain *domain, int64 version_id)
 {
 	const char *deployer = GetUserNameFromId(GetUserId(), false);
 	Datum		values[3];
 	FmoeOwn		own;
 	bool		deployed;
 
-	values[0] = Int64GetDatum(domain_id);
+	values[0] = Int64GetDatum(domain->id);
 	values[1] = Int64GetDatum(version_id);
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(deployer));
-	fmoe_lock_domain(domain_id);
+	fmoe_lock_domain(domain);
 	fmoe_own_begin(&own);
 	/* deploying the live version again adds no entry, for there would be nothing to roll back */
 	fmoe_own_execute(&live_version, values, NULL, false, 1);

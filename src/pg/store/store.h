@@ -64,7 +64,7 @@ extern FmoeVocabulary *fmoe_version_vocabulary(const FmoeDomain *domain, const F
 extern FmoeVocabulary *fmoe_try_vocabulary(const FmoeDomain *domain, const FmoeVersion *version,
 										   int n_arrays, const FnnArray *arrays);
 /* Deploys a version; does nothing when it is live already. */
-extern void fmoe_set_live(int64 domain_id, int64 version_id);
+extern void fmoe_set_live(FmoeDomain *domain, int64 version_id);
 
 /* Of arrays in any order. */
 extern uint64 fmoe_checksum(int n_arrays, const FnnArray *arrays);

@@ -30,7 +30,7 @@ extern int	fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing,
 							  FmoeTrainer *trainer);
 
 /* Lends the trainer's own encoder as it is after a round, unless the domain shares nothing. */
-extern void fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
+extern void fmoe_lend_round(FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
 							const FmoeTrainer *trainer, int round);
 
 #endif							/* FMOE_PG_TRAIN_BORROW_H */

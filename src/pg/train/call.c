@@ -169,7 +169,7 @@ save_epoch(FmoeTraining *training, bool due)
 {
 	if (training->atomic)
 		return;
-	(void) fmoe_training_recheck(training->domain);
+	(void) fmoe_training_recheck(training);
 	if (due || fmoe_seconds_since(training->saved) >= training->config.checkpoint_every)
 	{
 		fmoe_checkpoint_save(training->domain->id, training->identity, training->interactions->fingerprint,
@@ -208,7 +208,7 @@ run_epochs(FmoeTraining *training)
 			fmoe_check_learning(training->trainer, training->domain->name);
 			if (round_ends)
 				/* the sharing policy may have changed */
-				fmoe_lend_round(fmoe_domain_open(fmoe_training_recheck(training->domain), FMOE_MANAGE),
+				fmoe_lend_round(fmoe_domain_open(fmoe_training_recheck(training), FMOE_MANAGE),
 								training->interactions, &training->config, training->trainer,
 								(state->epoch + local_epochs - 1) / local_epochs);
 			/* a round is committed as a whole */
@@ -281,6 +281,7 @@ finish(FmoeTraining *training)
 		fmoe_trainer_model(training->trainer, model);
 	else
 		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
+	fmoe_training_check_extension(training);
 	verdict = fmoe_try_model(training->domain, training->interactions, model,
 							 training->config.deploy ? training->live : NULL);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
@@ -288,13 +289,13 @@ finish(FmoeTraining *training)
 	fmoe_training_commit(training);
 
 	fmoe_progress_phase("storing");
-	domain = fmoe_domain_open(fmoe_training_recheck(training->domain), FMOE_MANAGE);
+	domain = fmoe_domain_open(fmoe_training_recheck(training), FMOE_MANAGE);
 	version = store(training, model, verdict);
 	if (training->config.deploy)
 	{
 		objection = fmoe_verdict_objection(verdict);
 		if (objection == NULL)
-			fmoe_set_live(domain->id, version->version_id);
+			fmoe_set_live(domain, version->version_id);
 	}
 	fmoe_training_commit(training);
 	if (training->trainer != NULL && !training->atomic)
@@ -319,6 +320,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 {
 	training->started = GetCurrentTimestamp();
 	training->domain = fmoe_domain_argument(fcinfo, 0, FMOE_MANAGE);
+	training->tables = fmoe_own_relation("domain");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

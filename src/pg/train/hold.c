@@ -8,11 +8,13 @@
  *
  * Between two transactions anybody may drop or alter the domain, so each one that
  * writes looks first whether the domain still has the columns that were read, and
- * locks its row.
+ * locks its row.  Nor is anybody kept from dropping the extension, and from making
+ * it anew with a domain of the same id.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 #include "pg/train/training.h"
@@ -100,15 +102,28 @@ set_text(Datum *values, char *nulls, int column, const char *text)
 	values[column] = text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
 }
 
-char *
-fmoe_training_recheck(const FmoeDomain *domain)
+void
+fmoe_training_check_extension(const FmoeTraining *training)
 {
+	LockRelationOid(training->tables, AccessShareLock);
+	if (fmoe_own_relation("domain") != training->tables)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the extension fmoe was dropped while domain \"%s\" was being trained",
+						training->domain->name)));
+}
+
+char *
+fmoe_training_recheck(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
 	FmoeOwn		own;
 	MemoryContext caller = CurrentMemoryContext;
 	char	   *name = NULL;
 	Datum		values[FIRST_OPTIONAL + FMOE_OPTIONAL_COLUMNS];
 	char		nulls[lengthof(values)];
 
+	fmoe_training_check_extension(training);
 	memset(nulls, ' ', sizeof(nulls));
 	fmoe_own_begin(&own);
 	values[0] = Int64GetDatum(domain->id);

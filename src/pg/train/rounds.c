@@ -18,6 +18,7 @@ fmoe_training_begin_round(FmoeTraining *training, int round)
 	int			local_epochs;
 
 	fmoe_progress_phase("exchanging");
+	fmoe_training_check_extension(training);
 	fmoe_sync_peers();
 	newer = fmoe_borrow_newer(training->domain, training->borrowing, &training->config, training->trainer);
 	fmoe_training_commit(training);
@@ -29,7 +30,7 @@ fmoe_training_begin_round(FmoeTraining *training, int round)
 }
 
 void
-fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
+fmoe_lend_round(FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeConfig *config,
 				const FmoeTrainer *trainer, int round)
 {
 	FmoeVersion *facts = palloc0(sizeof(FmoeVersion));
@@ -37,6 +38,7 @@ fmoe_lend_round(const FmoeDomain *domain, const FmoeInteractions *interactions, 
 	FnnArray   *arrays = palloc(sizeof(FnnArray) * max);
 	int			n_arrays;
 
+	fmoe_lock_domain(domain);
 	if (strcmp(domain->sharing, "none") == 0)
 		return;
 	n_arrays = fmoe_trainer_arrays(trainer, arrays, max);

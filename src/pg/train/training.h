@@ -19,6 +19,7 @@ typedef struct FmoeTraining
 	bool		atomic;
 	bool		untrained;		/* there is nothing to learn: it counts instead */
 	bool		locked;			/* session lock to be released by hand */
+	Oid			tables;			/* fmoe.domain: another one, if the extension is made anew */
 	FmoeDomain *domain;
 	FmoeConfig	config;
 	Jsonb	   *identity;		/* the options that the weights depend on */
@@ -43,11 +44,13 @@ extern void fmoe_training_commit(const FmoeTraining *training);
 extern void fmoe_training_lock(FmoeTraining *training);
 /* Releases it, where it is a lock of the session. */
 extern void fmoe_training_unlock(FmoeTraining *training);
+/* Fails unless the extension still is what it was, and keeps it so until the end of the transaction. */
+extern void fmoe_training_check_extension(const FmoeTraining *training);
 /*
- * Fails unless the domain still is what was read, and keeps it so until the end of
+ * Fails unless the domain, too, still is what was read, and keeps it so until the end of
  * the transaction.  Returns its name, which may have changed.
  */
-extern char *fmoe_training_recheck(const FmoeDomain *domain);
+extern char *fmoe_training_recheck(const FmoeTraining *training);
 /* Says when the times are hardly what they are taken for. */
 extern void fmoe_training_check_times(const FmoeTraining *training);
 /* Says what labels are taken for that do not speak for themselves. */
