@@ -453,6 +453,7 @@ static const Function functions[] = {
 	{"scan", check_scan},
 	{"baskets", check_baskets},
 	{"counting", check_counting},
+	{"weights", check_weights},
 };
 
 static bool

@@ -83,6 +83,8 @@ extern FnnGraph *check_random_graph(int64_t items);
 
 /* Of check_training.c: users who walk through the items, of shortest .. longest events each; … */
 extern FmoeDataset *check_walks(int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest, uint64_t seed);
+/* … of check_weights.c: gives events weights, all the same, or with 0 drawn ones of which some are 0; … */
+extern float *check_event_weights(FmoeDataset *data, float same, uint64_t seed);
 /* … the cases of a split, with all of their answers; … */
 extern FmoeCases *check_cases_of(const FmoeDataset *data, FmoeSplit split, FmoeHoldout holdout);
 /* … small options of a model; and a training that has begun, or ended. */
@@ -110,5 +112,6 @@ extern void check_calibration(void);
 extern void check_scan(void);
 extern void check_baskets(void);
 extern void check_counting(void);
+extern void check_weights(void);
 
 #endif							/* FMOE_CHECK_H */

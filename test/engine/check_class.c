@@ -97,7 +97,8 @@ learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal 
 	fmoe_add_loss(tape, encode(expert, tape, batch, FMOE_ALL_TOKENS), fmoe_item_vectors(expert, tape), goal, NULL);
 	fmoe_goal_loss(goal, tape, LOSS_ITEMS);
 	if (own->shrink > 0)
-		fnn_square_loss(tape, items(expert, tape, batch->n_tokens, batch->events.item), own->shrink * goal->weight);
+		fnn_square_loss(tape, items(expert, tape, batch->n_tokens, batch->events.item),
+						own->shrink * goal->position_weight);
 	fmoe_goal_loss(goal, tape, LOSS_SHRINK);
 }
 

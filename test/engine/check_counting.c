@@ -71,13 +71,14 @@ gap(const FmoeDataset *data, int64_t a, int64_t b)
 	return data->events.basket != NULL ? data->events.basket[b] - data->events.basket[a] : b - a;
 }
 
+/* Events of each item, or what they weigh. */
 static double *
-item_events(const FmoeDataset *data)
+item_events(const FmoeDataset *data, bool weighed)
 {
 	double	   *n = fnn_zalloc(check_arena(), sizeof(double) * (size_t) data->n_items);
 
 	for (int64_t k = 0; k < data->offset[data->n_users]; k++)
-		n[data->events.item[k]]++;
+		n[data->events.item[k]] += weighed ? fmoe_event_weight(&data->events, k) : 1;
 	for (int32_t i = 0; i < data->n_items; i++)
 		n[i] = fmax(n[i], 1);
 	return n;
@@ -89,7 +90,8 @@ plain_sequence(const FmoeDataset *data, int64_t window)
 {
 	int64_t		items = data->n_items;
 	double	   *sum = fnn_zalloc(check_arena(), sizeof(double) * (size_t) (items * items));
-	double	   *events = item_events(data);
+	double	   *events = item_events(data, false);
+	double	   *weights = item_events(data, true);
 
 	for (int64_t u = 0; u < data->n_users; u++)
 		for (int64_t a = data->offset[u]; a < data->offset[u + 1]; a++)
@@ -102,33 +104,36 @@ plain_sequence(const FmoeDataset *data, int64_t window)
 				if (gap(data, a, b) < 1 || data->offset[u + 1] - a > window)
 					continue;
 				value = pow(0.8, (double) gap(data, a, b) - 1) / (double) basket_size(data, u, a);
-				sum[x * items + y] += value;
-				sum[y * items + x] += value / 2;
+				sum[x * items + y] += value * fmoe_event_weight(&data->events, b);
+				sum[y * items + x] += value / 2 * fmoe_event_weight(&data->events, a);
 			}
 	for (int64_t k = 0; k < items * items; k++)
-		sum[k] /= sqrt(events[k / items] * events[k % items]);
+		sum[k] /= sqrt(events[k / items] * weights[k % items]);
 	return sum;
 }
 
-/* Users of both / sqrt(events). */
+/* Users of both / sqrt(events); a user counts what the largest of the second item's events weighs. */
 static double *
 plain_neighbours(const FmoeDataset *data)
 {
 	int64_t		items = data->n_items;
 	double	   *sum = fnn_zalloc(check_arena(), sizeof(double) * (size_t) (items * items));
-	double	   *events = item_events(data);
-	uint8_t    *has = fnn_alloc(check_arena(), (size_t) items);
+	double	   *events = item_events(data, false);
+	double	   *weights = item_events(data, true);
+	double	   *has = fnn_alloc(check_arena(), sizeof(double) * (size_t) items);
 
 	for (int64_t u = 0; u < data->n_users; u++)
 	{
-		memset(has, 0, (size_t) items);
+		for (int64_t i = 0; i < items; i++)
+			has[i] = -1;
 		for (int64_t k = data->offset[u]; k < data->offset[u + 1]; k++)
-			has[data->events.item[k]] = 1;
+			has[data->events.item[k]] = fmax(has[data->events.item[k]], fmoe_event_weight(&data->events, k));
 		for (int64_t k = 0; k < items * items; k++)
-			sum[k] += has[k / items] && has[k % items] && k / items != k % items;
+			if (has[k / items] >= 0 && has[k % items] > 0 && k / items != k % items)
+				sum[k] += has[k % items];
 	}
 	for (int64_t k = 0; k < items * items; k++)
-		sum[k] /= sqrt(events[k / items] * events[k % items]);
+		sum[k] /= sqrt(events[k / items] * weights[k % items]);
 	return sum;
 }
 
@@ -188,15 +193,19 @@ check_rows(void)
 		const FmoeDataset *data = random_users(12, 30, baskets, 7);
 		const FmoeDataset *many = random_users(600, 49, baskets, 9);
 		const FmoeDataset *lasting = random_users(12, 90, false, 8);
+		FmoeDataset *weighed = random_users(12, 30, baskets, 10);
 
+		check_event_weights(weighed, 0, 10);
 		check_begin("sequence counts decayed pairs%s", baskets ? " of baskets" : "");
 		compare_rows(counted("sequence", data, FMOE_HOLDOUT_NONE), plain_sequence(data, 1000));
 		CHECK(compare_rows(counted("sequence", many, FMOE_HOLDOUT_NONE), plain_sequence(many, 1000)) > 0,
 			  "no row is cut");
+		compare_rows(counted("sequence", weighed, FMOE_HOLDOUT_NONE), plain_sequence(weighed, 1000));
 		compare_rows(counted("sequence", lasting, FMOE_HOLDOUT_NONE), plain_sequence(lasting, FMOE_SEQUENCE_EVENTS));
 		check_end();
 		check_begin("neighbours counts users of both%s", baskets ? ", in baskets" : "");
 		compare_rows(counted("neighbours", data, FMOE_HOLDOUT_NONE), plain_neighbours(data));
+		compare_rows(counted("neighbours", weighed, FMOE_HOLDOUT_NONE), plain_neighbours(weighed));
 		CHECK(compare_rows(counted("neighbours", many, FMOE_HOLDOUT_NONE), plain_neighbours(many)) > 0,
 			  "no row is cut");
 		check_end();
@@ -269,6 +278,7 @@ check_recent(void)
 	static const int64_t offset[] = {0, 6, 11};
 	static const int32_t item[] = {0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1};
 	static const double time[] = {0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9};
+	static const float weight[] = {1, 1, 1, 0, 2.5f, 0, 1, 1, 1, 0, 4};
 	FmoeDataset data = {.n_users = 2, .n_events = 11, .n_items = 4, .offset = offset,
 	.events = {.item = item, .time = time}};
 	const float *count = counted("recent", &data, FMOE_HOLDOUT_NONE)->expert[FMOE_MAIN].array[0].data;
@@ -279,6 +289,10 @@ check_recent(void)
 	/* without the last two of each: 0 2 4 6 and 1 3 5; the quantile of seven is 4.8 */
 	count = counted("recent", &data, FMOE_HOLDOUT_TEST)->expert[FMOE_MAIN].array[0].data;
 	CHECK(count[0] == 1 && count[1] == 0 && count[2] == 1, "held back: %g %g %g", count[0], count[1], count[2]);
+	/* those that count are at 0 .. 5, 8 and 9: from 6.8 on */
+	data.events.weight = weight;
+	count = counted("recent", &data, FMOE_HOLDOUT_NONE)->expert[FMOE_MAIN].array[0].data;
+	CHECK(count[0] == 0 && count[1] == 6.5f && count[2] == 0, "by weights: %g %g %g", count[0], count[1], count[2]);
 	check_end();
 }
 

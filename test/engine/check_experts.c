@@ -184,7 +184,7 @@ run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
 	FnnTensor  *table = (FnnTensor *) &expert->tensor[0];
 
 	if (problem->gbce)
-		fnn_gbce_loss(tape, hidden, table, problem->target, negative, 4,
+		fnn_gbce_loss(tape, hidden, table, problem->target, NULL, negative, 4,
 					  fnn_gbce_beta(expert->n_items, 4, 0.75), 0.3);
 	else
 		fnn_softmax_loss(tape, hidden, table, problem->target, 0.3);

@@ -83,7 +83,8 @@ make_goal(const FmoeBatch *batch)
 {
 	return (FmoeGoal)
 	{
-		.target = target, .weight = 1.0 / batch->n_tokens, .sequence_weight = 1.0 / batch->sequences.count,
+		.target = target, .weight = 1.0 / batch->n_tokens, .position_weight = 1.0 / batch->n_tokens,
+			.sequence_weight = 1.0 / batch->sequences.count,
 			.step = 20000, .seed = 7, .stream = 3
 	};
 }
@@ -94,6 +95,7 @@ typedef struct Problem
 {
 	const FmoeExpert *expert;
 	const FmoeBatch *batch;
+	bool		weighed;		/* targets count differently, and some not at all */
 } Problem;
 
 static void
@@ -101,7 +103,14 @@ run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
 {
 	const Problem *problem = context;
 	FmoeGoal	goal = make_goal(problem->batch);
+	static const int32_t some[] = {4, 1, -1, 6, 3, 5, -1, 2, 0, 8, -1};
+	static const float weights[] = {1, 2.5f, 0, 0.25f, 1, 3, 0, 0.5f, 1, 4, 0};
 
+	if (problem->weighed)
+	{
+		goal.target = some;
+		goal.target_weight = weights;
+	}
 	problem->expert->class->learn(problem->expert, tape, problem->batch, &goal);
 }
 
@@ -110,11 +119,11 @@ run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
  * members are checked where nobody learns to gate, and the gate by itself.
  */
 static void
-check_mixture_gradients(const char *what, const FmoeConfig *config, bool gate_alone)
+check_mixture_gradients(const char *what, const FmoeConfig *config, bool gate_alone, bool weighed)
 {
 	FmoeModel  *model = make_mixture(config, 0.3, true);
 	FmoeExpert *expert = &model->expert[FMOE_MAIN];
-	Problem		problem = {.expert = expert, .batch = histories(4)};
+	Problem		problem = {.expert = expert, .batch = histories(4), .weighed = weighed};
 	FnnTensor **inputs = fnn_alloc(check_arena(), sizeof(FnnTensor *) * (size_t) expert->params->count);
 	int			n = 0;
 
@@ -139,31 +148,33 @@ check_all_gradients(void)
 	FmoeConfig	config = mixture_config();
 
 	config.dropout = 0.2;
-	check_mixture_gradients("the gate", &config, true);
+	check_mixture_gradients("the gate", &config, true, false);
 	check_own(&config)->gate_loss = 0.7;
 	check_own(&config)->gate_layers = 1;
-	check_mixture_gradients("the gate with its own loss", &config, true);
+	check_mixture_gradients("the gate with its own loss", &config, true, false);
 	check_own(&config)->count_experts = true;
-	check_mixture_gradients("the gate over count experts", &config, true);
+	check_mixture_gradients("the gate over count experts", &config, true, false);
+	check_mixture_gradients("the gate over count experts, by weights", &config, true, true);
 	check_own(&config)->gate_top = 2;
-	check_mixture_gradients("the gate over the best two", &config, true);
+	check_mixture_gradients("the gate over the best two", &config, true, false);
 	check_own(&config)->gate = FMOE_GATE_BATCH;
 	check_own(&config)->gate_top = 0;
-	check_mixture_gradients("one gate for all", &config, true);
+	check_mixture_gradients("one gate for all", &config, true, false);
 
 	config = mixture_config();
 	check_own(&config)->gate = FMOE_GATE_EQUAL;
 	config.dropout = 0.2;
-	check_mixture_gradients("members", &config, false);
+	check_mixture_gradients("members", &config, false, false);
 	check_own(&config)->lora_rank = 2;
 	check_own(&config)->kl = 0.5;
-	check_mixture_gradients("members with adapters and the KL term", &config, false);
+	check_mixture_gradients("members with adapters and the KL term", &config, false, false);
+	check_mixture_gradients("members with adapters and the KL term, by weights", &config, false, true);
 	check_own(&config)->head = FMOE_HEAD_OWN;
 	check_own(&config)->item_graph = true;
-	check_mixture_gradients("members with the item graph and heads of their own", &config, false);
+	check_mixture_gradients("members with the item graph and heads of their own", &config, false, false);
 	check_own(&config)->contrast = 0.4;
 	check_own(&config)->lora_rank = 0;
-	check_mixture_gradients("members with the contrastive loss", &config, false);
+	check_mixture_gradients("members with the contrastive loss", &config, false, false);
 }
 
 /* The mixture's own loss moves the gate and nothing else. */

@@ -111,17 +111,28 @@ typedef struct Case
 	int32_t		n_negatives;
 	double		beta;
 	double		weight;
+	const float *row_weight;	/* NULL: all the same */
 } Case;
+
+static double
+row_weight(const Case *c, int64_t row)
+{
+	return c->weight * (c->row_weight != NULL ? (double) c->row_weight[row] : 1);
+}
 
 static void
 run_case(FnnTape *tape, FnnTensor *const *inputs, void *context)
 {
 	const Case *c = context;
+	const FnnSoftmaxExtra extra = {.row_weight = c->row_weight};
 
-	if (c->negative == NULL)
+	if (c->negative == NULL && c->row_weight != NULL)
+		fnn_softmax_loss_with(tape, inputs[0], inputs[1], c->target, c->weight, &extra);
+	else if (c->negative == NULL)
 		fnn_softmax_loss(tape, inputs[0], inputs[1], c->target, c->weight);
 	else
-		fnn_gbce_loss(tape, inputs[0], inputs[1], c->target, c->negative, c->n_negatives, c->beta, c->weight);
+		fnn_gbce_loss(tape, inputs[0], inputs[1], c->target, c->row_weight, c->negative, c->n_negatives, c->beta,
+					  c->weight);
 }
 
 static double
@@ -168,12 +179,12 @@ naive_softmax(const FnnTensor *hidden, const FnnTensor *table, const Case *c, do
 		}
 		for (int64_t i = 0; i < table->rows; i++)
 			sum += exp(score[i] - max);
-		loss += max + log(sum) - score[c->target[row]];
+		loss += row_weight(c, row) * (max + log(sum) - score[c->target[row]]);
 		for (int64_t i = 0; i < table->rows; i++)
-			push(hidden, row, table, i, c->weight * (exp(score[i] - max) / sum - (i == c->target[row])),
+			push(hidden, row, table, i, row_weight(c, row) * (exp(score[i] - max) / sum - (i == c->target[row])),
 				 d_hidden, d_table);
 	}
-	return c->weight * loss;
+	return loss;
 }
 
 static double
@@ -188,18 +199,18 @@ naive_gbce(const FnnTensor *hidden, const FnnTensor *table, const Case *c, doubl
 		if (c->target[row] < 0)
 			continue;
 		s = score_of(hidden, row, table, c->target[row]);
-		loss -= c->beta * log(1 / (1 + exp(-s)));
-		push(hidden, row, table, c->target[row], -c->weight * c->beta / (1 + exp(s)), d_hidden, d_table);
+		loss -= row_weight(c, row) * c->beta * log(1 / (1 + exp(-s)));
+		push(hidden, row, table, c->target[row], -row_weight(c, row) * c->beta / (1 + exp(s)), d_hidden, d_table);
 		for (int32_t j = 0; j < c->n_negatives; j++)
 		{
 			if (c->negative[j] == c->target[row])
 				continue;
 			s = score_of(hidden, row, table, c->negative[j]);
-			loss += log(1 + exp(s));
-			push(hidden, row, table, c->negative[j], c->weight / (1 + exp(-s)), d_hidden, d_table);
+			loss += row_weight(c, row) * log(1 + exp(s));
+			push(hidden, row, table, c->negative[j], row_weight(c, row) / (1 + exp(-s)), d_hidden, d_table);
 		}
 	}
-	return c->weight * loss;
+	return loss;
 }
 
 static void
@@ -274,6 +285,68 @@ static const int64_t shapes[][3] = {
 };
 
 #define N_SHAPES ((int) (sizeof(shapes) / sizeof(shapes[0])))
+
+/* Weights of rows: all the same number, or with 0 from 0 to 3, some of them 0. */
+static float *
+weights_of(int64_t n, float same)
+{
+	float	   *weight = fnn_alloc(check_arena(), ((size_t) n + 1) * sizeof(float));
+
+	for (int64_t i = 0; i < n; i++)
+		weight[i] = same > 0 ? same : (float) fmax(3 * fnn_random_uniform(7, 1, i) - 0.3, 0);
+	return weight;
+}
+
+/* Weights of 1 are none, and twice the weights are half the loss's, bit for bit. */
+static void
+check_weights_alike(int64_t n, int64_t items, int64_t width, Case c)
+{
+	FnnMark		mark = fnn_arena_mark(check_arena());
+	const float *given[] = {NULL, weights_of(n, 1), weights_of(n, 2)};
+	FnnTensor  *inputs[3][2];
+	double		loss[3];
+
+	for (int i = 0; i < 3; i++)
+	{
+		inputs[i][0] = check_tensor(1, n, width);
+		inputs[i][1] = check_tensor(2, items, width);
+		c.row_weight = given[i];
+		c.weight = i == 2 ? 0.35 : 0.7;
+		loss[i] = check_loss_of(inputs[i], run_case, &c, true);
+		CHECK(loss[i] == loss[0] && check_same(n * width, inputs[i][0]->grad, inputs[0][0]->grad) &&
+			  check_same(items * width, inputs[i][1]->grad, inputs[0][1]->grad), "weights of %d", i);
+	}
+	fnn_arena_reset(check_arena(), mark);
+}
+
+static void
+check_row_weights(void)
+{
+	for (int s = 0; s < N_SHAPES; s++)
+	{
+		int64_t		n = shapes[s][0];
+		int64_t		items = shapes[s][1];
+		int64_t		width = shapes[s][2];
+		Case		c = {.target = targets(n, items), .beta = 0.4, .weight = 0.7};
+
+		check_begin("rows count by their weights: %d rows, %d items, width %d", (int) n, (int) items, (int) width);
+		for (int gbce = 0; gbce < 2; gbce++)
+		{
+			c.n_negatives = gbce ? 70 : 0;
+			c.negative = gbce ? negatives_of(c.n_negatives, items) : NULL;
+			check_weights_alike(n, items, width, c);
+			c.row_weight = weights_of(n, 0);
+			check_against_naive(check_tensor(1, n, width), check_tensor(2, items, width), &c);
+			if (n < 40 && items < 200)
+			{
+				FnnTensor  *inputs[] = {check_tensor(1, n, width), check_tensor(2, items, width)};
+
+				check_operation(2, inputs, run_case, &c);
+			}
+		}
+		check_end();
+	}
+}
 
 static void
 check_values(void)
@@ -491,6 +564,7 @@ check_losses(void)
 	check_products();
 	check_columns();
 	check_values();
+	check_row_weights();
 	check_slopes();
 	check_large_tables();
 	check_identities();

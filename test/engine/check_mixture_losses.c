@@ -41,7 +41,7 @@ run_view(FnnTape *tape, FnnTensor *const *inputs, void *context)
 	if (!v->copied)
 		table = fnn_columns(tape, fnn_columns(tape, table, v->first, table->cols - v->first), 0, v->cols);
 	fnn_softmax_loss(tape, inputs[0], table, v->target, 0.7);
-	fnn_gbce_loss(tape, inputs[0], table, v->target, v->negative, 5, 0.3, 0.4);
+	fnn_gbce_loss(tape, inputs[0], table, v->target, NULL, v->negative, 5, 0.3, 0.4);
 	check_loss(tape, fnn_embed(tape, table, v->id, v->n, 1.5, NULL, NULL));
 	check_loss(tape, fnn_neighbours(tape, table, v->graph, v->id, v->n, 0));
 }
@@ -161,7 +161,7 @@ use_view(void *context)
 			fnn_softmax_loss(&tape, view, plain, zeros, 1);
 			break;
 		case 10:
-			fnn_gbce_loss(&tape, view, plain, zeros, zeros, 1, 1, 1);
+			fnn_gbce_loss(&tape, view, plain, zeros, NULL, zeros, 1, 1, 1);
 			break;
 		case 11:
 			fnn_detach(&tape, view);
@@ -199,6 +199,7 @@ typedef struct Wanted
 {
 	int			n;				/* top of the softmax */
 	const fnn_real *wanted;
+	const float *row_weight;	/* NULL: all the same */
 } Wanted;
 
 static void
@@ -213,7 +214,8 @@ run_divergence(FnnTape *tape, FnnTensor *const *inputs, void *context)
 {
 	const Wanted *plan = context;
 
-	fnn_divergence_loss(tape, fnn_softmax(tape, inputs[0], NULL, plan->n), plan->wanted, 0.6);
+	fnn_divergence_loss(tape, fnn_softmax(tape, inputs[0], NULL, plan->n), plan->wanted, plan->row_weight,
+						0.6);
 }
 
 static void
@@ -221,30 +223,33 @@ check_small_losses(void)
 {
 	static const fnn_real wanted[] = {0.25, 0.75, 0, NAN, 5, 5, 0, 0, 1, 0.5, 0.25, 0.25};
 	static const fnn_real sure[] = {1, 0, 0};
+	static const float weights[] = {0.5f, 3, 0, 1.75f};
 	FnnTensor  *x = check_tensor(1, 4, 3);
 	FnnTape		tape;
 
-	for (int top = 0; top <= 2; top++)
+	for (int i = 0; i < 6; i++)
 	{
-		Wanted		plan = {.wanted = wanted, .n = top};
+		int			top = i / 2;
+		Wanted		plan = {.wanted = wanted, .n = top, .row_weight = i % 2 == 0 ? NULL : weights};
 		double		expected = 0;
 		FnnTensor  *p;
 
-		check_begin("divergence from a softmax, top %d", top);
+		check_begin("divergence from a softmax, top %d%s", top, i % 2 == 0 ? "" : ", by weights");
 		check_operation(1, &x, run_divergence, &plan);
 		fnn_tape_begin(&tape, check_arena(), false, 1, 1);
 		p = fnn_softmax(&tape, x, NULL, top);
-		for (int i = 0; i < 12; i++)
-			if (i / 3 != 1 && wanted[i] > 0)
-				expected += wanted[i] * log(wanted[i] / fmax(p->value[i], 1e-12));
-		fnn_divergence_loss(&tape, p, wanted, 0.6);
+		for (int k = 0; k < 12; k++)
+			if (k / 3 != 1 && wanted[k] > 0)
+				expected += (plan.row_weight != NULL ? weights[k / 3] : 1) * wanted[k] *
+					log(wanted[k] / fmax(p->value[k], 1e-12));
+		fnn_divergence_loss(&tape, p, wanted, plan.row_weight, 0.6);
 		CHECK(check_close(tape.loss, 0.6 * expected, EXACT), "%.9g instead of %.9g", tape.loss, 0.6 * expected);
 		check_end();
 	}
 	check_begin("divergence of what is wanted is 0; squares");
 	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
-	fnn_divergence_loss(&tape, fnn_constant(&tape, 1, 3, (fnn_real *) sure), sure, 1);
-	fnn_divergence_loss(&tape, fnn_constant(&tape, 0, 3, NULL), NULL, 1);
+	fnn_divergence_loss(&tape, fnn_constant(&tape, 1, 3, (fnn_real *) sure), sure, NULL, 1);
+	fnn_divergence_loss(&tape, fnn_constant(&tape, 0, 3, NULL), NULL, NULL, 1);
 	fnn_square_loss(&tape, fnn_constant(&tape, 0, 3, NULL), 1);
 	CHECK(tape.loss == 0, "loss %g", tape.loss);
 	fnn_square_loss(&tape, fnn_constant(&tape, 2, 2, (fnn_real *) wanted + 8), 2);
@@ -345,7 +350,14 @@ typedef struct Raised
 	const FnnTerms *terms;
 	double	   *row_loss;
 	double		weight;
+	const float *row_weight;	/* NULL: all the same */
 } Raised;
+
+static double
+raised_weight(const Raised *raised, int64_t row)
+{
+	return raised->weight * (raised->row_weight != NULL ? (double) raised->row_weight[row] : 1);
+}
 
 #define TERM_COLUMN 1
 
@@ -354,7 +366,7 @@ static void
 run_raised(FnnTape *tape, FnnTensor *const *inputs, void *context)
 {
 	const Raised *raised = context;
-	const FnnSoftmaxExtra extra = {raised->row_loss, raised->terms, inputs[2], TERM_COLUMN};
+	const FnnSoftmaxExtra extra = {raised->row_loss, raised->terms, inputs[2], TERM_COLUMN, raised->row_weight};
 
 	fnn_softmax_loss_with(tape, inputs[0], inputs[1], raised->target, raised->weight, &extra);
 }
@@ -419,7 +431,7 @@ naive_raised_row(FnnTensor *const *inputs, const Raised *raised, int64_t row, do
 		sum += exp(score[i] - max);
 	for (int64_t i = 0; i < table->rows; i++)
 	{
-		double		slope = raised->weight * (exp(score[i] - max) / sum - (i == raised->target[row]));
+		double		slope = raised_weight(raised, row) * (exp(score[i] - max) / sum - (i == raised->target[row]));
 
 		for (int64_t c = 0; c < width; c++)
 		{
@@ -462,7 +474,7 @@ check_raised_values(FnnTensor *const *all, const Raised *raised, int wanted)
 		row_loss = naive_raised_row(inputs, raised, r, d);
 		CHECK(check_close(raised->row_loss[r], row_loss, EXACT), "row %d has loss %.9g instead of %.9g", (int) r,
 			  raised->row_loss[r], row_loss);
-		loss += raised->weight * row_loss;
+		loss += raised_weight(raised, r) * row_loss;
 	}
 	CHECK(check_close(got, loss, EXACT), "loss %.9g instead of %.9g", got, loss);
 	for (int i = 0; i < 3; i++)
@@ -475,6 +487,17 @@ check_raised_values(FnnTensor *const *all, const Raised *raised, int wanted)
 			all[i]->grad[e] = 0;
 		}
 	fnn_arena_reset(check_arena(), mark);
+}
+
+/* From 0 to 2, some 0. */
+static float *
+random_weights(int64_t n)
+{
+	float	   *weight = fnn_alloc(check_arena(), (size_t) n * sizeof(float));
+
+	for (int64_t i = 0; i < n; i++)
+		weight[i] = i % 5 == 2 ? 0 : (float) (2 * fnn_random_uniform(11, 1, i));
+	return weight;
 }
 
 static void
@@ -503,6 +526,10 @@ check_raised(void)
 		check_begin("softmax loss with terms: %d rows, %d items, width %d", (int) n, (int) items, (int) shapes[s][2]);
 		for (int wanted = s < 4 ? 0 : 5; wanted < 8; wanted += s < 4 ? 1 : 2)
 			check_raised_values(inputs, &raised, wanted);
+		if (s < 3)
+			check_operation(3, inputs, run_raised, &raised);
+		raised.row_weight = random_weights(n);
+		check_raised_values(inputs, &raised, 7);
 		if (s < 3)
 			check_operation(3, inputs, run_raised, &raised);
 		inputs[1] = check_tensor(2, items, shapes[s][2] + 2);

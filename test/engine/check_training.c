@@ -373,7 +373,7 @@ check_blend(void)
 }
 
 static void
-check_teams(const char *model, FmoeLoss loss, double clip_norm)
+check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 {
 	FmoeDataset *data = check_walks(40, 300, 1, 8, 9);
 	FmoeConfig	config = check_config(model);
@@ -381,6 +381,8 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm)
 	size_t		bytes;
 	int			size;
 
+	if (weighed)
+		check_event_weights(data, 0, 9);
 	config.loss = loss;
 	config.clip_norm = clip_norm;
 	config.layers = 2;
@@ -392,8 +394,8 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm)
 	config.learning_rate_decay = 0.9;
 	bytes = fmoe_trainer_shared_bytes(check_arena(), &config, data);
 
-	check_begin("%s, %s, clip %g: the same weights from 1, 2 and 3 processes", model,
-				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", clip_norm);
+	check_begin("%s, %s, clip %g%s: the same weights from 1, 2 and 3 processes", model,
+				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", clip_norm, weighed ? ", events with weights" : "");
 	for (size = 1; size <= 3; size++)
 	{
 		void	   *block = map_shared(bytes);
@@ -640,12 +642,14 @@ check_training(void)
 	check_early_stopping();
 	check_blend();
 	check_progress();
-	check_teams("sasrec", FMOE_LOSS_SOFTMAX, 0);
-	check_teams("sasrec", FMOE_LOSS_GBCE, 0);
-	check_teams("gru4rec", FMOE_LOSS_GBCE, 0.5);
-	check_teams("gru4rec", FMOE_LOSS_SOFTMAX, 0.5);
-	check_teams("fmoe", FMOE_LOSS_SOFTMAX, 0);
-	check_teams("fmoe", FMOE_LOSS_GBCE, 0);
+	check_teams("sasrec", FMOE_LOSS_SOFTMAX, 0, false);
+	check_teams("sasrec", FMOE_LOSS_GBCE, 0, false);
+	check_teams("gru4rec", FMOE_LOSS_GBCE, 0.5, false);
+	check_teams("gru4rec", FMOE_LOSS_SOFTMAX, 0.5, false);
+	check_teams("fmoe", FMOE_LOSS_SOFTMAX, 0, false);
+	check_teams("fmoe", FMOE_LOSS_GBCE, 0, false);
+	check_teams("gru4rec", FMOE_LOSS_GBCE, 0.5, true);
+	check_teams("fmoe", FMOE_LOSS_SOFTMAX, 0, true);
 	check_resume(FMOE_LOSS_SOFTMAX);
 	check_resume(FMOE_LOSS_GBCE);
 	check_seeds();

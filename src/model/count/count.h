@@ -73,7 +73,8 @@ typedef struct FmoePairCount
 	FnnArena   *arena;
 	int32_t		n_items;
 	int64_t    *offset;			/* [n_items + 1] */
-	double	   *scale;			/* [n_items] 1 / sqrt(events of the item that train, at least 1) */
+	double	   *scale;			/* [n_items] 1 / sqrt(events of the item that train, by their weights, at least 1) */
+	double	   *row_scale;		/* [n_items] likewise, but of all events alike: context is there to predict from */
 	double	   *sum;			/* [n_items] of the row at hand; 0 between two rows */
 	int32_t    *touched;		/* [n_items] whose sum is not 0 */
 	int32_t		n_touched;
@@ -84,7 +85,7 @@ typedef struct FmoePairCount
 } FmoePairCount;
 
 extern FmoePairCount *fmoe_pairs_begin(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
-/* Keeps the largest of sum[i] scale[i] scale[row] as row number row, which follows the one before. */
+/* Keeps the largest of sum[i] scale[i] row_scale[row] as row number row, which follows the one before. */
 extern void fmoe_pairs_keep(FmoePairCount *rows, int32_t row);
 /* Sets the counter's arrays. */
 extern void fmoe_pairs_end(FmoePairCount *rows, FmoeExpert *expert);
@@ -92,6 +93,8 @@ extern void fmoe_pairs_end(FmoePairCount *rows, FmoeExpert *expert);
 static inline void
 fmoe_pairs_add(FmoePairCount *rows, int32_t item, double value)
 {
+	if (value == 0)
+		return;
 	if (rows->sum[item] == 0)
 		rows->touched[rows->n_touched++] = item;
 	rows->sum[item] += value;

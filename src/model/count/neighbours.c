@@ -3,7 +3,8 @@
  *	  The class neighbours: what was chosen by those who chose the items of a history.
  *
  * Of users of both a and b / sqrt(events of a, events of b) a row keeps its largest
- * entries; an item is no neighbour of itself.
+ * entries; an item is no neighbour of itself.  By weights a user of both counts as
+ * the largest of those of the events of b.
  */
 #include "model/count/count.h"
 
@@ -11,19 +12,32 @@
 
 static const char *const array_names[] = {"neighbours.offset", "neighbours.item", "neighbours.value", NULL};
 
-/* Adds each item of a user once, but the one at hand; round[n_items]: when each was added last. */
+/* When each item was added last, and how much of it: a user's items count once. */
+typedef struct Added
+{
+	int64_t    *round;			/* [n_items] */
+	float	   *weight;			/* [n_items] NULL: all events count 1 */
+} Added;
+
+/* Adds each item of a user once, but the one at hand. */
 static void
-add_items_of(FmoePairCount *rows, const FmoeDataset *data, int64_t begin, int64_t end, int32_t item, int64_t *round,
-			 int64_t now)
+add_items_of(FmoePairCount *rows, const FmoeDataset *data, int64_t begin, int64_t end, int32_t item,
+			 const Added *added, int64_t now)
 {
 	for (int64_t k = begin; k < end; k++)
 	{
 		int32_t		other = data->events.item[k];
+		double		weight = fmoe_event_weight(&data->events, k);
+		bool		again = added->round[other] == now;
 
-		if (other == item || round[other] == now)
+		if (other == item || (again && added->weight == NULL))
 			continue;
-		round[other] = now;
-		fmoe_pairs_add(rows, other, 1);
+		if (again)
+			weight = fmax(weight - (double) added->weight[other], 0);
+		fmoe_pairs_add(rows, other, weight);
+		if (added->weight != NULL)
+			added->weight[other] = (float) weight + (again ? added->weight[other] : 0);
+		added->round[other] = now;
 	}
 	rows->since_poll += end - begin;
 }
@@ -34,10 +48,12 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	const FnnHost *host = fnn_arena_host(arena);
 	FmoePairCount *rows = fmoe_pairs_begin(arena, data, holdout);
 	int64_t    *start = fnn_alloc(arena, fnn_mul_size(host, data->n_items + INT64_C(1), sizeof(int64_t)));
-	int64_t    *round = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(int64_t)));
+	Added		added = {.round = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(int64_t)))};
 	const FmoeOccurrence *list = fmoe_occurrences(arena, data, holdout, FMOE_NEIGHBOURS_EVENTS, start);
 	int64_t		now = 0;
 
+	if (data->events.weight != NULL)
+		added.weight = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(float)));
 	for (int32_t item = 0; item < data->n_items; item++)
 	{
 		for (int64_t k = start[item]; k < start[item + 1]; k++)
@@ -48,7 +64,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 			if (k > start[item] && list[k].user == list[k - 1].user)
 				continue;
 			add_items_of(rows, data, fmoe_window_begin(data, list[k].user, end, FMOE_NEIGHBOURS_EVENTS), end, item,
-						 round, ++now);
+						 &added, ++now);
 			if (rows->since_poll > 0xfffff)
 			{
 				fnn_poll(host);
@@ -64,7 +80,7 @@ static double
 bytes(double n_events, double n_items)
 {
 	return fmoe_pairs_bytes(n_events * FMOE_NEIGHBOURS_EVENTS, n_items) + n_events * sizeof(FmoeOccurrence) +
-		n_items * 2 * sizeof(int64_t);
+		n_items * (2 * sizeof(int64_t) + sizeof(float));
 }
 
 static const FmoeCounter counter = {

@@ -93,7 +93,7 @@ fmoe_pairs_bytes(double n_pairs, double n_items)
 
 	/* the chunks, and the arrays that they become */
 	return 2 * entries * (sizeof(int32_t) + sizeof(float)) + sizeof(FmoePairChunk) +
-		n_items * (2 * sizeof(double) + sizeof(int32_t) + sizeof(int64_t));
+		n_items * (3 * sizeof(double) + sizeof(int32_t) + sizeof(int64_t));
 }
 
 FmoePairCount *
@@ -108,6 +108,9 @@ fmoe_pairs_begin(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 	rows->offset = fnn_alloc(arena, fnn_mul_size(host, n + 1, sizeof(int64_t)));
 	rows->scale = fnn_zalloc(arena, fnn_mul_size(host, n, sizeof(double)));
 	rows->sum = fnn_zalloc(arena, fnn_mul_size(host, n, sizeof(double)));
+	rows->row_scale = rows->scale;
+	if (data->events.weight != NULL)
+		rows->row_scale = fnn_zalloc(arena, fnn_mul_size(host, n, sizeof(double)));
 	rows->touched = fnn_alloc(arena, fnn_mul_size(host, n, sizeof(int32_t)));
 	rows->offset[0] = 0;
 	for (int64_t user = 0; user < data->n_users; user++)
@@ -115,12 +118,18 @@ fmoe_pairs_begin(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 		int64_t		end = fmoe_train_end(data, holdout, user);
 
 		for (int64_t event = data->offset[user]; event < end; event++)
-			rows->scale[data->events.item[event]]++;
+		{
+			rows->scale[data->events.item[event]] += fmoe_event_weight(&data->events, event);
+			if (rows->row_scale != rows->scale)
+				rows->row_scale[data->events.item[event]]++;
+		}
 		if ((user & POLL_EVERY) == 0)
 			fnn_poll(host);
 	}
 	for (int32_t i = 0; i < data->n_items; i++)
 		rows->scale[i] = 1 / sqrt(fmax(rows->scale[i], 1));
+	for (int32_t i = 0; i < data->n_items && rows->row_scale != rows->scale; i++)
+		rows->row_scale[i] = 1 / sqrt(fmax(rows->row_scale[i], 1));
 	return rows;
 }
 
@@ -166,13 +175,13 @@ fmoe_pairs_keep(FmoePairCount *rows, int32_t row)
 	for (int32_t k = 0; k < rows->n_touched; k++)
 	{
 		int32_t		item = rows->touched[k];
-		fnn_real	value = (fnn_real) (rows->sum[item] * rows->scale[row] * rows->scale[item]);
+		fnn_real	value = (fnn_real) (rows->sum[item] * rows->row_scale[row] * rows->scale[item]);
 
 		fnn_topk_offer(&topk, item, 1, &value);
 	}
 	qsort(best, (size_t) topk.count, sizeof(int32_t), ascending);
 	for (int32_t k = 0; k < topk.count; k++)
-		put_entry(rows, best[k], (float) (rows->sum[best[k]] * rows->scale[row] * rows->scale[best[k]]));
+		put_entry(rows, best[k], fmoe_counted(rows->sum[best[k]] * rows->row_scale[row] * rows->scale[best[k]]));
 	for (int32_t k = 0; k < rows->n_touched; k++)
 		rows->sum[rows->touched[k]] = 0;
 	rows->since_poll += rows->n_touched;

@@ -1,6 +1,7 @@
 /*
  * recent.c
- *	  The class recent: how often each item was chosen in the last fifth of the events.
+ *	  The class recent: how often each item was chosen in the last fifth of the events
+ *	  that count, each as often as its weight says.
  */
 #include "model/count/count.h"
 #include "model/expert/expert.h"
@@ -70,6 +71,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	const FnnHost *host = fnn_arena_host(arena);
 	float	   *number = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(float)));
 	FnnMark		mark = fnn_arena_mark(arena);
+	double	   *sum = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(double)));
 	double	   *time = fnn_alloc(arena, fnn_mul_size(host, data->n_events, sizeof(double)));
 	double		from;
 	int64_t		n = 0;
@@ -79,7 +81,8 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 		int64_t		end = fmoe_train_end(data, holdout, user);
 
 		for (int64_t event = data->offset[user]; event < end; event++)
-			time[n++] = data->events.time[event];
+			if (fmoe_event_weight(&data->events, event) > 0)
+				time[n++] = data->events.time[event];
 		if ((user & POLL_EVERY) == 0)
 			fnn_poll(host);
 	}
@@ -89,10 +92,13 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 		int64_t		end = fmoe_train_end(data, holdout, user);
 
 		for (int64_t event = data->offset[user]; event < end; event++)
-			number[data->events.item[event]] += data->events.time[event] >= from;
+			if (data->events.time[event] >= from)
+				sum[data->events.item[event]] += fmoe_event_weight(&data->events, event);
 		if ((user & POLL_EVERY) == 0)
 			fnn_poll(host);
 	}
+	for (int32_t i = 0; i < data->n_items; i++)
+		number[i] = fmoe_counted(sum[i]);
 	fnn_arena_reset(arena, mark);
 	fmoe_set_array(expert, 0, FNN_F32, data->n_items, number);
 }
@@ -127,7 +133,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 static double
 bytes(double n_events, double n_items)
 {
-	return n_items * sizeof(float) + n_events * sizeof(double);
+	return n_items * (sizeof(float) + sizeof(double)) + n_events * sizeof(double);
 }
 
 static const FmoeCounter counter = {

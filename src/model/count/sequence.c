@@ -3,7 +3,8 @@
  *	  The class sequence: what came soon after, and soon before, the items of a history.
  *
  * S(a, b) sums over all users 0.8^(g - 1) / n for every a that came g baskets before
- * a b, n being the number of events in a's basket.  Of (S + S'/2)(a, b) /
+ * a b, n being the number of events in a's basket, times the weight of the event
+ * that is an answer: of b in S, of a in S'.  Of (S + S'/2)(a, b) /
  * sqrt(events of a, events of b) a row keeps its largest entries.
  */
 #include "model/count/count.h"
@@ -26,7 +27,7 @@ add_later(FmoePairCount *rows, const FmoeEvents *events, int64_t event, int64_t 
 	{
 		basket_end = fmoe_basket_end(events, next, end);
 		for (int64_t k = next; k < basket_end; k++)
-			fmoe_pairs_add(rows, events->item[k], weight);
+			fmoe_pairs_add(rows, events->item[k], weight * fmoe_event_weight(events, k));
 		rows->since_poll += basket_end - next;
 	}
 }
@@ -43,7 +44,8 @@ add_earlier(FmoePairCount *rows, const FmoeEvents *events, int64_t event, int64_
 	{
 		basket_begin = fmoe_basket_begin(events, begin, next - 1);
 		for (int64_t k = basket_begin; k < next; k++)
-			fmoe_pairs_add(rows, events->item[k], weight / (double) (next - basket_begin));
+			fmoe_pairs_add(rows, events->item[k],
+						   weight / (double) (next - basket_begin) * fmoe_event_weight(events, k));
 		rows->since_poll += next - basket_begin;
 	}
 }

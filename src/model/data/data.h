@@ -16,7 +16,7 @@ typedef struct FmoeEvents
 	const double *time;			/* seconds since 1970 */
 	const double *time_rest;	/* decides between equal times: what a double could not hold; NULL: nothing */
 	const int8_t *label;		/* 1 chosen, 0 shown and not chosen; NULL: all were chosen */
-	const float *weight;		/* how much an event counts; NULL: all the same */
+	const float *weight;		/* how much an event counts, 0: not at all, it is context only; NULL: all count 1 */
 	const int32_t *basket;		/* equal for events of a user that happened at once; NULL: none did */
 } FmoeEvents;
 
@@ -93,6 +93,26 @@ fmoe_basket_end(const FmoeEvents *events, int64_t event, int64_t end)
 	return event;
 }
 
+/* How much an event counts as what is chosen; as part of a history every event is the same. */
+static inline double
+fmoe_event_weight(const FmoeEvents *events, int64_t event)
+{
+	return events->weight != NULL ? (double) events->weight[event] : 1;
+}
+
+/* How many of the events first .. end - 1 count at all. */
+static inline int64_t
+fmoe_events_counting(const FmoeEvents *events, int64_t first, int64_t end)
+{
+	int64_t		counting = 0;
+
+	if (events->weight == NULL)
+		return end - first;
+	for (int64_t event = first; event < end; event++)
+		counting += events->weight[event] > 0;
+	return counting;
+}
+
 /* fnn_hash over the columns. */
 extern uint64_t fmoe_events_hash(uint64_t hash, const FmoeEvents *events, int64_t n);
 
@@ -140,12 +160,18 @@ extern void fmoe_dataset_share(const FmoeDataset *data, void *block);
 /* The dataset that lies in a block; what it needs beside the block is on the arena. */
 extern FmoeDataset fmoe_dataset_shared(FnnArena *arena, const void *block);
 
-/* End of a user's events that train under a holdout: they are offset[user] .. the result - 1. */
+/*
+ * End of a user's events that train under a holdout: they are offset[user] .. the
+ * result - 1.  Of what is kept back the first basket has an event that counts.
+ */
 extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
+
+/* Where a user's last basket before end begins that has an event that counts, and a basket before it; -1: nowhere. */
+extern int64_t fmoe_last_answer(const FmoeDataset *data, int64_t user, int64_t end);
 
 /*
  * Histories to be continued: case c is events begin[c] .. end[c] - 1.  Its
- * answers are in the basket that followed, all of it or what of it was new.
+ * answers are in the basket that followed: what of it counts, all or what was new.
  */
 typedef struct FmoeCases
 {
@@ -164,7 +190,7 @@ typedef struct FmoeCases
 typedef enum FmoeSplit
 {
 	FMOE_SPLIT_VALIDATION,		/* the basket that the holdout keeps back for early stopping */
-	FMOE_SPLIT_TEST,			/* a user's last basket; users with at least 3 */
+	FMOE_SPLIT_TEST,			/* a user's last basket that counts; users with at least 3 */
 	FMOE_SPLIT_TIME				/* every basket after a time that has a history before it */
 } FmoeSplit;
 

@@ -4,7 +4,9 @@
  *
  * What happened at once is one basket.  A holdout keeps back whole baskets, and
  * leaves users alone who have too few: for validation a history and an answer
- * are needed, for test one more basket to validate on.
+ * are needed, for test one more basket to validate on.  Events of weight 0 are
+ * part of histories, and no answers: a basket of such is passed over, and what
+ * comes after the basket that is kept back is kept back with it.
  *
  * What a user has seen when an answer comes is decided here, for all who judge:
  * the history, and what was shown before and not chosen.  What is shown together
@@ -15,37 +17,34 @@
 
 #include <string.h>
 
-#define VALIDATION_BASKETS_MIN 2
-#define TEST_BASKETS_MIN 3
 #define POLL_EVERY 0xffff		/* users between polls */
 
-/*
- * Where the last n baskets of a user begin, the last of them first; returns how
- * many there are of them.
- */
-static int
-last_baskets(const FmoeDataset *data, int64_t user, int n, int64_t *begin)
+int64_t
+fmoe_last_answer(const FmoeDataset *data, int64_t user, int64_t end)
 {
+	const FmoeEvents *events = &data->events;
 	int64_t		first = data->offset[user];
-	int64_t		end = data->offset[user + 1];
-	int			found = 0;
 
-	while (found < n && end > first)
-		begin[found++] = end = fmoe_basket_begin(&data->events, first, end - 1);
-	return found;
+	while (end > first)
+	{
+		int64_t		begin = fmoe_basket_begin(events, first, end - 1);
+
+		if (begin > first && fmoe_events_counting(events, begin, end) > 0)
+			return begin;
+		end = begin;
+	}
+	return -1;
 }
 
 int64_t
 fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user)
 {
-	int64_t		begin[TEST_BASKETS_MIN];
-	int			baskets = last_baskets(data, user, TEST_BASKETS_MIN, begin);
+	int64_t		end = data->offset[user + 1];
+	int64_t		answer = holdout != FMOE_HOLDOUT_NONE ? fmoe_last_answer(data, user, end) : -1;
 
-	if (holdout == FMOE_HOLDOUT_VALIDATION && baskets >= VALIDATION_BASKETS_MIN)
-		return begin[0];
-	if (holdout == FMOE_HOLDOUT_TEST && baskets >= TEST_BASKETS_MIN)
-		return begin[1];
-	return data->offset[user + 1];
+	if (holdout == FMOE_HOLDOUT_TEST && answer >= 0)
+		answer = fmoe_last_answer(data, user, answer);
+	return answer >= 0 ? answer : end;
 }
 
 /* The baskets that are answers of a user: events *first .. *end - 1; none when equal. */
@@ -53,7 +52,7 @@ static void
 user_answers(const FmoeDataset *data, const FmoeCasesWanted *wanted, int64_t user, int64_t *first, int64_t *end)
 {
 	const FmoeEvents *events = &data->events;
-	int64_t		begin[TEST_BASKETS_MIN];
+	int64_t		answer;
 
 	*end = data->offset[user + 1];
 	*first = *end;
@@ -65,8 +64,12 @@ user_answers(const FmoeDataset *data, const FmoeCasesWanted *wanted, int64_t use
 				*end = fmoe_basket_end(events, *first, *end);
 			break;
 		case FMOE_SPLIT_TEST:
-			if (last_baskets(data, user, TEST_BASKETS_MIN, begin) >= TEST_BASKETS_MIN)
-				*first = begin[0];
+			answer = fmoe_last_answer(data, user, *end);
+			if (answer >= 0 && fmoe_last_answer(data, user, answer) >= 0)
+			{
+				*first = answer;
+				*end = fmoe_basket_end(events, *first, *end);
+			}
 			break;
 		case FMOE_SPLIT_TIME:
 			while (*first > data->offset[user] && events->time[*first - 1] > wanted->after)
@@ -89,6 +92,7 @@ typedef struct Walk
 	const uint8_t *chosen;		/* [n_users] whose cases are wanted; NULL: all */
 	int64_t    *seen_by;		/* [n_items] the last user, from 1, who has seen an item; NULL: nobody asks */
 	int64_t		answers;
+	bool		wanted_any;		/* the user at hand has answers, seen or not */
 	FmoeCases  *cases;			/* begin NULL: they are counted only */
 } Walk;
 
@@ -124,6 +128,9 @@ add_case(Walk *walk, int64_t user, int64_t first, int64_t end, int64_t shown)
 
 	for (int64_t event = first; event < end; event++)
 	{
+		if (fmoe_event_weight(&walk->data->events, event) == 0)
+			continue;
+		walk->wanted_any = true;
 		if (walk->seen_by != NULL && walk->seen_by[walk->data->events.item[event]] == user + 1)
 			continue;
 		if (cases->answer != NULL)
@@ -163,6 +170,7 @@ walk_user(Walk *walk, int64_t user)
 			fmoe_basket_end(&data->events, data->offset[user], data->offset[user + 1]) == data->offset[user + 1];
 		return;
 	}
+	walk->wanted_any = false;
 	see(walk, user, data->offset[user], first);
 	while (first < end)
 	{
@@ -174,7 +182,7 @@ walk_user(Walk *walk, int64_t user)
 		see(walk, user, first, next);
 		first = next;
 	}
-	walk->cases->repeated += walk->cases->count == count;
+	walk->cases->repeated += walk->wanted_any && walk->cases->count == count;
 	walk->cases->users += walk->cases->count > count;
 }
 

@@ -83,8 +83,10 @@ typedef struct FmoeFacts
 /* What the tokens of a recorded batch should be followed by, and how much each loss weighs. */
 typedef struct FmoeGoal
 {
-	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's */
-	double		weight;			/* of a token: 1 / number of tokens in the whole step */
+	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's; -1: none that counts */
+	const float *target_weight; /* [n_tokens] how much each target counts; NULL: all count 1 */
+	double		weight;			/* of a target that counts 1: 1 / sum of what those of the whole step count */
+	double		position_weight;	/* of a token, whatever follows: 1 / number of tokens in the whole step */
 	double		sequence_weight;	/* of a sequence: 1 / number of sequences in the whole step */
 	int64_t		step;			/* from 1 */
 	uint64_t	seed;

@@ -4,6 +4,7 @@
  */
 #include "model/expert/expert.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -135,4 +136,12 @@ int
 fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config)
 {
 	return class->part_count != NULL ? class->part_count(config) : 1;
+}
+
+float
+fmoe_counted(double sum)
+{
+	if (!(sum > 0))
+		return 0;
+	return sum < FLT_MIN ? FLT_MIN : sum < FLT_MAX ? (float) sum : FLT_MAX;
 }

@@ -54,6 +54,8 @@ extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *conf
 
 /* ---------------------------------------------------------------- losses */
 
+/* A sum of weights as an array of a counter holds it: finite, and above 0 where the sum is. */
+extern float fmoe_counted(double sum);
 /* The vectors [n_items, d] that states are scored against. */
 extern FnnTensor *fmoe_item_vectors(const FmoeExpert *expert, FnnTape *tape);
 /*

@@ -15,13 +15,18 @@ fmoe_item_vectors(const FmoeExpert *expert, FnnTape *tape)
 void
 fmoe_add_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const FmoeGoal *goal, const FnnSoftmaxExtra *extra)
 {
+	FnnSoftmaxExtra weighed = {0};
+
 	if (goal->n_negatives > 0)
-		fnn_gbce_loss(tape, hidden, table, goal->target, goal->negative, goal->n_negatives, goal->beta,
-					  goal->weight / (goal->n_negatives + 1));
-	else if (extra != NULL)
-		fnn_softmax_loss_with(tape, hidden, table, goal->target, goal->weight, extra);
-	else
-		fnn_softmax_loss(tape, hidden, table, goal->target, goal->weight);
+	{
+		fnn_gbce_loss(tape, hidden, table, goal->target, goal->target_weight, goal->negative, goal->n_negatives,
+					  goal->beta, goal->weight / (goal->n_negatives + 1));
+		return;
+	}
+	if (extra != NULL)
+		weighed = *extra;
+	weighed.row_weight = goal->target_weight;
+	fnn_softmax_loss_with(tape, hidden, table, goal->target, goal->weight, &weighed);
 }
 
 void

@@ -4,7 +4,9 @@
  *
  * After a basket of n items each of them was followed by each item of the next
  * basket, which counts 1/n; after a history that ends with a basket, an item's
- * score is the mean of its scores after the basket's items.
+ * score is the mean of its scores after the basket's items.  A transition counts
+ * as often as the weight of the event it leads to says; that of the event it comes
+ * from does not matter, since what is context only is there to predict from.
  *
  * The counts are a sparse matrix by rows: row i, which holds what followed
  * item i, is entries offset[i] .. offset[i + 1] - 1 of item and count, by
@@ -136,6 +138,8 @@ static float *
 scaled_popularity(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 {
 	float	   *popularity = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), data->n_items, sizeof(float)));
+	FnnMark		mark = fnn_arena_mark(arena);
+	double	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), data->n_items, sizeof(double)));
 	float		most = 0;
 	int64_t		user;
 	int32_t		i;
@@ -146,8 +150,11 @@ scaled_popularity(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 		int64_t		event;
 
 		for (event = data->offset[user]; event < end; event++)
-			popularity[data->events.item[event]]++;
+			sum[data->events.item[event]] += fmoe_event_weight(&data->events, event);
 	}
+	for (i = 0; i < data->n_items; i++)
+		popularity[i] = fmoe_counted(sum[i]);
+	fnn_arena_reset(arena, mark);
 	for (i = 0; i < data->n_items; i++)
 	{
 		if (popularity[i] > most)
@@ -158,7 +165,7 @@ scaled_popularity(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 	return popularity;
 }
 
-/* ---------------------------------------------------------------- counting baskets */
+/* ---------------------------------------------------------------- counting baskets, and by weights */
 
 /* An event that was followed by a basket. */
 typedef struct Followed
@@ -209,7 +216,7 @@ fmoe_basket_count_bytes(FnnArena *arena, const FmoeDataset *data)
 	double	   *count;
 	double		entries = 0;
 
-	if (data->events.basket == NULL)
+	if (data->events.basket == NULL && data->events.weight == NULL)
 		return 0;
 	count = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), data->n_items, sizeof(double)));
 	fmoe_count_followers(fnn_arena_host(arena), data, FMOE_HOLDOUT_NONE, count);
@@ -289,9 +296,13 @@ add_followers(const FnnHost *host, const FmoeDataset *data, const Followed *list
 		{
 			int32_t		item = data->events.item[k];
 
+			double		weight = list[i].weight * fmoe_event_weight(&data->events, k);
+
+			if (weight == 0)
+				continue;
 			if (sum[item] == 0)
 				touched[count++] = item;
-			sum[item] += list[i].weight;
+			sum[item] += weight;
 		}
 		if ((i & 0xfff) == 0)
 			fnn_poll(host);
@@ -328,7 +339,7 @@ count_baskets(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, int
 				if (pass > 0)
 				{
 					(*to)[offset[i] + k] = touched[k];
-					(*number)[offset[i] + k] = (float) sum[touched[k]];
+					(*number)[offset[i] + k] = fmoe_counted(sum[touched[k]]);
 				}
 				sum[touched[k]] = 0;
 			}
@@ -351,7 +362,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	int32_t    *to = NULL;
 	float	   *number = NULL;
 
-	if (data->events.basket != NULL)
+	if (data->events.basket != NULL || data->events.weight != NULL)
 		count_baskets(arena, data, holdout, offset, &to, &number);
 	else
 	{

@@ -3,7 +3,7 @@
  *	  The class popularity: how often each item was chosen.
  *
  * With a half-life h an event of age t counts 2^(-t / h), its age being taken from
- * the newest event that trains.
+ * the newest event that trains.  An event with a weight counts as often as that says.
  */
 #include "model/expert/expert.h"
 
@@ -51,12 +51,13 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 		int64_t		event;
 
 		for (event = data->offset[user]; event < end; event++)
-			sum[data->events.item[event]] += half_life > 0 ? exp2((data->events.time[event] - newest) / half_life) : 1;
+			sum[data->events.item[event]] += fmoe_event_weight(&data->events, event) *
+				(half_life > 0 ? exp2((data->events.time[event] - newest) / half_life) : 1);
 		if ((user & 0xfff) == 0)
 			fnn_poll(host);
 	}
 	for (i = 0; i < data->n_items; i++)
-		weight[i] = (float) sum[i];
+		weight[i] = fmoe_counted(sum[i]);
 	fnn_arena_reset(arena, mark);
 	fmoe_set_array(expert, 0, FNN_F32, data->n_items, weight);
 }

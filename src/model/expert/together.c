@@ -2,9 +2,9 @@
  * together.c
  *	  What was in the same basket: pairs of items, counted.
  *
- * A user's events of one moment are a basket.  Of N baskets, n(i) hold item i
- * and n(i, j) hold i and j; by chance n(i) n(j) / N would.  The lift of j beside
- * i is
+ * A user's events of one moment are a basket; what weighs 0, being context only,
+ * is left out of it, and all else is alike.  Of N baskets, n(i) hold item i and
+ * n(i, j) hold i and j; by chance n(i) n(j) / N would.  The lift of j beside i is
  *
  *		log((n(i, j) + PRIOR) / (n(i) n(j) / N + PRIOR))
  *
@@ -71,7 +71,7 @@ basket_end(const FmoeEvents *events, int64_t first, int64_t end)
 	return next;
 }
 
-/* Adds a basket of the different items among events first .. end - 1; seen[n_items]: the last basket with each. */
+/* Adds a basket of the items that count of first .. end - 1, each once; seen[n_items]: the last one with each. */
 static void
 add_basket(Baskets *baskets, const FmoeEvents *events, int64_t first, int64_t end, int64_t *seen, uint64_t seed)
 {
@@ -83,7 +83,7 @@ add_basket(Baskets *baskets, const FmoeEvents *events, int64_t first, int64_t en
 	{
 		int32_t		item = events->item[event];
 
-		if (seen[item] == baskets->n + 1)
+		if (seen[item] == baskets->n + 1 || fmoe_event_weight(events, event) == 0)
 			continue;
 		seen[item] = baskets->n + 1;
 		n++;
@@ -97,7 +97,8 @@ add_basket(Baskets *baskets, const FmoeEvents *events, int64_t first, int64_t en
 				baskets->item[begin + place] = item;
 		}
 	}
-	baskets->offset[++baskets->n] = begin + (n < BASKET_MAX ? n : BASKET_MAX);
+	if (n > 0)
+		baskets->offset[++baskets->n] = begin + (n < BASKET_MAX ? n : BASKET_MAX);
 }
 
 static Baskets

@@ -10,7 +10,7 @@
  *		g = softmax(a l + b)
  *
  * that minimise the cross-entropy of the mixed scores on the events kept back for
- * validation.  These are a few numbers, for which thousands of events are enough.
+ * validation, by the weights of these.  These are a few numbers, for which thousands of events are enough.
  * With a = 0 all histories get the same weights, with a large b_0 the own expert
  * gets nearly all weight.
  *
@@ -40,6 +40,7 @@
 typedef struct Case
 {
 	int32_t		n;
+	double		counts;			/* the weight of the target's event */
 	float		logit[FMOE_GATED_MAX];	/* of the gate */
 	float	   *score;			/* [CANDIDATES, gated] each expert's */
 	float	   *weight;			/* [CANDIDATES] logarithm of how many items each stands for */
@@ -166,6 +167,7 @@ look_at_block(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnAren
 	{
 		int64_t		event = choose_answer(expert, data, cases, first + c, score + c * expert->n_items);
 
+		out[c].counts = fmoe_event_weight(&data->events, event);
 		choose_candidates(expert, score + c * expert->n_items, event, data->events.item[event],
 						  fmoe_case_seen(data, cases, first + c, room), item, &out[c]);
 		for (int32_t k = 0; k < out[c].n; k++)
@@ -228,8 +230,8 @@ add_gradient(const Case *at, int gated, const double *theta, double *gradient)
 	{
 		double		to_logit = gate[i] * (mean[i] - pull);
 
-		gradient[0] += to_logit * at->logit[i];
-		gradient[1 + i] += to_logit;
+		gradient[0] += at->counts * to_logit * at->logit[i];
+		gradient[1 + i] += at->counts * to_logit;
 	}
 }
 
@@ -239,7 +241,10 @@ fit(const FnnHost *host, const Case *cases, int64_t n, int gated, double *theta)
 {
 	double		m[FMOE_GATED_MAX + 1] = {0};
 	double		v[FMOE_GATED_MAX + 1] = {0};
+	double		all = 0;
 
+	for (int64_t c = 0; c < n; c++)
+		all += cases[c].counts;
 	for (int step = 1; step <= STEPS; step++)
 	{
 		double		gradient[FMOE_GATED_MAX + 1] = {0};
@@ -248,7 +253,7 @@ fit(const FnnHost *host, const Case *cases, int64_t n, int gated, double *theta)
 			add_gradient(&cases[c], gated, theta, gradient);
 		for (int i = 0; i <= gated; i++)
 		{
-			gradient[i] = gradient[i] / n + PRIOR_WEIGHT * (theta[i] - (i == 0 ? 1 : 0));
+			gradient[i] = gradient[i] / all + PRIOR_WEIGHT * (theta[i] - (i == 0 ? 1 : 0));
 			m[i] = 0.9 * m[i] + 0.1 * gradient[i];
 			v[i] = 0.99 * v[i] + 0.01 * gradient[i] * gradient[i];
 			theta[i] -= STEP_SIZE * (m[i] / (1 - pow(0.9, step))) / (sqrt(v[i] / (1 - pow(0.99, step))) + 1e-8);

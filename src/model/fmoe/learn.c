@@ -8,7 +8,8 @@
  *		+ kl / 2 * sum over members of |z_i|^2
  *		+ contrast * sum over members of NT-Xent(last states, those of the permuted history)
  *
- * each as a mean over the step's positions (the last one over its sequences).
+ * each as a mean over the step's targets, weighed by what each counts (the kl
+ * term over its positions, the last one over its sequences).
  */
 #include "model/data/stream.h"
 #include "model/fmoe/fmoe.h"
@@ -40,11 +41,14 @@ const char *const fmoe_mixture_losses[] = {
 
 /* ---------------------------------------------------------------- losses */
 
-/* What a transition out of a token counts: 1 / the events of its basket. */
+/* What the transition from a token to its target counts: the target's weight / the events of the token's basket. */
 static double
-transition_weight(const FmoeBatch *batch, int64_t token)
+transition_weight(const FmoeBatch *batch, const FmoeGoal *goal, int64_t token)
 {
-	return batch->baskets != NULL ? 1.0 / batch->baskets->count[batch->baskets->of[token]] : 1;
+	double		share = batch->baskets != NULL ? 1.0 / batch->baskets->count[batch->baskets->of[token]] : 1;
+
+	/* as it was counted */
+	return goal->target_weight != NULL ? (double) (float) (goal->target_weight[token] * share) : share;
 }
 
 /*
@@ -53,7 +57,7 @@ transition_weight(const FmoeBatch *batch, int64_t token)
  */
 static const FnnTerms *
 transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnArena *arena, const FmoeBatch *batch,
-				 const int32_t *target)
+				 const FmoeGoal *goal)
 {
 	FnnTerms   *terms = fnn_alloc(arena, sizeof(FnnTerms) * (size_t) batch->n_tokens);
 	const FnnTensor *table = fmoe_parameter(expert, 0);
@@ -62,12 +66,18 @@ transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
 		FmoeTransitions row = fmoe_transitions(&expert->counts[FMOE_MARKOV], batch->events.item[t]);
-		float	   *value = fnn_alloc(arena, sizeof(float) * (size_t) row.n);
-		double		own = transition_weight(batch, t);
+		float	   *value;
+		double		own;
+
+		terms[t] = (FnnTerms) {0};
+		if (goal->target[t] < 0)
+			continue;
+		value = fnn_alloc(arena, sizeof(float) * (size_t) row.n);
+		own = transition_weight(batch, goal, t);
 
 		for (int64_t k = 0; k < row.n; k++)
 		{
-			double		count = row.count[k] - (row.to[k] == target[t] && row.count[k] >= own ? own : 0);
+			double		count = row.count[k] - (row.to[k] == goal->target[t] && row.count[k] >= own ? own : 0);
 
 			value[k] = (float) fmoe_count_term(count, log_share[row.to[k] * table->cols]);
 		}
@@ -78,19 +88,26 @@ transition_terms(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnA
 	return terms;
 }
 
-/* Cross-entropy [n_tokens] of popularity and of transitions, from the counts. */
+/* Cross-entropy [n_tokens] of popularity and of transitions, from the counts; NaN without a target. */
 static void
-count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const FmoeBatch *batch, const int32_t *target,
+count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const FmoeBatch *batch, const FmoeGoal *goal,
 			 const FnnTerms *terms, double *popularity, double *markov)
 {
+	const int32_t *target = goal->target;
 	const FnnTensor *table = fmoe_parameter(expert, 0);
 	const fnn_real *log_share = table->value + layout->column[layout->members];
 
 	for (int64_t t = 0; t < batch->n_tokens; t++)
 	{
-		double		sum = fmoe_transitions(&expert->counts[FMOE_MARKOV], batch->events.item[t]).sum -
-			transition_weight(batch, t);
+		double		sum;
 
+		if (target[t] < 0)
+		{
+			popularity[t] = markov[t] = NAN;
+			continue;
+		}
+		sum = fmoe_transitions(&expert->counts[FMOE_MARKOV], batch->events.item[t]).sum -
+			transition_weight(batch, goal, t);
 		popularity[t] = -(double) log_share[target[t] * table->cols];
 		markov[t] = popularity[t] - log(FMOE_TRANSITIONS_PRIOR / (FMOE_TRANSITIONS_PRIOR + (sum > 0 ? sum : 0)));
 		for (int64_t k = 0; k < terms[t].n; k++)
@@ -99,7 +116,7 @@ count_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, const Fm
 	}
 }
 
-/* Gate weights that the experts' own losses call for: q[n_tokens, gated], rows softmax of -loss[expert][token]. */
+/* Gate weights that the experts' own losses call for: q[n_tokens, gated], softmax of -loss[expert][token], or NaN. */
 static fnn_real *
 deserved(FnnArena *arena, int gated, int64_t n_tokens, double *const *loss)
 {
@@ -177,7 +194,7 @@ add_member_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, Fnn
 		fmoe_add_loss(tape, mixed->state[i], columns, goal, &extra);
 		fmoe_goal_loss(goal, tape, LOSS_EXPERTS);
 		if (kl > 0)
-			fnn_square_loss(tape, mixed->state[i], kl / 2 * goal->weight);
+			fnn_square_loss(tape, mixed->state[i], kl / 2 * goal->position_weight);
 		fmoe_goal_loss(goal, tape, LOSS_KL);
 	}
 }
@@ -196,7 +213,7 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 	add_member_losses(expert, layout, tape, goal, &mixed, loss);
 	if (layout->gated > layout->members)
 	{
-		extra.terms = transition_terms(expert, layout, tape->arena, batch, goal->target);
+		extra.terms = transition_terms(expert, layout, tape->arena, batch, goal);
 		extra.term_weight = mixed.gate;
 		extra.term_column = layout->members + 1;
 	}
@@ -209,10 +226,10 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 		for (int i = layout->members; i < layout->gated; i++)
 			loss[i] = fnn_alloc(tape->arena, sizeof(double) * (size_t) mixed.rows);
 		if (layout->gated > layout->members)
-			count_losses(expert, layout, batch, goal->target, extra.terms, loss[layout->members],
+			count_losses(expert, layout, batch, goal, extra.terms, loss[layout->members],
 						 loss[layout->members + 1]);
 		fnn_divergence_loss(tape, mixed.gate, deserved(tape->arena, layout->gated, mixed.rows, loss),
-							own->gate_loss / layout->gated * goal->weight);
+							goal->target_weight, own->gate_loss / layout->gated * goal->weight);
 	}
 	fmoe_goal_loss(goal, tape, LOSS_DESERVED);
 	if (own->contrast > 0)

@@ -23,10 +23,10 @@
 int64_t
 fmoe_sequence_end(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
 {
-	int64_t		begin = data->offset[user];
 	int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
+	int64_t		answer = fmoe_last_answer(data, user, end);
 
-	return end > begin ? fmoe_basket_begin(&data->events, begin, end - 1) : begin;
+	return answer >= 0 ? answer : data->offset[user];
 }
 
 int64_t
@@ -35,6 +35,41 @@ fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t 
 	int64_t		tokens = fmoe_sequence_end(config, data, user) - data->offset[user];
 
 	return tokens < config->max_length ? tokens : config->max_length;
+}
+
+/* The mean over the events of a basket that count at all; 0 where none does. */
+static double
+mean_weight(const FmoeEvents *events, int64_t first, int64_t end)
+{
+	double		sum = 0;
+	int64_t		counting = fmoe_events_counting(events, first, end);
+
+	for (int64_t event = first; event < end; event++)
+		sum += fmoe_event_weight(events, event);
+	return counting > 0 ? sum / (double) counting : 0;
+}
+
+double
+fmoe_sequence_weight(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
+{
+	const FmoeEvents *events = &data->events;
+	int64_t		first = data->offset[user];
+	int64_t		behind = fmoe_sequence_end(config, data, user);
+	int64_t		left = fmoe_sequence_tokens(config, data, user);
+	int64_t		next_end = fmoe_basket_end(events, behind, data->offset[user + 1]);
+	double		sum = 0;
+
+	while (left > 0)
+	{
+		int64_t		begin = fmoe_basket_begin(events, first, behind - 1);
+		int64_t		tokens = behind - begin < left ? behind - begin : left;
+
+		sum += (double) tokens * mean_weight(events, behind, next_end);
+		left -= tokens;
+		next_end = behind;
+		behind = begin;
+	}
+	return sum;
 }
 
 bool
@@ -314,8 +349,9 @@ step_bytes(const FmoeTrainer *trainer)
 	double		tokens = plan->shard_tokens;
 	/* the table that is scored against is declared first; one that is computed is not wider than the widest map */
 	double		width = plan->params.list[0].cols;
-	/* target, row of the loss */
-	double		bytes = tokens * (fmoe_token_bytes(&trainer->data->events) + 2 * sizeof(int32_t)) +
+	/* target, row of the loss; the target's weight */
+	double		bytes = tokens * (fmoe_token_bytes(&trainer->data->events) + 2 * sizeof(int32_t) +
+								  (trainer->data->events.weight != NULL ? sizeof(float) : 0)) +
 		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0) *
 		(trainer->data->events.basket != NULL ? FMOE_BASKETS_MORE : 1);
 	double		loss;
@@ -358,7 +394,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeTrainer *trainer = planned_trainer(arena, config, data);
 	const FmoeTrainPlan *plan = &trainer->plan;
-	double		lists = plan->n_sequences * 2.0 * sizeof(int64_t) + plan->n_cases * (double) fmoe_case_bytes(data) +
+	double		lists = plan->n_sequences * (data->events.weight != NULL ? 3.0 : 2.0) * sizeof(int64_t) +
+		plan->n_cases * (double) fmoe_case_bytes(data) +
 		plan->seen_most * (double) sizeof(int32_t) +
 		(plan->n_answers + (double) data->n_items) * sizeof(int64_t) +
 		(plan->cases_limit < data->n_users ? data->n_users : 0);

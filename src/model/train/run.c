@@ -79,6 +79,12 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 		if (fmoe_sequence_tokens(config, data, user) > 0)
 			trainer->user[n++] = user;
 	}
+	if (data->events.weight != NULL)
+	{
+		trainer->weight = fnn_alloc(arena, fnn_mul_size(trainer->host, plan->n_sequences, sizeof(double)));
+		for (n = 0; n < plan->n_sequences; n++)
+			trainer->weight[n] = fmoe_sequence_weight(config, data, trainer->user[n]);
+	}
 	trainer->cases = fmoe_validation_cases(arena, data, (FmoeHoldout) config->holdout, plan->cases_limit,
 										   (uint64_t) config->seed);
 	return trainer;
@@ -174,7 +180,7 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 	bool		finished = trainer->state->finished != 0;
 	double		losses[FMOE_LOSSES_MAX] = {0};
 	double		loss = 0;
-	int64_t		positions = 0;
+	double		weight = 0;
 	int64_t		b;
 
 	fmoe_step_prepare(trainer, team);
@@ -197,10 +203,10 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 		batch.step = step + b + 1;
 		batch.learning_rate = fnn_learning_rate(config->learning_rate, batch.step, config->warmup_steps,
 												config->learning_rate_decay, epoch + (double) b / batches);
-		loss += fmoe_step_run(trainer, team, &batch, losses) * batch.positions;
-		positions += batch.positions;
+		loss += fmoe_step_run(trainer, team, &batch, losses) * batch.weight;
+		weight += batch.weight;
 		if (team->rank == 0 && team->progress != NULL)
-			team->progress(team->context, b + 1, batches, loss / positions);
+			team->progress(team->context, b + 1, batches, loss / weight);
 	}
 
 	if (team->rank == 0 && trainer->class->settle != NULL)
@@ -209,9 +215,9 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 	validate(trainer, team);
 	fmoe_barrier(team);
 	for (int k = 0; k < FMOE_LOSSES_MAX; k++)
-		losses[k] /= positions;
+		losses[k] /= weight;
 	if (team->rank == 0)
-		finish_epoch(trainer, batches, loss / positions, losses);
+		finish_epoch(trainer, batches, loss / weight, losses);
 	fmoe_barrier(team);
 }
 

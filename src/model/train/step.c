@@ -128,9 +128,17 @@ fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
 	batch->count = plan->n_sequences - batch->first < config->batch_size
 		? plan->n_sequences - batch->first : config->batch_size;
 	batch->positions = 0;
+	batch->weight = 0;
 	for (i = 0; i < batch->count; i++)
-		batch->positions += fmoe_sequence_tokens(config, trainer->data,
-												 trainer->user[trainer->order[batch->first + i]]);
+	{
+		int64_t		sequence = trainer->order[batch->first + i];
+
+		batch->positions += fmoe_sequence_tokens(config, trainer->data, trainer->user[sequence]);
+		if (trainer->weight != NULL)
+			batch->weight += trainer->weight[sequence];
+	}
+	if (trainer->weight == NULL)
+		batch->weight = (double) batch->positions;
 
 	/* shard s begins with the first sequence that has s quarters of the tokens before it */
 	for (i = 0; i < batch->count; i++)
@@ -145,41 +153,81 @@ fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch)
 
 /* ---------------------------------------------------------------- compute */
 
+/* What the tokens of a batch are each followed by. */
+typedef struct Targets
+{
+	int32_t    *item;			/* [n_tokens] -1: nothing that counts */
+	float	   *weight;			/* [n_tokens] NULL: all count 1 */
+} Targets;
+
+static void
+set_target(const Targets *targets, int64_t token, const FmoeEvents *events, int64_t event)
+{
+	double		weight = fmoe_event_weight(events, event);
+
+	targets->item[token] = weight > 0 ? events->item[event] : -1;
+	if (targets->weight != NULL)
+		targets->weight[token] = (float) weight;
+}
+
+/* The events first .. end - 1 that count, on the arena; where none does, the first. */
+static int64_t *
+counting_events(FnnArena *arena, const FmoeEvents *events, int64_t first, int64_t end, int64_t *n)
+{
+	int64_t    *event = fnn_alloc(arena, sizeof(int64_t) * (size_t) (end - first));
+
+	*n = 0;
+	event[0] = first;
+	for (int64_t i = first; i < end; i++)
+		if (fmoe_event_weight(events, i) > 0)
+			event[(*n)++] = i;
+	*n += *n == 0;
+	return event;
+}
+
 /*
  * A basket's tokens, from first on, are each to be continued with an item of the
- * basket that follows, events next .. next + size - 1: each with another one as
- * far as there are, beginning with one that is drawn, so that every item of a
- * large basket has its turn.
+ * basket that follows, events next .. next + size - 1: each with another one of
+ * those that count as far as there are, beginning with one that is drawn, so that
+ * every item of a large basket has its turn.
  */
 static void
-basket_targets(const FmoeTrainer *trainer, uint64_t stream, int32_t first, int32_t n_tokens, int64_t next,
-			   int64_t size, int32_t *target)
+basket_targets(FnnArena *arena, const FmoeTrainer *trainer, uint64_t stream, int32_t first, int32_t n_tokens,
+			   int64_t next, int64_t size, const Targets *targets)
 {
+	const FmoeEvents *events = &trainer->data->events;
+	FnnMark		mark = fnn_arena_mark(arena);
+	int64_t    *counting = events->weight != NULL ? counting_events(arena, events, next, next + size, &size) : NULL;
 	int64_t		drawn = (int64_t) fnn_random_below((uint64_t) trainer->config.seed,
 												   fmoe_stream(FMOE_STREAM_TARGETS, stream), first, (uint64_t) size);
 
 	for (int32_t k = 0; k < n_tokens; k++)
-		target[first + k] = trainer->data->events.item[next + (drawn + k) % size];
+	{
+		int64_t		i = (drawn + k) % size;
+
+		set_target(targets, first + k, events, counting != NULL ? counting[i] : next + i);
+	}
+	fnn_arena_reset(arena, mark);
 }
 
-/* The same for all tokens of the batch: target[n_tokens], from the last basket of each sequence back. */
+/* The same for all tokens of the batch, from the last basket of each sequence back. */
 static void
-targets_of_baskets(const FmoeTrainer *trainer, const FmoeBatch *batch, const int64_t *end, const int64_t *train_end,
-				   uint64_t stream, int32_t *target)
+targets_of_baskets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batch, const int64_t *end,
+				   const int64_t *last_end, uint64_t stream, const Targets *targets)
 {
 	const FmoeEvents *events = &batch->events;
 
 	for (int32_t s = 0; s < batch->sequences.count; s++)
 	{
 		int64_t		next = end[s];
-		int64_t		size = train_end[s] - next;
+		int64_t		size = last_end[s] - next;
 		int64_t		first = batch->sequences.offset[s];
 		int64_t		begin;
 
 		for (int64_t behind = batch->sequences.offset[s + 1]; behind > first; behind = begin)
 		{
 			begin = fmoe_basket_begin(events, first, behind - 1);
-			basket_targets(trainer, stream, (int32_t) begin, (int32_t) (behind - begin), next, size, target);
+			basket_targets(arena, trainer, stream, (int32_t) begin, (int32_t) (behind - begin), next, size, targets);
 			size = behind - begin;
 			next -= size;
 		}
@@ -187,41 +235,49 @@ targets_of_baskets(const FmoeTrainer *trainer, const FmoeBatch *batch, const int
 }
 
 /*
- * What each token of the batch is followed by: target[n_tokens].  Of sequence i,
- * the inputs end at end[i], and the basket behind them at train_end[i].
+ * What each token of the batch is followed by.  Of sequence i, the inputs end at
+ * end[i], and the basket behind them at last_end[i].
  */
-static int32_t *
+static Targets
 batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batch, const int64_t *end,
-			  const int64_t *train_end, uint64_t stream)
+			  const int64_t *last_end, uint64_t stream)
 {
-	int32_t    *target = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
-	int32_t		i;
+	const FmoeEvents *events = &trainer->data->events;
+	Targets		targets = {.item = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens)};
 
-	if (trainer->data->events.basket != NULL)
+	if (events->weight != NULL)
+		targets.weight = fnn_alloc(arena, sizeof(float) * (size_t) batch->n_tokens);
+	if (events->basket != NULL)
 	{
-		targets_of_baskets(trainer, batch, end, train_end, stream, target);
-		return target;
+		targets_of_baskets(arena, trainer, batch, end, last_end, stream, &targets);
+		return targets;
 	}
-	for (i = 0; i < batch->sequences.count; i++)
+	for (int32_t i = 0; i < batch->sequences.count; i++)
 	{
 		int32_t		first = batch->sequences.offset[i];
 		int32_t		length = batch->sequences.offset[i + 1] - first;
+		int64_t		from = end[i] - length + 1;
 
-		memcpy(target + first, trainer->data->events.item + end[i] - length + 1, sizeof(int32_t) * length);
+		if (events->weight == NULL)
+			memcpy(targets.item + first, events->item + from, sizeof(int32_t) * length);
+		for (int32_t k = 0; events->weight != NULL && k < length; k++)
+			set_target(&targets, first + k, events, from + k);
 	}
-	return target;
+	return targets;
 }
 
 /* Puts the losses of a packed shard, and their gradients, on the tape. */
 static void
-add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const int32_t *target,
+add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const Targets *targets,
 		   const FmoeTrainBatch *batch, int s, uint64_t stream)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeExpert *expert = &trainer->expert;
 	FmoeGoal	goal = {
-		.target = target,
-		.weight = 1.0 / batch->positions,
+		.target = targets->item,
+		.target_weight = targets->weight,
+		.weight = 1.0 / batch->weight,
+		.position_weight = 1.0 / batch->positions,
 		.sequence_weight = 1.0 / batch->count,
 		.step = batch->step,
 		.seed = (uint64_t) trainer->config.seed,
@@ -258,7 +314,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	uint64_t	stream = (uint64_t) batch->step * FMOE_SHARDS + s;
 	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
-	int64_t    *train_end = fnn_alloc(arena, sizeof(int64_t) * n);
+	int64_t    *last_end = fnn_alloc(arena, sizeof(int64_t) * n);
 	FmoeBatch  *packed;
 	FnnTape		tape;
 	int64_t		i;
@@ -269,7 +325,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 
 		begin[i] = data->offset[user];
 		end[i] = fmoe_sequence_end(&trainer->config, data, user);
-		train_end[i] = fmoe_train_end(data, (FmoeHoldout) trainer->config.holdout, user);
+		last_end[i] = fmoe_basket_end(&data->events, end[i], data->offset[user + 1]);
 	}
 	for (int k = 0; k < trainer->plan.n_sparse; k++)
 	{
@@ -287,16 +343,16 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		add_losses(trainer, &tape, packed, batch_targets(arena, trainer, packed, end, train_end, stream), batch, s,
-				   stream);
+		Targets		targets = batch_targets(arena, trainer, packed, end, last_end, stream);
+
+		add_losses(trainer, &tape, packed, &targets, batch, s, stream);
 		fnn_tape_backward(&tape);
 	}
 	else
-	{
 		memset(trainer->shard_losses + s * FMOE_LOSSES_MAX, 0, sizeof(double) * FMOE_LOSSES_MAX);
-		if (expert->tensor[0].fresh)
-			memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
-	}
+	/* no sequence, or no target that counts: no loss has overwritten it */
+	if (expert->tensor[0].fresh && expert->tensor[0].grad != NULL)
+		memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
 	trainer->shard_loss[s] = tape.loss;
 	for (int k = 0; k < trainer->plan.n_sparse; k++)
 		trainer->sparse[k].count[s] = trainer->sparse[k].shard[s].count;
@@ -443,7 +499,7 @@ fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *
 	for (s = 0; s < FMOE_SHARDS; s++)
 		loss += trainer->shard_loss[s];
 	for (int k = 0; k < FMOE_SHARDS * FMOE_LOSSES_MAX; k++)
-		losses[k % FMOE_LOSSES_MAX] += trainer->shard_losses[k] * batch->positions;
+		losses[k % FMOE_LOSSES_MAX] += trainer->shard_losses[k] * batch->weight;
 	if (!isfinite(loss))
 		fnn_fail(trainer->host, FNN_NONFINITE, "training diverged at step %lld: the loss is not a finite number",
 				 (long long) batch->step);

@@ -37,7 +37,7 @@ typedef struct FmoeTrainState
 	int32_t		best_epoch;		/* 0: none yet */
 	int32_t		stale_epochs;	/* since the best one */
 	int32_t		finished;		/* 1: epochs or patience used up */
-	double		loss;			/* mean over the last epoch's positions */
+	double		loss;			/* mean over the last epoch's targets, by their weights */
 	double		metric;			/* validation NDCG@10 after the last epoch; NaN without validation */
 	double		best_metric;
 	double		losses[FMOE_LOSSES_MAX];	/* parts of loss, as the class names them */

@@ -76,6 +76,7 @@ struct FmoeTrainer
 	FmoeModel	model;			/* bound to the current values; has counts only if the main expert reads them */
 	FmoeCases  *cases;			/* of validation */
 	int64_t    *user;			/* [n_sequences] users with a transition */
+	double	   *weight;			/* [n_sequences] what each one's targets count; NULL: each target counts 1 */
 	int64_t    *order;			/* [n_sequences] of this epoch, indexes of user */
 };
 
@@ -85,7 +86,8 @@ typedef struct FmoeTrainBatch
 	int64_t		step;			/* from 1 */
 	int64_t		first;
 	int64_t		count;
-	int64_t		positions;		/* tokens, each of which has a target */
+	int64_t		positions;		/* tokens */
+	double		weight;			/* what their targets count together */
 	int64_t		cut[FMOE_SHARDS + 1];	/* shard s is sequences first + cut[s] .. first + cut[s + 1] - 1 */
 	double		learning_rate;
 } FmoeTrainBatch;
@@ -122,10 +124,15 @@ fmoe_needs_counts(const FmoeTrainer *trainer)
 	return (fmoe_reads(trainer->class, &trainer->config) & FMOE_READS_COUNTS) != 0;
 }
 
-/* Where the inputs of a user's training sequence end: before the last basket that trains. */
+/* Where the inputs of a user's training sequence end: before the last basket that trains and counts. */
 extern int64_t fmoe_sequence_end(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
 /* How many events are inputs: of those before, the most recent max_length. */
 extern int64_t fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
+/*
+ * What the targets of these inputs count together: each of a token's the mean of
+ * the next basket, since it is one of its events, drawn.
+ */
+extern double fmoe_sequence_weight(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
 /* Fills trainer->plan; leaves nothing on the arena. */
 extern void fmoe_trainer_plan(FmoeTrainer *trainer);
 /* Points the trainer into a shared block and returns the block's bytes; shared NULL: only measures. */
@@ -133,9 +140,9 @@ extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
 
 /* Clears this member's part of the gradients, before the first step of an epoch. */
 extern void fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team);
-/* Sets first, count, positions and cut of a batch of the epoch. */
+/* Sets first, count, positions, weight and cut of a batch of the epoch. */
 extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch);
-/* One optimiser step by the whole team.  Returns the mean loss of the positions; adds its parts' sums to losses. */
+/* One optimiser step by the whole team.  Returns the mean loss of the targets; adds its parts' sums to losses. */
 extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
 							double losses[FMOE_LOSSES_MAX]);
 

@@ -35,6 +35,7 @@ typedef struct FnnSoftmaxExtra
 	FnnTensor  *term_weight;	/* [n, more than term_column], gets a gradient; element [i, term_column] is row i's
 								 * weight */
 	int64_t		term_column;
+	const float *row_weight;	/* [n] how much each row's loss counts, times weight; NULL: all the same */
 } FnnSoftmaxExtra;
 
 extern void fnn_softmax_loss_with(FnnTape *tape, FnnTensor *hidden, FnnTensor *table,
@@ -45,8 +46,10 @@ extern double fnn_softmax_loss_reals(int64_t rows, int64_t items, int64_t width)
  * Kullback-Leibler divergence: the sum over rows and columns of q log(q / p), with
  * 0 log 0 = 0.  p [n, d] is a softmax, q[n, d] what it should be.  Rows whose
  * first q is NaN do not count; where q > 0, p is taken as at least 1e-12.
+ * row_weight[n]: how much each row counts, times weight; NULL: all the same.
  */
-extern void fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, double weight);
+extern void fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, const float *row_weight,
+								double weight);
 /* The sum of x * x over all elements. */
 extern void fnn_square_loss(FnnTape *tape, FnnTensor *x, double weight);
 /*
@@ -61,10 +64,12 @@ extern void fnn_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, double 
  * shared uniform negatives, the positive's log-probability multiplied by beta.
  *	loss of a row = -beta * log sigmoid(s+) - sum_j log(1 - sigmoid(s_j))
  * A negative that equals the row's target does not count for that row.
- *	negative[n_negatives] are rows of table; beta from fnn_gbce_beta().
+ *	negative[n_negatives] are rows of table; beta from fnn_gbce_beta(); row_weight[n]
+ *	says how much each row's loss counts, times weight, NULL: all the same.
  */
 extern void fnn_gbce_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const int32_t *target,
-						  const int32_t *negative, int32_t n_negatives, double beta, double weight);
+						  const float *row_weight, const int32_t *negative, int32_t n_negatives, double beta,
+						  double weight);
 /* beta = alpha (t (1 - 1/alpha) + 1/alpha), with alpha = n_negatives / (n_items - 1) and calibration t. */
 extern double fnn_gbce_beta(int64_t n_items, int64_t n_negatives, double calibration);
 

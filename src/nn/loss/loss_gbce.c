@@ -33,14 +33,15 @@ typedef struct Negatives
 	fnn_real   *acc;			/* [rows, padded] their gradients */
 	fnn_real   *tile;			/* [NEGATIVES, lanes] */
 	int32_t    *target;			/* [lanes] */
+	fnn_real   *weight;			/* [lanes] of each row's loss */
 	fnn_real   *linear;			/* [lanes] sum of max(s, 0) */
 	fnn_real   *factors;		/* [lanes] product of 1 + exp(-|s|) */
 } Negatives;
 
-/* Scores become weight * sigmoid(score), but 0 where the negative is the row's target. */
+/* Scores become the row's weight * sigmoid(score), but 0 where the negative is the row's target. */
 static FNN_CLONES void
 tile_gradient(int64_t negatives, int64_t lanes, const int32_t *restrict id, const int32_t *restrict target,
-			  fnn_real weight, fnn_real *restrict tile,
+			  const fnn_real *restrict weight, fnn_real *restrict tile,
 			  fnn_real *restrict linear, fnn_real *restrict factors)
 {
 	for (int64_t r = 0; r < lanes; r++)
@@ -60,7 +61,7 @@ tile_gradient(int64_t negatives, int64_t lanes, const int32_t *restrict id, cons
 
 			linear[r] += counts && !(s <= 0) ? s : 0;
 			factors[r] *= counts ? 1 + e : 1;
-			tile[j * lanes + r] = counts ? weight * (s > 0 ? 1 - small : small) : 0;
+			tile[j * lanes + r] = counts ? weight[r] * (s > 0 ? 1 - small : small) : 0;
 		}
 	}
 }
@@ -88,15 +89,23 @@ gather(FnnArena *arena, const FnnTensor *table, const int32_t *id, int64_t count
 	negatives->acc = fnn_alloc_reals(arena, lanes, negatives->padded);
 	negatives->tile = fnn_alloc_reals(arena, NEGATIVES, lanes);
 	negatives->target = fnn_alloc(arena, (size_t) lanes * sizeof(int32_t));
+	negatives->weight = fnn_alloc_reals(arena, 1, lanes);
 	negatives->linear = fnn_alloc_reals(arena, 1, lanes);
 	negatives->factors = fnn_alloc_reals(arena, 1, lanes);
 	return negatives;
 }
 
+/* How much row r counts, beside the weight of the loss. */
+static inline double
+own_weight(const float *row_weight, int64_t r)
+{
+	return row_weight != NULL ? (double) row_weight[r] : 1;
+}
+
 /* The negatives' part of a block of rows: returns its loss, leaves gradients in acc and grad. */
 static double
 run_negatives(const FnnHost *host, Negatives *negatives, const FnnTensor *hidden, const int32_t *row, int64_t rows,
-			  const int32_t *target, double weight, bool hidden_grad)
+			  const int32_t *target, const float *row_weight, double weight, bool hidden_grad)
 {
 	int64_t		d = negatives->width;
 	int64_t		padded = negatives->padded;
@@ -107,7 +116,10 @@ run_negatives(const FnnHost *host, Negatives *negatives, const FnnTensor *hidden
 		fnn_widen(1, d, hidden->value + row[r] * d, d, padded, negatives->along + r * padded);
 	fnn_transpose(rows, d, 1, negatives->along, padded, lanes, negatives->across, lanes);
 	for (int64_t r = 0; r < lanes; r++)
+	{
 		negatives->target[r] = r < rows ? target[row[r]] : -1;
+		negatives->weight[r] = (fnn_real) (r < rows ? weight * own_weight(row_weight, row[r]) : 0);
+	}
 	memset(negatives->acc, 0, (size_t) (rows * padded) * sizeof(fnn_real));
 
 	for (int64_t first = 0; first < negatives->count; first += NEGATIVES)
@@ -118,10 +130,11 @@ run_negatives(const FnnHost *host, Negatives *negatives, const FnnTensor *hidden
 
 		fnn_poll(host);
 		negatives->product(n, lanes, d, value, padded, 1, negatives->across, lanes, false, tile, lanes);
-		tile_gradient(n, lanes, negatives->id + first, negatives->target, (fnn_real) weight, tile,
+		tile_gradient(n, lanes, negatives->id + first, negatives->target, negatives->weight, tile,
 					  negatives->linear, negatives->factors);
 		for (int64_t r = 0; r < rows; r++)
-			loss += (double) negatives->linear[r] + log((double) negatives->factors[r]);
+			loss += own_weight(row_weight, row[r]) *
+				((double) negatives->linear[r] + log((double) negatives->factors[r]));
 		if (hidden_grad)
 			negatives->product(rows, padded, n, tile, 1, lanes, value, padded, true, negatives->acc, padded);
 		if (negatives->grad != NULL)
@@ -159,7 +172,7 @@ run_positive(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, int64_t row, in
 }
 
 void
-fnn_gbce_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const int32_t *target,
+fnn_gbce_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const int32_t *target, const float *row_weight,
 			  const int32_t *negative, int32_t n_negatives, double beta, double weight)
 {
 	FnnMark		mark = fnn_arena_mark(tape->arena);
@@ -192,11 +205,15 @@ fnn_gbce_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, const int32_t 
 		{
 			int64_t		rows = n - first < ROWS ? n - first : ROWS;
 
-			loss += run_negatives(tape->host, negatives, hidden, row + first, rows, target, weight,
+			loss += run_negatives(tape->host, negatives, hidden, row + first, rows, target, row_weight, weight,
 								  tape->record && hidden->grad != NULL);
 			for (int64_t r = 0; r < rows; r++)
-				loss += run_positive(tape, hidden, table, row[first + r], target[row[first + r]], beta, weight,
-									 negatives->acc + r * negatives->padded);
+			{
+				double		own = own_weight(row_weight, row[first + r]);
+
+				loss += own * run_positive(tape, hidden, table, row[first + r], target[row[first + r]], beta,
+										   own * weight, negatives->acc + r * negatives->padded);
+			}
 		}
 		for (int32_t j = 0; table_grad && j < n_negatives; j++)
 		{

@@ -31,7 +31,7 @@ divergence_row(int64_t d, const fnn_real *p, const fnn_real *q, double weight, f
 }
 
 void
-fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, double weight)
+fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, const float *row_weight, double weight)
 {
 	int64_t		d = p->cols;
 	int64_t		step = fnn_block_rows(20 * d);
@@ -41,11 +41,13 @@ fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, double weigh
 	for (int64_t r = 0; r < p->rows && d > 0; r++)
 	{
 		bool		with_grad = tape->record && p->grad != NULL;
+		double		own = row_weight != NULL ? (double) row_weight[r] : 1;
 
 		if (r % step == 0)
 			fnn_poll(tape->host);
 		if (!isnan(q[r * d]))
-			loss += divergence_row(d, p->value + r * d, q + r * d, weight, with_grad ? p->grad + r * d : NULL);
+			loss += own * divergence_row(d, p->value + r * d, q + r * d, own * weight,
+										 with_grad ? p->grad + r * d : NULL);
 	}
 	tape->loss += weight * loss;
 }

@@ -79,6 +79,7 @@ typedef struct Block
 	fnn_real   *sum;			/* [lanes] of one tile */
 	double	   *total;			/* [lanes] */
 	double	   *lse;			/* [rows] log-sum-exp */
+	double	   *weight;			/* [rows] of the loss, times each row's own */
 	fnn_real   *wide;			/* [ITEMS, padded] a block of the table or of its gradient */
 	/* of terms; NULL: there are none */
 	const FnnTerms *terms;		/* by row of hidden */
@@ -276,9 +277,9 @@ first_walk(const FnnHost *host, Block *block, const FnnTensor *table, bool with_
 		block->lse[r] = (double) max[r] + log(block->total[r]);
 }
 
-/* scaled = weight * exp(shift - lse) * h: with tile = exp(logits - shift), tile scaled is the table's gradient. */
+/* scaled = a row's weight * exp(shift - lse) * h: tile = exp(logits - shift) times it is the table's gradient. */
 static void
-scale_rows(Block *block, const FnnTensor *hidden, const fnn_real *shift, double weight)
+scale_rows(Block *block, const FnnTensor *hidden, const fnn_real *shift)
 {
 	int64_t		d = block->width;
 
@@ -292,7 +293,7 @@ scale_rows(Block *block, const FnnTensor *hidden, const fnn_real *shift, double 
 		if (factor < 1e-30)
 			factor = 0;
 		for (int64_t c = 0; c < d; c++)
-			out[c] = (fnn_real) (weight * factor) * h[c];
+			out[c] = (fnn_real) (block->weight[r] * factor) * h[c];
 		for (int64_t c = d; c < block->padded; c++)
 			out[c] = 0;
 	}
@@ -316,7 +317,7 @@ add_table_gradient(const FnnHost *host, Block *block, FnnTensor *table, int64_t 
 }
 
 static void
-second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTensor *table, double weight)
+second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTensor *table)
 {
 	int64_t		lanes = block->lanes;
 	const fnn_real *max = block->max;
@@ -352,7 +353,7 @@ second_walk(const FnnHost *host, Block *block, const FnnTensor *hidden, FnnTenso
 			max += lanes;
 		if (first == 0 ||
 			(block->kept && memcmp(max, max - lanes, (size_t) lanes * sizeof(fnn_real)) != 0))
-			scale_rows(block, hidden, max, weight);
+			scale_rows(block, hidden, max);
 		add_table_gradient(host, block, table, first, n, tile);
 	}
 	table->fresh = false;
@@ -398,26 +399,29 @@ halves_walk(const FnnHost *host, Block *block, FnnTensor *table, bool with_rows,
 
 /* What row r's loss gains where a term has raised its target; adds the gradient of the term's weight. */
 static double
-finish_terms(Block *block, int64_t r, int64_t answer, double weight, FnnTensor *term_weight, bool record)
+finish_terms(Block *block, int64_t r, int64_t answer, FnnTensor *term_weight, bool record)
 {
 	int64_t		row = block->row[r];
 	double		value = term_value(&block->terms[row], answer);
 
 	if (record && term_weight->grad != NULL)
 		term_weight->grad[row * term_weight->cols + block->term_column] +=
-			(fnn_real) (weight * (block->term_sum[r] / block->total[r] - value));
+			(fnn_real) (block->weight[r] * (block->term_sum[r] / block->total[r] - value));
 	return -term_factor(block, row) * value;
 }
 
-/* The block's rows of hidden as the products want them. */
+/* The block's rows of hidden as the products want them, and their weights. */
 static void
-take_rows(Block *block, const FnnTensor *hidden, double weight)
+take_rows(Block *block, const FnnTensor *hidden, double weight, const float *row_weight)
 {
 	int64_t		d = block->width;
 
+	for (int64_t r = 0; r < block->rows; r++)
+		block->weight[r] = row_weight != NULL ? weight * (double) row_weight[block->row[r]] : weight;
 	if (block->kernel != NULL)
 	{
-		block->lanes = block->kernel->take_rows(block->halves, block->rows, block->row, hidden->value, weight);
+		block->lanes = block->kernel->take_rows(block->halves, block->rows, block->row, hidden->value,
+												block->weight);
 		return;
 	}
 	block->lanes = fnn_lanes(block->rows);
@@ -438,12 +442,12 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 	int64_t		d = block->width;
 	double		loss = 0;
 
-	take_rows(block, hidden, weight);
+	take_rows(block, hidden, weight, extra->row_weight);
 	first_walk(host, block, table, hidden_grad && block->kernel == NULL);
 	if (block->kernel != NULL && (hidden_grad || table_grad))
 		halves_walk(host, block, table, hidden_grad, table_grad);
 	else if (table_grad)
-		second_walk(host, block, hidden, table, weight);
+		second_walk(host, block, hidden, table);
 	if (block->kernel != NULL && hidden_grad)
 		block->kernel->give_rows(block->halves, block->row, hidden->grad);
 	for (int64_t r = 0; r < block->rows; r++)
@@ -455,20 +459,20 @@ run_block(const FnnHost *host, Block *block, FnnTensor *hidden, FnnTensor *table
 		double		row_loss = block->lse[r] - dot(d, h, e);
 
 		if (block->terms != NULL)
-			row_loss += finish_terms(block, r, answer, weight, extra->term_weight, record);
+			row_loss += finish_terms(block, r, answer, extra->term_weight, record);
 		if (extra->row_loss != NULL)
 			extra->row_loss[block->row[r]] = row_loss;
-		loss += row_loss;
+		loss += extra->row_weight != NULL ? row_loss * (double) extra->row_weight[block->row[r]] : row_loss;
 		if (hidden_grad)
 		{
 			fnn_real   *grad = hidden->grad + block->row[r] * d;
 
 			if (block->kernel == NULL)
-				add_scaled(d, (fnn_real) (weight / block->total[r]), block->acc + r * block->padded, grad);
-			add_scaled(d, (fnn_real) -weight, e, grad);
+				add_scaled(d, (fnn_real) (block->weight[r] / block->total[r]), block->acc + r * block->padded, grad);
+			add_scaled(d, (fnn_real) -block->weight[r], e, grad);
 		}
 		if (table_grad)
-			add_scaled(d, (fnn_real) -weight, h, fnn_grad_row(host, table, answer));
+			add_scaled(d, (fnn_real) -block->weight[r], h, fnn_grad_row(host, table, answer));
 	}
 	return loss;
 }
@@ -509,7 +513,7 @@ fnn_softmax_loss_reals(int64_t rows, int64_t items, int64_t width)
 		return 0;
 	shape_block(&block, rows, items, width, true);
 	reals = (double) block.lanes * (block.kept ? (double) items * (1 + 1.0 / ITEMS) : ITEMS + 1) +
-		(double) (ITEMS * block.padded) + 8.0 * (double) block.lanes;
+		(double) (ITEMS * block.padded) + 10.0 * (double) block.lanes;
 	if (block.kernel != NULL)
 		return reals + block.kernel->reals(block.capacity, ITEMS, width);
 	return reals + 3.0 * (double) (block.capacity * block.padded);
@@ -543,6 +547,7 @@ make_block(FnnArena *arena, int64_t rows, const FnnTensor *table, bool keep)
 	block->sum = fnn_alloc_reals(arena, 1, lanes);
 	block->total = fnn_alloc(arena, (size_t) lanes * sizeof(double));
 	block->lse = fnn_alloc(arena, (size_t) lanes * sizeof(double));
+	block->weight = fnn_alloc(arena, (size_t) lanes * sizeof(double));
 	block->wide = fnn_alloc_reals(arena, ITEMS, block->padded);
 	return block;
 }

@@ -46,7 +46,7 @@ struct FnnHalves
 {
 	int64_t		width;			/* d */
 	int64_t		columns;		/* d in whole tiles, by two */
-	fnn_real	weight;			/* of the loss */
+	fnn_real   *weight;			/* [lanes] of each row's loss */
 	int64_t		rows;			/* that were taken */
 	int64_t		lanes;			/* those in whole tiles, by two */
 	int64_t		n;				/* items of this block */
@@ -182,9 +182,10 @@ multiply(int64_t m, int64_t n, int64_t k, const Halves *left, const Halves *righ
 		(low) = (bits_ + 0x8000) & 0xffff0000; \
 	} while (0)
 
-/* Words of the pairs of x[n] and y[n]. */
+/* Words of the pairs of x[n] and y[n], each times a number. */
 static inline __attribute__((always_inline)) void
-pair(const int64_t n, fnn_real scale, const fnn_real *x, const fnn_real *y, uint32_t *high, uint32_t *low)
+pair(const int64_t n, fnn_real x_scale, const fnn_real *x, fnn_real y_scale, const fnn_real *y, uint32_t *high,
+	 uint32_t *low)
 {
 	FNN_SIMD
 	for (int64_t i = 0; i < n; i++)
@@ -194,8 +195,8 @@ pair(const int64_t n, fnn_real scale, const fnn_real *x, const fnn_real *y, uint
 		uint32_t	y_high;
 		uint32_t	y_low;
 
-		SPLIT(scale * x[i], x_high, x_low);
-		SPLIT(scale * y[i], y_high, y_low);
+		SPLIT(x_scale * x[i], x_high, x_low);
+		SPLIT(y_scale * y[i], y_high, y_low);
 		high[i] = x_high >> 16 | y_high;
 		low[i] = x_low >> 16 | y_low;
 	}
@@ -269,13 +270,13 @@ pair_columns(const FnnHalves *halves, int64_t n, int64_t rows, const fnn_real *t
 		{
 			int64_t		at = (i / SIDE * steps + step) * WORDS + i % SIDE * SIDE;
 
-			pair(SIDE, 1, x + step * PAIRED, x + step * PAIRED + SIDE, out->high + at, out->low + at);
+			pair(SIDE, 1, x + step * PAIRED, 1, x + step * PAIRED + SIDE, out->high + at, out->low + at);
 		}
 	}
 }
 
 static int64_t
-take_rows(FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidden, double weight)
+take_rows(FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidden, const double *weight)
 {
 	int64_t		columns = halves->columns;
 	int64_t		width = halves->width;
@@ -284,7 +285,6 @@ take_rows(FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidd
 
 	halves->rows = n;
 	halves->lanes = lanes;
-	halves->weight = (fnn_real) weight;
 	memset(halves->sum, 0, (size_t) (columns * lanes) * sizeof(fnn_real));
 	memset(x, 0, (size_t) (lanes * columns) * sizeof(fnn_real));
 	for (int64_t r = 0; r < n; r++)
@@ -297,11 +297,13 @@ take_rows(FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidd
 		turn(halves->rows_across.low + at, halves->rows_across.low + at);
 	}
 	for (int64_t r = 0; r < lanes; r++)
+		halves->weight[r] = r < n ? (fnn_real) weight[r] : 0;
+	for (int64_t r = 0; r < lanes; r++)
 		for (int64_t c = 0; c < columns && r % PAIRED < SIDE; c += SIDE)
 		{
 			int64_t		at = (c / SIDE * (lanes / PAIRED) + r / PAIRED) * WORDS + r % PAIRED * SIDE;
 
-			pair(SIDE, halves->weight, x + r * columns + c, x + (r + SIDE) * columns + c,
+			pair(SIDE, halves->weight[r], x + r * columns + c, halves->weight[r + SIDE], x + (r + SIDE) * columns + c,
 				 halves->rows_scaled.high + at, halves->rows_scaled.low + at);
 		}
 	return lanes;
@@ -435,7 +437,7 @@ add_rows(FnnHalves *halves, const fnn_real *table, int64_t ld)
 			int64_t		at = (c / SIDE * (padded / PAIRED) + i / PAIRED) * WORDS;
 
 			for (int64_t p = 0; p < SIDE; p++)
-				pair(SIDE, 1, whole_row(halves, halves->n, i + 2 * p, table, ld, 0) + c,
+				pair(SIDE, 1, whole_row(halves, halves->n, i + 2 * p, table, ld, 0) + c, 1,
 					 whole_row(halves, halves->n, i + 2 * p + 1, table, ld, 1) + c,
 					 words[0] + p * SIDE, words[1] + p * SIDE);
 			turn(words[0], halves->items_turned.high + at);
@@ -467,7 +469,7 @@ give_rows(const FnnHalves *halves, const int32_t *row, fnn_real *grad)
 {
 	for (int64_t r = 0; r < halves->rows; r++)
 		for (int64_t c = 0; c < halves->width; c++)
-			grad[row[r] * halves->width + c] += halves->weight * halves->sum[c * halves->lanes + r];
+			grad[row[r] * halves->width + c] += halves->weight[r] * halves->sum[c * halves->lanes + r];
 }
 
 static Halves
@@ -489,7 +491,7 @@ reals(int64_t rows, int64_t items, int64_t width)
 	double		lanes = (double) ((rows + PAIRED - 1) / PAIRED * PAIRED);
 	double		padded = (double) ((items + PAIRED - 1) / PAIRED * PAIRED);
 
-	return 4 * lanes * columns + 3 * padded * columns + 2 * padded * lanes + 2 * columns;
+	return lanes + 4 * lanes * columns + 3 * padded * columns + 2 * padded * lanes + 2 * columns;
 }
 
 static FnnHalves *
@@ -501,6 +503,7 @@ make(FnnArena *arena, int64_t rows, int64_t items, int64_t width)
 	int64_t		padded = (items + PAIRED - 1) / PAIRED * PAIRED;
 
 	halves->width = width;
+	halves->weight = fnn_alloc_reals(arena, 1, lanes);
 	halves->columns = columns;
 	halves->rows_across = make_halves(arena, lanes * columns);
 	halves->rows_scaled = make_halves(arena, lanes * columns);

@@ -28,8 +28,12 @@ typedef struct FnnHalvesKernel
 	FnnHalves  *(*make) (FnnArena *arena, int64_t rows, int64_t items, int64_t width);
 	/* Reals on the arena that make takes. */
 	double		(*reals) (int64_t rows, int64_t items, int64_t width);
-	/* Takes rows row[n] of hidden[, width], whose gradient is nothing yet; returns n in whole tiles, the lanes. */
-	int64_t		(*take_rows) (FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidden, double weight);
+	/*
+	 * Takes rows row[n] of hidden[, width], whose gradient is nothing yet, and the
+	 * weight[n] of each one's loss; returns n in whole tiles, the lanes.
+	 */
+	int64_t		(*take_rows) (FnnHalves *halves, int64_t n, const int32_t *row, const fnn_real *hidden,
+							  const double *weight);
 	/* Takes a block of items table[n, width], rows ld apart. */
 	void		(*take_items) (FnnHalves *halves, int64_t n, const fnn_real *table, int64_t ld);
 	/* tile[n in whole tiles, lanes] = items rows^T */
@@ -41,9 +45,9 @@ typedef struct FnnHalvesKernel
 	void		(*take_logits) (FnnHalves *halves, const fnn_real *tile, const fnn_real *shift);
 	/* Adds the block's probabilities^T items, table as it was taken, to the gradient of the rows. */
 	void		(*add_rows) (FnnHalves *halves, const fnn_real *table, int64_t ld);
-	/* Adds weight times that gradient to rows row[] of grad[, width]. */
+	/* Adds that gradient, each row times its weight, to rows row[] of grad[, width]. */
 	void		(*give_rows) (const FnnHalves *halves, const int32_t *row, fnn_real *grad);
-	/* grad[n, width], rows ld apart, = or += weight probabilities rows */
+	/* grad[n, width], rows ld apart, = or += probabilities rows, each times its weight */
 	void		(*give_items) (FnnHalves *halves, bool accumulate, fnn_real *grad, int64_t ld);
 } FnnHalvesKernel;
 

@@ -186,6 +186,7 @@ choose_cases(Evaluation *evaluation)
 		.limit = options->common.limit_users,
 		.seed = options->common.seed
 	};
+	bool		weighed = evaluation->interactions->data.events.weight != NULL;
 	FmoeCases  *cases;
 	int64		c;
 
@@ -207,6 +208,7 @@ choose_cases(Evaluation *evaluation)
 				 cases->repeated > 0 ?
 				 errdetail("%lld users had had all that they chose last before, and exclude_seen is set.",
 						   (long long) cases->repeated) :
+				 weighed ? errdetail("No user has three baskets of which the last two have an event that counts.") :
 				 errdetail("No user has three baskets; %lld have one.", (long long) cases->lone)));
 	else if (cases->lone > 0)
 		ereport(NOTICE,

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "catalog/pg_operator.h"
@@ -58,6 +59,7 @@ static FmoeLeftOut
 take_optional(FmoeRow *row, FmoeOptional which, const FmoeColumn *column, Datum value, bool isnull)
 {
 	double		label;
+	double		weight;
 
 	if (isnull)
 		return FMOE_LEFT_NULL;
@@ -71,9 +73,11 @@ take_optional(FmoeRow *row, FmoeOptional which, const FmoeColumn *column, Datum 
 			row->odd_label = label != 0 && label != 1;
 			break;
 		case FMOE_WEIGHT_COLUMN:
-			row->event.weight = (float) fmoe_number(column->type, value);
-			if (!isfinite(row->event.weight) || row->event.weight < 0)
+			weight = fmoe_number(column->type, value);
+			if (!isfinite(weight) || weight < 0)
 				return FMOE_LEFT_WEIGHT;
+			/* what counts at all is not 0 */
+			row->event.weight = weight > 0 ? (float) Min(Max(weight, FLT_MIN), FLT_MAX) : 0;
 			break;
 		default:
 			break;
@@ -98,7 +102,10 @@ fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value, const bool 
 
 		if (domain->optional[i].name == NULL)
 			continue;
-		left_out = take_optional(row, i, &domain->optional[i], value[at], isnull[at]);
+		left_out = FMOE_TAKEN;
+		/* what was not chosen counts nothing, whatever its weight */
+		if (i != FMOE_WEIGHT_COLUMN || row->event.label > 0)
+			left_out = take_optional(row, i, &domain->optional[i], value[at], isnull[at]);
 		if (left_out != FMOE_TAKEN)
 			return left_out;
 		at++;

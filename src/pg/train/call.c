@@ -95,6 +95,12 @@ read_interactions(FmoeTraining *training)
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("domain \"%s\" has no interactions", training->domain->name),
 				 reasons == NULL ? 0 : errdetail("Rows left out: %s.", reasons)));
+	if (fmoe_events_counting(&interactions->data.events, 0, interactions->data.n_events) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("no interaction of domain \"%s\" counts", training->domain->name),
+				 errdetail("Column \"%s\" is 0 in all of them, which makes them context only.",
+						   training->domain->optional[FMOE_WEIGHT_COLUMN].name)));
 	fmoe_training_check_times(training);
 	fmoe_training_check_labels(training);
 	if (reasons != NULL)

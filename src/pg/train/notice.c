@@ -114,6 +114,7 @@ fmoe_training_announce(FmoeTraining *training)
 	const FmoeConfig *config = &training->config;
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	size_t		bytes = MemoryContextMemAllocated(training->context, true);
+	int64		context = data->n_events - fmoe_events_counting(&data->events, 0, data->n_events);
 	char	   *what = psprintf("training domain \"%s\"", training->domain->name);
 
 	bytes += (size_t) fmoe_together_bytes(data);
@@ -132,7 +133,10 @@ fmoe_training_announce(FmoeTraining *training)
 	ereport(NOTICE,
 			(errmsg("%s: %lld events of %lld users on %d items, %s, up to %zu MB of memory", what,
 					(long long) data->n_events, (long long) data->n_users, data->n_items, class->name,
-					bytes / (1024 * 1024) + 1)));
+					bytes / (1024 * 1024) + 1),
+			 context == 0 ? 0 :
+			 errdetail("%lld of the events weigh 0: they are context, and nothing is learned from them being chosen.",
+					   (long long) context)));
 	fmoe_check_memory(bytes, what);
 	announce_baskets(data);
 	if (training->atomic && !fmoe_only_counts(class))
