@@ -261,6 +261,10 @@ CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column
 COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name)
 	IS 'registers an interaction table as a domain';
 
+-- names of domains are the whole database's, and so are the memory and the time that they take
+REVOKE EXECUTE ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name)
+	FROM PUBLIC;
+
 CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interactions regclass DEFAULT NULL,
 		user_column name DEFAULT NULL, item_column name DEFAULT NULL, time_column name DEFAULT NULL,
 		label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
@@ -357,6 +361,11 @@ CREATE FUNCTION fmoe_drop_peer(name text) RETURNS void
 
 COMMENT ON FUNCTION fmoe_drop_peer(text) IS 'drops a peer; what it has lent stays';
 
+CREATE FUNCTION fmoe._may_see_peer(peer_id bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'fmoe_may_see_peer' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe._may_see_peer(bigint) IS 'whether the caller may see a peer, which is to sync or to drop it';
+
 CREATE PROCEDURE fmoe_sync()
 	AS 'MODULE_PATHNAME', 'fmoe_sync_all' LANGUAGE C;
 
@@ -392,7 +401,8 @@ CREATE FUNCTION fmoe._cache(OUT version_id bigint, OUT place text, OUT bytes big
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'fmoe_cache' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION fmoe._cache() IS 'loaded versions of this database: in shared memory, and private copies of the session';
+COMMENT ON FUNCTION fmoe._cache()
+	IS 'loaded versions of the domains the caller may use: in shared memory, and private copies of the session';
 
 -- recommendations
 --
@@ -838,8 +848,7 @@ COMMENT ON VIEW fmoe.progress IS 'trainings now running in this database, of the
 
 CREATE VIEW fmoe.cache WITH (security_barrier) AS
 	SELECT d.name AS domain, v.version, c.place, c.bytes, c.hits, c.loaded_at, c.sessions, c.active
-	FROM fmoe._cache() c JOIN fmoe.version v ON v.version_id = c.version_id JOIN fmoe.domain d ON d.domain_id = v.domain_id
-	WHERE fmoe._may_use(d.domain_id);
+	FROM fmoe._cache() c JOIN fmoe.version v ON v.version_id = c.version_id JOIN fmoe.domain d ON d.domain_id = v.domain_id;
 
 COMMENT ON VIEW fmoe.cache IS 'loaded versions of the domains the caller may use: in shared memory, and private copies of the session';
 
@@ -870,8 +879,7 @@ COMMENT ON VIEW fmoe.experts IS 'experts that this database lends and that were 
 CREATE VIEW fmoe.peers WITH (security_barrier) AS
 	SELECT p.name, p.server, p.party, pg_catalog.pg_get_userbyid(fmoe._owner('peer', p.peer_id)) AS created_by, p.created_at, p.synced_at, p.bytes_sent, p.bytes_received, p.error
 	FROM fmoe.peer p
-	WHERE COALESCE(pg_catalog.has_table_privilege(fmoe._to_regclass(p.expert_table), 'SELECT'), false)
-		OR pg_catalog.pg_has_role(fmoe._owner('peer', p.peer_id), 'USAGE');
+	WHERE fmoe._may_see_peer(p.peer_id);
 
 COMMENT ON VIEW fmoe.peers IS 'databases to fetch lent experts from, as far as the caller may';
 

@@ -75,8 +75,9 @@ EXECUTE p13 ('films', 1, '{1}');
 -- nobody else's domains change that, whatever a role without privileges registers, and whatever uses the call
 PREPARE app AS SELECT item_id, pg_typeof(item_id) FROM fmoe_recommend(1::bigint, 1, 'films');
 CREATE VIEW dashboard AS SELECT item_id FROM fmoe_recommend(1::bigint, 2, 'films');
-CREATE TEMP TABLE before AS SELECT oid::regprocedure::text AS function, proacl::text FROM pg_proc WHERE proname ~ '^_?fmoe';
 CREATE ROLE forms_joe;
+GRANT EXECUTE ON FUNCTION fmoe_create_domain TO forms_joe;
+CREATE TEMP TABLE before AS SELECT oid::regprocedure::text AS function, proacl::text FROM pg_proc WHERE proname ~ '^_?fmoe';
 SET ROLE forms_joe;
 SELECT fmoe_create_domain('zzz', 'pg_catalog.pg_stat_user_tables', 'seq_scan', 'relname', 'last_vacuum');
 SELECT fmoe_create_domain('types', 'pg_catalog.pg_type', 'typlen', 'typname', 'typtypmod');

@@ -32,6 +32,7 @@ INSERT INTO films SELECT u, 5000000000 + (u * 3 + n) % 20, timestamptz '2024-01-
 CREATE TABLE songs AS SELECT 'user ' || viewer AS listener, pg_catalog.md5(film::text)::uuid AS song, at FROM films;
 CREATE TABLE steps AS SELECT viewer::integer AS walker, at::date AS day, at FROM films;
 GRANT SELECT ON songs, steps TO joe;
+GRANT EXECUTE ON FUNCTION fmoe_create_domain TO joe;
 SELECT fmoe_create_domain('gone', 'films', 'viewer', 'film', 'at'), fmoe_drop_domain('gone');
 SELECT fmoe_create_domain('films', 'films', 'viewer', 'film', 'at');
 CALL fmoe_train('films', '{"model": "markov", "holdout": "none"}');

@@ -498,7 +498,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	Datum		value;
 
 	fmoe_fresh_begin();
-	if (PG_GETARG_BOOL(1) && fmoe_domain_lookup(name) == NULL)
+	if (PG_GETARG_BOOL(1) && fmoe_domain_seen(name) == NULL)
 		return skip_missing(name);
 	domain = fmoe_domain_find(name, FMOE_MANAGE);
 	if (!PG_GETARG_BOOL(1))

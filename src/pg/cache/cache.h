@@ -116,6 +116,7 @@ extern bool fmoe_shared_evicted(int slot);
 
 typedef struct FmoeSharedFacts
 {
+	int64		domain_id;
 	int64		version_id;
 	bool		evicted;
 	size_t		bytes;

@@ -34,6 +34,7 @@
 #include "funcapi.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/jsonb.h"
@@ -50,6 +51,7 @@ typedef struct CacheEntry
 {
 	FmoeLoaded	loaded;
 	Oid			relation;		/* fmoe.version */
+	int64		domain_id;
 	Oid			item_type;
 	Oid			item_collation;
 	MemoryContext context;
@@ -361,6 +363,7 @@ cache_fill(const FmoeDomain *domain, int64 version_id, Oid relation)
 
 	entry->context = context;
 	entry->relation = relation;
+	entry->domain_id = domain->id;
 	entry->item_type = domain->item_type;
 	entry->item_collation = domain->item_collation;
 	entry->slot = -1;
@@ -486,12 +489,15 @@ fmoe_prewarm(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(image_bytes(&cache_load(domain, version->version_id)->image));
 }
 
+/* A row, if the caller may see the domain; one that was dropped is for the owner of the extension's tables. */
 static void
 put_image(ReturnSetInfo *result, const char *place, const FmoeSharedFacts *facts)
 {
 	Datum		values[7];
 	bool		nulls[7] = {false};
 
+	if (!fmoe_may_see(facts->domain_id) && !has_privs_of_role(GetUserId(), fmoe_owner_of_tables()))
+		return;
 	values[0] = Int64GetDatum(facts->version_id);
 	values[1] = CStringGetTextDatum(place);
 	values[2] = Int64GetDatum(facts->bytes);
@@ -502,7 +508,7 @@ put_image(ReturnSetInfo *result, const char *place, const FmoeSharedFacts *facts
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* Versions of this database in shared memory, and the private copies of this session. */
+/* Versions in shared memory and private copies of this session, of the domains that the caller may use. */
 PG_FUNCTION_INFO_V1(fmoe_cache);
 Datum
 fmoe_cache(PG_FUNCTION_ARGS)
@@ -524,6 +530,7 @@ fmoe_cache(PG_FUNCTION_ARGS)
 	{
 		const CacheEntry *entry = dlist_container(CacheEntry, node, iter.cur);
 		FmoeSharedFacts own = {
+			.domain_id = entry->domain_id,
 			.version_id = entry->loaded.version_id,
 			.bytes = image_bytes(&entry->image),
 			.hits = entry->hits,

@@ -676,17 +676,17 @@ int
 fmoe_shared_list(Oid relation, FmoeSharedFacts *facts)
 {
 	int			n = 0;
-	int			i;
 
 	attach_directory();
 	LWLockAcquire(&directory->lock, LW_SHARED);
-	for (i = 0; i < IMAGES; i++)
+	for (int i = 0; i < IMAGES; i++)
 	{
 		ImageSlot  *slot = &directory->slot[i];
 
 		if ((slot->state != IMAGE_READY && slot->state != IMAGE_EVICTED) ||
 			slot->key.source.database != MyDatabaseId || slot->key.source.relation != relation)
 			continue;
+		facts[n].domain_id = slot->key.domain_id;
 		facts[n].version_id = slot->key.version_id;
 		facts[n].evicted = slot->state == IMAGE_EVICTED;
 		facts[n].bytes = slot_bytes(slot);

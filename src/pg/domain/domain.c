@@ -208,12 +208,16 @@ fmoe_domain_of_id(int64 domain_id)
 	return read_domain("domain_pkey", &key);
 }
 
+static bool
+is_seen(const FmoeDomain *domain)
+{
+	return domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE));
+}
+
 bool
 fmoe_may_see(int64 domain_id)
 {
-	FmoeDomain *domain = fmoe_domain_of_id(domain_id);
-
-	return domain != NULL && (may(domain, FMOE_USE) || may(domain, FMOE_MANAGE));
+	return is_seen(fmoe_domain_of_id(domain_id));
 }
 
 PG_FUNCTION_INFO_V1(fmoe_may_use);
@@ -370,16 +374,26 @@ fmoe_lock_domain(FmoeDomain *domain)
 				 errmsg("domain \"%s\" was dropped", domain->name)));
 }
 
+FmoeDomain *
+fmoe_domain_seen(const char *name)
+{
+	FmoeDomain *domain = fmoe_domain_lookup(name);
+
+	return is_seen(domain) ? domain : NULL;
+}
+
+/* To who may not use it, a domain is not there: the error must not tell which names are taken. */
 static FmoeDomain *
 find_named(const char *name)
 {
-	FmoeDomain *domain = fmoe_domain_lookup(name);
+	FmoeDomain *domain = fmoe_domain_seen(name);
 
 	if (domain == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("domain \"%s\" does not exist", name),
-				 errhint("The view fmoe.domains lists the domains; fmoe_create_domain() registers one.")));
+				 errhint("The view fmoe.domains lists the domains that you may use, "
+						 "which takes SELECT on their interaction columns; fmoe_create_domain() registers one.")));
 	return domain;
 }
 

@@ -89,6 +89,8 @@ extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, F
 /* The domain of that name, without any check; NULL: none. */
 extern FmoeDomain *fmoe_domain_lookup(const char *name);
 extern FmoeDomain *fmoe_domain_of_id(int64 domain_id);
+/* That of a name; NULL also when the caller may neither use nor manage it. */
+extern FmoeDomain *fmoe_domain_seen(const char *name);
 /*
  * Locks the domain's row to the end of the transaction: changes of what is live or
  * lent come one after the other.  While it waited the domain may have been renamed,

@@ -106,8 +106,8 @@ extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 	" SELECT pg_catalog.count(*)::pg_catalog.int4 FROM gone"
 /* Runs such a statement; returns how many heads are gone. */
 extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
-/* What was imported under a name: "version 3 of domain \"films\""; NULL: nothing. */
-extern char *fmoe_import_of_name(const char *name);
+/* Whether something was imported under a name, into any domain. */
+extern bool fmoe_is_import_name(const char *name);
 /* Whether the caller may sync a peer of this party. */
 extern bool fmoe_may_sync_party(const char *party);
 /* Whether somebody lends an expert of this name. */
@@ -128,6 +128,7 @@ typedef struct FmoePeer
 
 /* FmoePeers in the current context; name NULL: all. */
 extern List *fmoe_read_peers(const char *name);
+/* Error when there is none that the caller may see. */
 extern FmoePeer *fmoe_find_peer(const char *name);
 /* Whether its foreign tables are there. */
 extern bool fmoe_has_tables(const FmoePeer *peer);

@@ -31,9 +31,7 @@ static FmoeStatement imported_encoders = {
 };
 
 static FmoeStatement import_by_name = {
-	"SELECT pg_catalog.format('version %s of domain \"%s\"', v.version, d.name) FROM fmoe.version v"
-	" JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
-	" WHERE v.name OPERATOR(pg_catalog.=) $1 ORDER BY d.name LIMIT 1",
+	"SELECT FROM fmoe.version v WHERE v.name OPERATOR(pg_catalog.=) $1 LIMIT 1",
 	1, {TEXTOID}
 };
 
@@ -42,12 +40,12 @@ static FmoeStatement lent_by_name = {
 	1, {TEXTOID}
 };
 
-char *
-fmoe_import_of_name(const char *name)
+bool
+fmoe_is_import_name(const char *name)
 {
 	Datum		value = CStringGetTextDatum(name);
 
-	return fmoe_own_text(&import_by_name, &value, false);
+	return fmoe_own_found(&import_by_name, &value, false);
 }
 
 bool

@@ -14,30 +14,21 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "pg/lend/lend.h"
 
 PG_FUNCTION_INFO_V1(fmoe_add_peer);
 PG_FUNCTION_INFO_V1(fmoe_drop_peer);
+PG_FUNCTION_INFO_V1(fmoe_may_see_peer);
 
 static FmoeStatement insert_peer = {
 	"INSERT INTO fmoe.peer (name, server) VALUES ($1, $2)"
@@ -99,19 +90,6 @@ fmoe_read_peers(const char *name)
 	return peers;
 }
 
-FmoePeer *
-fmoe_find_peer(const char *name)
-{
-	List	   *peers = fmoe_read_peers(name);
-
-	if (peers == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("peer \"%s\" does not exist", name),
-				 errhint("The view fmoe.peers lists the peers; fmoe_add_peer() adds one.")));
-	return linitial(peers);
-}
-
 static bool
 is_foreign_table(Oid table)
 {
@@ -136,6 +114,48 @@ static bool
 may_sync(const FmoePeer *peer)
 {
 	return fmoe_has_tables(peer) && fmoe_may_read_peer(peer);
+}
+
+static bool
+may_drop(const FmoePeer *peer)
+{
+	return has_privs_of_role(GetUserId(), peer->owner) ||
+		object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId());
+}
+
+static bool
+may_see(const FmoePeer *peer)
+{
+	return may_drop(peer) || may_sync(peer);
+}
+
+/* Whether there is a peer of that id that the caller may sync or drop. */
+Datum
+fmoe_may_see_peer(PG_FUNCTION_ARGS)
+{
+	ListCell   *cell;
+
+	foreach(cell, fmoe_read_peers(NULL))
+	{
+		const FmoePeer *peer = lfirst(cell);
+
+		if (peer->id == PG_GETARG_INT64(0))
+			PG_RETURN_BOOL(may_see(peer));
+	}
+	PG_RETURN_BOOL(false);
+}
+
+FmoePeer *
+fmoe_find_peer(const char *name)
+{
+	List	   *peers = fmoe_read_peers(name);
+
+	if (peers == NIL || !may_see(linitial(peers)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("peer \"%s\" does not exist", name),
+				 errhint("The view fmoe.peers lists the peers that you may sync or drop; fmoe_add_peer() adds one.")));
+	return linitial(peers);
 }
 
 bool
@@ -268,8 +288,7 @@ fmoe_add_peer(PG_FUNCTION_ARGS)
 static void
 check_may_drop(const FmoePeer *peer)
 {
-	if (!has_privs_of_role(GetUserId(), peer->owner) &&
-		!object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId()))
+	if (!may_drop(peer))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for peer \"%s\"", peer->name),

@@ -282,14 +282,13 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe lent expert", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	char	   *import = fmoe_import_of_name(fmoe_lent_name(head));
 	char	   *bytes;
 
-	if (import != NULL)
+	if (fmoe_is_import_name(fmoe_lent_name(head)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("could not store the lent expert \"%s\"", fmoe_lent_name(head)),
-				 errdetail("%s has that name already.", import)));
+				 errdetail("An imported version has that name already.")));
 	fmoe_lent_check_head(head);
 	bytes = palloc(head->bytes);
 	for (int part = 0; part < fmoe_part_count(head->bytes); part++)

@@ -149,9 +149,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 static void
 notice_domain(const char *user)
 {
-	FmoeDomain *domain = fmoe_domain_lookup(user);
-
-	if (domain != NULL && fmoe_may_see(domain->id))
+	if (fmoe_domain_seen(user) != NULL)
 		ereport(NOTICE,
 				(errmsg("user \"%s\" has no history, and a domain has that name", user),
 				 errhint("The user comes first, and the domain by name: (42, domain => %s).",
