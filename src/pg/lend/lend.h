@@ -26,6 +26,8 @@ typedef struct FmoeLent
  * lent last.  Memory in the current context.
  */
 extern int	fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list);
+/* A WARNING that one of them is passed over, and why. */
+extern void fmoe_lent_warn(const char *name, const ErrorData *error);
 /* One of them, checked; arrays are F32, in the current context. */
 extern FmoeExpertFile *fmoe_lent_read(const FmoeLent *lent);
 /*
@@ -89,7 +91,10 @@ extern char *fmoe_lent_name(const FmoeLentHead *head);
 pg_noreturn extern void fmoe_lent_refuse_part(const FmoeLentHead *head, int part);
 /* Error unless its names are such as parties and domains may have. */
 extern void fmoe_lent_check_name(const FmoeLentHead *head);
-/* Error unless names and size are possible and the file fits into memory; to be called before it is fetched. */
+/*
+ * Error unless all that a head says can be: names, numbers, options, a model that can be lent, and a file
+ * that fits into memory.  To be called before anything else is read of it.
+ */
 extern void fmoe_lent_check_head(const FmoeLentHead *head);
 /* The options of a head, checked, with what depends on the number of items settled. */
 extern void fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config);

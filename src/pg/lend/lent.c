@@ -21,8 +21,6 @@
 #include "pg/lend/lend.h"
 #include "pg/option/option.h"
 
-#define NAME_BYTES_MAX 256		/* of a party's or a domain's name in heads */
-
 PG_FUNCTION_INFO_V1(fmoe_party);
 PG_FUNCTION_INFO_V1(fmoe_lent_guard);
 
@@ -138,7 +136,7 @@ fmoe_lent_refuse_part(const FmoeLentHead *head, int part)
 static bool
 is_name(const char *name)
 {
-	if (name[0] == '\0' || strlen(name) > NAME_BYTES_MAX)
+	if (name[0] == '\0')
 		return false;
 	for (const char *p = name; *p != '\0'; p++)
 	{
@@ -151,22 +149,14 @@ is_name(const char *name)
 void
 fmoe_lent_check_name(const FmoeLentHead *head)
 {
-	if (!is_name(head->party) || strchr(head->party, '.') != NULL || !is_name(head->domain))
+	/* together they are an option's value: a name that did not fit would never be found again */
+	if (!is_name(head->party) || strchr(head->party, '.') != NULL || !is_name(head->domain) ||
+		strlen(head->party) + strlen(head->domain) > FMOE_EXPERT_NAME_MAX - 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid name of a lent expert"),
-				 errdetail("Names of parties and domains have 1 to %d bytes and no control characters, those of parties no \".\".",
-						   NAME_BYTES_MAX)));
-}
-
-void
-fmoe_lent_check_head(const FmoeLentHead *head)
-{
-	fmoe_lent_check_name(head);
-	if (head->bytes < 1 || head->bytes > MaxAllocSize - VARHDRSZ)
-		refused(head, "It says that it has %lld bytes.", (long long) head->bytes);
-	/* the file, and at worst four bytes for each of its bytes */
-	fmoe_check_memory(5 * (size_t) head->bytes, psprintf("the lent expert \"%s\"", fmoe_lent_name(head)));
+				 errdetail("Names of a party and a domain have no control characters, that of a party no \".\", and both have at most %d bytes together.",
+						   FMOE_EXPERT_NAME_MAX - 2)));
 }
 
 static void
@@ -175,18 +165,49 @@ checking_lent(void *head)
 	errcontext("reading the lent expert \"%s\"", fmoe_lent_name(head));
 }
 
-static bool
-same_jsonb(Jsonb *a, Jsonb *b)
-{
-	return a == NULL || b == NULL ? a == b : compareJsonbContainers(&a->root, &b->root) == 0;
-}
-
 void
 fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config)
 {
 	fmoe_parse_config(head->config, config);
 	fmoe_choose_loss(config, Max(head->items, 1));
 	fmoe_check_config(config);
+}
+
+/* What is lent is an encoder by itself: of a mixture, too, only its own encoder leaves. */
+static void
+check_model(const FmoeLentHead *head)
+{
+	FmoeConfig	config;
+	FmoeShape	shape;
+
+	fmoe_lent_config(head, &config);
+	if (strcmp(head->model, fmoe_expert_names[config.model]) != 0)
+		refused(head, "Its row says model \"%s\", its options \"%s\".", head->model, fmoe_expert_names[config.model]);
+	if (!fmoe_lendable(&config, &shape) || fmoe_encoder_config(&config).model != config.model)
+		refused(head, "Model \"%s\" is no encoder.", head->model);
+}
+
+void
+fmoe_lent_check_head(const FmoeLentHead *head)
+{
+	ErrorContextCallback callback = {error_context_stack, checking_lent, unconstify(FmoeLentHead *, head)};
+
+	fmoe_lent_check_name(head);
+	error_context_stack = &callback;
+	if (head->version < 0 || head->round < 0 || head->events < 0 || head->users < 0 || head->items < 1)
+		refused(head, "Its row counts versions, rounds, events, users or items that cannot be.");
+	check_model(head);
+	error_context_stack = callback.previous;
+	if (head->bytes < 1 || head->bytes > MaxAllocSize - VARHDRSZ)
+		refused(head, "It says that it has %lld bytes.", (long long) head->bytes);
+	/* the file, and at worst four bytes for each of its bytes */
+	fmoe_check_memory(5 * (size_t) head->bytes, psprintf("the lent expert \"%s\"", fmoe_lent_name(head)));
+}
+
+static bool
+same_jsonb(Jsonb *a, Jsonb *b)
+{
+	return a == NULL || b == NULL ? a == b : compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
 static void

@@ -84,6 +84,16 @@ read_facts(void *argument)
 	fmoe_lent_config(head, &facts->config);
 }
 
+void
+fmoe_lent_warn(const char *name, const ErrorData *error)
+{
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("could not use the lent expert \"%s\": %s", name, error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 errhint("fmoe_forget() removes what a party has lent.")));
+}
+
 /* The same, but false and a WARNING for a head that is not valid. */
 static bool
 try_facts(const FmoeLentHead *head, FmoeVersion *facts)
@@ -91,14 +101,9 @@ try_facts(const FmoeLentHead *head, FmoeVersion *facts)
 	HeadFacts	both = {.head = head, .facts = facts};
 	ErrorData  *error = fmoe_attempt(read_facts, &both);
 
-	if (error == NULL)
-		return true;
-	ereport(WARNING,
-			(errcode(error->sqlerrcode),
-			 errmsg("could not use a lent expert of party \"%s\": %s", head->party, error->message),
-			 error->detail ? errdetail_internal("%s", error->detail) : 0,
-			 errhint("SELECT fmoe_forget(%s) removes what the party has lent.", quote_literal_cstr(head->party))));
-	return false;
+	if (error != NULL)
+		fmoe_lent_warn(fmoe_lent_name(head), error);
+	return error == NULL;
 }
 
 static int

@@ -34,6 +34,41 @@ need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *nam
 	return lent;
 }
 
+/* Reads a file and forgets it again; the argument is an FmoeLent. */
+static void
+read_once(void *argument)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe lent expert", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	(void) fmoe_lent_read(argument);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* Whether its file can be used; if not, a WARNING says why. */
+static bool
+is_usable(const FmoeLent *lent)
+{
+	ErrorData  *error = fmoe_attempt(read_once, unconstify(FmoeLent *, lent));
+
+	if (error != NULL)
+		fmoe_lent_warn(lent->name, error);
+	return error == NULL;
+}
+
+/* Leaves out what cannot be used, so that one bad file does not stop whoever takes all there is; returns how many stay. */
+static int
+keep_usable(int n, FmoeLent *list)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (is_usable(&list[i]))
+			list[kept++] = list[i];
+	return kept;
+}
+
 static void
 describe(const FmoeLent *lent, FmoeLentEncoder *encoder)
 {
@@ -88,6 +123,8 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	}
 	if (experts == NULL)
 		return borrowing;
+	if (experts->count < 0)
+		n = keep_usable(n, list);
 	if (experts->count < 0 && n > FMOE_LENT_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -155,6 +192,8 @@ fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, FmoeConfig
 					 errhint("The next training takes it.")));
 			continue;
 		}
+		if (!is_usable(lent))
+			continue;
 		adopt(lent, i, trainer);
 		/* the list is in the caller's scratch memory */
 		borrowing->lent[i].key = MemoryContextStrdup(GetMemoryChunkContext(borrowing), lent->key);
