@@ -45,7 +45,7 @@ sub sync_peer
 {
 	my ($at, $peer, $database) = @_;
 	my ($out, $err) = ('', '');
-	my $result = $node{$at}->psql($database // 'postgres', $peer ? "CALL fmoe_sync('$peer')" : 'CALL fmoe_sync()',
+	my $result = $node{$at}->psql($database // 'postgres', $peer ? "CALL fmoe_sync('$peer')" : 'CALL fmoe_sync(NULL)',
 		stdout => \$out, stderr => \$err, extra_params => [ '-U', 'syncer' ]);
 
 	return ($out, $err, $result);
