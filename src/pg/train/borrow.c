@@ -57,7 +57,7 @@ is_usable(const FmoeLent *lent)
 	return error == NULL;
 }
 
-/* Leaves out what cannot be used, so that one bad file does not stop whoever takes all there is; returns how many stay. */
+/* Leaves out what cannot be used: one bad file does not stop who takes all there is.  Returns how many stay. */
 static int
 keep_usable(int n, FmoeLent *list)
 {
