@@ -301,7 +301,8 @@ check_own_transition(int basket_size)
 	config.holdout = FMOE_HOLDOUT_NONE;
 	config.dropout = 0;
 	check_own(&config)->count_experts = true;
-	check_begin("a mixture takes off a target's own transition, whatever it weighs, after a basket of %d", basket_size);
+	check_begin("a mixture takes off a target's own transition, whatever it weighs, after a basket of %d",
+				basket_size);
 	memcpy(offset[0], whole, sizeof(whole));
 	memcpy(offset[1], split, sizeof(split));
 	for (int k = 0; k < 2; k++)
@@ -314,7 +315,8 @@ check_own_transition(int basket_size)
 			offset[k][1] = 6;
 		loss[k] = mixture_loss(&config, &data, fmoe_batch(check_arena(), &data.events, 1, &begin, &end, 8));
 	}
-	CHECK(loss[0] > 0 && check_close(loss[0], loss[1], 1e-6), "loss %.9g, without the transition %.9g", loss[0], loss[1]);
+	CHECK(loss[0] > 0 && check_close(loss[0], loss[1], 1e-6), "loss %.9g, without the transition %.9g", loss[0],
+		  loss[1]);
 	check_end();
 }
 
