@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define ITEMS CHECK_SIZE(3000, 300)
-#define USERS CHECK_SIZE(400, 60)
+#define USERS CHECK_SIZE(120, 60)
 
 static FmoeConfig
 gated_config(void)
@@ -133,7 +133,8 @@ check_served(void)
 		plain_scores(model, batch, expected);
 		fmoe_score(model, FMOE_MAIN, check_arena(), batch, all);
 		for (int32_t i = 0; i < ITEMS; i++)
-			CHECK(check_close(all[i], expected[i], 2e-5), "user %d item %d: %g instead of %g", u, i, all[i], expected[i]);
+			CHECK(check_close(all[i], expected[i], 2e-5), "user %d item %d: %g instead of %g", u, i, all[i],
+				  expected[i]);
 		for (int s = 0; s < 2; s++)
 		{
 			fnn_topk_init(&topk[s], 10, item[s], score[s]);
@@ -155,7 +156,8 @@ check_served(void)
 
 			for (int p = 0; p < fmoe_parts_count(model); p++)
 				sum += part[i * fmoe_parts_count(model) + p];
-			CHECK(check_close(sum, score[0][i], 2e-5), "user %d: parts add up to %g, the score is %g", u, sum, score[0][i]);
+			CHECK(check_close(sum, score[0][i], 2e-5), "user %d: parts add up to %g, the score is %g", u, sum,
+				  score[0][i]);
 		}
 	}
 	check_end();
@@ -181,7 +183,7 @@ check_gate_weights(void)
 	check_begin("a gate tells events that nobody learned from better than its own expert");
 	for (uint64_t seed = 0; seed < CHECK_SIZE(3, 1); seed++)
 	{
-		FmoeDataset *data = check_walks(CHECK_SIZE(500, 60), 80, 6, 14, 50 + seed);
+		FmoeDataset *data = check_walks(CHECK_SIZE(300, 60), 80, 6, 14, 50 + seed);
 		FmoeConfig	config = gated_config();
 		FmoeModel  *model;
 		FmoeModel  *own = fnn_alloc(check_arena(), sizeof(FmoeModel));
