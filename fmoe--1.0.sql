@@ -15,7 +15,7 @@ COMMENT ON SCHEMA fmoe IS 'tables and views of the extension fmoe';
 
 GRANT USAGE ON SCHEMA fmoe TO PUBLIC;
 
--- type of columns; its input never fails, so that a dump restores whatever it leaves out
+-- types of columns; their input never fails, so that a dump restores whatever it leaves out
 
 CREATE TYPE fmoe._relation;
 
@@ -35,6 +35,29 @@ CREATE FUNCTION fmoe._to_relation(regclass) RETURNS fmoe._relation
 CREATE FUNCTION fmoe._to_regclass(fmoe._relation) RETURNS regclass
 	AS 'MODULE_PATHNAME', 'fmoe_to_regclass' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 
+CREATE TYPE fmoe._type;
+
+CREATE FUNCTION fmoe._type_in(cstring) RETURNS fmoe._type
+	AS 'MODULE_PATHNAME', 'fmoe_type_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION fmoe._type_out(fmoe._type) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'fmoe_type_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE fmoe._type (
+	INPUT = fmoe._type_in, OUTPUT = fmoe._type_out, INTERNALLENGTH = 264, ALIGNMENT = int4, STORAGE = plain
+);
+
+CREATE FUNCTION fmoe._to_type(regtype) RETURNS fmoe._type
+	AS 'MODULE_PATHNAME', 'fmoe_to_type' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION fmoe._to_regtype(fmoe._type) RETURNS regtype
+	AS 'MODULE_PATHNAME', 'fmoe_to_regtype' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON TYPE fmoe._type IS 'a type: known by its OID, dumped by its name, which is kept where the type is not there';
+COMMENT ON FUNCTION fmoe._type_in(cstring) IS 'internal: input of fmoe._type';
+COMMENT ON FUNCTION fmoe._type_out(fmoe._type) IS 'internal: output of fmoe._type';
+COMMENT ON FUNCTION fmoe._to_type(regtype) IS 'internal: a reference to a type; null when it is not there';
+COMMENT ON FUNCTION fmoe._to_regtype(fmoe._type) IS 'internal: the type of a reference; null when it is not there';
 COMMENT ON TYPE fmoe._relation IS 'a table: known by its OID, dumped by its name, which is kept where the table is not there';
 COMMENT ON FUNCTION fmoe._relation_in(cstring) IS 'internal: input of fmoe._relation';
 COMMENT ON FUNCTION fmoe._relation_out(fmoe._relation) IS 'internal: output of fmoe._relation';
@@ -52,8 +75,8 @@ CREATE TABLE fmoe.domain (
 	item_column name NOT NULL,
 	time_column name NOT NULL,
 	label_column name,
-	user_type regtype NOT NULL,
-	item_type regtype NOT NULL,
+	user_type fmoe._type NOT NULL,
+	item_type fmoe._type NOT NULL,
 	items fmoe._relation,
 	item_key name,
 	text_columns name[] NOT NULL DEFAULT '{}',
@@ -830,7 +853,7 @@ COMMENT ON VIEW fmoe.versions IS 'versions of the domains the caller may use';
 CREATE VIEW fmoe.domains WITH (security_barrier) AS
 	SELECT d.name AS domain, pg_catalog.pg_get_userbyid(fmoe._owner('domain', d.domain_id)) AS owner, fmoe._to_regclass(d.interactions) AS interactions,
 		c.oid IS NULL AS orphaned, d.user_column, d.item_column, d.time_column,
-		d.label_column, d.user_type, d.item_type,
+		d.label_column, fmoe._to_regtype(d.user_type) AS user_type, fmoe._to_regtype(d.item_type) AS item_type,
 		fmoe._to_regclass(d.items) AS items, d.item_key, d.text_columns, d.category_columns,
 		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit, d.available_column,
 		d.order_column, d.basket_column, d.weight_column

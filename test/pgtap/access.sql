@@ -43,6 +43,10 @@ INSERT INTO access VALUES
 	('fmoe._set_owner/3', 1, 'tables'),
 	('fmoe._to_regclass/1', 1, 'anybody'),
 	('fmoe._to_relation/1', 1, 'anybody'),
+	('fmoe._to_regtype/1', 1, 'anybody'),
+	('fmoe._to_type/1', 1, 'anybody'),
+	('fmoe._type_in/1', 1, 'inside'),
+	('fmoe._type_out/1', 1, 'inside'),
 	('fmoe_add_peer/2', 1, 'anybody'),		-- with USAGE on the server
 	('fmoe_alter_domain/20', 1, 'manager'),
 	('fmoe_apply/3', 1, 'anybody'),
@@ -112,6 +116,7 @@ INSERT INTO access VALUES
 	('table fmoe.training', NULL, 'nobody'),
 	('table fmoe.version', NULL, 'nobody'),
 	('type fmoe._relation', NULL, 'anybody'),
+	('type fmoe._type', NULL, 'anybody'),
 	('view fmoe.cache', NULL, 'caller'),
 	('view fmoe.domains', NULL, 'caller'),
 	('view fmoe.experts', NULL, 'anybody'),

@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(15);
+SELECT plan(16);
 
 CREATE TEMPORARY VIEW member AS
 	SELECT d.classid, d.objid, i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
@@ -40,7 +40,11 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('fmoe', '_relation_out', 1, 'f', 's', 's'),
 	('fmoe', '_set_owner', 3, 'f', 'v', 'u'),
 	('fmoe', '_to_regclass', 1, 'f', 's', 's'),
+	('fmoe', '_to_regtype', 1, 'f', 's', 's'),
 	('fmoe', '_to_relation', 1, 'f', 's', 's'),
+	('fmoe', '_to_type', 1, 'f', 's', 's'),
+	('fmoe', '_type_in', 1, 'f', 's', 's'),
+	('fmoe', '_type_out', 1, 'f', 's', 's'),
 	('public', 'fmoe_add_peer', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_alter_domain', 20, 'f', 'v', 'u'),
 	('public', 'fmoe_apply', 3, 'f', 's', 's'),
@@ -131,6 +135,7 @@ SELECT set_eq($$SELECT type, identity FROM member WHERE classid <> 'pg_proc'::re
 	('table', 'fmoe.training'),
 	('table', 'fmoe.version'),
 	('type', 'fmoe._relation'),
+	('type', 'fmoe._type'),
 	('view', 'fmoe.cache'),
 	('view', 'fmoe.domains'),
 	('view', 'fmoe.experts'),
@@ -159,9 +164,11 @@ SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE
 SELECT is_empty($$SELECT c FROM pg_extension, unnest(extcondition) c WHERE extname = 'fmoe' AND c <> ''$$,
 	'and with all rows');
 SELECT is_empty($$SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN member m ON m.type = 'table' AND m.objid = a.attrelid
-		WHERE a.attnum > 0 AND a.atttypid IN ('regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype,
-		'regoperator'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype, 'regnamespace'::regtype, 'regcollation'::regtype)$$,
-	'no column has a type that stops pg_upgrade');
+		JOIN pg_type t ON t.oid = a.atttypid
+		WHERE a.attnum > 0 AND t.typname ~ '^_?reg' AND t.typnamespace = 'pg_catalog'::regnamespace$$,
+	'no column has a type whose input fails, and the rows of a restore with it, or that stops pg_upgrade');
+SELECT is_empty($$SELECT conname FROM pg_constraint JOIN member m ON m.type = 'table' AND m.objid = conrelid
+		WHERE contype NOT IN ('p', 'u', 'c', 'n')$$, 'nor has a table foreign keys, which a parallel restore would break');
 SELECT is_empty($$SELECT identity FROM member WHERE type = 'table' AND NOT EXISTS
 		(SELECT FROM pg_constraint WHERE conrelid = objid AND contype = 'p')$$,
 	'every table has a primary key, as logical replication wants');

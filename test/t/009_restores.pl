@@ -97,6 +97,31 @@ $node->safe_psql('partly', 'ALTER TABLE big_table RENAME TO bigger; CREATE TABLE
 is($node->safe_psql('jobs_1', q{ALTER TABLE big_table RENAME TO bigger; CREATE TABLE big_table (u bigint, i bigint, t timestamptz);
 	SELECT interactions FROM fmoe.domains WHERE domain = 'big'}), 'bigger', 'a table may be renamed, and its name be taken');
 
+# ---------------------------------------------------------------- a type is left out
+
+$node->safe_psql('shop', <<'SQL');
+CREATE SCHEMA kinds;
+CREATE TYPE kinds."odd kind" AS ENUM ('a', 'b', 'c', 'd');
+CREATE TABLE kinds.picks AS SELECT u, (ARRAY['a', 'b', 'c', 'd'])[1 + i % 4]::kinds."odd kind" AS i, t FROM plays;
+SELECT fmoe_create_domain('kinds', 'kinds.picks', 'u', 'i', 't');
+CALL fmoe_train('kinds', '{"model": "markov"}');
+SQL
+my $kinds = q{SELECT domain, user_type, item_type, version FROM fmoe.domains JOIN fmoe.versions USING (domain) WHERE domain = 'kinds'};
+my $picks = q{SELECT array_agg(item_id ORDER BY score) FROM fmoe_recommend_as(NULL::text, 1, 3, 'kinds', exclude_seen => false)};
+my $picks_then = $node->safe_psql('shop', $picks);
+$node->command_ok([ 'pg_dump', '-Fc', '-N', 'kinds', '-f', $file, $node->connstr('shop') ], 'pg_dump without the schema of a type');
+restore('untyped', '-j', 4);
+is($node->safe_psql('untyped', $kinds), 'kinds|bigint||1', 'costs no version');
+is($node->safe_psql('untyped', 'SELECT count(*) FROM fmoe.domains'), '5', 'nor a domain');
+$node->safe_psql('untyped', q{SELECT fmoe_alter_domain('kinds', sharing => 'none')});
+$node->command_ok([ 'sh', '-c', 'pg_dump -n kinds "$1" | psql -Xq -v ON_ERROR_STOP=1 "$2"', 'sh', map { $node->connstr($_) } 'shop', 'untyped' ],
+	'the type comes later');
+is($node->safe_psql('untyped', $kinds), 'kinds|bigint|kinds."odd kind"|1', 'and is the type of its ids again');
+is($node->safe_psql('untyped', $picks), $picks_then, 'which are answered with');
+is($node->safe_psql('untyped', q{SELECT fmoe_alter_domain('kinds', sharing => 'full');
+	ALTER TYPE kinds."odd kind" RENAME TO sort; SELECT item_type FROM fmoe.domains WHERE domain = 'kinds'}), "\nkinds.sort", 'a type may be renamed');
+$node->safe_psql('shop', q{SELECT fmoe_drop_domain('kinds'); DROP SCHEMA kinds CASCADE});
+
 # ---------------------------------------------------------------- who may dump
 
 $node->command_fails_like([ 'pg_dump', '-U', 'keeper', '-f', '/dev/null', $node->connstr('shop') ], qr/permission denied for (table|sequence)/,

@@ -48,7 +48,7 @@ static const int r_optional[FMOE_OPTIONAL_COLUMNS] = {
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
-	" VALUES ($1, fmoe._to_relation($2), $3, $4, $5, $6, $7, $8, fmoe._to_relation($9),"
+	" VALUES ($1, fmoe._to_relation($2), $3, $4, $5, $6, fmoe._to_type($7), fmoe._to_type($8), fmoe._to_relation($9),"
 	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 	" ON CONFLICT (name) DO NOTHING RETURNING domain_id",
 	R_COLUMNS, {REGISTRATION_TYPES}
@@ -58,7 +58,7 @@ static FmoeStatement insert_domain = {
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
 	" = ROW ($1, COALESCE(fmoe._to_relation($2), interactions),"
-	" $3, $4, $5, $6, $7, $8, CASE WHEN $22 THEN fmoe._to_relation($9) ELSE items END,"
+	" $3, $4, $5, $6, COALESCE(fmoe._to_type($7), user_type), COALESCE(fmoe._to_type($8), item_type), CASE WHEN $22 THEN fmoe._to_relation($9) ELSE items END,"
 	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 	" WHERE domain_id OPERATOR(pg_catalog.=) $21",
 	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
@@ -125,8 +125,8 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	set_name(values, nulls, R_TIME, d->time_column);
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
 		set_name(values, nulls, r_optional[i], d->optional[i].name);
-	set_column(values, nulls, R_USER_TYPE, true, ObjectIdGetDatum(d->user_type));
-	set_column(values, nulls, R_ITEM_TYPE, true, ObjectIdGetDatum(d->item_type));
+	set_column(values, nulls, R_USER_TYPE, OidIsValid(d->user_type), ObjectIdGetDatum(d->user_type));
+	set_column(values, nulls, R_ITEM_TYPE, OidIsValid(d->item_type), ObjectIdGetDatum(d->item_type));
 	set_column(values, nulls, R_ITEMS, OidIsValid(d->items), ObjectIdGetDatum(d->items));
 	set_name(values, nulls, R_KEY, d->item_key);
 	set_column(values, nulls, R_TEXT, true, PointerGetDatum(r->text_columns));
@@ -178,8 +178,8 @@ read_registration(int64 id, FmoeRegistration *r)
 	d->time_column = string_of(tuple, R_TIME);
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
 		d->optional[i].name = string_of(tuple, r_optional[i]);
-	d->user_type = DatumGetObjectId(datum_of(tuple, R_USER_TYPE));
-	d->item_type = DatumGetObjectId(datum_of(tuple, R_ITEM_TYPE));
+	d->user_type = fmoe_referenced_type(datum_of(tuple, R_USER_TYPE));
+	d->item_type = fmoe_referenced_type(datum_of(tuple, R_ITEM_TYPE));
 	d->sharing = string_of(tuple, R_SHARING);
 	d->time_unit = fmoe_time_unit_of(string_of(tuple, R_TIME_UNIT));
 	items = datum_of(tuple, R_ITEMS);

@@ -96,8 +96,8 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	domain->time_column = name_column(tuple, shape, TIME_COLUMN);
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
 		domain->optional[i].name = name_column(tuple, shape, optional_columns[i]);
-	domain->user_type = DatumGetObjectId(column_value(tuple, shape, USER_TYPE));
-	domain->item_type = DatumGetObjectId(column_value(tuple, shape, ITEM_TYPE));
+	domain->user_type = fmoe_referenced_type(column_value(tuple, shape, USER_TYPE));
+	domain->item_type = fmoe_referenced_type(column_value(tuple, shape, ITEM_TYPE));
 	if (column_value(tuple, shape, ITEMS) != (Datum) 0)
 		domain->items = fmoe_referenced_relation(column_value(tuple, shape, ITEMS));
 	domain->item_key = name_column(tuple, shape, ITEM_KEY);
@@ -277,7 +277,7 @@ check_type(const FmoeDomain *domain, const char *column, Oid registered, Oid now
 				 errmsg("column \"%s\" of table %s has type %s now", column, domain->relation,
 						format_type_be(now)),
 				 errdetail("Domain \"%s\" was registered when its type was %s.", domain->name,
-						   format_type_be(registered)),
+						   OidIsValid(registered) ? format_type_be(registered) : "one that is not there any more"),
 				 errhint("Register the column again with fmoe_alter_domain(%s, ...).",
 						 quote_literal_cstr(domain->name))));
 }

@@ -112,8 +112,9 @@ typedef struct FmoeRegistration
 	ArrayType  *vector_columns;
 } FmoeRegistration;
 
-/* What a value of the type fmoe._relation names; InvalidOid: nothing that is there. */
+/* What values of the types fmoe._relation and fmoe._type name; InvalidOid: nothing that is there. */
 extern Oid	fmoe_referenced_relation(Datum reference);
+extern Oid	fmoe_referenced_type(Datum reference);
 
 /* Error when these cannot be the columns of a domain; sets the types of its ids. */
 extern void fmoe_check_interactions(FmoeDomain *domain);

@@ -1,12 +1,13 @@
 /*
  * reference.c
- *	  Tables that rows of the extension name: a type whose input never fails.
+ *	  Tables and types that rows of the extension name: types whose input never fails.
  *
  * A table is known by its OID, so that it may be renamed, and is dumped by name.
  * The type regclass does that, too, but refuses the name of what is not there,
  * and with it the rest of a dump: of a table that was left out, of a
  * materialized view that is made after the rows are copied.  Here the name is
- * kept instead, and looked up whenever it is asked for.
+ * kept instead, and looked up whenever it is asked for.  So also a type, which a
+ * dump without its schema lacks.
  */
 #include "postgres.h"
 
@@ -16,6 +17,8 @@
 #include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 #include "pg/domain/domain.h"
@@ -28,7 +31,17 @@ typedef struct RelationReference
 	NameData	name;
 } RelationReference;
 
-StaticAssertDecl(sizeof(RelationReference) == 132, "length of the type differs from that in the extension's script");
+/* fmoe._type */
+typedef struct TypeReference
+{
+	Oid			oid;			/* InvalidOid: it was not there */
+	char		name[4 * NAMEDATALEN + 4];	/* as of when the reference was made; quoted, with its schema if need be */
+} TypeReference;
+
+StaticAssertDecl(sizeof(RelationReference) == 132 && sizeof(TypeReference) == 264,
+				 "lengths of types differ from those in the extension's script");
+
+/* ---------------------------------------------------------------- tables */
 
 static Oid
 find_relation(const RelationReference *reference)
@@ -105,6 +118,82 @@ Datum
 fmoe_to_regclass(PG_FUNCTION_ARGS)
 {
 	Oid			oid = fmoe_referenced_relation(PG_GETARG_DATUM(0));
+
+	if (!OidIsValid(oid))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(oid);
+}
+
+/* ---------------------------------------------------------------- types */
+
+/* InvalidOid: there is no type of that name. */
+static Oid
+find_type(const char *name)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		found;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(name);
+	fcinfo->args[0].isnull = false;
+	found = to_regtype(fcinfo);
+	return fcinfo->isnull ? InvalidOid : DatumGetObjectId(found);
+}
+
+static bool
+type_exists(Oid oid)
+{
+	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(oid));
+}
+
+Oid
+fmoe_referenced_type(Datum reference)
+{
+	const TypeReference *type = (const TypeReference *) DatumGetPointer(reference);
+
+	return type_exists(type->oid) ? type->oid : find_type(type->name);
+}
+
+PG_FUNCTION_INFO_V1(fmoe_type_in);
+Datum
+fmoe_type_in(PG_FUNCTION_ARGS)
+{
+	TypeReference *reference = palloc0(sizeof(TypeReference));
+
+	reference->oid = find_type(PG_GETARG_CSTRING(0));
+	strlcpy(reference->name, PG_GETARG_CSTRING(0), sizeof(reference->name));
+	PG_RETURN_POINTER(reference);
+}
+
+PG_FUNCTION_INFO_V1(fmoe_type_out);
+Datum
+fmoe_type_out(PG_FUNCTION_ARGS)
+{
+	const TypeReference *reference = (const TypeReference *) PG_GETARG_POINTER(0);
+
+	PG_RETURN_CSTRING(type_exists(reference->oid) ? format_type_be_qualified(reference->oid)
+					  : pstrdup(reference->name));
+}
+
+/* A reference to a type that is there; null: it is not. */
+PG_FUNCTION_INFO_V1(fmoe_to_type);
+Datum
+fmoe_to_type(PG_FUNCTION_ARGS)
+{
+	TypeReference *reference = palloc0(sizeof(TypeReference));
+
+	if (!type_exists(PG_GETARG_OID(0)))
+		PG_RETURN_NULL();
+	reference->oid = PG_GETARG_OID(0);
+	strlcpy(reference->name, format_type_be_qualified(reference->oid), sizeof(reference->name));
+	PG_RETURN_POINTER(reference);
+}
+
+PG_FUNCTION_INFO_V1(fmoe_to_regtype);
+Datum
+fmoe_to_regtype(PG_FUNCTION_ARGS)
+{
+	Oid			oid = fmoe_referenced_type(PG_GETARG_DATUM(0));
 
 	if (!OidIsValid(oid))
 		PG_RETURN_NULL();

@@ -29,7 +29,7 @@ static FmoeStatement domain_unchanged = {
 	" AND fmoe._to_regclass(interactions)::pg_catalog.oid OPERATOR(pg_catalog.=) $2"
 	" AND user_column OPERATOR(pg_catalog.=) $3 AND item_column OPERATOR(pg_catalog.=) $4"
 	" AND time_column OPERATOR(pg_catalog.=) $5"
-	" AND item_type::pg_catalog.oid OPERATOR(pg_catalog.=) $6 AND time_unit IS NOT DISTINCT FROM $7"
+	" AND fmoe._to_regtype(item_type)::pg_catalog.oid OPERATOR(pg_catalog.=) $6 AND time_unit IS NOT DISTINCT FROM $7"
 	" AND label_column IS NOT DISTINCT FROM $8 AND order_column IS NOT DISTINCT FROM $9"
 	" AND basket_column IS NOT DISTINCT FROM $10 AND weight_column IS NOT DISTINCT FROM $11 FOR KEY SHARE",
 	FIRST_OPTIONAL + FMOE_OPTIONAL_COLUMNS,
