@@ -126,7 +126,10 @@ coverage: build/coverage/check
 
 # ---------------------------------------------------------------- other targets
 
-.PHONY: debug prove_installcheck check-layers indent test check-long
+# with other versions of PostgreSQL, each in a chroot of a Debian that has it
+OTHER_SERVERS = 17 18
+
+.PHONY: debug prove_installcheck check-layers indent test check-long $(OTHER_SERVERS:%=check-%)
 
 # Assertions on, nothing optimised away.  Objects of another kind go first;
 # make clean before the next build without it.
@@ -154,3 +157,6 @@ test:
 
 check-long:
 	$(top)/scripts/test --long
+
+$(OTHER_SERVERS:%=check-%): check-%:
+	$(top)/scripts/test --server $*

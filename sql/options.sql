@@ -94,7 +94,10 @@ SHOW fmoe.domain;
 SHOW fmoe.max_memory;
 SHOW fmoe.cache_size;
 SHOW fmoe.training_workers;
+-- PostgreSQL 17 says the unit of the range, too
+\set VERBOSITY sqlstate
 SET fmoe.max_memory = '1023kB';
+\set VERBOSITY default
 SET fmoe.training_workers = 65;
 SET fmoe.training_worker = 1;
 SET fmoe.max_memory = '1MB';

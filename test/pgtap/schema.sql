@@ -13,10 +13,13 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
 SELECT plan(16);
 
+-- since PostgreSQL 17 the types of rows and arrays of a member are members, too; they are nothing of their own
 CREATE TEMPORARY VIEW member AS
 	SELECT d.classid, d.objid, i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
 	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'fmoe');
+		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'fmoe')
+		AND NOT EXISTS (SELECT FROM pg_type t WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+			AND (t.typtype = 'c' OR t.typsubscript = 'array_subscript_handler'::regproc));
 
 -- functions, by name and number of arguments
 CREATE TEMPORARY VIEW member_function AS
