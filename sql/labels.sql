@@ -121,6 +121,21 @@ SELECT * FROM judgement ORDER BY metric;
 CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 0, "deploy": false}');
 CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 1, "deploy": false}');
 SELECT count(*), count(DISTINCT metrics) FROM fmoe.versions WHERE domain = 'judged' AND model = 'fmoe';
+-- however much was shown, memory is bounded
+CREATE TABLE feed AS SELECT n % 500 AS u, n % 7000 AS i, n AS t, false AS chosen FROM generate_series(1, 100000) n;
+INSERT INTO feed SELECT n, n % 10, n, true FROM generate_series(1, 100) n;
+SELECT fmoe_create_domain('feed', 'feed', 'u', 'i', 't', 'chosen');
+SET fmoe.max_memory = '6MB';
+DO $$
+BEGIN
+	CALL fmoe_train('feed', '{"model": "popularity", "holdout": "none"}');
+EXCEPTION WHEN program_limit_exceeded THEN
+	RAISE WARNING '%', regexp_replace(SQLERRM, '[0-9]+ MB', 'some MB');
+END $$;
+RESET fmoe.max_memory;
+CALL fmoe_train('feed', '{"model": "popularity", "holdout": "none"}');
+SELECT users, items, events FROM fmoe.versions WHERE domain = 'feed';
+SELECT fmoe_drop_domain('feed');
 SELECT fmoe_drop_domain('judged');
 SET client_min_messages = warning;
 DROP SCHEMA labels_test CASCADE;
