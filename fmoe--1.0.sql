@@ -474,44 +474,49 @@ COMMENT ON FUNCTION fmoe_recommend_as(anyelement, anycompatible, integer, text, 
 	IS 'the k best items for a user, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_recommend_next(history bigint[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+		exclude bigint[] DEFAULT NULL, candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL,
+		basket boolean DEFAULT false)
 	RETURNS TABLE (item_id bigint, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(bigint[], integer, text, boolean, bigint[], bigint[], integer, text)
-	IS 'the k best items after a history that is in no table, oldest first';
+COMMENT ON FUNCTION fmoe_recommend_next(bigint[], integer, text, boolean, bigint[], bigint[], integer, text, boolean)
+	IS 'the k best items after a history that is in no table, oldest first, or with a basket';
 
 CREATE FUNCTION fmoe_recommend_next(history uuid[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+		exclude uuid[] DEFAULT NULL, candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL,
+		basket boolean DEFAULT false)
 	RETURNS TABLE (item_id uuid, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(uuid[], integer, text, boolean, uuid[], uuid[], integer, text)
-	IS 'the k best items after a history that is in no table, oldest first';
+COMMENT ON FUNCTION fmoe_recommend_next(uuid[], integer, text, boolean, uuid[], uuid[], integer, text, boolean)
+	IS 'the k best items after a history that is in no table, oldest first, or with a basket';
 
 CREATE FUNCTION fmoe_recommend_next(history text[], k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL,
+		basket boolean DEFAULT false)
 	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(text[], integer, text, boolean, text[], text[], integer, text)
-	IS 'the k best items after a history that is in no table, oldest first';
+COMMENT ON FUNCTION fmoe_recommend_next(text[], integer, text, boolean, text[], text[], integer, text, boolean)
+	IS 'the k best items after a history that is in no table, oldest first, or with a basket';
 
 CREATE FUNCTION fmoe_recommend_next(history text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude_seen boolean DEFAULT true,
-		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+		exclude text[] DEFAULT NULL, candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL,
+		basket boolean DEFAULT false)
 	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next(text, integer, text, boolean, text[], text[], integer, text)
-	IS 'the k best items after a history that is in no table, oldest first';
+COMMENT ON FUNCTION fmoe_recommend_next(text, integer, text, boolean, text[], text[], integer, text, boolean)
+	IS 'the k best items after a history that is in no table, oldest first, or with a basket';
 
 CREATE FUNCTION fmoe_recommend_next_as(item_type anyelement, history anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
 		exclude_seen boolean DEFAULT true, exclude anycompatible DEFAULT NULL,
-		candidates anycompatible DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
+		candidates anycompatible DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL,
+		basket boolean DEFAULT false)
 	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
-COMMENT ON FUNCTION fmoe_recommend_next_as(anyelement, anycompatible, integer, text, boolean, anycompatible, anycompatible, integer, text)
+COMMENT ON FUNCTION fmoe_recommend_next_as(anyelement, anycompatible, integer, text, boolean, anycompatible, anycompatible, integer, text, boolean)
 	IS 'the k best items after a history that is in no table, item ids in the type of the first argument';
 
 CREATE FUNCTION fmoe_recommend_all(domain text DEFAULT NULL, k integer DEFAULT 10, exclude_seen boolean DEFAULT true,
@@ -782,11 +787,11 @@ CREATE AGGREGATE fmoe_fit("any", "any", "any", jsonb) (
 
 COMMENT ON AGGREGATE fmoe_fit("any", "any", "any", jsonb) IS 'trains a model over (user, item, time) with options of fmoe_train; the model comes as bytea';
 
-CREATE FUNCTION fmoe_apply(model bytea, history anyarray, k integer DEFAULT 10)
+CREATE FUNCTION fmoe_apply(model bytea, history anyarray, k integer DEFAULT 10, basket boolean DEFAULT false)
 	RETURNS TABLE (item_id anyelement, score real)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE ROWS 10;
 
-COMMENT ON FUNCTION fmoe_apply(bytea, anyarray, integer) IS 'the k best items after a history, by a model of fmoe_fit';
+COMMENT ON FUNCTION fmoe_apply(bytea, anyarray, integer, boolean) IS 'the k best items after a history, or with a basket, by a model of fmoe_fit';
 
 CREATE FUNCTION fmoe_fedavg_transition(internal, bytea) RETURNS internal
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL SAFE;

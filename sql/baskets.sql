@@ -94,6 +94,19 @@ SELECT events, users, items FROM fmoe.versions WHERE domain = 'baskets_small';
 SELECT item_id, round(score::numeric, 3) AS score FROM fmoe_recommend('d', 3, 'baskets_small');
 SELECT item_id, round(((c1 + p / 10.0) / 2.5 + (c2 + p / 10.0) / 1.5) / 2, 3) AS expected
 	FROM (VALUES (3, 1.0, 1.0, 2), (4, 0.5, 0.5, 1), (5, 1.0, 0, 1)) v (item_id, c1, c2, p) ORDER BY 2 DESC;
+-- a cart is one basket where it is said to be, in whatever order; else each element is one
+SELECT b.*, (SELECT array_agg(item_id ORDER BY item_id) FROM fmoe_recommend_next(cart, 3, 'baskets_small', basket => b)) AS items,
+	(SELECT array_agg(score) FROM fmoe_recommend_next(cart, 3, 'baskets_small', basket => b))
+		= (SELECT array_agg(score) FROM fmoe_recommend('d', 3, 'baskets_small')) AS as_d
+	FROM unnest('{true,false,NULL}'::boolean[]) b, (VALUES (ARRAY[1, 2])) v (cart);
+SELECT (SELECT array_agg(s) FROM fmoe_recommend_next_as(NULL::int, ARRAY[2, 99, 1, NULL, 2], 3, 'baskets_small', basket => true) s)
+	= (SELECT array_agg(s) FROM fmoe_recommend_as(NULL::int, 'd'::text, 3, 'baskets_small') s) AS as_d;
+SELECT fmoe_create_functions('baskets_small', 'cart');
+SELECT (SELECT array_agg(s) FROM cart_next('{2,1}', 3, basket => true) s) = (SELECT array_agg(s) FROM cart_recommend('d', 3) s) AS as_d;
+SELECT fmoe_drop_functions('baskets_small', 'cart');
+SELECT array_agg(item_id ORDER BY item_id) AS items, round(min(score)::numeric, 3) AS least, basket
+	FROM (SELECT fmoe_fit(u, i, t, '{"model": "markov", "holdout": "none"}') AS model FROM small) f, unnest('{true,false}'::boolean[]) basket,
+		fmoe_apply(model, ARRAY[1, 2], 3, basket => basket) GROUP BY basket ORDER BY basket;
 -- a user who has three baskets is asked for the whole of the last one
 INSERT INTO small VALUES ('a', 4, 3), ('a', 1, 3), ('a', 5, 3);
 CALL fmoe_train('baskets_small', '{"model": "popularity", "holdout": "test", "deploy": false}');

@@ -16,9 +16,15 @@ static const double time[EVENTS] = {10, 20, 20, 30, 40, 50, 60};
 static const double time_rest[EVENTS] = {0, 0.5, -1, 0, 2, 0, 7};
 static const int8_t label[EVENTS] = {1, 0, 1, 1, 0, 1, 1};
 static const float weight[EVENTS] = {1, 0.5f, 2, 1, 0, 3, 1};
+static const int32_t order[EVENTS] = {3, 2, 1, 0, 7, 5, 6};
+static const int32_t named[EVENTS] = {0, 1, 1, 0, 2, 2, 3};
+static const uint32_t tie[EVENTS] = {9, 8, 8, 9, 4000000000, 4000000000, 7};
 static const int32_t basket[EVENTS] = {0, 1, 1, 2, 3, 4, 5};
 
-static const FmoeEvents all = {item, time, time_rest, label, weight, basket};
+static const FmoeEvents all = {
+	.item = item, .time = time, .time_rest = time_rest, .label = label, .weight = weight, .order = order,
+	.named = named, .tie = tie, .basket = basket
+};
 static const FmoeEvents some = {.item = item, .label = label};
 
 /* Whether events at .. of a are those of b from first on, in every column that a has. */
@@ -31,6 +37,9 @@ same(const FmoeEvents *a, int64_t at, const FmoeEvents *b, int64_t first, int64_
 			(a->time_rest != NULL && a->time_rest[at + i] != b->time_rest[first + i]) ||
 			(a->label != NULL && a->label[at + i] != b->label[first + i]) ||
 			(a->weight != NULL && a->weight[at + i] != b->weight[first + i]) ||
+			(a->order != NULL && a->order[at + i] != b->order[first + i]) ||
+			(a->named != NULL && a->named[at + i] != b->named[first + i]) ||
+			(a->tie != NULL && a->tie[at + i] != b->tie[first + i]) ||
 			(a->basket != NULL && a->basket[at + i] != b->basket[first + i]))
 			return false;
 	return true;
@@ -63,7 +72,7 @@ check_columns(void)
 	CHECK(same(&rest, 0, &all, 2, EVENTS - 2), "the rest of the events differs");
 	rest = fmoe_events_from(&some, 2);
 	CHECK(rest.time == NULL && rest.weight == NULL && rest.basket == NULL, "a column that is not there moved");
-	CHECK(fmoe_event_bytes(&all) == 29 && fmoe_event_bytes(&some) == 5, "%zu and %zu bytes an event",
+	CHECK(fmoe_event_bytes(&all) == 41 && fmoe_event_bytes(&some) == 5, "%zu and %zu bytes an event",
 		  fmoe_event_bytes(&all), fmoe_event_bytes(&some));
 	check_end();
 }
@@ -93,7 +102,10 @@ check_growth(void)
 	fmoe_events_place(&grown, &all, 3, memory);
 	for (int i = 0; i < EVENTS; i++)
 	{
-		FmoeEvent	event = {time[i], time_rest[i], item[i], basket[i], weight[i], label[i]};
+		FmoeEvent	event = {
+			.time = time[i], .time_rest = time_rest[i], .item = item[i], .order = order[i], .named = named[i],
+			.tie = tie[i], .basket = basket[i], .weight = weight[i], .label = label[i]
+		};
 
 		if (i == 3)
 			fmoe_events_spread(&grown, 3, 100, i, memory);
@@ -167,6 +179,38 @@ check_added_columns(void)
 	event.weight = 0.5f;
 	like = fmoe_events_like(fmoe_event_columns_needed(&event));
 	CHECK(like.weight != NULL && like.label == NULL && like.time_rest == NULL && like.item == NULL, "a weight needs another column");
+	check_end();
+}
+
+/* Order, then the tie and the name of the basket, decide between equal times. */
+static void
+check_baskets_apart(void)
+{
+	static const int32_t items[] = {9, 8, 7, 6, 5};
+	static const double times[] = {1, 1, 1, 1, 1};
+	static const int32_t orders[] = {1, 2, 2, 2, 2};
+	static const uint32_t ties[] = {4, 1, 3000000000, 3000000000, 3000000000};
+	static const int32_t names[] = {1, 1, 2, 3, 3};
+	FmoeEvents	events = {.item = items, .time = times, .order = orders, .tie = ties, .named = names};
+	FmoeEvents	untold = {.item = items, .time = times};
+	FmoeEvents	moved = placed(&events, 5);
+
+	check_begin("order and names tell events of one time apart");
+	for (int i = 1; i < 4; i++)
+	{
+		CHECK(fmoe_events_compare(&events, i - 1, i) == -1 && fmoe_events_compare(&events, i, i - 1) == 1,
+			  "event %d is not before event %d", i - 1, i);
+		CHECK(!fmoe_events_at_once(&events, i - 1, i) && fmoe_events_at_once(&untold, i - 1, i), "events %d and %d are of one basket",
+			  i - 1, i);
+	}
+	CHECK(fmoe_events_at_once(&events, 3, 4) && fmoe_events_compare(&events, 4, 3) == -1, "within a basket items do not decide");
+	CHECK(fmoe_event_before(&events, 0, &events, 1) && !fmoe_event_before(&events, 1, &events, 2), "order does not say what is before");
+	CHECK(fmoe_event_before(&untold, 0, &events, 0) && !fmoe_event_before(&events, 0, &untold, 0), "no order is not before all others");
+	fmoe_events_copy(&moved, 0, &events, 0, 5);
+	fmoe_events_move(&moved, 0, &all, 4);
+	CHECK(moved.time[0] == 40 && moved.order[0] == 7 && moved.named[0] == 1 && moved.item[0] == 9, "an event does not move alone");
+	fmoe_events_move(&moved, 1, &untold, 4);
+	CHECK(moved.time[1] == 1 && moved.order[1] == 0, "a place in an order that is not there remains");
 	check_end();
 }
 
@@ -263,6 +307,7 @@ check_data(void)
 	check_growth();
 	check_order();
 	check_added_columns();
+	check_baskets_apart();
 	check_batches();
 	check_shared();
 }

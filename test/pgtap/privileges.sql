@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(118);
+SELECT plan(123);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -54,6 +54,16 @@ SET ROLE regress_fmoe_partial;
 SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at')$$, 'nor who may read two of three columns');
 SET ROLE regress_fmoe_owner;
 SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', 'note')$$, 'nor who may not read the label');
+SELECT denied(format($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', %I => 'note')$$, c), 'nor the ' || c)
+	FROM unnest('{order_column,basket_column,weight_column}'::text[]) c;
+SET ROLE regress_fmoe_table_owner;
+SELECT fmoe_create_domain('noted', 'shop.orders', 'customer', 'product', 'at', basket_column => 'note') \g /dev/null
+SET ROLE regress_fmoe_user;
+SELECT hidden($$SELECT * FROM fmoe_recommend('c1', domain => 'noted')$$, 'who may not read the baskets is served nothing');
+SELECT is_empty('SELECT domain FROM fmoe.domains', 'and does not see the domain');
+SET ROLE regress_fmoe_table_owner;
+SELECT fmoe_drop_domain('noted') \g /dev/null
+SET ROLE regress_fmoe_owner;
 SELECT denied($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', items => 'shop.products', item_key => 'product',
 	text_columns => '{title}', price_column => 'price')$$, 'nor who may not read a column of the item table');
 SELECT lives_ok($$SELECT fmoe_create_domain('shop', 'shop.orders', 'customer', 'product', 'at', items => 'shop.products', item_key => 'product',

@@ -39,6 +39,11 @@ CALL fmoe_train('films', '{"model": "markov", "holdout": "none"}');
 SELECT fmoe_deploy('films', 1);
 CREATE VIEW dashboard AS SELECT * FROM fmoe_recommend(1::bigint, 2, domain => 'films');
 CREATE MATERIALIZED VIEW nightly AS SELECT * FROM fmoe_recommend_all('films', 1);
+CREATE TABLE orders AS SELECT viewer, film, at::date AS day, 'order ' || (film + viewer) % 3 AS number, film % 7 AS line,
+	1 + film % 2 AS amount FROM films;
+SELECT fmoe_create_domain('orders', 'orders', 'viewer', 'film', 'day', order_column => 'line', basket_column => 'number',
+	weight_column => 'amount');
+CALL fmoe_train('orders', '{"model": "markov", "holdout": "none"}');
 SET ROLE joe;
 SELECT fmoe_create_domain('songs', 'songs', 'listener', 'song', 'at'), fmoe_create_domain('steps', 'steps', 'walker', 'day', 'at');
 CALL fmoe_train('songs', '{"model": "markov", "holdout": "none"}');
@@ -53,6 +58,8 @@ my $answers = <<'SQL';
 SELECT * FROM dashboard;
 SELECT * FROM nightly ORDER BY user_id;
 SELECT * FROM tunes;
+SELECT * FROM fmoe_recommend_all('orders', 3);
+SELECT order_column, basket_column, weight_column FROM fmoe.domains ORDER BY domain;
 SELECT * FROM fmoe_recommend('user 2', 3, domain => 'songs');
 SELECT * FROM tunes_next(ARRAY(SELECT song FROM songs WHERE listener = 'user 3' ORDER BY at), 2);
 SQL

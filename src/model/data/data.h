@@ -17,6 +17,9 @@ typedef struct FmoeEvents
 	const double *time_rest;	/* decides between equal times: what a double could not hold; NULL: nothing */
 	const int8_t *label;		/* 1 chosen, 0 shown and not chosen; NULL: all were chosen */
 	const float *weight;		/* how much an event counts, 0: not at all, it is context only; NULL: all count 1 */
+	const int32_t *order;		/* decides between equal times: a place in an order; NULL: nothing */
+	const int32_t *named;		/* the name of its basket, as a number from 1; 0: none; NULL: none has one */
+	const uint32_t *tie;		/* decides between baskets of one time; NULL: nothing */
 	const int32_t *basket;		/* equal for events of a user that happened at once; NULL: none did */
 } FmoeEvents;
 
@@ -26,6 +29,9 @@ typedef struct FmoeEvent
 	double		time;
 	double		time_rest;
 	int32_t		item;
+	int32_t		order;
+	int32_t		named;
+	uint32_t	tie;
 	int32_t		basket;
 	float		weight;
 	int8_t		label;
@@ -62,17 +68,21 @@ extern FmoeEvents fmoe_events_only(const FmoeEvents *events, uint32_t columns);
 extern uint32_t fmoe_event_columns_needed(const FmoeEvent *event);
 /* Sets columns, as bits, of the first n events to what an event has that needs none. */
 extern void fmoe_events_default(const FmoeEvents *events, uint32_t columns, int64_t n);
-/* Whether events a and b happened at the same time. */
+/* Whether events a and b are of one basket: they happened at the same time, and no order or name tells them apart. */
 static inline bool
 fmoe_events_at_once(const FmoeEvents *events, int64_t a, int64_t b)
 {
 	return events->time[a] == events->time[b] &&
-		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]);
+		(events->time_rest == NULL || events->time_rest[a] == events->time_rest[b]) &&
+		(events->order == NULL || events->order[a] == events->order[b]) &&
+		(events->named == NULL || events->named[a] == events->named[b]);
 }
 
 /* Whether event i of a is earlier than event j of b, which may have other columns. */
 extern bool fmoe_event_before(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j);
-/* Compares events a and b by time, then item, then the other columns: -1, 0, 1. */
+/* Event i of a happens when event j of b does: it gets its time, and of what decides between equals what a has. */
+extern void fmoe_events_move(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j);
+/* Compares events a and b by time, then basket, then item, then the other columns: -1, 0, 1. */
 extern int	fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b);
 /* The first event of the basket that event is in, none before first. */
 static inline int64_t

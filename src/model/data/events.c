@@ -22,10 +22,14 @@ static const Column columns[] = {
 	{offsetof(FmoeEvents, time_rest), offsetof(FmoeEvent, time_rest), sizeof(double)},
 	{offsetof(FmoeEvents, label), offsetof(FmoeEvent, label), sizeof(int8_t)},
 	{offsetof(FmoeEvents, weight), offsetof(FmoeEvent, weight), sizeof(float)},
+	{offsetof(FmoeEvents, order), offsetof(FmoeEvent, order), sizeof(int32_t)},
+	{offsetof(FmoeEvents, named), offsetof(FmoeEvent, named), sizeof(int32_t)},
+	{offsetof(FmoeEvents, tie), offsetof(FmoeEvent, tie), sizeof(uint32_t)},
 	{offsetof(FmoeEvents, basket), offsetof(FmoeEvent, basket), sizeof(int32_t)}
 };
 
 #define COLUMNS ((int) (sizeof(columns) / sizeof(columns[0])))
+#define ALWAYS_COLUMNS 2		/* item and time */
 
 static const char *
 get(const FmoeEvents *events, int column)
@@ -147,7 +151,7 @@ void
 fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *event)
 {
 	/* unrolled, so that offsets and sizes are constants: this runs for every row that is read */
-#pragma GCC unroll 8
+#pragma GCC unroll 9
 	for (int c = 0; c < COLUMNS; c++)
 	{
 		size_t		bytes = columns[c].bytes;
@@ -188,23 +192,24 @@ fmoe_events_only(const FmoeEvents *events, uint32_t bits)
 	return only;
 }
 
+/* What needs no columns but the first two. */
+static const FmoeEvent plain = {.label = 1, .weight = 1};
+
 uint32_t
 fmoe_event_columns_needed(const FmoeEvent *event)
 {
-	static const char some;
-	const void *time_rest = event->time_rest != 0 ? &some : NULL;
-	const void *label = event->label != 1 ? &some : NULL;
-	const void *weight = event->weight != 1 ? &some : NULL;
-	FmoeEvents	needed = {.time_rest = time_rest, .label = label, .weight = weight};
+	uint32_t	bits = 0;
 
-	return fmoe_events_columns(&needed);
+	for (int c = ALWAYS_COLUMNS; c < COLUMNS; c++)
+		if (memcmp((const char *) event + columns[c].value, (const char *) &plain + columns[c].value,
+				   columns[c].bytes) != 0)
+			bits |= UINT32_C(1) << c;
+	return bits;
 }
 
 void
 fmoe_events_default(const FmoeEvents *events, uint32_t bits, int64_t n)
 {
-	static const FmoeEvent plain = {.label = 1, .weight = 1};
-
 	for (int c = 0; c < COLUMNS; c++)
 		if ((bits >> c & 1) != 0)
 			for (int64_t i = 0; i < n; i++)
@@ -250,10 +255,17 @@ fmoe_events_renumber(const FmoeEvents *events, int64_t n, const int32_t *number)
 		item[i] = number[item[i]];
 }
 
+/* A value that decides between equal times; without the column nothing does. */
 static double
 rest_of(const FmoeEvents *events, int64_t i)
 {
 	return events->time_rest != NULL ? events->time_rest[i] : 0;
+}
+
+static int32_t
+order_of(const FmoeEvents *events, int64_t i)
+{
+	return events->order != NULL ? events->order[i] : 0;
 }
 
 bool
@@ -261,7 +273,19 @@ fmoe_event_before(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j
 {
 	if (a->time[i] != b->time[j])
 		return a->time[i] < b->time[j];
-	return rest_of(a, i) < rest_of(b, j);
+	if (rest_of(a, i) != rest_of(b, j))
+		return rest_of(a, i) < rest_of(b, j);
+	return order_of(a, i) < order_of(b, j);
+}
+
+void
+fmoe_events_move(const FmoeEvents *a, int64_t i, const FmoeEvents *b, int64_t j)
+{
+	((double *) a->time)[i] = b->time[j];
+	if (a->time_rest != NULL)
+		((double *) a->time_rest)[i] = rest_of(b, j);
+	if (a->order != NULL)
+		((int32_t *) a->order)[i] = order_of(b, j);
 }
 
 int
@@ -271,6 +295,12 @@ fmoe_events_compare(const FmoeEvents *events, int64_t a, int64_t b)
 		return events->time[a] < events->time[b] ? -1 : 1;
 	if (events->time_rest != NULL && events->time_rest[a] != events->time_rest[b])
 		return events->time_rest[a] < events->time_rest[b] ? -1 : 1;
+	if (events->order != NULL && events->order[a] != events->order[b])
+		return events->order[a] < events->order[b] ? -1 : 1;
+	if (events->tie != NULL && events->tie[a] != events->tie[b])
+		return events->tie[a] < events->tie[b] ? -1 : 1;
+	if (events->named != NULL && events->named[a] != events->named[b])
+		return events->named[a] < events->named[b] ? -1 : 1;
 	if (events->item[a] != events->item[b])
 		return events->item[a] < events->item[b] ? -1 : 1;
 	/* any order will do, as long as it depends on the values alone */

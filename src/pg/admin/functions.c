@@ -59,10 +59,11 @@ static const Template templates[] = {
 	},
 	{
 		.suffix = "_next",
-		.arguments = "history {item}[], k integer DEFAULT 10, exclude_seen boolean DEFAULT true, " LISTS ", " LAST,
+		.arguments = "history {item}[], k integer DEFAULT 10, exclude_seen boolean DEFAULT true, " LISTS ", " LAST
+		", basket boolean DEFAULT false",
 		.result = "item_id {item}, score real, source text",
-		.call = "fmoe_recommend_next_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7)",
-		.comment = "the k best items after a history that is in no table, oldest first",
+		.call = "fmoe_recommend_next_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6, $7, $8)",
+		.comment = "the k best items after a history that is in no table, oldest first, or with a basket",
 		.rows = 10
 	},
 	{

@@ -199,10 +199,6 @@ fmoe_check_interactions(FmoeDomain *d)
 
 		if (d->optional[i].name == NULL)
 			continue;
-		if (i == FMOE_ORDER_COLUMN || i == FMOE_BASKET_COLUMN)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s is not supported yet", rule->parameter)));
 		type = check_column(d->interactions, d->optional[i].name);
 		if (!rule->fits(type))
 			reject_type(d->interactions, d->optional[i].name, type, rule->what, rule->detail);

@@ -63,6 +63,17 @@ extern FmoeVocabulary *fmoe_idset_create(Oid type, Oid collation);
 extern int32 fmoe_idset_add(FmoeVocabulary *set, Datum id); /* its number, new or old */
 /* rank[count] of each id in an order of their type that only depends on the ids. */
 extern int32 *fmoe_idset_ranks(const FmoeVocabulary *set);
+/* The type's own hash of an id, of which all integer types have the same. */
+extern uint32 fmoe_id_hash(Oid type, Oid collation, Datum id);
+/*
+ * A set of other values, of any type with an equality.  Where it has no hash
+ * function, equal values that differ in their bytes have numbers of their own.
+ */
+extern FmoeVocabulary *fmoe_valueset_create(Oid type, Oid collation);
+/* rank[count] of each value in the order of its type, the same for equal ones; where there is none, its number. */
+extern int32 *fmoe_valueset_ranks(const FmoeVocabulary *set);
+/* The hash of the value of that number. */
+extern uint32 fmoe_valueset_hash(const FmoeVocabulary *set, int32 number);
 extern Size fmoe_idset_bytes(const FmoeVocabulary *set);
 /* The ids sorted, with a hash table; index_of[count]: where each id went.  Memory in the current context. */
 extern FmoeVocabulary *fmoe_vocabulary_of_idset(const FmoeVocabulary *set, int32 *index_of);

@@ -14,6 +14,7 @@ struct FmoeVocabulary
 	bool		integer;
 	bool		byval;
 	bool		spelled;		/* equal ids may differ in their bytes */
+	bool		by_bytes;		/* hashed by their bytes: the type has no hash function */
 	int16		length;
 	MemoryContext context;
 	int32		count;

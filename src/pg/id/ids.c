@@ -97,8 +97,9 @@ equal_is_same(Oid type, Oid collation)
 		DatumGetBool(OidFunctionCall1Coll(function, collation, ObjectIdGetDatum(entry->btree_opintype)));
 }
 
-FmoeVocabulary *
-fmoe_vocabulary_create(Oid type, Oid collation)
+/* Of any type with an equality. */
+static FmoeVocabulary *
+create(Oid type, Oid collation)
 {
 	FmoeVocabulary *v = palloc0(sizeof(FmoeVocabulary));
 
@@ -111,16 +112,26 @@ fmoe_vocabulary_create(Oid type, Oid collation)
 	{
 		TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_PROC_FINFO);
 
-		if (!OidIsValid(entry->eq_opr_finfo.fn_oid) || !OidIsValid(entry->hash_proc_finfo.fn_oid))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_FUNCTION),
-					 errmsg("type %s cannot hold ids", format_type_be(type)),
-					 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+		v->by_bytes = !OidIsValid(entry->hash_proc_finfo.fn_oid);
 		v->spelled = !equal_is_same(type, collation);
 		fmgr_info_copy(&v->equal_function, &entry->eq_opr_finfo, v->context);
-		fmgr_info_copy(&v->hash_function, &entry->hash_proc_finfo, v->context);
+		if (!v->by_bytes)
+			fmgr_info_copy(&v->hash_function, &entry->hash_proc_finfo, v->context);
 	}
 	return v;
+}
+
+FmoeVocabulary *
+fmoe_vocabulary_create(Oid type, Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_HASH_PROC);
+
+	if (!OidIsValid(entry->eq_opr) || !OidIsValid(entry->hash_proc))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type %s cannot hold ids", format_type_be(type)),
+				 errdetail("Ids need a type with a default order (btree) and a default hash function.")));
+	return create(type, collation);
 }
 
 uint32
@@ -128,8 +139,25 @@ fmoe_vocabulary_hash(const FmoeVocabulary *v, Datum id)
 {
 	FmoeVocabulary *mutable = unconstify(FmoeVocabulary *, v);
 
-	return v->integer ? hash_integer(fmoe_integer_of(v->type, id))
-		: DatumGetUInt32(FunctionCall1Coll(&mutable->hash_function, v->collation, id));
+	if (v->integer)
+		return hash_integer(fmoe_integer_of(v->type, id));
+	if (v->by_bytes)
+		return datum_image_hash(id, v->byval, v->length);
+	return DatumGetUInt32(FunctionCall1Coll(&mutable->hash_function, v->collation, id));
+}
+
+uint32
+fmoe_id_hash(Oid type, Oid collation, Datum id)
+{
+	return fmoe_is_integer(type) ? hash_integer(fmoe_integer_of(type, id))
+		: DatumGetUInt32(FunctionCall1Coll(&lookup_type_cache(type, TYPECACHE_HASH_PROC_FINFO)->hash_proc_finfo,
+										   collation, id));
+}
+
+uint32
+fmoe_valueset_hash(const FmoeVocabulary *v, int32 number)
+{
+	return v->integer ? hash_integer(v->number[number]) : v->hash[number];
 }
 
 uint32
@@ -209,11 +237,10 @@ fmoe_vocabulary_copy(const FmoeVocabulary *v, Datum id, MemoryContext context)
 
 /* ---------------------------------------------------------------- id sets */
 
-FmoeVocabulary *
-fmoe_idset_create(Oid type, Oid collation)
+/* Makes room for the first members of a set. */
+static FmoeVocabulary *
+empty_set(FmoeVocabulary *v)
 {
-	FmoeVocabulary *v = fmoe_vocabulary_create(type, collation);
-
 	v->capacity = 1024;
 	if (v->integer)
 		v->number = palloc(sizeof(int64) * v->capacity);
@@ -224,6 +251,21 @@ fmoe_idset_create(Oid type, Oid collation)
 	}
 	fmoe_vocabulary_rehash(v, v->capacity);
 	return v;
+}
+
+FmoeVocabulary *
+fmoe_idset_create(Oid type, Oid collation)
+{
+	return empty_set(fmoe_vocabulary_create(type, collation));
+}
+
+FmoeVocabulary *
+fmoe_valueset_create(Oid type, Oid collation)
+{
+	FmoeVocabulary *v = create(type, collation);
+
+	v->spelled = false;
+	return empty_set(v);
 }
 
 static void
@@ -387,6 +429,32 @@ fmoe_idset_ranks(const FmoeVocabulary *v)
 	list = sorted(v, collation);
 	for (i = 0; i < v->count; i++)
 		rank[list[i].index] = i;
+	pfree(list);
+	return rank;
+}
+
+int32 *
+fmoe_valueset_ranks(const FmoeVocabulary *v)
+{
+	int32	   *rank = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * (Size) Max(v->count, 1));
+	FmgrInfo   *compare = &lookup_type_cache(v->type, TYPECACHE_CMP_PROC_FINFO)->cmp_proc_finfo;
+	SortContext context = {.compare = compare, .collation = v->collation};
+	int32		next = 0;
+	SortId	   *list;
+
+	if (!OidIsValid(compare->fn_oid))
+	{
+		for (int32 i = 0; i < v->count; i++)
+			rank[i] = i;
+		return rank;
+	}
+	list = sorted(v, v->collation);
+	for (int32 i = 0; i < v->count; i++)
+	{
+		if (i > 0 && (v->integer || compare_ids(&list[i - 1], &list[i], &context) != 0))
+			next++;
+		rank[list[i].index] = next;
+	}
 	pfree(list);
 	return rank;
 }

@@ -1,6 +1,6 @@
 /*
  * baskets.c
- *	  What a user did at once is one basket.
+ *	  What a user did at once, or under one name, is one basket.
  *
  * In tables of orders most users have their last event inside a basket.  Which
  * of its items comes first means nothing, so nobody may learn it or be judged by
@@ -16,7 +16,7 @@
 #define POLL_EVERY 4096			/* histories */
 
 /*
- * Drops what a basket has twice from a history of sorted events, whose rest
+ * Drops what a basket has twice, and unknown items, from a history of sorted events, whose rest
  * stays where it begins; returns where it ends.  Of weights the largest stays.
  */
 static int64
@@ -26,6 +26,8 @@ drop_repeats(const FmoeEvents *events, int64 begin, int64 end)
 
 	for (int64 i = begin; i < end; i++)
 	{
+		if (events->item[i] < 0)
+			continue;
 		if (kept > begin && events->item[kept - 1] == events->item[i] && fmoe_events_at_once(events, kept - 1, i))
 		{
 			if (events->weight != NULL)
@@ -66,12 +68,12 @@ fmoe_make_baskets(FmoeEvents *events, int64 n_events, int64 n, const int64 *begi
 {
 	bool		any = false;
 	int32		number = 0;
-	int32	   *basket;
+	int32	   *basket = NULL;
 
 	for (int64 i = 0; i < n; i++)
 	{
 		/* most histories of most data have none, and nothing happens to those */
-		if (has_baskets(events, begin[i], end[i]))
+		if (events->named != NULL || has_baskets(events, begin[i], end[i]))
 		{
 			end[i] = drop_repeats(events, begin[i], end[i]);
 			any = any || has_baskets(events, begin[i], end[i]);
@@ -79,16 +81,17 @@ fmoe_make_baskets(FmoeEvents *events, int64 n_events, int64 n, const int64 *begi
 		if (i % POLL_EVERY == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	if (!any)
-		return;
-	basket = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * n_events);
-	for (int64 i = 0; i < n; i++)
+	if (any)
+		basket = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * n_events);
+	for (int64 i = 0; i < n && any; i++)
 	{
 		number = number_baskets(events, begin[i], end[i], number, basket);
 		if (i % POLL_EVERY == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
 	events->basket = basket;
+	events->named = NULL;
+	events->tie = NULL;
 }
 
 void

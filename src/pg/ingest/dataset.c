@@ -2,8 +2,8 @@
  * dataset.c
  *	  Collects events in memory and sorts them into histories and datasets.
  *
- * A history is ordered by time, then by item, then by whatever else its events
- * have.  So it depends on the set of rows alone, never on their order in the
+ * A history is ordered by time, then by basket, then by item, then by whatever
+ * else its events have.  So it depends on the set of rows alone, never on their order in the
  * table: the same rows train the same model.  Only small keys are sorted; each
  * event is moved once.
  */
@@ -19,9 +19,8 @@
 
 /* ---------------------------------------------------------------- as they come */
 
-/* The columns are there, with what events have that need none. */
-static void
-add_columns(FmoeCollected *collected, uint32 bits)
+void
+fmoe_collect_columns(FmoeCollected *collected, uint32 bits)
 {
 	uint32		had = fmoe_events_columns(&collected->events);
 	FmoeEvents	like = fmoe_events_like(had | bits);
@@ -65,8 +64,9 @@ fmoe_collect(FmoeCollected *collected, const FmoeEvent *event)
 {
 	if (collected->count == collected->capacity)
 		fmoe_collect_reserve(collected, Max(2 * collected->capacity, FIRST_EVENTS));
-	if (unlikely(event->time_rest != 0 || event->label != 1 || event->weight != 1))
-		add_columns(collected, fmoe_event_columns_needed(event));
+	if (unlikely(event->time_rest != 0 || event->label != 1 || event->weight != 1 || event->order != 0 ||
+				 event->named != 0 || event->tie != 0))
+		fmoe_collect_columns(collected, fmoe_event_columns_needed(event));
 	fmoe_events_put(&collected->events, collected->count++, event);
 }
 
@@ -81,7 +81,7 @@ fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int3
 		return;
 	if (collected->count + from->count > collected->capacity)
 		fmoe_collect_reserve(collected, Max(2 * collected->capacity, collected->count + from->count));
-	add_columns(collected, columns);
+	fmoe_collect_columns(collected, columns);
 	added = fmoe_events_from(&collected->events, collected->count);
 	given = fmoe_events_only(&added, columns);
 	fmoe_events_copy(&given, 0, &from->events, 0, from->count);
@@ -119,12 +119,53 @@ compare_places(const Place *a, const Place *b, const FmoeEvents *events)
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
+static inline int
+compare_names(const Place *a, const Place *b, const FmoeEvents *events)
+{
+	int32		x = events->named[a->at];
+	int32		y = events->named[b->at];
+
+	if (x != y)
+		return x < y ? -1 : 1;
+	return compare_places(a, b, events);
+}
+
+#define ST_SORT sort_names
+#define ST_ELEMENT_TYPE Place
+#define ST_COMPARE(a, b, events) compare_names(a, b, events)
+#define ST_COMPARE_ARG_TYPE const FmoeEvents
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* The events of a basket that has a name happen when the last of them does. */
+static void
+join_baskets(const FmoeEvents *events, int64 n, Place *places)
+{
+	int64		last = n - 1;
+
+	if (events->named == NULL)
+		return;
+	sort_names(places, n, events);
+	for (int64 i = n - 1; i >= 0; i--)
+	{
+		int32		name = events->named[places[i].at];
+
+		if (name == 0 || name != events->named[places[last].at])
+			last = i;
+		fmoe_events_move(events, places[i].at, events, places[last].at);
+		places[i].time = places[last].time;
+	}
+}
+
 /* Sorts n places of from's events and copies those events, in that order, to places at .. of to. */
 static void
 put_sorted(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 n, Place *places)
 {
 	int64		index[INDEX_AT_ONCE];
 
+	join_baskets(from, n, places);
 	sort_places(places, n, from);
 	for (int64 done = 0; done < n; done += INDEX_AT_ONCE)
 	{

@@ -17,6 +17,7 @@ typedef struct HistoryReceiver
 {
 	DestReceiver receiver;
 	const FmoeDomain *domain;
+	Datum		user;
 	bool		item_varlena;
 	TimestampTz as_of;
 	FmoeTakeEvent take;
@@ -30,7 +31,7 @@ history_row(TupleTableSlot *slot, DestReceiver *self)
 	FmoeRow		row;
 
 	slot_getallattrs(slot);
-	if (fmoe_row(&row, history->domain, slot->tts_values, slot->tts_isnull) != FMOE_TAKEN ||
+	if (fmoe_row(&row, history->domain, history->user, slot->tts_values, slot->tts_isnull) != FMOE_TAKEN ||
 		fmoe_is_after(history->domain->time_type, history->domain->time_unit, slot->tts_values[1], history->as_of))
 		return true;
 	if (history->item_varlena)
@@ -55,6 +56,7 @@ fmoe_read_history(const FmoeDomain *domain, Datum user, TimestampTz as_of, FmoeT
 {
 	HistoryReceiver history = {
 		.domain = domain,
+		.user = user,
 		.item_varlena = get_typlen(domain->item_type) == -1,
 		.as_of = as_of,
 		.take = take,

@@ -52,6 +52,11 @@ typedef struct FmoeRow
 	Datum		item;			/* of the domain's type; valid during the call that is given the row */
 	FmoeEvent	event;			/* event.item is not set: the taker looks it up */
 	bool		odd_label;		/* it is neither 0 nor 1 */
+	bool		ordered;		/* order is not null */
+	bool		named;			/* basket is not null */
+	Datum		order;			/* of order_column */
+	Datum		basket;			/* of basket_column */
+	Datum		user;			/* of the domain's type */
 } FmoeRow;
 
 /* Takes one event of a user; events come in no order. */
@@ -109,16 +114,23 @@ typedef struct FmoeCollected
 
 /* Makes room for capacity events, never less than there is.  The first call allocates in the current context. */
 extern void fmoe_collect_reserve(FmoeCollected *collected, int64 capacity);
+/* Makes sure of columns, as bits, with what events have that need none; some room has been made. */
+extern void fmoe_collect_columns(FmoeCollected *collected, uint32 bits);
 /* Adds an event, and makes room where there is none. */
 extern void fmoe_collect(FmoeCollected *collected, const FmoeEvent *event);
 /* Adds all events of another collection.  Item i becomes number[i]; number NULL: it stays i. */
 extern void fmoe_collect_all(FmoeCollected *collected, const FmoeCollected *from, const int32 *number);
 
-/* Copies from's events first .. first + n - 1 to places at .. of to, sorted by time, then item. */
+/*
+ * Copies from's events first .. first + n - 1 to places at .. of to, sorted by
+ * time, then basket, then item.  Those of a basket that has a name get the time
+ * of its last one, in from as well.
+ */
 extern void fmoe_sort_events(const FmoeEvents *to, int64 at, const FmoeEvents *from, int64 first, int64 n);
 /*
- * A dataset of n events in any order: event i is user[i]'s.  What a user did at
- * one time is one basket, and has each item once.
+ * A dataset of n events in any order, sorted as fmoe_sort_events does: event i is
+ * user[i]'s.  What a user did at one time, or what has one name, is one basket
+ * and has each item once.
  */
 extern void fmoe_build_dataset(FmoeDataset *data, int64 n, int64 n_users, int32 n_items,
 							   const int64 *user, const FmoeEvents *events);
@@ -129,10 +141,29 @@ extern void fmoe_add_shown(FmoeDataset *data, int64 n, const int64 *user, const 
 /* ---------------------------------------------------------------- baskets */
 
 /*
+ * What tells events of one time apart, and puts together those of several: the
+ * values of order_column and basket_column, numbered as they come.  NULL: the
+ * domain has neither column, and the functions do nothing.
+ */
+typedef struct FmoeKeys FmoeKeys;
+/* In the current context, without any value. */
+extern FmoeKeys *fmoe_keys_create(const FmoeDomain *domain);
+/*
+ * Sets what the row's event has of them; false: the event, whose item is set and
+ * unknown (-1), need not be collected.  It must be where it has a name, for its
+ * time is its basket's; fmoe_make_baskets drops it.
+ */
+extern bool fmoe_keys_take(FmoeKeys *keys, FmoeRow *row);
+/* When all are collected: makes numbers of n events what they are sorted by.  For each collection once. */
+extern void fmoe_keys_settle(const FmoeKeys *keys, const FmoeEvents *events, int64 n);
+extern Size fmoe_keys_bytes(const FmoeKeys *keys);
+
+/*
  * Histories of sorted events, i's begin[i] .. end[i] - 1: what happened at once
- * is one basket.  Of an item that it has twice one stays, so that a history may
- * end earlier; where any basket has two items the events get a column of
- * baskets, in the current context.
+ * is one basket.  Of an item that it has twice one stays, and of unknown items
+ * none, so that a history may end earlier; where any basket has two items the
+ * events get a column of baskets, in the current context.  Their names are no column
+ * any more.
  */
 extern void fmoe_make_baskets(FmoeEvents *events, int64 n_events, int64 n, const int64 *begin, int64 *end);
 /* The same of all users of a dataset, whose events then lie end to end again. */

@@ -16,8 +16,9 @@
 extern char *fmoe_event_columns(const FmoeDomain *domain);
 /* The query of all rows: the user and the event's columns. */
 extern char *fmoe_table_query(const FmoeDomain *domain);
-/* Sets a row from the values of fmoe_event_columns. */
-extern FmoeLeftOut fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value, const bool *isnull);
+/* Sets a row of a user from the values of fmoe_event_columns. */
+extern FmoeLeftOut fmoe_row(FmoeRow *row, const FmoeDomain *domain, Datum user, const Datum *value,
+							const bool *isnull);
 /* A number of a type of numbers, in the nearest double. */
 extern double fmoe_number(Oid type, Datum value);
 /* OPERATOR(schema.name), ready to be put into SQL. */

@@ -61,7 +61,9 @@ take_optional(FmoeRow *row, FmoeOptional which, const FmoeColumn *column, Datum 
 	double		label;
 	double		weight;
 
-	if (isnull)
+	bool		may_be_null = which == FMOE_ORDER_COLUMN || which == FMOE_BASKET_COLUMN;
+
+	if (isnull && !may_be_null)
 		return FMOE_LEFT_NULL;
 	switch (which)
 	{
@@ -79,21 +81,32 @@ take_optional(FmoeRow *row, FmoeOptional which, const FmoeColumn *column, Datum 
 			/* what counts at all is not 0 */
 			row->event.weight = weight > 0 ? (float) Min(Max(weight, FLT_MIN), FLT_MAX) : 0;
 			break;
-		default:
+		case FMOE_ORDER_COLUMN:
+			row->ordered = !isnull;
+			row->order = value;
+			break;
+		case FMOE_BASKET_COLUMN:
+			row->named = !isnull;
+			row->basket = value;
+			break;
+		case FMOE_OPTIONAL_COLUMNS:
 			break;
 	}
 	return FMOE_TAKEN;
 }
 
 FmoeLeftOut
-fmoe_row(FmoeRow *row, const FmoeDomain *domain, const Datum *value, const bool *isnull)
+fmoe_row(FmoeRow *row, const FmoeDomain *domain, Datum user, const Datum *value, const bool *isnull)
 {
 	int			at = 2;
 
 	if (isnull[0] || isnull[1])
 		return FMOE_LEFT_NULL;
+	row->user = user;
 	row->item = value[0];
 	row->odd_label = false;
+	row->ordered = false;
+	row->named = false;
 	if (!fmoe_event_at(&row->event, domain->time_type, domain->time_unit, value[1]))
 		return FMOE_LEFT_TIME;
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)

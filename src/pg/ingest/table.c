@@ -35,6 +35,7 @@ typedef struct Raw
 {
 	Rows		chosen;
 	Rows		shown;			/* and not chosen; its ids alone make nobody a user, and nothing an item */
+	FmoeKeys   *keys;			/* of both */
 	int64		left_out[FMOE_LEFT_REASONS];
 	int64		odd_labels[2];
 	int64		future;
@@ -75,7 +76,7 @@ refuse(const Raw *raw, const FmoeDomain *domain, Portal portal)
 	SPI_cursor_move(portal, true, LONG_MAX);
 	rows += SPI_processed;
 	fmoe_check_memory(rows_bytes(&raw->chosen, capacity_for(rows)) +
-					  rows_bytes(&raw->shown, raw->shown.events.capacity),
+					  rows_bytes(&raw->shown, raw->shown.events.capacity) + fmoe_keys_bytes(raw->keys),
 					  psprintf("reading the " INT64_FORMAT " interactions of domain \"%s\"",
 							   rows + raw->shown.events.count, domain->name));
 }
@@ -88,7 +89,8 @@ grow(Rows *rows, const Rows *others, const Raw *raw, const FmoeDomain *domain, P
 
 	if (rows->events.count + SPI_processed <= rows->events.capacity)
 		return;
-	if (rows_bytes(rows, capacity) + rows_bytes(others, others->events.capacity) > (size_t) fmoe_max_memory_kb * 1024)
+	if (rows_bytes(rows, capacity) + rows_bytes(others, others->events.capacity) + fmoe_keys_bytes(raw->keys) >
+		(size_t) fmoe_max_memory_kb * 1024)
 		refuse(raw, domain, portal);
 	if (rows->user == NULL)
 		rows->user = palloc(sizeof(int64) * capacity);
@@ -99,15 +101,15 @@ grow(Rows *rows, const Rows *others, const Raw *raw, const FmoeDomain *domain, P
 
 /* Adds a row; false: its item is none of the vocabulary. */
 static bool
-add_row(Rows *rows, const FmoeVocabulary *vocabulary, Datum user, FmoeRow *row)
+add_row(Rows *rows, FmoeKeys *keys, const FmoeVocabulary *vocabulary, Datum user, FmoeRow *row)
 {
 	row->event.item = vocabulary != NULL ? fmoe_vocabulary_find(vocabulary, row->item)
 		: fmoe_idset_add(rows->items, row->item);
-	if (row->event.item < 0)
+	if (!fmoe_keys_take(keys, row))
 		return false;
 	rows->user[rows->events.count] = fmoe_idset_add(rows->users, user);
 	fmoe_collect(&rows->events, &row->event);
-	return true;
+	return row->event.item >= 0;
 }
 
 static void
@@ -120,7 +122,7 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 
 	Assert(shape->natts <= COLUMNS_MAX);
 	heap_deform_tuple(tuple, shape, value, isnull);
-	left_out = isnull[0] ? FMOE_LEFT_NULL : fmoe_row(&row, domain, value + 1, isnull + 1);
+	left_out = isnull[0] ? FMOE_LEFT_NULL : fmoe_row(&row, domain, value[0], value + 1, isnull + 1);
 	if (left_out == FMOE_TAKEN)
 	{
 		raw->odd_labels[row.event.label] += row.odd_label;
@@ -132,9 +134,9 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 	{
 		/* no label is kept of them: they all have the same */
 		row.event.label = 1;
-		(void) add_row(&raw->shown, vocabulary, value[0], &row);
+		(void) add_row(&raw->shown, raw->keys, vocabulary, value[0], &row);
 	}
-	if (left_out != FMOE_TAKEN || !add_row(&raw->chosen, vocabulary, value[0], &row))
+	if (left_out != FMOE_TAKEN || !add_row(&raw->chosen, raw->keys, vocabulary, value[0], &row))
 		return;
 	if (row.event.time > raw->tomorrow)
 		raw->future++;
@@ -229,7 +231,7 @@ keep_known(Rows *shown, const Rows *chosen)
 	{
 		int32		user = user_of[shown->user[i]];
 
-		if (user < 0 || (item_of != NULL && item_of[events->item[i]] < 0))
+		if (user < 0 || events->item[i] < 0 || (item_of != NULL && item_of[events->item[i]] < 0))
 			continue;
 		shown->user[kept] = user;
 		fmoe_events_copy(events, kept++, events, i, 1);
@@ -237,6 +239,53 @@ keep_known(Rows *shown, const Rows *chosen)
 	shown->events.count = kept;
 	if (item_of != NULL)
 		fmoe_events_renumber(events, kept, item_of);
+}
+
+typedef struct BasketKey
+{
+	int64		user;
+	int64		name;			/* as wide as the other, so that there is no padding */
+} BasketKey;
+
+typedef struct BasketEntry
+{
+	BasketKey	key;
+	int64		event;			/* chosen in it; -1: none */
+} BasketEntry;
+
+/* The entry of the basket that row i is in; NULL: it has no name, or is not there. */
+static BasketEntry *
+basket_of(HTAB *baskets, const Rows *rows, int64 i, HASHACTION action)
+{
+	BasketKey	key = {.user = rows->user[i], .name = rows->events.events.named[i]};
+
+	return key.name == 0 ? NULL : hash_search(baskets, &key, action, NULL);
+}
+
+/* What was shown in a basket that has a name was so when the basket stands: that is what it was chosen from. */
+static void
+join_shown(Rows *shown, const Rows *chosen)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(BasketKey),
+		.entrysize = sizeof(BasketEntry),
+		.hcxt = CurrentMemoryContext
+	};
+	HTAB	   *baskets = hash_create("fmoe baskets", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	const FmoeEvents exact = {.time_rest = chosen->events.events.time_rest};
+	BasketEntry *entry;
+
+	fmoe_collect_columns(&shown->events, fmoe_events_columns(&exact));
+	for (int64 i = 0; i < shown->events.count; i++)
+		if ((entry = basket_of(baskets, shown, i, HASH_ENTER)) != NULL)
+			entry->event = -1;
+	for (int64 i = 0; i < chosen->events.count; i++)
+		if ((entry = basket_of(baskets, chosen, i, HASH_FIND)) != NULL)
+			entry->event = i;
+	for (int64 i = 0; i < shown->events.count; i++)
+		if ((entry = basket_of(baskets, shown, i, HASH_FIND)) != NULL && entry->event >= 0)
+			fmoe_events_move(&shown->events.events, i, &chosen->events.events, entry->event);
+	hash_destroy(baskets);
 }
 
 /* Replaces numbers by ranks, which do not depend on the order of the rows. */
@@ -254,17 +303,31 @@ static void
 make_dataset(Raw *raw, FmoeDataset *data, MemoryContext context, int32 n_items, const int32 *index_of)
 {
 	int32	   *rank = fmoe_idset_ranks(raw->chosen.users);
-	MemoryContext scratch;
+	const FmoeEvents *chosen = &raw->chosen.events.events;
+	FmoeEvents *shown = &raw->shown.events.events;
+	MemoryContext scratch = CurrentMemoryContext;
 
 	if (raw->shown.events.count > 0)
 		keep_known(&raw->shown, &raw->chosen);
+	fmoe_keys_settle(raw->keys, chosen, raw->chosen.events.count);
+	fmoe_keys_settle(raw->keys, shown, raw->shown.events.count);
 	renumber(&raw->chosen, rank, index_of);
 	renumber(&raw->shown, rank, index_of);
-	scratch = MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(context);
 	fmoe_build_dataset(data, raw->chosen.events.count, fmoe_vocabulary_count(raw->chosen.users), n_items,
-					   raw->chosen.user, &raw->chosen.events.events);
-	if (raw->shown.events.count > 0)
-		fmoe_add_shown(data, raw->shown.events.count, raw->shown.user, &raw->shown.events.events);
+					   raw->chosen.user, chosen);
+	MemoryContextSwitchTo(scratch);
+	if (raw->shown.events.count == 0)
+	{
+		data->events.order = NULL;
+		return;
+	}
+	if (chosen->named != NULL && shown->named != NULL)
+		join_shown(&raw->shown, &raw->chosen);
+	shown->named = NULL;
+	shown->tie = NULL;
+	MemoryContextSwitchTo(context);
+	fmoe_add_shown(data, raw->shown.events.count, raw->shown.user, shown);
 	MemoryContextSwitchTo(scratch);
 }
 
@@ -296,6 +359,7 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	raw.chosen = new_rows(domain, collation, vocabulary == NULL);
 	if (domain->optional[FMOE_LABEL_COLUMN].name != NULL)
 		raw.shown = new_rows(domain, collation, vocabulary == NULL);
+	raw.keys = fmoe_keys_create(domain);
 	read_rows(&raw, domain, vocabulary);
 	if (vocabulary == NULL)
 		index_of = MemoryContextAllocHuge(scratch, sizeof(int32) *

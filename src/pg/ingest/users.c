@@ -43,7 +43,8 @@ users_row(TupleTableSlot *slot, DestReceiver *self)
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[0])
 		return true;
-	usable = fmoe_row(&row, users->domain, slot->tts_values + 1, slot->tts_isnull + 1) == FMOE_TAKEN;
+	usable = fmoe_row(&row, users->domain, slot->tts_values[0], slot->tts_values + 1,
+					  slot->tts_isnull + 1) == FMOE_TAKEN;
 	first = !users->any ||
 		!DatumGetBool(FunctionCall2Coll(&users->equal, users->collation, users->user, slot->tts_values[0]));
 	if (first)

@@ -170,6 +170,8 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving)
 	model = &applied->loaded.model;
 	history = fmoe_serve_array(serving, FMOE_ID_HISTORY, history_argument, applied->item_type,
 								   applied->loaded.vocabulary);
+	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
+		fmoe_serve_basket(serving, history);
 	filter.seen = history;
 	slot = history->count > 0 ? FMOE_MAIN : FMOE_POPULARITY;
 	fmoe_serve_answer(fcinfo, serving, applied->loaded.vocabulary, applied->item_type,

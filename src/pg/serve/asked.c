@@ -97,6 +97,35 @@ fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 	return items;
 }
 
+static int
+compare_items(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+void
+fmoe_serve_distinct(FmoeItems *items)
+{
+	int32	   *item = unconstify(int32 *, items->events.item);
+	int64		n = 0;
+
+	qsort(item, items->count, sizeof(int32), compare_items);
+	for (int64 i = 0; i < items->count; i++)
+		if (n == 0 || item[n - 1] != item[i])
+			item[n++] = item[i];
+	items->count = n;
+}
+
+void
+fmoe_serve_basket(FmoeServing *serving, FmoeItems *items)
+{
+	fmoe_serve_distinct(items);
+	items->events.basket = MemoryContextAllocZero(serving->call.context, sizeof(int32) * Max(items->count, 1));
+}
+
 /* The moment of an as_of argument; infinity without one. */
 static TimestampTz
 as_of_moment(FunctionCallInfo fcinfo, int argument)
@@ -108,6 +137,7 @@ as_of_moment(FunctionCallInfo fcinfo, int argument)
 typedef struct Known
 {
 	const FmoeVocabulary *vocabulary;
+	FmoeKeys   *keys;
 	FmoeCollected events;
 	FmoeCollected shown;		/* and not chosen */
 } Known;
@@ -118,8 +148,10 @@ take_event(void *argument, FmoeRow *row)
 	Known	   *known = argument;
 
 	row->event.item = fmoe_vocabulary_find(known->vocabulary, row->item);
-	if (row->event.item >= 0)
-		fmoe_collect(row->event.label > 0 ? &known->events : &known->shown, &row->event);
+	if (row->event.label == 0 && row->event.item >= 0)
+		fmoe_collect(&known->shown, &row->event);
+	else if (row->event.label > 0 && fmoe_keys_take(known->keys, row))
+		fmoe_collect(&known->events, &row->event);
 }
 
 FmoeItems *
@@ -128,12 +160,16 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	int64		begin = 0;
-	Known		known = {.vocabulary = serving->call.loaded->vocabulary};
+	Known		known = {
+		.vocabulary = serving->call.loaded->vocabulary,
+		.keys = fmoe_keys_create(serving->moment.domain)
+	};
 
 	fmoe_collect_reserve(&known.events, FIRST_EVENTS);
 	if (serving->moment.domain->optional[FMOE_LABEL_COLUMN].name != NULL)
 		fmoe_collect_reserve(&known.shown, FIRST_EVENTS);
 	fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
+	fmoe_keys_settle(known.keys, &known.events.events, known.events.count);
 	items->count = known.events.count;
 	items->n_shown = known.shown.count;
 	items->shown = unconstify(int32 *, known.shown.events.item);

@@ -15,6 +15,8 @@
  *		against the baselines) the counting experts of the newest version do:
  *		source 'markov', or 'popularity' where that was the better one in
  *		validation.
+ *	  - Each item of a history that is an array is a basket of its own, unless
+ *		all of them are said to be one.
  *	  - Items of the history and what was shown and not chosen (exclude_seen),
  *		then those of exclude, are left out, and only those of candidates stay where it is given.  All that
  *		happens before the best k are taken, so there are always exactly
@@ -35,7 +37,7 @@ PG_FUNCTION_INFO_V1(fmoe_recommend_next_as);
 #define BY_HISTORY(is_fixed, first) { \
 	.fixed = (is_fixed), .user = -1, .item = -1, .history = (first), .k = (first) + 1, .domain = (first) + 2, \
 	.exclude_seen = (first) + 3, .exclude = (first) + 4, .candidates = (first) + 5, .as_of = -1, \
-	.version = (first) + 6, .filter = (first) + 7 \
+	.version = (first) + 6, .filter = (first) + 7, .basket = (first) + 8 \
 }
 
 static void
@@ -50,7 +52,11 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	if (at->user >= 0)
 		history = fmoe_serve_history(fcinfo, serving, at);
 	else
+	{
 		history = fmoe_serve_list(fcinfo, serving, FMOE_ID_HISTORY, at->history);
+		if (!PG_ARGISNULL(at->basket) && PG_GETARG_BOOL(at->basket))
+			fmoe_serve_basket(serving, history);
+	}
 	filter = fmoe_serve_filter(fcinfo, serving, at, history);
 	slot = fmoe_serve_slot(serving, history->count);
 	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,

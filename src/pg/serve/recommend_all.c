@@ -57,6 +57,7 @@ typedef struct Everybody
 	Datum		user[BATCH_USERS];
 	int64		begin[BATCH_USERS + 1]; /* into events: user u's are begin[u] .. begin[u + 1] - 1 */
 	int64		begin_shown[BATCH_USERS + 1];	/* the same of shown */
+	FmoeKeys   *keys;			/* of the batch */
 	FmoeCollected events;
 	FmoeCollected shown;		/* and not chosen: their items count as seen */
 } Everybody;
@@ -220,10 +221,27 @@ popular_for(const Everybody *all, int u, const FmoeEvents *events)
 	return fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &history, &filter, all->k);
 }
 
+/* Leaves users out whose events were all of unknown items. */
+static void
+leave_unknown(Known *known)
+{
+	int			n = 0;
+
+	for (int i = 0; i < known->users; i++)
+		if (known->begin[i] < known->end[i])
+		{
+			known->of[n] = known->of[i];
+			known->begin[n] = known->begin[i];
+			known->end[n++] = known->end[i];
+		}
+	known->users = n;
+}
+
 /* Sorts the users' events into histories, and lists the users who have one in known. */
 static void
 make_histories(Everybody *all, Known *known, FmoeEvents *sorted)
 {
+	fmoe_keys_settle(all->keys, &all->events.events, all->events.count);
 	for (int u = 0; u < all->users; u++)
 	{
 		int64		begin = all->begin[u];
@@ -237,6 +255,7 @@ make_histories(Everybody *all, Known *known, FmoeEvents *sorted)
 		known->end[known->users++] = end;
 	}
 	fmoe_make_baskets(sorted, all->events.count, known->users, known->begin, known->end);
+	leave_unknown(known);
 }
 
 static void
@@ -275,6 +294,7 @@ finish_batch(Everybody *all)
 	}
 	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
+	all->keys = NULL;
 	all->users = 0;
 	all->tokens = 0;
 	all->events.count = 0;
@@ -301,14 +321,30 @@ begin_user(Everybody *all, Datum user)
 	MemoryContextSwitchTo(old);
 }
 
+/* Values of a batch's events are in its memory. */
+static bool
+take_keys(Everybody *all, FmoeRow *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(all->batch);
+	bool		collect;
+
+	if (all->keys == NULL)
+		all->keys = fmoe_keys_create(all->serving->moment.domain);
+	collect = fmoe_keys_take(all->keys, row);
+	MemoryContextSwitchTo(old);
+	return collect;
+}
+
 static void
 take_event(void *argument, FmoeRow *row)
 {
 	Everybody  *all = argument;
 
 	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
-	if (row->event.item >= 0)
-		fmoe_collect(row->event.label > 0 ? &all->events : &all->shown, &row->event);
+	if (row->event.label == 0 && row->event.item >= 0)
+		fmoe_collect(&all->shown, &row->event);
+	else if (row->event.label > 0 && take_keys(all, row))
+		fmoe_collect(&all->events, &row->event);
 }
 
 static void

@@ -60,6 +60,7 @@ typedef struct FmoeArguments
 	int			as_of;
 	int			version;
 	int			filter;
+	int			basket;			/* whether the history is one; of calls that have a history */
 } FmoeArguments;
 
 /* Of fmoe_recommend: user, k, domain, exclude_seen, exclude, candidates, as_of, version, filter, from first on. */
@@ -193,6 +194,10 @@ extern FmoeItems *fmoe_serve_list(FunctionCallInfo fcinfo, FmoeServing *serving,
 extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
 /* The same for a user of the domain's own type. */
 extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of);
+/* Leaves each item of a list once, ascending. */
+extern void fmoe_serve_distinct(FmoeItems *items);
+/* Makes a list of items a history of one basket. */
+extern void fmoe_serve_basket(FmoeServing *serving, FmoeItems *items);
 /* What a call's arguments let through, besides what they take of a history. */
 extern FmoeFilter fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at,
 									const FmoeItems *history);

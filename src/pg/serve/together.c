@@ -22,29 +22,6 @@ PG_FUNCTION_INFO_V1(fmoe_together_as);
 	.filter = (first) + 6 \
 }
 
-static int
-compare_items(const void *a, const void *b)
-{
-	int32		x = *(const int32 *) a;
-	int32		y = *(const int32 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Each once. */
-static void
-sort_distinct(FmoeItems *items)
-{
-	int32	   *item = (int32 *) items->events.item;
-	int64		n = 0;
-
-	qsort(item, items->count, sizeof(int32), compare_items);
-	for (int64 i = 0; i < items->count; i++)
-		if (n == 0 || item[n - 1] != item[i])
-			item[n++] = item[i];
-	items->count = n;
-}
-
 static void
 answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 {
@@ -66,7 +43,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 				 errhint("Train a new version with CALL fmoe_train(%s).",
 						 quote_literal_cstr(serving->moment.domain->name))));
 	items = fmoe_serve_list(fcinfo, serving, FMOE_ID_HISTORY, at->item);
-	sort_distinct(items);
+	fmoe_serve_distinct(items);
 	filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
 	best = fmoe_serve_together(serving, model, items, &filter, k);
 	baskets = fnn_alloc(serving->site.arena, Max(best->count, 1) * sizeof(int64));

@@ -96,14 +96,22 @@ fmoe_reasons_left_out(const FmoeInteractions *interactions)
 }
 
 static void
-announce_baskets(const FmoeDataset *data)
+announce_baskets(const FmoeDomain *domain, const FmoeDataset *data)
 {
+	bool		ordered = domain->optional[FMOE_ORDER_COLUMN].name != NULL;
 	int64		tied = fmoe_tied_users(data);
 
-	if (tied > 0)
+	if (tied == 0)
+		return;
+	if (domain->optional[FMOE_BASKET_COLUMN].name != NULL)
 		ereport(NOTICE,
-				(errmsg("the last events of %lld of %lld users share their time", (long long) tied,
+				(errmsg("the last events of %lld of %lld users share their basket", (long long) tied,
 						(long long) data->n_users),
+				 errdetail("The items of a basket are learned together.")));
+	else
+		ereport(NOTICE,
+				(errmsg("the last events of %lld of %lld users share their %s", (long long) tied,
+						(long long) data->n_users, ordered ? "time and order" : "time"),
 				 errdetail("Events of a user at one time are one basket, whose items are learned together.")));
 }
 
@@ -138,7 +146,7 @@ fmoe_training_announce(FmoeTraining *training)
 			 errdetail("%lld of the events weigh 0: they are context, and nothing is learned from them being chosen.",
 					   (long long) context)));
 	fmoe_check_memory(bytes, what);
-	announce_baskets(data);
+	announce_baskets(training->domain, data);
 	if (training->atomic && !fmoe_only_counts(class))
 		ereport(NOTICE,
 				(errmsg("training runs inside a transaction, so epochs are not committed one by one"),
