@@ -124,6 +124,20 @@ coverage: build/coverage/check
 	OPENBLAS_NUM_THREADS=1 $(call engine_run,coverage) >build/coverage/check.log
 	$(top)/scripts/coverage build/coverage
 
+# ---------------------------------------------------------------- libFuzzer, with clang
+
+# The reader of files with what it needs of nn.  New inputs stay in build; the corpus in the tree is only read.
+FUZZ_SECONDS = 20
+FUZZ_SOURCES = $(call sources_of,nn) $(call found_in,test/fuzz/*.c)
+FUZZ_CFLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DFNN_NO_CLONES -Wno-everything -I$(top)/src
+
+.PHONY: fuzz
+fuzz: $(CURDIR)/build/openblas
+	mkdir -p build/fuzz/corpus
+	clang $(FUZZ_CFLAGS) -o build/fuzz/safetensors $(addprefix $(top)/,$(FUZZ_SOURCES)) $(ENGINE_LIBS)
+	OPENBLAS_NUM_THREADS=1 build/fuzz/safetensors -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 \
+		-artifact_prefix=build/fuzz/ build/fuzz/corpus $(top)/test/fuzz/corpus
+
 # ---------------------------------------------------------------- other targets
 
 # with other versions of PostgreSQL, each in a chroot of a Debian that has it

@@ -196,6 +196,18 @@ SELECT model, jsonb_typeof(metrics -> 'losses') AS losses, (SELECT abs(sum(value
 	FROM fmoe.versions WHERE domain = 'train_losses' ORDER BY version;
 DROP TRIGGER see ON fmoe.training;
 
-SELECT fmoe_drop_domain('train_plays'), fmoe_drop_domain('train_few'), fmoe_drop_domain('train_losses');
+-- in a block that goes on after COMMIT, where no statement has a snapshot of its own
+DO $$ BEGIN
+	COMMIT;
+	CREATE TABLE train.now AS SELECT * FROM train.plays WHERE listener <= 20;
+	PERFORM fmoe_create_domain('train_now', 'train.now', 'listener', 'song', 'at');
+	INSERT INTO train.now SELECT * FROM train.plays WHERE listener = 21;
+	CALL fmoe_train('train_now', '{"model": "markov", "deploy": false}');
+	INSERT INTO train.now SELECT * FROM train.plays WHERE listener = 22;
+	CALL fmoe_train('train_now', '{"model": "sasrec", "width": 8, "layers": 1, "epochs": 1, "deploy": false}');
+END $$;
+SELECT version, model, users FROM fmoe.versions WHERE domain = 'train_now' ORDER BY version;
+
+SELECT fmoe_drop_domain('train_plays'), fmoe_drop_domain('train_now'), fmoe_drop_domain('train_few'), fmoe_drop_domain('train_losses');
 DROP SCHEMA train CASCADE;
 DROP ROLE regress_fmoe_trainer;

@@ -11,7 +11,8 @@ use IPC::Run;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw($patience_s session send_to answer ask leave wait_until small_shared_memory);
+our @EXPORT = qw($patience_s session send_to answer ask leave wait_until small_shared_memory small_disk
+	long_minutes long_seed orphans);
 
 # Nothing takes longer, on a busy machine either.
 our $patience_s = 120;
@@ -107,6 +108,52 @@ sub small_shared_memory
 	my ($megabytes) = @_;
 
 	return on_small_file_system('/dev/shm', $megabytes);
+}
+
+# In place of the directory that holds the clusters of a test, which is empty then.
+sub small_disk
+{
+	my ($megabytes) = @_;
+	my $directory = "$ENV{TESTDIR}/tmp_check";
+
+	mkdir $directory;
+	return on_small_file_system($directory, $megabytes);
+}
+
+# ---------------------------------------------------------------- long tests
+
+# How long a test may go on: a short form without FMOE_LONG_MINUTES.
+sub long_minutes
+{
+	my ($short) = @_;
+
+	return $ENV{FMOE_LONG_MINUTES} // $short;
+}
+
+# Seeds perl's random numbers by FMOE_SEED, or by what it says.
+sub long_seed
+{
+	my $seed = $ENV{FMOE_SEED} || time % 1_000_000;
+
+	diag("FMOE_SEED=$seed");
+	return srand $seed;
+}
+
+# A query: rows of the extension's tables that belong to nothing.
+sub orphans
+{
+	return <<'SQL';
+SELECT (SELECT count(*) FROM fmoe.version v WHERE NOT EXISTS (SELECT FROM fmoe.domain d WHERE d.domain_id = v.domain_id))
+	+ (SELECT count(*) FROM fmoe.tensor t WHERE NOT EXISTS (SELECT FROM fmoe.version v WHERE v.version_id = t.version_id))
+	+ (SELECT count(*) FROM fmoe.deployment p WHERE NOT EXISTS
+		(SELECT FROM fmoe.version v WHERE v.version_id = p.version_id AND v.domain_id = p.domain_id))
+	+ (SELECT count(*) FROM fmoe.training t WHERE NOT EXISTS (SELECT FROM fmoe.domain d WHERE d.domain_id = t.domain_id))
+	+ (SELECT count(*) FROM fmoe.checkpoint c WHERE NOT EXISTS (SELECT FROM fmoe.training t WHERE t.domain_id = c.domain_id))
+	+ (SELECT count(*) FROM fmoe.lent_part p WHERE NOT EXISTS (SELECT FROM fmoe.lent l WHERE l.lent_id = p.lent_id))
+	+ (SELECT count(*) FROM fmoe.lent l WHERE NOT EXISTS (SELECT FROM fmoe.lent_part p WHERE p.lent_id = l.lent_id))
+	+ (SELECT count(*) FROM fmoe.lent l WHERE l.party = fmoe._party()
+		AND NOT EXISTS (SELECT FROM fmoe.domain d WHERE d.name = l.domain))
+SQL
 }
 
 1;

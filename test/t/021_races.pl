@@ -126,19 +126,7 @@ leave($_) foreach $anna, $boris;
 
 # ---------------------------------------------------------------- two calls on one domain
 
-# Nothing in the tables that belongs to nothing.
-my $orphans = <<'SQL';
-SELECT (SELECT count(*) FROM fmoe.version v WHERE NOT EXISTS (SELECT FROM fmoe.domain d WHERE d.domain_id = v.domain_id))
-	+ (SELECT count(*) FROM fmoe.tensor t WHERE NOT EXISTS (SELECT FROM fmoe.version v WHERE v.version_id = t.version_id))
-	+ (SELECT count(*) FROM fmoe.deployment p WHERE NOT EXISTS
-		(SELECT FROM fmoe.version v WHERE v.version_id = p.version_id AND v.domain_id = p.domain_id))
-	+ (SELECT count(*) FROM fmoe.training t WHERE NOT EXISTS (SELECT FROM fmoe.domain d WHERE d.domain_id = t.domain_id))
-	+ (SELECT count(*) FROM fmoe.checkpoint c WHERE NOT EXISTS (SELECT FROM fmoe.training t WHERE t.domain_id = c.domain_id))
-	+ (SELECT count(*) FROM fmoe.lent_part p WHERE NOT EXISTS (SELECT FROM fmoe.lent l WHERE l.lent_id = p.lent_id))
-	+ (SELECT count(*) FROM fmoe.lent l WHERE l.party = fmoe._party()
-		AND NOT EXISTS (SELECT FROM fmoe.domain d WHERE d.name = l.domain))
-SQL
-
+my $orphans = orphans();
 my %on_a_domain = (
 	deploy => q{SELECT fmoe_deploy('d', 1)},
 	deploy_lent => q{SELECT fmoe_deploy('d', 3)},

@@ -325,6 +325,9 @@ static void
 train(FmoeTraining *training, FunctionCallInfo fcinfo)
 {
 	training->started = GetCurrentTimestamp();
+	/* called from a procedure or DO, the snapshot there is may be as old as the transaction */
+	fmoe_fresh_begin();
+	training->fresh = true;
 	training->domain = fmoe_domain_argument(fcinfo, 0, FMOE_MANAGE);
 	training->tables = fmoe_own_relation("domain");
 	if (PG_ARGISNULL(1))

@@ -37,8 +37,11 @@ static FmoeStatement domain_unchanged = {
 };
 
 void
-fmoe_training_commit(const FmoeTraining *training)
+fmoe_training_commit(FmoeTraining *training)
 {
+	if (training->fresh)
+		fmoe_fresh_end();
+	training->fresh = false;
 	if (training->atomic)
 		return;
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)

@@ -19,6 +19,7 @@ typedef struct FmoeTraining
 	bool		atomic;
 	bool		untrained;		/* there is nothing to learn: it counts instead */
 	bool		locked;			/* session lock to be released by hand */
+	bool		fresh;			/* a snapshot is pushed that sees what this transaction has done so far */
 	Oid			tables;			/* fmoe.domain: another one, if the extension is made anew */
 	FmoeDomain *domain;
 	FmoeConfig	config;
@@ -39,7 +40,7 @@ typedef struct FmoeTraining
 } FmoeTraining;
 
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
-extern void fmoe_training_commit(const FmoeTraining *training);
+extern void fmoe_training_commit(FmoeTraining *training);
 /* Takes the lock that lets one training of a domain run at a time; fails when another has it. */
 extern void fmoe_training_lock(FmoeTraining *training);
 /* Releases it, where it is a lock of the session. */
