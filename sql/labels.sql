@@ -120,6 +120,12 @@ SELECT * FROM judgement ORDER BY metric;
 -- by whichever process
 CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 0, "deploy": false}');
 CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 1, "deploy": false}');
+-- who evaluates says which rows are left out, too
+INSERT INTO judged VALUES (1, NULL, 1, 1), (1, 3, 'NaN', 1);
+SET client_min_messages = notice;
+SELECT count(*) > 0 FROM fmoe_evaluate('judged', '{"version": 1}');
+SELECT count(*) FROM fmoe_expert_report('judged', '{"version": 2}');
+SET client_min_messages = warning;
 SELECT count(*), count(DISTINCT metrics) FROM fmoe.versions WHERE domain = 'judged' AND model = 'fmoe';
 -- however much was shown, memory is bounded
 CREATE TABLE feed AS SELECT n % 500 AS u, n % 7000 AS i, n AS t, false AS chosen FROM generate_series(1, 100000) n;

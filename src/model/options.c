@@ -6,6 +6,7 @@
 #include "model/options.h"
 #include "model/registry.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *const loss_names[] = {"softmax", "gbce", "auto", NULL};
@@ -77,6 +78,14 @@ fmoe_config_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 
 	memset(misfit, 0, sizeof(*misfit));
+	if (class->gated && config->blend >= 0)
+	{
+		snprintf(misfit->message, sizeof(misfit->message), "option \"blend\" has no meaning for model \"%s\"",
+				 class->name);
+		snprintf(misfit->detail, sizeof(misfit->detail), "%s", "Its gate weighs counted transitions.");
+		snprintf(misfit->hint, sizeof(misfit->hint), "%s", "Leave it out.");
+		return false;
+	}
 	return class->fits == NULL || class->fits(config, misfit);
 }
 

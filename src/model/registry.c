@@ -27,17 +27,22 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_sequence_class,
 	&fmoe_neighbours_class,
 	&fmoe_repeat_class,
+	&fmoe_auto_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", TEST_CLASS("projection") NULL};
+	"neighbours", "repeat", "auto", TEST_CLASS("projection") NULL};
 
-const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS] = {
+const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_MAIN] = NULL,
 	[FMOE_POPULARITY] = &fmoe_popularity_class,
-	[FMOE_MARKOV] = &fmoe_markov_class
+	[FMOE_MARKOV] = &fmoe_markov_class,
+	[FMOE_RECENT] = &fmoe_recent_class,
+	[FMOE_SEQUENCE] = &fmoe_sequence_class,
+	[FMOE_NEIGHBOURS] = &fmoe_neighbours_class,
+	[FMOE_REPEAT] = &fmoe_repeat_class
 };
 
 /* by row of fmoe_encoders */

@@ -15,7 +15,7 @@ extern const char *const fmoe_expert_names[];
  * The classes that every version holds beside its main one, as baselines of
  * evaluation and fallbacks of serving, by slot; that of FMOE_MAIN is NULL.
  */
-extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_SLOTS];
+extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED];
 
 /* The default of the option "model". */
 #define FMOE_DEFAULT_MODEL "sasrec"

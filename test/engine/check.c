@@ -454,6 +454,7 @@ static const Function functions[] = {
 	{"baskets", check_baskets},
 	{"counting", check_counting},
 	{"weights", check_weights},
+	{"gate", check_gate},
 };
 
 static bool

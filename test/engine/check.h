@@ -113,5 +113,6 @@ extern void check_scan(void);
 extern void check_baskets(void);
 extern void check_counting(void);
 extern void check_weights(void);
+extern void check_gate(void);
 
 #endif							/* FMOE_CHECK_H */

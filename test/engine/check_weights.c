@@ -106,6 +106,13 @@ check_twice(const char *class, FmoeLoss loss)
 	config.epochs = 2;
 	config.loss = loss;
 	config.blend = 0;
+	if (strcmp(class, "fmoe") == 0)
+	{
+		/* without counts, of which there are twice as many */
+		check_own(&config)->gate_loss = 0.5;
+		check_own(&config)->kl = 0.1;
+		check_own(&config)->contrast = 0.1;
+	}
 	check_begin("%s, %s: twice the weights is the same objective", class, loss == FMOE_LOSS_GBCE ? "gbce" : "softmax");
 	for (int baskets = 0; baskets < 2; baskets++)
 	{
@@ -254,6 +261,62 @@ check_context_behind(const char *class)
 	for (int64_t i = 0; i < longer.n_events; i++)
 		weight[i] = 0;
 	CHECK(fmoe_anything_to_learn(data, &config) && !fmoe_anything_to_learn(&longer, &config), "what is to be learned");
+	check_end();
+}
+
+/* The loss of a mixture for the last event of the data, whose user's others are one basket. */
+static double
+mixture_loss(const FmoeConfig *config, const FmoeDataset *data, const FmoeBatch *history)
+{
+	FmoeModel  *model = check_model(config, data, 5, 0.3, false);
+	const int32_t last = data->events.item[data->n_events - 1];
+	const int32_t target[] = {last, last, last};
+	const float last_weight = data->events.weight[data->n_events - 1];
+	const float weight[] = {last_weight, last_weight, last_weight};
+	FmoeGoal	goal = {.target = target, .target_weight = weight, .weight = 1 / (double) last_weight, .step = 1};
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
+	model->expert[FMOE_MAIN].class->learn(&model->expert[FMOE_MAIN], &tape, history, &goal);
+	return tape.loss;
+}
+
+/* What a token is followed by is taken off the counts that predict it, as much as it has counted. */
+static void
+check_own_transition(int basket_size)
+{
+	/* two users; the last one's last event, after a basket, is in the second data a user of its own */
+	static const int64_t whole[] = {0, 4, 8};
+	static const int64_t split[] = {0, 4, 7, 8};
+	static const int32_t item[] = {0, 1, 0, 2, 0, 3, 4, 5};
+	static const double time[] = {1, 2, 3, 4, 1, 1, 1, 2};
+	static const float weight[] = {1, 0.7f, 1, 3, 1, 2, 1, 0.3f};
+	static const int32_t basket[] = {0, 1, 2, 3, 4, 4, 4, 5};
+	const int64_t begin = 7 - basket_size;
+	const int64_t end = 7;
+	int64_t		offset[2][4];
+	FmoeConfig	config = check_config("fmoe");
+	double		loss[2];
+
+	config.holdout = FMOE_HOLDOUT_NONE;
+	config.dropout = 0;
+	check_own(&config)->count_experts = true;
+	check_begin("a mixture takes off a target's own transition, whatever it weighs, after a basket of %d",
+				basket_size);
+	memcpy(offset[0], whole, sizeof(whole));
+	memcpy(offset[1], split, sizeof(split));
+	for (int k = 0; k < 2; k++)
+	{
+		FmoeDataset data = {.n_users = 2 + k, .n_events = 8, .n_items = 6, .offset = offset[k],
+		.events = {.item = item, .time = time, .weight = weight, .basket = basket}};
+
+		/* what of the basket is not wanted is another user's */
+		if (basket_size == 1)
+			offset[k][1] = 6;
+		loss[k] = mixture_loss(&config, &data, fmoe_batch(check_arena(), &data.events, 1, &begin, &end, 8));
+	}
+	CHECK(loss[0] > 0 && check_close(loss[0], loss[1], 1e-6), "loss %.9g, without the transition %.9g", loss[0],
+		  loss[1]);
 	check_end();
 }
 
@@ -413,10 +476,13 @@ check_weights(void)
 	check_same_as_without("fmoe", FMOE_LOSS_SOFTMAX);
 	check_twice("sasrec", FMOE_LOSS_GBCE);
 	check_twice("gru4rec", FMOE_LOSS_SOFTMAX);
+	check_twice("fmoe", FMOE_LOSS_SOFTMAX);
 	check_weighed_mean(false);
 	check_weighed_mean(true);
 	check_context_behind("sasrec");
 	check_context_behind("fmoe");
+	check_own_transition(1);
+	check_own_transition(3);
 	check_counts(false);
 	check_counts(true);
 	check_together_counts();

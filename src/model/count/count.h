@@ -26,6 +26,9 @@ extern const FmoeExpertClass fmoe_repeat_class;
 /* A basket that such a limit cuts counts whole when it has no more events, else not at all. */
 #define FMOE_WHOLE_BASKET_MAX 256
 
+/* What popularity's level weighs, where it only orders what is equal. */
+#define FMOE_TIE_BREAK 1e-3
+
 /* ---------------------------------------------------------------- scores of a history */
 
 /*
@@ -41,6 +44,9 @@ extern double fmoe_tie_break(const FmoeExpert *expert, int32_t item);
 /* score[n] of items (NULL: of all): log(1 + 100 sum) / 2 and the tie-break; sum[n_items]. */
 extern void fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int64_t n, const int32_t *item,
 								fnn_real *score);
+
+/* Terms on the arena, without the tie-break, of the items whose sum[n_items] is above 0. */
+extern FmoeTerms fmoe_terms_of_sums(FnnArena *arena, int32_t n_items, const double *sum);
 
 /* ---------------------------------------------------------------- rows of neighbours */
 
@@ -61,6 +67,9 @@ extern const FnnDtype fmoe_pairs_dtypes[];
 /* Score hook of a counter with such rows: of the sum, over the history, of the events' rows times their weights. */
 extern void fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							 int64_t n, const int32_t *item, fnn_real *score);
+/* Its terms hook. */
+extern FmoeTerms fmoe_pairs_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								  const fnn_real *state);
 /* Its check hook. */
 extern void fmoe_pairs_check(const FmoeExpert *expert, const FnnHost *host);
 /* Bytes on the arena while so many pairs are counted. */

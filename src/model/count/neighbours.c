@@ -96,5 +96,6 @@ const FmoeExpertClass fmoe_neighbours_class = {
 	.name = "neighbours",
 	.summary = "what the same users chose as well",
 	.counter = &counter,
+	.terms = fmoe_pairs_terms,
 	.score = fmoe_pairs_score
 };

@@ -16,7 +16,6 @@
 #define CHUNK_ENTRIES 65536
 #define POLL_EVERY 0xffff		/* pairs, or users */
 #define SHARE_SCALE 100.0		/* of what is below 1, before the logarithm */
-#define TIE_BREAK 1e-3
 
 const FnnDtype fmoe_pairs_dtypes[] = {FNN_I64, FNN_I32, FNN_F32};
 
@@ -263,7 +262,14 @@ fmoe_tie_break(const FmoeExpert *expert, int32_t item)
 {
 	const float *popularity = expert->counts[FMOE_POPULARITY].array[0].data;
 
-	return TIE_BREAK * log1p(popularity[item]) / 2;
+	return FMOE_TIE_BREAK * log1p(popularity[item]) / 2;
+}
+
+/* log(1 + 100 sum) / 2: what a gate reads. */
+static double
+on_gate_scale(double sum)
+{
+	return log1p(SHARE_SCALE * sum) / 2;
 }
 
 void
@@ -272,20 +278,41 @@ fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int64_t n, cons
 	for (int64_t i = 0; i < n; i++)
 	{
 		int32_t		of = item != NULL ? item[i] : (int32_t) i;
-		double		value = sum[of] > 0 ? log1p(SHARE_SCALE * sum[of]) / 2 : 0;
+		double		value = sum[of] > 0 ? on_gate_scale(sum[of]) : 0;
 
 		score[i] = (fnn_real) (value + fmoe_tie_break(expert, of));
 	}
 }
 
-void
-fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-				 int64_t n, const int32_t *item, fnn_real *score)
+FmoeTerms
+fmoe_terms_of_sums(FnnArena *arena, int32_t n_items, const double *sum)
+{
+	int64_t		n = 0;
+	int32_t    *item;
+	double	   *value;
+
+	for (int32_t i = 0; i < n_items; i++)
+		n += sum[i] > 0;
+	item = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	value = fnn_alloc(arena, sizeof(double) * (size_t) n);
+	n = 0;
+	for (int32_t i = 0; i < n_items; i++)
+	{
+		if (!(sum[i] > 0))
+			continue;
+		item[n] = i;
+		value[n++] = on_gate_scale(sum[i]);
+	}
+	return (FmoeTerms) {.n = n, .item = item, .value = value};
+}
+
+/* sum[n_items], on the arena, of the rows of a history's events times their weights. */
+static double *
+sum_rows(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
 {
 	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
 	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
 	const float *value = expert->array[FMOE_PAIRS_VALUE].data;
-	FnnMark		mark = fnn_arena_mark(arena);
 	double	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), expert->n_items, sizeof(double)));
 	double		weight[FMOE_SEQUENCE_EVENTS];
 	int32_t		first = fmoe_history_weights(batch, sequence, weight);
@@ -297,6 +324,22 @@ fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *bat
 		for (int64_t k = offset[row]; k < offset[row + 1]; k++)
 			sum[to[k]] += weight[t - first] * value[k];
 	}
-	fmoe_scores_of_sums(expert, sum, n, item, score);
+	return sum;
+}
+
+void
+fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+				 int64_t n, const int32_t *item, fnn_real *score)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+
+	fmoe_scores_of_sums(expert, sum_rows(expert, arena, batch, sequence), n, item, score);
 	fnn_arena_reset(arena, mark);
+}
+
+FmoeTerms
+fmoe_pairs_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+				 const fnn_real *state)
+{
+	return fmoe_terms_of_sums(arena, expert->n_items, sum_rows(expert, arena, batch, sequence));
 }

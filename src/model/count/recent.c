@@ -103,17 +103,23 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	fmoe_set_array(expert, 0, FNN_F32, data->n_items, number);
 }
 
+static double
+level(const FmoeExpert *expert, int32_t item)
+{
+	const float *number = expert->array[0].data;
+
+	return log1p(number[item]) / 2;
+}
+
 static void
 score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 	  int64_t n, const int32_t *item, fnn_real *score)
 {
-	const float *number = expert->array[0].data;
-
 	for (int64_t i = 0; i < n; i++)
 	{
 		int32_t		of = item != NULL ? item[i] : (int32_t) i;
 
-		score[i] = (fnn_real) (log1p(number[of]) / 2 + fmoe_tie_break(expert, of));
+		score[i] = (fnn_real) (level(expert, of) + fmoe_tie_break(expert, of));
 	}
 }
 
@@ -139,6 +145,7 @@ bytes(double n_events, double n_items)
 static const FmoeCounter counter = {
 	.count = count,
 	.bytes = bytes,
+	.level = level,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check

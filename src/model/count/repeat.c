@@ -14,19 +14,33 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 {
 }
 
-static void
-score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-	  int64_t n, const int32_t *item, fnn_real *score)
+/* sum[n_items], on the arena, of the weights of a history's events. */
+static double *
+sum_events(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
 {
-	FnnMark		mark = fnn_arena_mark(arena);
 	double	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), expert->n_items, sizeof(double)));
 	double		weight[FMOE_SEQUENCE_EVENTS];
 	int32_t		first = fmoe_history_weights(batch, sequence, weight);
 
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
 		sum[batch->events.item[t]] += weight[t - first];
-	fmoe_scores_of_sums(expert, sum, n, item, score);
+	return sum;
+}
+
+static void
+score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+	  int64_t n, const int32_t *item, fnn_real *score)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+
+	fmoe_scores_of_sums(expert, sum_events(expert, arena, batch, sequence), n, item, score);
 	fnn_arena_reset(arena, mark);
+}
+
+static FmoeTerms
+terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence, const fnn_real *state)
+{
+	return fmoe_terms_of_sums(arena, expert->n_items, sum_events(expert, arena, batch, sequence));
 }
 
 static void
@@ -52,5 +66,6 @@ const FmoeExpertClass fmoe_repeat_class = {
 	.name = "repeat",
 	.summary = "what the user had before",
 	.counter = &counter,
+	.terms = terms,
 	.score = score
 };

@@ -98,5 +98,6 @@ const FmoeExpertClass fmoe_sequence_class = {
 	.name = "sequence",
 	.summary = "what came soon after, or before, the items of the history",
 	.counter = &counter,
+	.terms = fmoe_pairs_terms,
 	.score = fmoe_pairs_score
 };

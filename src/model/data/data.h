@@ -254,6 +254,7 @@ typedef struct FmoeBatch
 	const int32_t *position;	/* [n_tokens] how many baskets of its sequence are before each */
 	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
 	const FmoeBaskets *baskets; /* NULL: every token is one, and sequences has no reach */
+	bool		keeps_seen;		/* what a history has may be an answer; set by who asks */
 } FmoeBatch;
 
 /* The items of the last basket of a sequence that is not empty. */

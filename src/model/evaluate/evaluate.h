@@ -24,6 +24,12 @@ typedef struct FmoeProtocol
 extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
 							int64_t from, int64_t to, int32_t *rank, uint8_t *covered);
+/* Which of the two folds a case is in, whoever asks. */
+extern int	fmoe_fold(const FmoeModel *model, const FmoeCases *cases, int64_t c);
+/* fmoe_rank_cases by the main expert of a model whose gate has folds, each case by the weights that did not see it. */
+extern void fmoe_rank_by_folds(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data,
+							   const FmoeCases *cases, const FmoeProtocol *protocol, int64_t from, int64_t to,
+							   int32_t *rank);
 /* Bytes that fmoe_rank_cases takes on the arena. */
 extern size_t fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases,
 							  const FmoeProtocol *protocol);

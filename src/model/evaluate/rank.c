@@ -183,6 +183,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 
 		end = fmoe_case_block_end(cases, begin, to, ranker.cases_max, max_length);
 		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin, cases->end + begin, max_length);
+		batch->keeps_seen = !protocol->exclude_seen;
 		fmoe_score(model, slot, arena, batch, ranker.scores);
 		for (int64_t c = begin; c < end; c++)
 			rank_case(&ranker, arena, c, ranker.scores + (c - begin) * model->n_items, rank, covered);

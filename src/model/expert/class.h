@@ -23,13 +23,21 @@
 
 typedef struct FmoeExpert FmoeExpert;
 
-/* What a version holds: the main expert, and those that count beside it. */
+/*
+ * What a version holds: the main expert, and those that count beside it.  Every
+ * version has those below FMOE_SLOTS; one with a gate has all of them.
+ */
 typedef enum FmoeExpertSlot
 {
 	FMOE_MAIN,
 	FMOE_POPULARITY,
 	FMOE_MARKOV,
-	FMOE_SLOTS
+	FMOE_SLOTS,
+	FMOE_RECENT = FMOE_SLOTS,
+	FMOE_SEQUENCE,
+	FMOE_NEIGHBOURS,
+	FMOE_REPEAT,
+	FMOE_GATED					/* all that a gate weighs */
 } FmoeExpertSlot;
 
 /* What a class reads beside items and times; a set of bits. */
@@ -130,6 +138,8 @@ typedef struct FmoeCounter
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
 	/* bytes that count takes on the arena, of which the arrays are a part */
 	double		(*bytes) (double n_events, double n_items);
+	/* what a gate reads of an item whatever the history, on its scale; NULL: nothing */
+	double		(*level) (const FmoeExpert *expert, int32_t item);
 	int			history;		/* most events of a history that scores depend on; 0: those of its last basket */
 	/* fails with FNN_FORMAT when arrays from outside do not fit each other, or the number of items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
@@ -143,6 +153,7 @@ typedef struct FmoeExpertClass
 	const char *name;
 	const char *summary;		/* one line, lower case */
 	const FmoeCounter *counter; /* NULL: the class learns by gradient */
+	bool		gated;			/* its scores are weighed beside those of all experts that count (serve/gate.c) */
 
 	/* Its own options, which fill FmoeConfig.own; NULL: none. */
 	const FmoeOption *options;
@@ -165,8 +176,13 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-	/* Terms of the scores after a history with that last basket and state, on the arena; NULL: there are none. */
-	FmoeTerms	(*terms) (const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state);
+	/*
+	 * Terms of the scores after a history of the batch, which led to that state, on
+	 * the arena; of a counter, what a gate reads beside its level, on the gate's
+	 * scale (state is NULL).  NULL: there are none.
+	 */
+	FmoeTerms	(*terms) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+						  const fnn_real *state);
 	/* score[n] of items (NULL: of all) after one history of the batch; NULL: state . vector + terms. */
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						  int64_t n, const int32_t *item, fnn_real *score);
@@ -188,9 +204,9 @@ typedef struct FmoeExpertClass
 	const char *(*part_name) (const FmoeConfig *config, int part);
 	/* weight[sequences.count, parts]; no sequence is empty */
 	void		(*weigh) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
-	/* contribution[n, parts] to the scores of items after a history with that last basket and state */
-	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
-							   int64_t n, const int32_t *item, double *contribution);
+	/* contribution[n, parts] to the scores of items after a history of the batch, which led to that state */
+	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
 
 	/* Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none. */
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
@@ -212,7 +228,7 @@ struct FmoeExpert
 	FnnTensor  *tensor;			/* [params->count] where each slice is */
 	FnnArray   *array;			/* of a counter, in the order of its array_names */
 	const FmoeFeatures *features;	/* NULL: none */
-	const FmoeExpert *counts;	/* [FMOE_SLOTS] the model's experts, for a class that reads counts; NULL: not there */
+	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	uint32_t	without;		/* set of parts that are left out of its scores */
 };
 

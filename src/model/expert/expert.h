@@ -152,6 +152,7 @@ extern FnnTensor *fmoe_adapted(FnnTape *tape, int n, const FnnParam *slice, FnnT
 /* ---------------------------------------------------------------- classes */
 
 extern const FmoeExpertClass fmoe_sasrec_class;
+extern const FmoeExpertClass fmoe_auto_class;
 extern const FmoeExpertClass fmoe_gru4rec_class;
 extern const FmoeExpertClass fmoe_popularity_class;
 extern const FmoeExpertClass fmoe_markov_class;

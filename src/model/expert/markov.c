@@ -463,6 +463,29 @@ score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 		score_item(expert, last.row[0], n, item, score);
 }
 
+/* log(1 + 100 P) / 2, P the share of the transitions from the last basket that led to an item. */
+static FmoeTerms
+terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence, const fnn_real *state)
+{
+	FnnRows		last = fmoe_last_items(batch, sequence);
+	FmoeTerms  *each = fnn_alloc(arena, sizeof(FmoeTerms) * (size_t) last.count);
+	FmoeTerms	all;
+
+	for (int64_t i = 0; i < last.count; i++)
+	{
+		FmoeTransitions row = fmoe_transitions(expert, last.row[i]);
+		double	   *value = fnn_alloc(arena, sizeof(double) * (size_t) row.n);
+
+		for (int64_t k = 0; k < row.n; k++)
+			value[k] = row.count[k] / row.sum;
+		each[i] = (FmoeTerms) {.n = row.n, .item = row.to, .value = value};
+	}
+	all = last.count > 1 ? fmoe_mean_terms(arena, last.count, each) : each[0];
+	for (int64_t k = 0; k < all.n; k++)
+		((double *) all.value)[k] = log1p(100 * all.value[k]) / 2;
+	return all;
+}
+
 static void
 check(const FmoeExpert *expert, const FnnHost *host)
 {
@@ -509,6 +532,7 @@ const FmoeExpertClass fmoe_markov_class = {
 	.name = "markov",
 	.summary = "what most often followed the last item",
 	.counter = &counter,
+	.terms = terms,
 	.score = score
 };
 

@@ -72,6 +72,14 @@ score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 		score[i] = weight[item != NULL ? item[i] : i];
 }
 
+static double
+level(const FmoeExpert *expert, int32_t item)
+{
+	const float *weight = expert->array[0].data;
+
+	return log1p(weight[item]) / 2;
+}
+
 static void
 check(const FmoeExpert *expert, const FnnHost *host)
 {
@@ -92,6 +100,7 @@ static const FnnDtype array_dtypes[] = {FNN_F32};
 static const FmoeCounter counter = {
 	.count = count,
 	.bytes = bytes,
+	.level = level,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
 	.check = check

@@ -135,6 +135,18 @@ const FmoeExpertClass fmoe_sasrec_class = {
 	.lends = lends_sasrec
 };
 
+const FmoeExpertClass fmoe_auto_class = {
+	.name = "auto",
+	.summary = "sasrec and all experts that count, weighed by what validation says",
+	.gated = true,
+	.fits = fits,
+	.declare = declare_sasrec,
+	.bytes = bytes_of_sasrec,
+	.multiplications = multiplications_of_sasrec,
+	.encode = encode_sasrec,
+	.lends = lends_sasrec
+};
+
 static void
 declare_gru4rec(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 {

@@ -36,9 +36,11 @@ terms_of_item(const FmoeExpert *expert, FnnArena *arena, int32_t last, double we
 }
 
 FmoeTerms
-fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state)
+fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+				   const fnn_real *state)
 {
 	double		weight = transitions_weight(expert, state);
+	FnnRows		last = fmoe_last_items(batch, sequence);
 	FmoeTerms  *each;
 
 	if (weight <= 0)
@@ -67,12 +69,12 @@ fmoe_mixture_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *b
 }
 
 void
-fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
-						int64_t n, const int32_t *item, double *contribution)
+fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+						const fnn_real *state, int64_t n, const int32_t *item, double *contribution)
 {
 	const FnnTensor *table = fmoe_parameter(expert, 0);
 	FnnMark		mark = fnn_arena_mark(arena);
-	FmoeTerms	terms = fmoe_mixture_terms(expert, arena, last, state);
+	FmoeTerms	terms = fmoe_mixture_terms(expert, arena, batch, sequence, state);
 	int64_t		column[FMOE_GATED_MAX + 1];
 	FmoeMixtureLayout layout;
 

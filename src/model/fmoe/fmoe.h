@@ -143,7 +143,8 @@ extern void fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *l
 extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
 									  FmoeWhich which);
 /* The class's hook terms: counted transitions, times their weight in the state. */
-extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state);
+extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
+									int32_t sequence, const fnn_real *state);
 
 /* The class's hook learn. */
 extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
@@ -165,7 +166,8 @@ extern double fmoe_calibration_case_bytes(int gated);
 /* The class's hook weigh. */
 extern void fmoe_mixture_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 /* The class's hook contribute. */
-extern void fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, FnnRows last, const fnn_real *state,
-									int64_t n, const int32_t *item, double *contribution);
+extern void fmoe_mixture_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
+									int32_t sequence, const fnn_real *state, int64_t n, const int32_t *item,
+									double *contribution);
 
 #endif							/* FMOE_MODEL_FMOE_FMOE_H */

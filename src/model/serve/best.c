@@ -210,10 +210,11 @@ passed_and_terms(FnnArena *arena, int32_t n_items, const uint64_t *passed, const
 
 /* The best by products and terms: items with terms one by one, all others by a scan that passes those over. */
 static void
-best_by_table(const FmoeModel *model, FnnArena *arena, const fnn_real *hidden, FnnRows last, FmoeScan scan,
+best_by_table(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, FmoeScan scan,
 			  const FmoeEligible *eligible, FnnTopk *topk)
 {
-	FmoeTerms	terms = fmoe_model_terms(model, arena, last, hidden);
+	const fnn_real *hidden = encoded(model, arena, batch);
+	FmoeTerms	terms = fmoe_model_terms(model, arena, batch, 0, hidden);
 	const FnnTensor *table = &model->items;
 	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
@@ -255,7 +256,7 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	FnnMark		mark = fnn_arena_mark(arena);
 
 	if (is_encoded(model, slot, batch))
-		best_by_table(model, arena, encoded(model, arena, batch), fmoe_last_items(batch, 0), scan, eligible, topk);
+		best_by_table(model, arena, batch, scan, eligible, topk);
 	else
 		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
 	fnn_arena_reset(arena, mark);
@@ -285,7 +286,7 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 	if (is_encoded(model, slot, batch))
 	{
 		fnn_real   *hidden = encoded(model, arena, batch);
-		FmoeTerms	terms = fmoe_model_terms(model, arena, fmoe_last_items(batch, 0), hidden);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch, 0, hidden);
 
 		for (int64_t first = 0; first < n; first += POLL_PIECES * PIECE)
 		{
@@ -354,7 +355,7 @@ fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, 
 	encode_by_parts(model, arena, batch, hidden);
 	for (int32_t i = 0; i < count; i++)
 	{
-		FmoeTerms	terms = fmoe_model_terms(model, arena, fmoe_last_items(batch, i), hidden + i * table->cols);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, batch, i, hidden + i * table->cols);
 
 		all_passed[i] = passed[i];
 		if (terms.n == 0)
@@ -388,7 +389,7 @@ fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *events, double se
 void
 fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible, FnnTopk *topk)
 {
-	const FnnTensor *table = &model->items;
+	const FnnTensor *table = fmoe_vectors(model);
 	const fnn_real *mine = table->value + item * table->cols;
 	fnn_real	cosine[PIECE];
 	double		length[PIECE];

@@ -9,12 +9,16 @@
 #include "model/registry.h"
 #include "model/serve/serve.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The weight of counted transitions that validation chose. */
 #define BLEND_ARRAY "blend.weight"
 /* Item vectors that are computed from other things. */
 #define ITEMS_ARRAY "items.weight"
+/* What the names of a gate's weights begin with; each is two numbers. */
+#define GATE_ARRAY "gate.weight."
 
 /* The array of that name, checked against dtype and shape (cols < 0: one dimension of any length). */
 static const FnnArray *
@@ -87,7 +91,7 @@ bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	const FnnArray *array = fnn_find_array(n_arrays, arrays, ITEMS_ARRAY);
 
-	if (main->class->items == NULL)
+	if (main->class->items == NULL && !main->class->gated)
 	{
 		model->items = main->tensor[0];
 		return;
@@ -98,6 +102,38 @@ bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *
 	model->items.rows = array->shape[0];
 	model->items.cols = array->shape[1];
 	model->items.value = array->data;
+	if (main->class->gated && model->items.cols != main->tensor[0].cols + FMOE_GATE_COLUMNS)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %lld columns, which do not fit a gate", ITEMS_ARRAY,
+				 (long long) model->items.cols);
+}
+
+static void
+gate_array_name(int slot, char name[FNN_NAME_MAX])
+{
+	snprintf(name, FNN_NAME_MAX, GATE_ARRAY "%s", fmoe_gated_name((FmoeExpertSlot) slot));
+}
+
+/* An expert that the gate was made without weighs nothing. */
+static void
+bind_gate(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
+{
+	FmoeGate   *gate = &model->gate;
+
+	for (int slot = 0; slot < FMOE_GATED; slot++)
+	{
+		char		name[FNN_NAME_MAX];
+		const FnnArray *array;
+
+		gate_array_name(slot, name);
+		if (slot != FMOE_MAIN && fnn_find_array(n_arrays, arrays, name) == NULL)
+			continue;
+		array = find_array(host, n_arrays, arrays, name, FNN_F64, 0, -1);
+		if (array->shape[0] != 2 || !isfinite(((double *) array->data)[0]) || !isfinite(((double *) array->data)[1]))
+			fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold two finite numbers", name);
+		for (int kept = 0; kept < 2; kept++)
+			gate->weight[slot][kept] = ((double *) array->data)[kept];
+	}
+	gate->there = true;
 }
 
 static double
@@ -117,6 +153,13 @@ bound_blend(const FmoeConfig *config, const FnnHost *host, int n_arrays, const F
 	return blend > 0 ? blend : 0;
 }
 
+/* How many slots a model with a main expert of the class fills. */
+static int
+slots_of(const FmoeExpertClass *class)
+{
+	return class->gated ? FMOE_GATED : FMOE_SLOTS;
+}
+
 /* Whether a main expert of the class counts, and is none of those that every version has. */
 static bool
 counts_alone(const FmoeExpertClass *class)
@@ -133,7 +176,7 @@ fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items)
 	memset(model, 0, sizeof(*model));
 	model->config = *config;
 	model->n_items = n_items;
-	for (int slot = 0; slot < FMOE_SLOTS; slot++)
+	for (int slot = 0; slot < FMOE_GATED; slot++)
 	{
 		FmoeExpert *expert = &model->expert[slot];
 
@@ -166,9 +209,12 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 	{
 		bind_learned(model, host, n_arrays, arrays);
 		bind_items(model, host, n_arrays, arrays);
-		model->blend = bound_blend(config, host, n_arrays, arrays);
+		if (main->class->gated)
+			bind_gate(model, host, n_arrays, arrays);
+		else
+			model->blend = bound_blend(config, host, n_arrays, arrays);
 	}
-	for (int slot = 0; slot < FMOE_SLOTS; slot++)
+	for (int slot = 0; slot < slots_of(main->class); slot++)
 		if (fmoe_only_counts(model->expert[slot].class))
 			bind_counter(&model->expert[slot], host, n_arrays, arrays, check);
 	/* models that are values, and versions of the first builds, have no such counts */
@@ -202,10 +248,25 @@ own_array(const char *name, FnnDtype dtype, int64_t rows, int64_t cols, const vo
 	return array;
 }
 
+static int
+gate_arrays(const FmoeModel *model, FnnArray *out, int max)
+{
+	int			n = 0;
+
+	for (int slot = 0; slot < FMOE_GATED && n < max; slot++)
+	{
+		char		name[FNN_NAME_MAX];
+
+		gate_array_name(slot, name);
+		out[n++] = own_array(name, FNN_F64, 2, 0, model->gate.weight[slot]);
+	}
+	return n;
+}
+
 int
 fmoe_model_arrays_max(const FmoeModel *model)
 {
-	return model->params.count + (FMOE_SLOTS + 1) * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2;
+	return model->params.count + (FMOE_GATED + 1) * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2 + FMOE_GATED;
 }
 
 int
@@ -214,7 +275,7 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	int			n = 0;
 
-	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	for (int slot = FMOE_POPULARITY; slot < slots_of(main->class); slot++)
 		n += fmoe_expert_arrays(&model->expert[slot], out + n, max - n);
 	if (fmoe_has_together(&model->together))
 		n += fmoe_expert_arrays(&model->together, out + n, max - n);
@@ -225,8 +286,10 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 	n += fmoe_expert_arrays(main, out + n, max - n);
 	n += fmoe_features_arrays(&model->features, FMOE_OF_ITEMS, out + n, max - n);
 	n += fmoe_features_arrays(&model->user_features, FMOE_OF_USERS, out + n, max - n);
-	if (main->class->items != NULL && n < max)
+	if ((main->class->items != NULL || fmoe_has_gate(model)) && n < max)
 		out[n++] = own_array(ITEMS_ARRAY, FMOE_REAL_DTYPE, model->items.rows, model->items.cols, model->items.value);
+	if (fmoe_has_gate(model))
+		return n + gate_arrays(model, out + n, max - n);
 	if (n < max)
 		out[n++] = own_array(BLEND_ARRAY, FNN_F64, 1, 0, &model->blend);
 	return n;
@@ -240,7 +303,7 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
 
 	fmoe_model_setup(model, config, data->n_items);
-	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	for (int slot = FMOE_POPULARITY; slot < slots_of(main->class); slot++)
 	{
 		FmoeExpert *expert = &model->expert[slot];
 
@@ -258,7 +321,7 @@ fmoe_counts_bytes(const FmoeConfig *config, const FmoeDataset *data)
 	const FmoeExpertClass *main = fmoe_expert_classes[config->model];
 	double		bytes = counts_alone(main) ? main->counter->bytes(data->n_events, data->n_items) : 0;
 
-	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	for (int slot = FMOE_POPULARITY; slot < slots_of(main); slot++)
 		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items);
 	return (size_t) bytes;
 }

@@ -1,6 +1,6 @@
 /*
  * explain.c
- *	  What a score is the sum of: parts of its class, and what blend adds.
+ *	  What a score is the sum of: parts of its class, or of a gate, and what blend adds.
  */
 #include "model/expert/expert.h"
 #include "model/serve/serve_private.h"
@@ -12,7 +12,7 @@ fmoe_parts_count(const FmoeModel *model)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 
-	return fmoe_score_parts(main->class, main->config) + 1;
+	return (fmoe_has_gate(model) ? FMOE_GATED : fmoe_score_parts(main->class, main->config)) + 1;
 }
 
 const char *
@@ -20,19 +20,21 @@ fmoe_part_name(const FmoeModel *model, int part)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 
+	if (fmoe_has_gate(model))
+		return fmoe_gated_name((FmoeExpertSlot) part);
 	return main->class->part_name != NULL ? main->class->part_name(main->config, part) : "own";
 }
 
 /* The part of a class that has only one: contribution[n], product of state and vector plus the class's terms. */
 static void
-contribute_product(const FmoeModel *model, FnnArena *arena, FnnRows last, const fnn_real *state,
+contribute_product(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const fnn_real *state,
 				   int64_t n, const int32_t *item, double *contribution)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	FmoeTerms	terms = {0};
 
 	if (main->class->terms != NULL)
-		terms = main->class->terms(main, arena, last, state);
+		terms = main->class->terms(main, arena, batch, 0, state);
 	for (int64_t i = 0; i < n; i++)
 	{
 		const fnn_real *vector = model->items.value + item[i] * model->items.cols;
@@ -46,6 +48,18 @@ contribute_product(const FmoeModel *model, FnnArena *arena, FnnRows last, const 
 	}
 }
 
+/* Those of a gate: contribution[n, FMOE_GATED]; the state is weighed already. */
+static void
+contribute_gate(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const fnn_real *state,
+				int64_t n, const int32_t *item, double *contribution)
+{
+	fmoe_gate_features(model, arena, batch, 0, state, n, item, contribution);
+	for (int64_t i = 0; i < n; i++)
+		for (int slot = 0; slot < FMOE_GATED; slot++)
+			contribution[i * FMOE_GATED + slot] *= slot == FMOE_MAIN ? 1 / FMOE_GATE_OWN_SCALE
+				: fmoe_gate_weight(model, batch, slot);
+}
+
 void
 fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 				   int64_t n, const int32_t *item, double *weight, double *contribution)
@@ -55,21 +69,22 @@ fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 	fnn_real   *state = fnn_alloc_reals(arena, 1, model->items.cols);
 	int			parts = fmoe_parts_count(model) - 1;
 	double	   *own = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n * parts, sizeof(double)));
-	FnnRows		last = fmoe_last_items(batch, 0);
 	fnn_real	weighed[FMOE_PARTS_MAX] = {1};
-	FmoeTerms	blend = fmoe_blend_terms(model, arena, last);
+	FmoeTerms	blend = fmoe_blend_terms(model, arena, fmoe_last_items(batch, 0));
 
 	fmoe_encode(model, arena, batch, state);
 	if (main->class->weigh != NULL)
 		fmoe_weigh(model, arena, batch, weighed);
 	for (int p = 0; p < parts; p++)
-		weight[p] = weighed[p];
+		weight[p] = fmoe_has_gate(model) ? fmoe_gate_weight(model, batch, p) : weighed[p];
 	weight[parts] = model->blend > 0 ? model->blend : 0;
 
-	if (main->class->contribute != NULL)
-		main->class->contribute(main, arena, last, state, n, item, own);
+	if (fmoe_has_gate(model))
+		contribute_gate(model, arena, batch, state, n, item, own);
+	else if (main->class->contribute != NULL)
+		main->class->contribute(main, arena, batch, 0, state, n, item, own);
 	else
-		contribute_product(model, arena, last, state, n, item, own);
+		contribute_product(model, arena, batch, state, n, item, own);
 	for (int64_t i = 0; i < n; i++)
 	{
 		int64_t		k = fnn_find_ascending(blend.n, blend.item, item[i]);

@@ -9,14 +9,23 @@
 
 #include <string.h>
 
-/* States [sequences.count, d] after the last tokens; no sequence is empty. */
-static FnnTensor *
-encode_last(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *full)
+/* States [sequences.count, items.cols] after the last tokens; no sequence is empty. */
+static const fnn_real *
+encode_last(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
 {
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FnnTensor  *hidden;
+	fnn_real   *state;
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, arena, false, 0, 0);
-	return expert->class->encode(expert, &tape, full, FMOE_LAST_TOKENS);
+	hidden = main->class->encode(main, &tape, full, FMOE_LAST_TOKENS);
+	if (!fmoe_has_gate(model))
+		return hidden->value;
+	state = fnn_alloc_reals(arena, full->sequences.count, model->items.cols);
+	for (int32_t i = 0; i < full->sequences.count; i++)
+		fmoe_gate_state(model, full, hidden->value + i * hidden->cols, state + i * model->items.cols);
+	return state;
 }
 
 void
@@ -30,10 +39,10 @@ fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn
 	memset(hidden, 0, sizeof(fnn_real) * batch->sequences.count * width);
 	if (full.sequences.count > 0)
 	{
-		FnnTensor  *last = encode_last(&model->expert[FMOE_MAIN], arena, &full);
+		const fnn_real *last = encode_last(model, arena, &full);
 
 		for (int32_t i = 0; i < full.sequences.count; i++)
-			memcpy(hidden + of[i] * width, last->value + i * width, sizeof(fnn_real) * width);
+			memcpy(hidden + of[i] * width, last + i * width, sizeof(fnn_real) * width);
 	}
 	fnn_arena_reset(arena, mark);
 }
@@ -65,12 +74,12 @@ score_by_vectors(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	int64_t		width = model->items.cols;
 	int32_t    *of = fnn_alloc(arena, fnn_mul_size(host, batch->sequences.count, sizeof(int32_t)));
 	FmoeBatch	full = fmoe_without_empty(arena, batch, of);
-	FnnTensor  *hidden;
+	const fnn_real *hidden;
 
 	if (full.sequences.count == 0)
 		return;
-	hidden = encode_last(&model->expert[FMOE_MAIN], arena, &full);
-	fnn_gemm(host, false, true, full.sequences.count, n_items, width, 1, hidden->value, width,
+	hidden = encode_last(model, arena, &full);
+	fnn_gemm(host, false, true, full.sequences.count, n_items, width, 1, hidden, width,
 			 model->items.value, width, 0, scores, n_items);
 
 	/* from the last: a row only ever moves down */
@@ -78,7 +87,7 @@ score_by_vectors(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
 		fnn_real   *score = scores + of[i] * n_items;
-		FmoeTerms	terms = fmoe_model_terms(model, arena, fmoe_last_items(&full, i), hidden->value + i * width);
+		FmoeTerms	terms = fmoe_model_terms(model, arena, &full, i, hidden + i * width);
 
 		if (of[i] != i)
 			memcpy(score, scores + i * n_items, sizeof(fnn_real) * n_items);

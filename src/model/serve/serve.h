@@ -10,6 +10,22 @@
 /* ---------------------------------------------------------------- models */
 
 /*
+ * How much each expert weighs in the scores, by slot: the log-linear gate
+ *
+ *		score = sum over experts of weight x what the expert reads
+ *
+ * over fixed scales (serve/gate.c).  There are two, because where items of the
+ * history are no answers other experts matter than where they are.
+ */
+typedef struct FmoeGate
+{
+	bool		there;
+	double		weight[FMOE_GATED][2];	/* of each: [0] without, [1] with what was seen among the answers */
+	bool		has_folds;		/* not stored: only right after the fit, to judge it by */
+	double		fold_weight[2][FMOE_GATED]; /* in place of [0]: of each fold, fitted without its cases */
+} FmoeGate;
+
+/*
  * What a version holds: the main expert and, beside it, those that count.  A main
  * expert that counts is in both slots.  Experts point into their model, so a copy
  * of a model must not outlive it.
@@ -19,14 +35,15 @@ typedef struct FmoeModel
 	FmoeConfig	config;
 	int32_t		n_items;
 	double		blend;			/* weight of counted transitions beside the main score */
-	FmoeExpert	expert[FMOE_SLOTS];
+	FmoeGate	gate;			/* in place of blend, where the class is gated */
+	FmoeExpert	expert[FMOE_GATED];
 	FmoeExpert	together;		/* fmoe_has_together: its counts may be missing */
 	FnnTensor	items;			/* vectors [n_items, d] that states are multiplied with; value NULL: none */
 	const void *scan;			/* the same laid out for quick scans (fmoe_scan_bind); NULL: not laid out */
 
 	/* what the experts point to */
 	FnnParams	params;
-	FnnArray	array[FMOE_SLOTS][FMOE_ARRAYS_MAX];
+	FnnArray	array[FMOE_GATED][FMOE_ARRAYS_MAX];
 	FnnArray	together_array[FMOE_ARRAYS_MAX];
 	FmoeFeatures features;
 	FmoeFeatures user_features;
@@ -57,6 +74,44 @@ extern void fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDat
 /* Sets items to the rows of the main expert's first parameter, or to vectors that its class computes on the arena. */
 extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
 
+/* ---------------------------------------------------------------- the gate */
+
+/* Columns of the item table behind the main expert's, which the levels are in. */
+#define FMOE_GATE_COLUMNS 16
+
+/* Of a product of state and vector, in a gate. */
+#define FMOE_GATE_OWN_SCALE 0.5
+
+static inline bool
+fmoe_has_gate(const FmoeModel *model)
+{
+	return model->gate.there;
+}
+
+/* The main expert's own item vectors. */
+static inline const FnnTensor *
+fmoe_vectors(const FmoeModel *model)
+{
+	return fmoe_has_gate(model) ? &model->expert[FMOE_MAIN].tensor[0] : &model->items;
+}
+
+/* The name that an expert has in a gate. */
+extern const char *fmoe_gated_name(FmoeExpertSlot slot);
+/* Gives a model that has all counts a gate that weighs nothing, and the item table to it, on the arena. */
+extern void fmoe_gate_open(FmoeModel *model, FnnArena *arena);
+/*
+ * feature[n, FMOE_GATED]: what each expert reads of items after one history of the
+ * batch, which led to that state of the main expert.
+ */
+extern void fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+							   const fnn_real *hidden, int64_t n, const int32_t *item, double *feature);
+/* The weight of an expert that applies to a batch. */
+static inline double
+fmoe_gate_weight(const FmoeModel *model, const FmoeBatch *batch, int slot)
+{
+	return model->gate.weight[slot][batch->keeps_seen];
+}
+
 /* ---------------------------------------------------------------- scores */
 
 /* Whether the main expert's scores are products of states with item vectors, and terms. */
@@ -72,7 +127,10 @@ fmoe_has_vectors(const FmoeModel *model)
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);
-/* hidden[sequences.count, d]: the main expert's states after the last tokens, 0 after an empty history. */
+/*
+ * hidden[sequences.count, items.cols]: states after the last tokens, 0 after an empty
+ * history.  With a gate they are weighed.
+ */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
 /*
  * weight[sequences.count, parts] that the main expert's class gives its parts after
@@ -141,7 +199,7 @@ extern void fmoe_best_together(const FmoeModel *model, FnnArena *arena, int64_t 
 
 /* ---------------------------------------------------------------- explaining */
 
-#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + 1) /* parts, with the one of blend */
+#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + FMOE_GATED)	/* parts, with those of a gate and of blend */
 
 /* How many parts the main expert's scores are sums of: those of its class, and last what blend adds. */
 extern int	fmoe_parts_count(const FmoeModel *model);

@@ -52,15 +52,17 @@ fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, FnnRows last)
 }
 
 FmoeTerms
-fmoe_model_terms(const FmoeModel *model, FnnArena *arena, FnnRows last, const fnn_real *state)
+fmoe_model_terms(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+				 const fnn_real *state)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FmoeTerms	blend = fmoe_blend_terms(model, arena, last);
+	FmoeTerms	counted = fmoe_has_gate(model) ? fmoe_gate_terms(model, arena, batch, sequence)
+		: fmoe_blend_terms(model, arena, fmoe_last_items(batch, sequence));
 	FmoeTerms	own = {0};
 
 	if (main->class->terms != NULL)
-		own = main->class->terms(main, arena, last, state);
+		own = main->class->terms(main, arena, batch, sequence, state);
 	if (own.n == 0)
-		return blend;
-	return blend.n == 0 ? own : fmoe_sum_terms(arena, &blend, &own);
+		return counted;
+	return counted.n == 0 ? own : fmoe_sum_terms(arena, &counted, &own);
 }

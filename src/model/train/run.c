@@ -301,6 +301,11 @@ fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
 	bind_main(trainer, model, values);
 	if (trainer->class->items != NULL)
 		fmoe_model_compute_items(model, trainer->arena);
+	if (trainer->class->gated)
+	{
+		fmoe_gate_choose(model, trainer->arena, trainer->data);
+		return;
+	}
 	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)
 		: trainer->config.blend;
 }

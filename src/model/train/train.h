@@ -94,7 +94,7 @@ extern int	fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int ma
 extern int	fmoe_trainer_arrays_max(const FmoeTrainer *trainer);
 /* The layout of the run's parameters. */
 extern const FnnParams *fmoe_trainer_params(const FmoeTrainer *trainer);
-/* Makes the finished model on the arena: the best values (without validation the last), counts, blend. */
+/* Makes the finished model on the arena: the best values (without validation the last), counts, gate or blend. */
 extern void fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model);
 
 #endif							/* FMOE_MODEL_TRAIN_TRAIN_H */

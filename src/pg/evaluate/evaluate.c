@@ -231,6 +231,7 @@ read_cases(Evaluation *evaluation)
 	size_t		bytes;
 
 	evaluation->interactions = interactions;
+	fmoe_tell_left_out(evaluation->domain, interactions);
 	fmoe_warn_of_fewer(evaluation->domain, version, interactions->data.n_events);
 	choose_cases(evaluation);
 	answers = evaluation->cases->first[evaluation->cases->count];

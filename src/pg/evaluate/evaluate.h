@@ -80,6 +80,7 @@ typedef struct FmoeVerdict
 	bool		untrained;		/* not one step of training was done */
 	FmoeStanding standing[FMOE_SLOTS];
 	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
+	FmoeGate	gate;			/* the model's, if it has one */
 	bool		mixed;			/* it is a mixture, so own is set */
 	FmoeStanding own;			/* of the mixture with its own expert alone */
 	int			live_number;	/* of the version that is live; 0: none */

@@ -74,7 +74,10 @@ stand(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnAr
 	FmoeProtocol protocol = {.exclude_seen = true, .seed = model->config.seed};
 	FmoeStanding standing;
 
-	fmoe_rank_set(set, model, slot, arena, &protocol, rank, NULL);
+	if (slot == FMOE_MAIN && model->gate.has_folds)
+		fmoe_rank_by_folds(model, arena, &set->data, &set->cases, &protocol, 0, set->cases.count, rank);
+	else
+		fmoe_rank_set(set, model, slot, arena, &protocol, rank, NULL);
 	standing.ndcg = fmoe_mean_metric(FMOE_NDCG, CUT_OFF, set->all, rank);
 	standing.hr = fmoe_mean_metric(FMOE_HR, CUT_OFF, set->all, rank);
 	standing.mrr = fmoe_mean_metric(FMOE_MRR, CUT_OFF, set->all, rank);
@@ -107,8 +110,13 @@ static FmoeStanding
 stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32 *rank)
 {
 	FmoeModel  *own = palloc(sizeof(FmoeModel));
+	int			slot;
 
 	*own = *model;
+	own->gate.has_folds = false;
+	for (slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
+		own->gate.weight[slot][0] = 0;
+	own->gate.weight[FMOE_MAIN][0] = 1;
 	own->expert[FMOE_MAIN].without = ~(uint32) 1;
 	return stand(set, own, FMOE_MAIN, arena, rank);
 }
@@ -159,7 +167,8 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 		verdict->standing[slot] = stand(set, model, slot, arena, rank);
 		verdict->error[slot] = paired_error(cases, main_rank, rank);
 	}
-	if (fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1)
+	verdict->gate = model->gate;
+	if (fmoe_has_gate(model) || fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1)
 	{
 		verdict->mixed = true;
 		verdict->own = stand_own(set, model, arena, rank);
@@ -234,9 +243,36 @@ fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double loss
 	appendStringInfoChar(json, '}');
 }
 
+/* What weighs nothing where the seen is no answer was dropped; repeat has nothing to say there. */
+static void
+put_gate(StringInfo json, const FmoeGate *gate)
+{
+	const char *separator = "";
+
+	for (int kept = 0; kept < 2; kept++)
+	{
+		appendStringInfoString(json, kept == 0 ? ", \"gate\": {" : "}, \"gate_seen_kept\": {");
+		for (int slot = 0; slot < FMOE_GATED; slot++)
+		{
+			appendStringInfoString(json, slot > 0 ? ", " : "");
+			put_number(json, fmoe_gated_name(slot), gate->weight[slot][kept]);
+		}
+	}
+	appendStringInfoString(json, "}, \"dropped\": [");
+	for (int slot = 0; slot < FMOE_GATED; slot++)
+	{
+		if (gate->weight[slot][0] != 0 || slot == FMOE_REPEAT)
+			continue;
+		appendStringInfo(json, "%s\"%s\"", separator, fmoe_gated_name(slot));
+		separator = ", ";
+	}
+	appendStringInfoChar(json, ']');
+}
+
 /*
  * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943, "repeated": 12, "tied": 0.85,
- *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...}}
+ *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...},
+ *	"gate": {NAME: 0.8, ...}, "gate_seen_kept": {...}, "dropped": [NAME, ...]}
  *
  * with losses where the class names them, repeated the users who are no case
  * because they had had all their answers before, tied the share of users whose
@@ -265,6 +301,8 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, c
 		put_standing(&json, slot == FMOE_MAIN ? "main" : fmoe_slot_classes[slot]->name, &verdict->standing[slot]);
 	if (verdict->mixed && verdict->cases > 0)
 		put_standing(&json, "own", &verdict->own);
+	if (verdict->gate.there)
+		put_gate(&json, &verdict->gate);
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

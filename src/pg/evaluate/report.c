@@ -137,6 +137,7 @@ read_cases(Report *report)
 	};
 	size_t		n;
 
+	fmoe_tell_left_out(report->domain, interactions);
 	fmoe_warn_of_fewer(report->domain, version, interactions->data.n_events);
 	report->cases = fmoe_cases(report->arena, &interactions->data, &wanted);
 	n = report->cases->count;

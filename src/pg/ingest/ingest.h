@@ -43,6 +43,11 @@ typedef struct FmoeInteractions
  */
 extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary);
 
+/* How many rows were left out, and why, as a sentence without its end; NULL: none. */
+extern char *fmoe_reasons_left_out(const FmoeInteractions *interactions);
+/* A NOTICE of them, if there are any. */
+extern void fmoe_tell_left_out(const FmoeDomain *domain, const FmoeInteractions *interactions);
+
 /* The columns of events that are always there; an example for fmoe_events_place and its like. */
 extern const FmoeEvents fmoe_read_columns;
 

@@ -33,7 +33,10 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 	int64		begin = 0;
 	int64		end = history->count;
 
-	return fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
+	FmoeBatch  *batch = fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
+
+	batch->keeps_seen = serving->call.keeps_seen;
+	return batch;
 }
 
 FnnTopk *

@@ -273,6 +273,8 @@ fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArgum
 	FmoeFilter	filter = {0};
 	char	   *condition = NULL;
 
+	serving->call.keeps_seen = at->exclude_seen >= 0 && !PG_ARGISNULL(at->exclude_seen) &&
+		!PG_GETARG_BOOL(at->exclude_seen);
 	if (at->exclude_seen >= 0 && (PG_ARGISNULL(at->exclude_seen) || PG_GETARG_BOOL(at->exclude_seen)))
 		filter.seen = history;
 	filter.exclude = fmoe_serve_list(fcinfo, serving, FMOE_ID_EXCLUDE, at->exclude);

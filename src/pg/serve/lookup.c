@@ -304,7 +304,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	fmoe_serve_resolve(fcinfo, serving, &at);
 	require_vectors(serving);
 	model = &serving->call.loaded->model;
-	vectors = &model->items;
+	vectors = fmoe_vectors(model);
 
 	if (kind == EMBEDDING_ITEM)
 	{

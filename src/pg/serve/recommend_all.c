@@ -152,6 +152,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 	FmoeBatch  *batch = fmoe_batch(serving->site.arena, events, known->users, known->begin, known->end,
 								   model->config.max_length);
 
+	batch->keeps_seen = serving->call.keeps_seen;
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);

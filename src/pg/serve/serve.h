@@ -133,6 +133,7 @@ typedef struct FmoeCall
 {
 	MemoryContext context;
 	FmoeLoaded *loaded;			/* the version that answers */
+	bool		keeps_seen;		/* what the history has may be recommended */
 } FmoeCall;
 
 /* Rows still to be given out. */

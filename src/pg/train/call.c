@@ -103,10 +103,7 @@ read_interactions(FmoeTraining *training)
 						   training->domain->optional[FMOE_WEIGHT_COLUMN].name)));
 	fmoe_training_check_times(training);
 	fmoe_training_check_labels(training);
-	if (reasons != NULL)
-		ereport(NOTICE,
-				(errmsg("rows of domain \"%s\" are left out", training->domain->name),
-				 errdetail("%s.", reasons)));
+	fmoe_tell_left_out(training->domain, interactions);
 }
 
 /* ---------------------------------------------------------------- epochs */

@@ -56,8 +56,6 @@ extern char *fmoe_training_recheck(const FmoeTraining *training);
 extern void fmoe_training_check_times(const FmoeTraining *training);
 /* Says what labels are taken for that do not speak for themselves. */
 extern void fmoe_training_check_labels(const FmoeTraining *training);
-/* Which rows are left out, and why; NULL: none. */
-extern char *fmoe_reasons_left_out(const FmoeInteractions *interactions);
 /* Says how much memory the training will take, and refuses when that is not allowed. */
 extern void fmoe_training_announce(FmoeTraining *training);
 /* Tells the caller about the epoch that has ended. */

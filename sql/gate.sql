@@ -1,0 +1,63 @@
+-- The model auto: an encoder and all experts that count, under one gate
+SET client_min_messages = error;
+CREATE EXTENSION IF NOT EXISTS fmoe;
+CREATE SCHEMA gate;
+SET search_path = gate, public;
+
+-- what comes next is the next song on a ring, or the one after it
+CREATE TABLE plays (listener int, song int, at timestamptz);
+INSERT INTO plays SELECT u, (u * 7 + s + (u + s) % 3 / 2) % 60, timestamptz '2024-01-01 UTC' + u * interval '1 hour' + s * interval '1 minute'
+	FROM generate_series(1, 300) u, generate_series(1, 9) s;
+SELECT fmoe_create_domain('gate', 'plays', 'listener', 'song', 'at');
+CALL fmoe_train('gate', '{"model": "auto", "width": 16, "layers": 1, "epochs": 3, "holdout": "test"}');
+SELECT model, live FROM fmoe.versions WHERE domain = 'gate';
+
+-- the weights of both gates, and what was dropped, are told
+SELECT key, jsonb_object_keys(metrics -> key) AS expert FROM fmoe.versions, unnest('{gate,gate_seen_kept}'::text[]) key
+	WHERE domain = 'gate' ORDER BY key, expert;
+SELECT (metrics #>> '{gate,repeat}')::float8 = 0 AS no_repeat, jsonb_typeof(metrics -> 'dropped') AS dropped,
+	(SELECT bool_and((metrics #>> ARRAY['gate', d])::float8 = 0) FROM jsonb_array_elements_text(metrics -> 'dropped') d)
+		IS NOT FALSE AS dropped_weigh_nothing,
+	(metrics #>> '{own,ndcg@10}')::float8 <= (metrics #>> '{main,ndcg@10}')::float8 AS above_own
+	FROM fmoe.versions WHERE domain = 'gate';
+
+-- scores are what the parts add up to, each expert having one
+WITH explained AS (
+	SELECT item_id, score, sum(contribution) FILTER (WHERE part = 'expert') AS sum, count(*) FILTER (WHERE part = 'expert') AS parts
+	FROM fmoe_explain(7::bigint, 5, 'gate') GROUP BY item_id, score
+)
+SELECT count(*) AS rows, bool_and(abs(e.sum - e.score) < 1e-4) AS add_up, min(parts) AS parts,
+	bool_and(e.score = r.score) AS as_recommended, bool_and(abs(s.score - r.score) < 1e-5) AS as_scored
+	FROM explained e JOIN fmoe_recommend(7::bigint, 5, 'gate') r USING (item_id)
+	JOIN fmoe_score(7::bigint, ARRAY(SELECT DISTINCT song::bigint FROM plays), 'gate') s USING (item_id);
+SELECT nth, name FROM fmoe_explain(7::bigint, 1, 'gate') WHERE part = 'expert' ORDER BY nth;
+-- one by one or all at once, through both gates
+SELECT exclude_seen, count(*) AS rows, count(*) FILTER (WHERE a.score IS DISTINCT FROM r.score AND abs(a.score - r.score) > 1e-5) AS differ
+	FROM (VALUES (true), (false)) v (exclude_seen),
+	LATERAL fmoe_recommend_all('gate', 3, exclude_seen, users => '{3,4,5}') a,
+	LATERAL (SELECT score FROM fmoe_recommend(a.user_id::bigint, 60, 'gate', exclude_seen) WHERE item_id = a.item_id::bigint) r
+	GROUP BY exclude_seen ORDER BY exclude_seen;
+SELECT model, value > 0.2 AS good FROM fmoe_evaluate('gate', '{"k": 10}') WHERE metric = 'ndcg' AND model = 'live';
+SELECT model, value > 0 AS judged FROM fmoe_evaluate('gate', '{"k": 10, "exclude_seen": false}') WHERE metric = 'ndcg' AND model = 'live';
+-- vectors are the encoder's own
+SELECT array_length(fmoe_embedding(7::bigint, domain => 'gate'), 1) AS width;
+SELECT count(*) AS similar FROM fmoe_similar(7::bigint, 3, 'gate');
+
+-- as a file, and as a value
+SELECT fmoe_alter_domain('gate', sharing => 'full');
+CREATE TABLE file AS SELECT fmoe_export('gate') AS bytes;
+SELECT fmoe_import('gate', 'copy', bytes) IS NOT NULL AS imported FROM file;
+SELECT count(*) AS same FROM fmoe_recommend(9::bigint, 5, 'gate', version => 2) a
+	JOIN fmoe_recommend(9::bigint, 5, 'gate', version => 1) b USING (item_id, score);
+SELECT count(*) AS rows FROM fmoe_apply((SELECT fmoe_fit(listener, song, at,
+	'{"model": "auto", "width": 8, "layers": 1, "epochs": 1}') FROM plays), ARRAY[5, 6]::bigint[], 3);
+
+-- transitions are weighed by the gate
+CALL fmoe_train('gate', '{"model": "auto", "blend": 1}');
+-- without events kept back the gate begins, and ends, with its prior
+CALL fmoe_train('gate', '{"model": "auto", "width": 8, "layers": 1, "epochs": 1, "holdout": "none", "deploy": false}');
+SELECT metrics -> 'gate' -> 'own' AS own, metrics -> 'gate' -> 'sequence' AS sequence, metrics -> 'dropped' AS dropped
+	FROM fmoe.versions WHERE domain = 'gate' AND version = 3;
+
+SELECT fmoe_drop_domain('gate');
+DROP SCHEMA gate CASCADE;

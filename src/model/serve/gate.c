@@ -1,0 +1,135 @@
+/*
+ * gate.c
+ *	  A log-linear gate: a model's own expert and those that count, weighed by numbers
+ *	  that are the same for all users.
+ *
+ * What an expert reads of an item has a fixed scale, never one of this database, so
+ * that weights mean the same wherever they are found:
+ *
+ *		own			logit / 2, the product of state and vector
+ *		popularity	log(1 + events) / 2; recent likewise
+ *		markov, sequence, neighbours, repeat	log(1 + 100 x share) / 2
+ *
+ * A score is then one product and a few terms, and is scanned as such: behind an
+ * item's vector stand its levels, which depend on no history, and behind a state the
+ * weights of these.  What depends on the history, only few items have.
+ */
+#include "model/expert/expert.h"
+#include "model/registry.h"
+#include "model/serve/serve_private.h"
+
+#include <string.h>
+
+_Static_assert(FMOE_GATED <= FMOE_GATE_COLUMNS, "every expert has a column");
+
+const char *
+fmoe_gated_name(FmoeExpertSlot slot)
+{
+	return slot == FMOE_MAIN ? "own" : fmoe_slot_classes[slot]->name;
+}
+
+void
+fmoe_gate_open(FmoeModel *model, FnnArena *arena)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	const FnnTensor *vectors = &model->expert[FMOE_MAIN].tensor[0];
+	int64_t		cols = vectors->cols + FMOE_GATE_COLUMNS;
+	fnn_real   *table = fnn_alloc_reals(arena, model->n_items, cols);
+
+	for (int32_t i = 0; i < model->n_items; i++)
+	{
+		fnn_real   *row = table + i * cols;
+
+		memcpy(row, vectors->value + i * vectors->cols, sizeof(fnn_real) * (size_t) vectors->cols);
+		memset(row + vectors->cols, 0, sizeof(fnn_real) * FMOE_GATE_COLUMNS);
+		for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
+		{
+			const FmoeExpert *expert = &model->expert[slot];
+
+			if (expert->class->counter->level != NULL)
+				row[vectors->cols + slot] = (fnn_real) expert->class->counter->level(expert, i);
+		}
+		if (i % 4096 == 0)
+			fnn_poll(host);
+	}
+	memset(&model->items, 0, sizeof(model->items));
+	model->items.rows = model->n_items;
+	model->items.cols = cols;
+	model->items.value = table;
+	memset(&model->gate, 0, sizeof(model->gate));
+	model->gate.there = true;
+	model->blend = 0;
+}
+
+void
+fmoe_gate_state(const FmoeModel *model, const FmoeBatch *batch, const fnn_real *hidden, fnn_real *state)
+{
+	int64_t		width = fmoe_vectors(model)->cols;
+
+	for (int64_t c = 0; c < width; c++)
+		state[c] = (fnn_real) (FMOE_GATE_OWN_SCALE * fmoe_gate_weight(model, batch, FMOE_MAIN) * hidden[c]);
+	memset(state + width, 0, sizeof(fnn_real) * FMOE_GATE_COLUMNS);
+	for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
+		if (model->expert[slot].class->counter->level != NULL)
+			state[width + slot] = (fnn_real) fmoe_gate_weight(model, batch, slot);
+}
+
+/* What an expert that counts reads of the items that the history says something of. */
+static FmoeTerms
+terms_of(const FmoeModel *model, int slot, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
+{
+	const FmoeExpert *expert = &model->expert[slot];
+
+	if (slot == FMOE_MAIN || expert->class->terms == NULL)
+		return (FmoeTerms) {0};
+	return expert->class->terms(expert, arena, batch, sequence, NULL);
+}
+
+FmoeTerms
+fmoe_gate_terms(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
+{
+	FmoeTerms	all = {0};
+
+	for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
+	{
+		double		weight = fmoe_gate_weight(model, batch, slot);
+		FmoeTerms	terms = {0};
+
+		if (weight != 0)
+			terms = terms_of(model, slot, arena, batch, sequence);
+		for (int64_t k = 0; k < terms.n; k++)
+			((double *) terms.value)[k] *= weight;
+		if (terms.n > 0)
+			all = all.n > 0 ? fmoe_sum_terms(arena, &all, &terms) : terms;
+	}
+	return all;
+}
+
+void
+fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+				   const fnn_real *hidden, int64_t n, const int32_t *item, double *feature)
+{
+	const FnnTensor *vectors = &model->expert[FMOE_MAIN].tensor[0];
+	FnnMark		mark = fnn_arena_mark(arena);
+	fnn_real   *product = fnn_alloc_reals(arena, 1, n);
+
+	fnn_products(n, vectors->cols, vectors->value, item, hidden, product);
+	for (int64_t i = 0; i < n; i++)
+		feature[i * FMOE_GATED + FMOE_MAIN] = FMOE_GATE_OWN_SCALE * product[i];
+	for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
+	{
+		const FmoeExpert *expert = &model->expert[slot];
+		FmoeTerms	terms = terms_of(model, slot, arena, batch, sequence);
+
+		for (int64_t i = 0; i < n; i++)
+		{
+			int64_t		k = fnn_find_ascending(terms.n, terms.item, item[i]);
+			double		level = expert->class->counter->level != NULL ? expert->class->counter->level(expert, item[i])
+				: 0;
+
+			feature[i * FMOE_GATED + slot] = level + (k >= 0 ? terms.value[k] : 0);
+		}
+		fnn_poll(fnn_arena_host(arena));
+	}
+	fnn_arena_reset(arena, mark);
+}

@@ -1,0 +1,501 @@
+/*
+ * gate.c
+ *	  The weights of a gate (serve/gate.c): fitted on events that nobody has learned from.
+ *
+ * They minimise, by Newton's method,
+ *
+ *		mean over cases of -log softmax(score)[answer]  +  RIDGE / cases x |w - prior|^2
+ *
+ * over the items that could be the answer: all of them in a small catalogue, else
+ * the answer and a sample of the others, each of which stands for many.  What an
+ * expert reads of these is computed once.
+ *
+ * Half of the cases judges what the other half fitted: by that, experts that do harm are
+ * left out, and it is seen whether all together are better than the best one alone.
+ */
+#include "model/count/count.h"
+#include "model/data/stream.h"
+#include "model/evaluate/evaluate.h"
+#include "model/train/train_private.h"
+
+#include <math.h>
+#include <string.h>
+
+#define COLUMNS 8				/* of an example: an expert each, and zeros */
+#define RIDGE 3.0
+#define CASES_MAX 800			/* that weights are fitted on */
+#define JUDGED_MAX 5000			/* cases that tell whether one expert is better than all */
+#define WHOLE_MAX 2000			/* items of a catalogue that is no sample */
+#define SAMPLE 1200				/* items beside the answer, else */
+#define CANDIDATES_MAX (WHOLE_MAX + 1)
+#define DRAWS_MAX (50 * SAMPLE)
+#define STEPS_MAX 30
+#define HALVINGS_MAX 20
+#define CONVERGED 1e-7			/* of the loss */
+#define CUTOFF 10
+#define ERRORS_TO_LEAD 1.645	/* 5 % of chance, on one side */
+
+/* What weights are without any case. */
+static const double prior[FMOE_GATED] = {
+	[FMOE_MAIN] = 0.3,[FMOE_POPULARITY] = 0.5,[FMOE_MARKOV] = 0.1,[FMOE_RECENT] = 0.1,
+	[FMOE_SEQUENCE] = 0.5,[FMOE_NEIGHBOURS] = 0.1,[FMOE_REPEAT] = 0.5
+};
+
+_Static_assert(FMOE_GATED <= COLUMNS && SAMPLE < WHOLE_MAX, "examples hold every expert and all candidates");
+
+/* The candidates of a case, its answer first. */
+typedef struct Example
+{
+	int			fold;
+	int32_t		n;
+	float	   *feature;		/* [n, COLUMNS] by slot */
+	double		log_stands_for; /* of each but the answer: how many items */
+} Example;
+
+typedef struct Fit
+{
+	const FnnHost *host;
+	int64_t		n;
+	Example    *example;
+	uint32_t	left_out;		/* set of experts that weigh nothing */
+} Fit;
+
+/* ---------------------------------------------------------------- cases */
+
+/* Candidates of a case to item[]: one of its answers, then others that could be; returns how many. */
+static int32_t
+choose_candidates(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases, int64_t c, bool keeps_seen,
+				  uint8_t *mark, int32_t *item, Example *example)
+{
+	const int32_t *event_item = data->events.item;
+	const int64_t *answer = cases->answer + cases->first[c];
+	int64_t		n_answers = cases->first[c + 1] - cases->first[c];
+	uint64_t	stream = fmoe_stream(FMOE_STREAM_CALIBRATION, (uint64_t) answer[0]);
+	uint64_t	seed = (uint64_t) model->config.seed;
+	int32_t		left = model->n_items;
+	int32_t		n = 1;
+
+	item[0] = event_item[answer[fnn_random_below(seed, stream, 1, (uint64_t) n_answers)]];
+	for (int64_t k = 0; k < n_answers; k++)
+		mark[event_item[answer[k]]] = 1;
+	for (int64_t k = cases->begin[c]; k < cases->end[c] && !keeps_seen; k++)
+		mark[event_item[k]] = 1;
+	for (int32_t i = 0; i < model->n_items; i++)
+		left -= mark[i];
+	example->log_stands_for = 0;
+	if (model->n_items <= WHOLE_MAX)
+	{
+		for (int32_t i = 0; i < model->n_items; i++)
+			if (!mark[i])
+				item[n++] = i;
+	}
+	else if (left > 0)
+	{
+		/* where nearly all was seen, fewer must do */
+		for (uint64_t draw = 2; n <= SAMPLE && draw < DRAWS_MAX; draw++)
+		{
+			int32_t		i = (int32_t) fnn_random_below(seed, stream, draw, (uint64_t) model->n_items);
+
+			if (!mark[i])
+				item[n++] = i;
+		}
+		example->log_stands_for = n > 1 ? log((double) left / (n - 1)) : 0;
+	}
+	for (int64_t k = 0; k < n_answers; k++)
+		mark[event_item[answer[k]]] = 0;
+	for (int64_t k = cases->begin[c]; k < cases->end[c]; k++)
+		mark[event_item[k]] = 0;
+	return n;
+}
+
+/* What experts read of the candidates of all cases. */
+static Fit
+look_at_cases(const FmoeModel *of, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases, bool keeps_seen)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	FmoeModel  *model = fnn_alloc(arena, sizeof(FmoeModel));
+	int32_t		most = of->n_items <= WHOLE_MAX ? of->n_items : SAMPLE + 1;
+	Fit			fit = {.host = host, .n = cases->count};
+	uint8_t    *mark = fnn_zalloc(arena, (size_t) of->n_items);
+	int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) most);
+	double	   *feature = fnn_alloc(arena, sizeof(double) * FMOE_GATED * (size_t) most);
+	fnn_real   *state = fnn_alloc_reals(arena, 1, of->items.cols);
+
+	fit.example = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(Example)));
+	/* a state is that of the own expert times its weight */
+	*model = *of;
+	for (int kept = 0; kept < 2; kept++)
+		model->gate.weight[FMOE_MAIN][kept] = 1;
+	for (int64_t c = 0; c < cases->count; c++)
+	{
+		Example    *example = &fit.example[c];
+		FnnMark		block;
+		FmoeBatch  *batch;
+
+		example->n = choose_candidates(model, data, cases, c, keeps_seen, mark, item, example);
+		example->fold = fmoe_fold(model, cases, c);
+		example->feature = fnn_zalloc(arena, sizeof(float) * COLUMNS * (size_t) example->n);
+		block = fnn_arena_mark(arena);
+		batch = fmoe_batch(arena, &data->events, 1, cases->begin + c, cases->end + c, model->config.max_length);
+		batch->keeps_seen = keeps_seen;
+		fmoe_encode(model, arena, batch, state);
+		fmoe_gate_features(model, arena, batch, 0, state, example->n, item, feature);
+		for (int32_t k = 0; k < example->n; k++)
+			for (int slot = 0; slot < FMOE_GATED; slot++)
+				example->feature[k * COLUMNS + slot] = (float) (feature[k * FMOE_GATED + slot] /
+																(slot == FMOE_MAIN ? FMOE_GATE_OWN_SCALE : 1));
+		fnn_arena_reset(arena, block);
+		fnn_poll(host);
+	}
+	return fit;
+}
+
+/* ---------------------------------------------------------------- Newton's method */
+
+/* Loss, with its derivatives, over the cases of a fold (negative: of both). */
+typedef struct Objective
+{
+	double		loss;
+	double		gradient[FMOE_GATED];
+	double		hessian[FMOE_GATED][FMOE_GATED];
+	int64_t		cases;
+} Objective;
+
+/* square[a, b] += p f[a] f[b], and mean[a] += p f[a]: whole rows, which vectors of the processor hold. */
+static inline void
+add_moments(double (*square)[COLUMNS], double *mean, double p, const float *f)
+{
+	double		wide[COLUMNS];
+
+	for (int a = 0; a < COLUMNS; a++)
+		wide[a] = f[a];
+	for (int a = 0; a < COLUMNS; a++)
+		mean[a] += p * wide[a];
+	for (int a = 0; a < COLUMNS; a++)
+	{
+		double		scale = p * wide[a];
+
+		for (int b = 0; b < COLUMNS; b++)
+			square[a][b] += scale * wide[b];
+	}
+}
+
+/* Adds a case; the derivatives only where they are wanted. */
+static void
+add_example(Objective *objective, const Example *example, const double *w, bool derivatives)
+{
+	double		mean[COLUMNS] = {0};
+	double		square[COLUMNS][COLUMNS] = {{0}};
+	double		score[CANDIDATES_MAX];
+	double		top = -INFINITY;
+	double		sum = 0;
+
+	for (int32_t k = 0; k < example->n; k++)
+	{
+		const float *f = example->feature + k * COLUMNS;
+
+		score[k] = k == 0 ? 0 : example->log_stands_for;
+		for (int a = 0; a < FMOE_GATED; a++)
+			score[k] += w[a] * f[a];
+		top = score[k] > top ? score[k] : top;
+	}
+	for (int32_t k = 0; k < example->n; k++)
+	{
+		double		p = exp(score[k] - top);
+
+		sum += p;
+		if (derivatives)
+			add_moments(square, mean, p, example->feature + k * COLUMNS);
+	}
+	objective->loss += log(sum) + top - score[0];
+	objective->cases++;
+	for (int a = 0; derivatives && a < FMOE_GATED; a++)
+	{
+		objective->gradient[a] += mean[a] / sum - example->feature[a];
+		for (int b = 0; b <= a; b++)
+			objective->hessian[a][b] += square[a][b] / sum - mean[a] / sum * (mean[b] / sum);
+	}
+}
+
+/* Mean loss of the cases in, or with outside not in, a fold; fold negative: of all. */
+static Objective
+evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bool derivatives)
+{
+	Objective	objective = {0};
+	double		n;
+
+	for (int64_t c = 0; c < fit->n; c++)
+	{
+		if (fold < 0 || (fit->example[c].fold == fold) != outside)
+			add_example(&objective, &fit->example[c], w, derivatives);
+		if (c % 64 == 0)
+			fnn_poll(fit->host);
+	}
+	n = objective.cases > 0 ? (double) objective.cases : 1;
+	objective.loss /= n;
+	for (int a = 0; a < FMOE_GATED; a++)
+	{
+		double		pull = ridge ? RIDGE / n : 0;
+
+		objective.loss += pull * (w[a] - prior[a]) * (w[a] - prior[a]) * ((fit->left_out >> a & 1) == 0);
+		objective.gradient[a] = objective.gradient[a] / n + 2 * pull * (w[a] - prior[a]);
+		for (int b = 0; b <= a; b++)
+			objective.hessian[a][b] /= n;
+		objective.hessian[a][a] += 2 * pull;
+	}
+	return objective;
+}
+
+/* step = hessian^-1 gradient by Cholesky's decomposition; experts that are left out do not move. */
+static void
+solve(const Fit *fit, Objective *objective, double *step)
+{
+	double		(*l)[FMOE_GATED] = objective->hessian;
+
+	for (int a = 0; a < FMOE_GATED; a++)
+	{
+		if ((fit->left_out >> a & 1) != 0)
+		{
+			for (int b = 0; b < FMOE_GATED; b++)
+				l[a > b ? a : b][a > b ? b : a] = a == b;
+			objective->gradient[a] = 0;
+		}
+	}
+	for (int a = 0; a < FMOE_GATED; a++)
+		for (int b = 0; b <= a; b++)
+		{
+			double		sum = l[a][b];
+
+			for (int k = 0; k < b; k++)
+				sum -= l[a][k] * l[b][k];
+			l[a][b] = a == b ? sqrt(sum > 1e-12 ? sum : 1e-12) : sum / l[b][b];
+		}
+	for (int a = 0; a < FMOE_GATED; a++)
+	{
+		step[a] = objective->gradient[a];
+		for (int k = 0; k < a; k++)
+			step[a] -= l[a][k] * step[k];
+		step[a] /= l[a][a];
+	}
+	for (int a = FMOE_GATED - 1; a >= 0; a--)
+	{
+		for (int k = a + 1; k < FMOE_GATED; k++)
+			step[a] -= l[k][a] * step[k];
+		step[a] /= l[a][a];
+	}
+}
+
+/* w[FMOE_GATED], changed to what fits the cases outside of a fold (negative: all) best. */
+static void
+find_weights(const Fit *fit, int fold, double *w)
+{
+	Objective	objective;
+
+	for (int a = 0; a < FMOE_GATED; a++)
+		if ((fit->left_out >> a & 1) != 0)
+			w[a] = 0;
+	for (int i = 0; i < STEPS_MAX; i++)
+	{
+		double		step[FMOE_GATED];
+		double		tried[FMOE_GATED];
+		double		gained = 0;
+		double		length = 1;
+
+		objective = evaluate(fit, w, fold, true, true, true);
+		if (objective.cases == 0)
+			return;
+		solve(fit, &objective, step);
+		for (int k = 0; k < HALVINGS_MAX; k++, length /= 2)
+		{
+			for (int a = 0; a < FMOE_GATED; a++)
+				tried[a] = w[a] - length * step[a];
+			gained = objective.loss - evaluate(fit, tried, fold, true, true, false).loss;
+			if (gained > 0)
+				break;
+		}
+		if (!(gained > 0))
+			return;
+		memcpy(w, tried, sizeof(tried));
+		if (gained < CONVERGED)
+			return;
+	}
+}
+
+/* Mean loss of each half's cases by the weights that fit the other, which weight changes to, from what it is. */
+static double
+cross_fitted(const Fit *fit, double weight[2][FMOE_GATED])
+{
+	double		loss = 0;
+	int64_t		cases = 0;
+
+	for (int fold = 0; fold < 2; fold++)
+	{
+		Objective	objective;
+
+		find_weights(fit, fold, weight[fold]);
+		objective = evaluate(fit, weight[fold], fold, false, false, false);
+		loss += objective.loss * (double) objective.cases;
+		cases += objective.cases;
+	}
+	return cases > 0 ? loss / (double) cases : 0;
+}
+
+/*
+ * Leaves out, one after the other, the expert without which cases that were not
+ * fitted are told best; weight is what the rest then has, by folds.
+ */
+static void
+leave_out(Fit *fit, double weight[2][FMOE_GATED])
+{
+	double		loss = cross_fitted(fit, weight);
+	int			worst = 0;
+
+	while (worst >= 0)
+	{
+		uint32_t	before = fit->left_out;
+		double		rest[2][FMOE_GATED];
+
+		worst = -1;
+		for (int a = 0; a < FMOE_GATED; a++)
+		{
+			double		tried[2][FMOE_GATED];
+			double		without;
+
+			if ((before >> a & 1) != 0 || (before | 1u << a) == (1u << FMOE_GATED) - 1)
+				continue;
+			fit->left_out = before | 1u << a;
+			memcpy(tried, weight, sizeof(tried));
+			without = cross_fitted(fit, tried);
+			if (without >= loss)
+				continue;
+			loss = without;
+			worst = a;
+			memcpy(rest, tried, sizeof(rest));
+		}
+		fit->left_out = worst >= 0 ? before | 1u << worst : before;
+		if (worst >= 0)
+			memcpy(weight, rest, sizeof(rest));
+	}
+}
+
+/* ---------------------------------------------------------------- judging */
+
+/* Of expert k, where one expert is alone; popularity orders what is equal. */
+static double
+weight_alone(int one, int k)
+{
+	return k == one ? 1 : k == FMOE_POPULARITY ? FMOE_TIE_BREAK : 0;
+}
+
+/* By how many standard errors ranks other are better than rank, in the mean of the cases' NDCG. */
+static double
+errors_better(const FmoeCases *cases, const int32_t *rank, const int32_t *other)
+{
+	double		n = (double) cases->count;
+	double		sum = 0;
+	double		squares = 0;
+	double		variance;
+
+	for (int64_t c = 0; c < cases->count; c++)
+	{
+		int64_t		first = cases->first[c];
+		int64_t		answers = cases->first[c + 1] - first;
+		double		difference = fmoe_metric(FMOE_NDCG, CUTOFF, other + first, answers) -
+			fmoe_metric(FMOE_NDCG, CUTOFF, rank + first, answers);
+
+		sum += difference;
+		squares += difference * difference;
+	}
+	variance = n > 1 ? (squares - sum * sum / n) / (n - 1) : 0;
+	return variance > 0 ? sum / sqrt(n * variance) : 0;
+}
+
+/*
+ * Where one expert alone is better on validation than what was fitted to half of it,
+ * by more than chance explains, it alone weighs.  Chance, because the own expert's
+ * epoch was chosen on these events.
+ */
+static void
+compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
+{
+	FmoeProtocol protocol = {.exclude_seen = true};
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeCases  *cases = fmoe_validation_cases(arena, data, (FmoeHoldout) model->config.holdout, JUDGED_MAX,
+											  (uint64_t) model->config.seed);
+	int64_t		answers = cases->first[cases->count];
+	int32_t    *rank = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), answers, sizeof(int32_t)));
+	int32_t    *other = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), answers, sizeof(int32_t)));
+	FmoeModel  *alone = fnn_alloc(arena, sizeof(FmoeModel));
+	double		best = ERRORS_TO_LEAD;
+	int			better = -1;
+
+	*alone = *model;
+	fmoe_rank_by_folds(model, arena, data, cases, &protocol, 0, cases->count, rank);
+	for (int slot = 0; slot < FMOE_GATED && cases->count > 0; slot++)
+	{
+		double		errors;
+
+		for (int k = 0; k < FMOE_GATED; k++)
+			alone->gate.weight[k][0] = weight_alone(slot, k);
+		fmoe_rank_cases(alone, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, other, NULL);
+		errors = errors_better(cases, rank, other);
+		if (errors <= best)
+			continue;
+		best = errors;
+		better = slot;
+	}
+	for (int slot = 0; slot < FMOE_GATED && better >= 0; slot++)
+	{
+		model->gate.weight[slot][0] = weight_alone(better, slot);
+		model->gate.fold_weight[0][slot] = model->gate.fold_weight[1][slot] = weight_alone(better, slot);
+	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* ---------------------------------------------------------------- all of it */
+
+double
+fmoe_gate_bytes(int32_t n_items, int64_t n_cases)
+{
+	double		candidates = n_items <= WHOLE_MAX ? n_items : SAMPLE + 1;
+	double		cases = n_cases < CASES_MAX ? (double) n_cases : CASES_MAX;
+
+	return cases * (sizeof(Example) + candidates * COLUMNS * sizeof(float)) +
+		candidates * (sizeof(int32_t) + FMOE_GATED * sizeof(double)) + n_items * (1 + 3.0 * sizeof(double)) +
+		2 * sizeof(FmoeModel);
+}
+
+void
+fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
+{
+	fmoe_gate_open(model, arena);
+	for (int kept = 0; kept < 2; kept++)
+	{
+		FnnMark		mark = fnn_arena_mark(arena);
+		FmoeCasesWanted wanted = {
+			.split = FMOE_SPLIT_VALIDATION, .holdout = (FmoeHoldout) model->config.holdout, .unseen = kept == 0,
+			.limit = CASES_MAX, .seed = (uint64_t) model->config.seed
+		};
+		Fit			fit = look_at_cases(model, arena, data, fmoe_cases(arena, data, &wanted), kept == 1);
+		double		weight[2][FMOE_GATED];
+		double		w[FMOE_GATED];
+
+		/* what was had before is no answer, so nothing can be read of it */
+		if (kept == 0)
+			fit.left_out = 1u << FMOE_REPEAT;
+		memcpy(weight[0], prior, sizeof(prior));
+		memcpy(weight[1], prior, sizeof(prior));
+		if (fit.n > 0)
+			leave_out(&fit, weight);
+		if (kept == 0)
+			memcpy(model->gate.fold_weight, weight, sizeof(weight));
+		for (int slot = 0; slot < FMOE_GATED; slot++)
+			w[slot] = fit.n > 0 ? (weight[0][slot] + weight[1][slot]) / 2 : prior[slot];
+		find_weights(&fit, -1, w);
+		for (int slot = 0; slot < FMOE_GATED; slot++)
+			model->gate.weight[slot][kept] = w[slot];
+		fnn_arena_reset(arena, mark);
+	}
+	model->gate.has_folds = true;
+	compare_with_each(model, arena, data);
+}

@@ -1,0 +1,312 @@
+/*
+ * check_gate.c
+ *	  The log-linear gate: what is served is the weighed sum of what the experts read,
+ *	  and the weights are those that tell events best that were kept back.
+ */
+#include "check.h"
+
+#include "model/count/count.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ITEMS CHECK_SIZE(3000, 300)
+#define USERS CHECK_SIZE(120, 60)
+
+static FmoeConfig
+gated_config(void)
+{
+	FmoeConfig	config = check_config("auto");
+
+	config.width = 16;
+	config.epochs = CHECK_SIZE(4, 1);
+	config.max_length = 20;
+	config.learning_rate = 0.01;
+	config.holdout = FMOE_HOLDOUT_TEST;
+	return config;
+}
+
+/* A trained model, whose catalogue is large enough for codes. */
+static FmoeModel *
+gated_model(const FmoeDataset *data, const FmoeConfig *config)
+{
+	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	FmoeConfig *own = fnn_alloc(check_arena(), sizeof(FmoeConfig));
+
+	*own = *config;
+	fmoe_trainer_model(check_finish_run(own, data), model);
+	return model;
+}
+
+static void
+draw_weights(FmoeModel *model, uint64_t seed)
+{
+	for (int slot = 0; slot < FMOE_GATED; slot++)
+		for (int kept = 0; kept < 2; kept++)
+			model->gate.weight[slot][kept] = fnn_random_normal(seed, 5, (uint64_t) (2 * slot + kept));
+	model->gate.weight[FMOE_NEIGHBOURS][0] = 0;
+}
+
+/* What the scores should be, by the definition, from the experts' own scores. */
+static void
+plain_scores(const FmoeModel *model, const FmoeBatch *batch, double *score)
+{
+	int32_t		n = model->n_items;
+	const FnnTensor *vectors = fmoe_vectors(model);
+	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
+	fnn_real   *of = fnn_alloc_reals(check_arena(), 1, n);
+	FnnTensor  *hidden;
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
+	hidden = model->expert[FMOE_MAIN].class->encode(&model->expert[FMOE_MAIN], &tape, batch, FMOE_LAST_TOKENS);
+	for (int32_t i = 0; i < n; i++)
+	{
+		double		product = 0;
+
+		for (int64_t c = 0; c < vectors->cols; c++)
+			product += (double) hidden->value[c] * vectors->value[i * vectors->cols + c];
+		score[i] = model->gate.weight[FMOE_MAIN][batch->keeps_seen] * product / 2;
+	}
+	for (int slot = FMOE_POPULARITY; slot < FMOE_GATED; slot++)
+	{
+		const FmoeExpert *expert = &model->expert[slot];
+
+		expert->class->score(expert, check_arena(), batch, 0, n, NULL, of);
+		for (int32_t i = 0; i < n; i++)
+		{
+			double		pop = log1p(((float *) popularity->array[0].data)[i]) / 2;
+			double		read = of[i] - FMOE_TIE_BREAK * pop;
+
+			if (slot == FMOE_POPULARITY)
+				read = pop;
+			if (slot == FMOE_MARKOV)
+			{
+				FnnRows		last = fmoe_last_items(batch, 0);
+				double		share = 0;
+
+				for (int64_t k = 0; k < last.count; k++)
+				{
+					const int64_t *offset = expert->array[0].data;
+					const int32_t *to = expert->array[1].data;
+					const float *count = expert->array[2].data;
+					double		sum = 0;
+
+					for (int64_t e = offset[last.row[k]]; e < offset[last.row[k] + 1]; e++)
+						sum += count[e];
+					for (int64_t e = offset[last.row[k]]; e < offset[last.row[k] + 1]; e++)
+						if (to[e] == i)
+							share += count[e] / sum / (double) last.count;
+				}
+				read = log1p(100 * share) / 2;
+			}
+			score[i] += model->gate.weight[slot][batch->keeps_seen] * read;
+		}
+	}
+}
+
+static void
+check_served(void)
+{
+	FmoeDataset *data = check_walks(USERS, ITEMS, 4, 12, 31);
+	FmoeConfig	config = gated_config();
+	FmoeModel  *model = gated_model(data, &config);
+	void	   *codes = fnn_alloc(check_arena(), fmoe_scan_bytes(model));
+	double	   *expected = fnn_alloc(check_arena(), sizeof(double) * ITEMS);
+	fnn_real   *all = fnn_alloc_reals(check_arena(), 1, ITEMS);
+
+	fmoe_scan_build(model, check_arena(), codes);
+	check_begin("scores of a gate are the weighed sum of what the experts read, whoever asks");
+	for (int u = 0; u < 6; u++)
+	{
+		FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[u], &data->offset[u + 1], 20);
+		int32_t		item[2][10];
+		fnn_real	score[2][10];
+		double		weight[FMOE_EXPLAINED_MAX];
+		double		part[10 * FMOE_EXPLAINED_MAX];
+		FnnTopk		topk[2];
+		FmoeEligible everything = {0};
+		int			larger = 0;
+
+		draw_weights(model, (uint64_t) u);
+		batch->keeps_seen = u % 2 == 1;
+		plain_scores(model, batch, expected);
+		fmoe_score(model, FMOE_MAIN, check_arena(), batch, all);
+		for (int32_t i = 0; i < ITEMS; i++)
+			CHECK(check_close(all[i], expected[i], 2e-5), "user %d item %d: %g instead of %g", u, i, all[i],
+				  expected[i]);
+		for (int s = 0; s < 2; s++)
+		{
+			fnn_topk_init(&topk[s], 10, item[s], score[s]);
+			fmoe_best(model, FMOE_MAIN, check_arena(), batch, s == 0 ? FMOE_SCAN_EXACT : FMOE_SCAN_INT8, &everything,
+					  &topk[s]);
+			fnn_topk_sort(&topk[s]);
+		}
+		CHECK(memcmp(item[0], item[1], sizeof(item[0])) == 0 && memcmp(score[0], score[1], sizeof(score[0])) == 0,
+			  "user %d: a scan of codes answers otherwise", u);
+		for (int32_t i = 0; i < ITEMS; i++)
+			larger += all[i] > score[0][9] + 1e-4;
+		CHECK(larger <= 9, "user %d: %d items have larger scores than the tenth", u, larger);
+		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, 10, item[0], score[1]);
+		CHECK(memcmp(score[0], score[1], sizeof(score[0])) == 0, "user %d: asked for alone, scores differ", u);
+		fmoe_contributions(model, check_arena(), batch, 10, item[0], weight, part);
+		for (int i = 0; i < 10; i++)
+		{
+			double		sum = 0;
+
+			for (int p = 0; p < fmoe_parts_count(model); p++)
+				sum += part[i * fmoe_parts_count(model) + p];
+			CHECK(check_close(sum, score[0][i], 2e-5), "user %d: parts add up to %g, the score is %g", u, sum,
+				  score[0][i]);
+		}
+	}
+	check_end();
+}
+
+static double
+ndcg_of(const FmoeModel *model, const FmoeDataset *data)
+{
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
+	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) (cases->first[cases->count] + 1));
+	FmoeProtocol protocol = {.exclude_seen = true};
+
+	fmoe_rank_cases(model, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	return fmoe_mean_metric(FMOE_NDCG, 10, cases, rank);
+}
+
+/* Walks of which the encoder, that hardly learns, knows nothing and counts know much. */
+static void
+check_gate_weights(void)
+{
+	double		gained = 0;
+
+	check_begin("a gate tells events that nobody learned from better than its own expert");
+	for (uint64_t seed = 0; seed < CHECK_SIZE(3, 1); seed++)
+	{
+		FmoeDataset *data = check_walks(CHECK_SIZE(300, 60), 80, 6, 14, 50 + seed);
+		FmoeConfig	config = gated_config();
+		FmoeModel  *model;
+		FmoeModel  *own = fnn_alloc(check_arena(), sizeof(FmoeModel));
+
+		config.epochs = 2;
+		config.seed = (int64_t) seed;
+		model = gated_model(data, &config);
+		*own = *model;
+		for (int slot = 0; slot < FMOE_GATED; slot++)
+			own->gate.weight[slot][0] = slot == FMOE_MAIN;
+		gained += ndcg_of(model, data) - ndcg_of(own, data);
+		CHECK(model->gate.weight[FMOE_REPEAT][0] == 0, "what was had is no answer, but repeat weighs %g",
+			  model->gate.weight[FMOE_REPEAT][0]);
+	}
+	CHECK(gained / CHECK_SIZE(3, 1) > CHECK_SIZE(0.01, -1), "NDCG@10 %g more on the mean", gained / 3);
+	check_end();
+
+	check_begin("without events kept back a gate has the weights that it begins with");
+	{
+		FmoeConfig	config = gated_config();
+		FmoeModel  *model;
+
+		config.holdout = FMOE_HOLDOUT_NONE;
+		config.epochs = 1;
+		model = gated_model(check_walks(40, 30, 6, 9, 3), &config);
+		CHECK(model->gate.weight[FMOE_MAIN][0] == 0.3 && model->gate.weight[FMOE_SEQUENCE][0] == 0.5 &&
+			  model->gate.weight[FMOE_REPEAT][1] == 0.5, "own %g, sequence %g", model->gate.weight[FMOE_MAIN][0],
+			  model->gate.weight[FMOE_SEQUENCE][0]);
+	}
+	check_end();
+}
+
+/* ---------------------------------------------------------------- as arrays */
+
+typedef struct Stored
+{
+	FmoeModel  *model;
+	FnnArray	arrays[128];
+	int			n;
+} Stored;
+
+static void
+bind_stored(void *context)
+{
+	Stored	   *stored = context;
+	FmoeModel	bound;
+
+	fmoe_model_bind(&bound, check_host(), &stored->model->config, stored->model->n_items, stored->n, stored->arrays);
+}
+
+static void
+check_stored(void)
+{
+	FmoeDataset *data = check_walks(60, 40, 6, 9, 71);
+	FmoeConfig	config = gated_config();
+	FmoeModel  *model = gated_model(data, &config);
+	Stored		stored = {.model = model};
+	FmoeModel	bound;
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[0], &data->offset[1], 20);
+	fnn_real	before[40];
+	fnn_real	after[40];
+	double		weight = model->gate.weight[FMOE_SEQUENCE][0];
+
+	check_begin("a gate is stored and bound again, and checked");
+	stored.n = fmoe_model_arrays(model, stored.arrays, 128);
+	CHECK(stored.n <= fmoe_model_arrays_max(model), "%d arrays", stored.n);
+	fmoe_model_bind(&bound, check_host(), &model->config, model->n_items, stored.n, stored.arrays);
+	fmoe_score(model, FMOE_MAIN, check_arena(), batch, before);
+	fmoe_score(&bound, FMOE_MAIN, check_arena(), batch, after);
+	CHECK(memcmp(before, after, sizeof(before)) == 0, "other scores");
+	model->gate.weight[FMOE_SEQUENCE][0] = NAN;
+	check_fails(FNN_FORMAT, "gate.weight.sequence", bind_stored, &stored);
+	model->gate.weight[FMOE_SEQUENCE][0] = weight;
+	for (int i = 0; i < stored.n; i++)
+		if (strcmp(stored.arrays[i].name, "gate.weight.own") == 0)
+			stored.arrays[i].name[0] = 'x';
+	check_fails(FNN_FORMAT, "gate.weight.own", bind_stored, &stored);
+	check_end();
+}
+
+static void
+check_folds(void)
+{
+	FmoeDataset *data = check_walks(80, 40, 6, 9, 72);
+	FmoeConfig	config = gated_config();
+	FmoeModel  *model = gated_model(data, &config);
+	FmoeModel  *one = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_VALIDATION, FMOE_HOLDOUT_TEST);
+	int32_t    *rank = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) cases->first[cases->count]);
+	int32_t    *alone = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) cases->first[cases->count]);
+	FmoeProtocol protocol = {.exclude_seen = true};
+	int			seen[2] = {0, 0};
+
+	check_begin("each case is judged by the weights that did not see it");
+	CHECK(model->gate.has_folds, "there are no folds");
+	for (int slot = 0; slot < FMOE_GATED; slot++)
+	{
+		model->gate.fold_weight[0][slot] = slot == FMOE_POPULARITY;
+		model->gate.fold_weight[1][slot] = slot == FMOE_SEQUENCE;
+	}
+	fmoe_rank_by_folds(model, check_arena(), data, cases, &protocol, 0, cases->count, rank);
+	for (int fold = 0; fold < 2; fold++)
+	{
+		*one = *model;
+		for (int slot = 0; slot < FMOE_GATED; slot++)
+			one->gate.weight[slot][0] = model->gate.fold_weight[fold][slot];
+		fmoe_rank_cases(one, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, alone, NULL);
+		for (int64_t c = 0; c < cases->count; c++)
+			if (fmoe_fold(model, cases, c) == fold)
+			{
+				seen[fold]++;
+				CHECK(rank[cases->first[c]] == alone[cases->first[c]], "case %d has another rank", (int) c);
+			}
+	}
+	CHECK(seen[0] > 20 && seen[1] > 20, "folds of %d and %d cases", seen[0], seen[1]);
+	check_end();
+}
+
+void
+check_gate(void)
+{
+	check_served();
+	check_gate_weights();
+	check_stored();
+	check_folds();
+}
