@@ -320,6 +320,48 @@ check_own_transition(int basket_size)
 	check_end();
 }
 
+/* The gate over experts that count learns from answers by their weights, and knows what was shown. */
+static void
+check_gate_of_weights(void)
+{
+	FmoeDataset *data = check_walks(120, 30, 4, 10, 5);
+	FmoeConfig	config = check_config("auto");
+	float	   *weight = check_event_weights(data, 1, 0);
+	int64_t    *offset = fnn_alloc(check_arena(), sizeof(int64_t) * (size_t) (data->n_users + 1));
+	int32_t    *item = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) data->n_users);
+	double	   *time = fnn_zalloc(check_arena(), sizeof(double) * (size_t) data->n_users);
+	FmoeGate	gate[4];
+
+	config.epochs = 1;
+	config.holdout = FMOE_HOLDOUT_VALIDATION;
+	check_begin("a gate is fitted to answers by their weights, among what was not seen");
+	for (int k = 0; k < 4; k++)
+	{
+		for (int64_t u = 0; u < data->n_users; u++)
+		{
+			int64_t		answer = fmoe_train_end(data, config.holdout, u);
+
+			/* none; twice as much; some more than others; and again none, but all were shown an item */
+			if (k > 0)
+				weight[answer] = k == 1 ? 2 : k == 2 ? (float) (1 + u % 3) : 1;
+			offset[u] = u;
+			item[u] = (data->events.item[answer] + 1) % 30;
+		}
+		offset[data->n_users] = data->n_users;
+		if (k == 3)
+		{
+			data->shown.count = data->n_users;
+			data->shown.offset = offset;
+			data->shown.events = (FmoeEvents) {.item = item, .time = time};
+		}
+		gate[k] = fitted(&config, data)->gate;
+	}
+	for (int k = 1; k < 4; k++)
+		CHECK((memcmp(gate[k].weight, gate[0].weight, sizeof(gate[0].weight)) == 0) == (k == 1), "%s", k == 1
+			  ? "twice the weights" : k == 2 ? "other weights" : "what was shown");
+	check_end();
+}
+
 /* ---------------------------------------------------------------- counts */
 
 static void
@@ -474,6 +516,7 @@ check_weights(void)
 	check_same_as_without("sasrec", FMOE_LOSS_SOFTMAX);
 	check_same_as_without("gru4rec", FMOE_LOSS_GBCE);
 	check_same_as_without("fmoe", FMOE_LOSS_SOFTMAX);
+	check_same_as_without("auto", FMOE_LOSS_SOFTMAX);
 	check_twice("sasrec", FMOE_LOSS_GBCE);
 	check_twice("gru4rec", FMOE_LOSS_SOFTMAX);
 	check_twice("fmoe", FMOE_LOSS_SOFTMAX);
@@ -481,6 +524,7 @@ check_weights(void)
 	check_weighed_mean(true);
 	check_context_behind("sasrec");
 	check_context_behind("fmoe");
+	check_gate_of_weights();
 	check_own_transition(1);
 	check_own_transition(3);
 	check_counts(false);

@@ -6,6 +6,7 @@
  *
  *		mean over cases of -log softmax(score)[answer]  +  RIDGE / cases x |w - prior|^2
  *
+ * each case counting what its answer weighs,
  * over the items that could be the answer: all of them in a small catalogue, else
  * the answer and a sample of the others, each of which stands for many.  What an
  * expert reads of these is computed once.
@@ -47,6 +48,7 @@ _Static_assert(FMOE_GATED <= COLUMNS && SAMPLE < WHOLE_MAX, "examples hold every
 typedef struct Example
 {
 	int			fold;
+	double		counts;			/* the weight of the answer's event */
 	int32_t		n;
 	float	   *feature;		/* [n, COLUMNS] by slot */
 	double		log_stands_for; /* of each but the answer: how many items */
@@ -62,9 +64,9 @@ typedef struct Fit
 
 /* ---------------------------------------------------------------- cases */
 
-/* Candidates of a case to item[]: one of its answers, then others that could be; returns how many. */
+/* Candidates of a case to item[]: one of its answers, then others that could be, none seen; returns how many. */
 static int32_t
-choose_candidates(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases, int64_t c, bool keeps_seen,
+choose_candidates(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases, int64_t c, FnnRows seen,
 				  uint8_t *mark, int32_t *item, Example *example)
 {
 	const int32_t *event_item = data->events.item;
@@ -72,14 +74,16 @@ choose_candidates(const FmoeModel *model, const FmoeDataset *data, const FmoeCas
 	int64_t		n_answers = cases->first[c + 1] - cases->first[c];
 	uint64_t	stream = fmoe_stream(FMOE_STREAM_CALIBRATION, (uint64_t) answer[0]);
 	uint64_t	seed = (uint64_t) model->config.seed;
+	int64_t		chosen = answer[fnn_random_below(seed, stream, 1, (uint64_t) n_answers)];
 	int32_t		left = model->n_items;
 	int32_t		n = 1;
 
-	item[0] = event_item[answer[fnn_random_below(seed, stream, 1, (uint64_t) n_answers)]];
+	item[0] = event_item[chosen];
+	example->counts = fmoe_event_weight(&data->events, chosen);
 	for (int64_t k = 0; k < n_answers; k++)
 		mark[event_item[answer[k]]] = 1;
-	for (int64_t k = cases->begin[c]; k < cases->end[c] && !keeps_seen; k++)
-		mark[event_item[k]] = 1;
+	for (int64_t k = 0; k < seen.count; k++)
+		mark[seen.row[k]] = 1;
 	for (int32_t i = 0; i < model->n_items; i++)
 		left -= mark[i];
 	example->log_stands_for = 0;
@@ -103,8 +107,8 @@ choose_candidates(const FmoeModel *model, const FmoeDataset *data, const FmoeCas
 	}
 	for (int64_t k = 0; k < n_answers; k++)
 		mark[event_item[answer[k]]] = 0;
-	for (int64_t k = cases->begin[c]; k < cases->end[c]; k++)
-		mark[event_item[k]] = 0;
+	for (int64_t k = 0; k < seen.count; k++)
+		mark[seen.row[k]] = 0;
 	return n;
 }
 
@@ -120,6 +124,7 @@ look_at_cases(const FmoeModel *of, FnnArena *arena, const FmoeDataset *data, con
 	int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) most);
 	double	   *feature = fnn_alloc(arena, sizeof(double) * FMOE_GATED * (size_t) most);
 	fnn_real   *state = fnn_alloc_reals(arena, 1, of->items.cols);
+	int32_t    *room = fnn_alloc(arena, sizeof(int32_t) * (size_t) fmoe_seen_most(cases, 0, cases->count));
 
 	fit.example = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(Example)));
 	/* a state is that of the own expert times its weight */
@@ -131,8 +136,11 @@ look_at_cases(const FmoeModel *of, FnnArena *arena, const FmoeDataset *data, con
 		Example    *example = &fit.example[c];
 		FnnMark		block;
 		FmoeBatch  *batch;
+		FnnRows		seen = {0};
 
-		example->n = choose_candidates(model, data, cases, c, keeps_seen, mark, item, example);
+		if (!keeps_seen)
+			seen = fmoe_case_seen(data, cases, c, room);
+		example->n = choose_candidates(model, data, cases, c, seen, mark, item, example);
 		example->fold = fmoe_fold(model, cases, c);
 		example->feature = fnn_zalloc(arena, sizeof(float) * COLUMNS * (size_t) example->n);
 		block = fnn_arena_mark(arena);
@@ -159,6 +167,7 @@ typedef struct Objective
 	double		gradient[FMOE_GATED];
 	double		hessian[FMOE_GATED][FMOE_GATED];
 	int64_t		cases;
+	double		weight;			/* what they count together */
 } Objective;
 
 /* square[a, b] += p f[a] f[b], and mean[a] += p f[a]: whole rows, which vectors of the processor hold. */
@@ -207,13 +216,15 @@ add_example(Objective *objective, const Example *example, const double *w, bool 
 		if (derivatives)
 			add_moments(square, mean, p, example->feature + k * COLUMNS);
 	}
-	objective->loss += log(sum) + top - score[0];
+	objective->loss += example->counts * (log(sum) + top - score[0]);
+	objective->weight += example->counts;
 	objective->cases++;
 	for (int a = 0; derivatives && a < FMOE_GATED; a++)
 	{
-		objective->gradient[a] += mean[a] / sum - example->feature[a];
+		objective->gradient[a] += example->counts * (mean[a] / sum - example->feature[a]);
 		for (int b = 0; b <= a; b++)
-			objective->hessian[a][b] += square[a][b] / sum - mean[a] / sum * (mean[b] / sum);
+			objective->hessian[a][b] += example->counts *
+				(square[a][b] / sum - mean[a] / sum * (mean[b] / sum));
 	}
 }
 
@@ -223,6 +234,7 @@ evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bo
 {
 	Objective	objective = {0};
 	double		n;
+	double		all;
 
 	for (int64_t c = 0; c < fit->n; c++)
 	{
@@ -232,15 +244,16 @@ evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bo
 			fnn_poll(fit->host);
 	}
 	n = objective.cases > 0 ? (double) objective.cases : 1;
-	objective.loss /= n;
+	all = objective.cases > 0 ? objective.weight : 1;
+	objective.loss /= all;
 	for (int a = 0; a < FMOE_GATED; a++)
 	{
 		double		pull = ridge ? RIDGE / n : 0;
 
 		objective.loss += pull * (w[a] - prior[a]) * (w[a] - prior[a]) * ((fit->left_out >> a & 1) == 0);
-		objective.gradient[a] = objective.gradient[a] / n + 2 * pull * (w[a] - prior[a]);
+		objective.gradient[a] = objective.gradient[a] / all + 2 * pull * (w[a] - prior[a]);
 		for (int b = 0; b <= a; b++)
-			objective.hessian[a][b] /= n;
+			objective.hessian[a][b] /= all;
 		objective.hessian[a][a] += 2 * pull;
 	}
 	return objective;
@@ -326,7 +339,7 @@ static double
 cross_fitted(const Fit *fit, double weight[2][FMOE_GATED])
 {
 	double		loss = 0;
-	int64_t		cases = 0;
+	double		weight_of_all = 0;
 
 	for (int fold = 0; fold < 2; fold++)
 	{
@@ -334,10 +347,10 @@ cross_fitted(const Fit *fit, double weight[2][FMOE_GATED])
 
 		find_weights(fit, fold, weight[fold]);
 		objective = evaluate(fit, weight[fold], fold, false, false, false);
-		loss += objective.loss * (double) objective.cases;
-		cases += objective.cases;
+		loss += objective.loss * objective.weight;
+		weight_of_all += objective.weight;
 	}
-	return cases > 0 ? loss / (double) cases : 0;
+	return weight_of_all > 0 ? loss / weight_of_all : 0;
 }
 
 /*
