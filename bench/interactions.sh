@@ -3,13 +3,13 @@
 #
 # A file has the columns user, item, time; more are ignored, a header line and
 # gzip are recognised, fields are not quoted.  Ids that are all integers become
-# bigint, others text; times are numbers or timestamps.
+# bigint, others text; times are numbers or timestamps.  "place" is a row's line.
 
-# The first three columns, without the header
+# The first three columns and the line, without the header
 rows()
 {
 	if [[ $1 == *.gz ]]; then gzip -dc -- "$1"; else cat -- "$1"; fi |
-		awk -F, 'NR == 1 && $3 !~ /^"?-?[0-9]/ { next } { sub(/\r$/, ""); print $1 "," $2 "," $3 }'
+		awk -F, 'NR == 1 && $3 !~ /^"?-?[0-9]/ { next } { sub(/\r$/, ""); print $1 "," $2 "," $3 "," NR }'
 }
 
 # load_events DATABASE FILE
@@ -17,7 +17,7 @@ load_events()
 {
 	local psql=(psql -X -q -v ON_ERROR_STOP=1 -d "$1")
 
-	run "${psql[@]}" -c 'CREATE TABLE events (user_id text NOT NULL, item_id text NOT NULL, at text NOT NULL)'
+	run "${psql[@]}" -c 'CREATE TABLE events (user_id text NOT NULL, item_id text NOT NULL, at text NOT NULL, place bigint NOT NULL)'
 	rows "$2" | with_user "${psql[@]}" -c '\copy events FROM pstdin (FORMAT csv)'
 	with_user "${psql[@]}" <<-'SQL'
 		SELECT format('ALTER TABLE events ALTER %I TYPE %s USING %1$I::%2$s', c, t)

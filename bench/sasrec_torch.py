@@ -3,8 +3,9 @@
 
 Needs Debian's python3-torch and python3-numpy.  Input: lines of
 user,item[,time] (an optional header, optionally gzipped).  Each user's events
-are put in order of (time, item); the last one is for test, the one before for
-validation, the rest train; users with fewer than three events only train.
+are put in order of time, and of their lines where that is the same; the last
+one is for test, the one before for validation, the rest train; users with fewer
+than three events only train.
 Ranking is over all items, without those of the history; a tie counts against
 the target.  Test figures are of the epoch with the best validation NDCG@10.
 The last line printed is one JSON object.
@@ -63,7 +64,7 @@ def read_histories(path):
             moment = float(field[2]) if len(field) > 2 else 0.0
             events.setdefault(field[0], []).append((moment, int(field[1])))
     for user in events.values():
-        user.sort()
+        user.sort(key=lambda event: event[0])
         for _, item in user:
             numbers.setdefault(item, len(numbers) + 1)
     return [np.array([numbers[item] for _, item in user]) for user in events.values()], len(numbers)

@@ -118,6 +118,11 @@ SELECT count(*), bool_and(a = b) AS alike FROM (SELECT DISTINCT u FROM o) u,
 SELECT count(*), bool_and(a.item_id = b.item_id AND a.score = b.score) AS alike
 	FROM fmoe_recommend_all('orders_o', 4) a JOIN fmoe_recommend_all('orders_stands', 4) b USING (user_id, rank);
 
+SELECT count(*) > 10 AS together, count(*) FILTER (WHERE a.score IS DISTINCT FROM b.score OR a.baskets IS DISTINCT FROM b.baskets) AS other
+	FROM generate_series(0, 22) i, LATERAL (SELECT * FROM fmoe_together(ARRAY[i], 23, 'orders_o') a
+		FULL JOIN fmoe_together(ARRAY[i], 23, 'orders_stands') b USING (item_id)) r (item_id, a_score, a_baskets, b_score, b_baskets),
+	LATERAL (SELECT a_score AS score, a_baskets AS baskets) a, LATERAL (SELECT b_score AS score, b_baskets AS baskets) b;
+
 -- what was shown and not chosen was so in its basket, and in its place of the order
 CREATE TABLE s AS SELECT u, (u * 7 + (b * 4 + k) * 23) % 97 AS i, b, 10 * b + (k - 4) * 2 + CASE WHEN k = 4 THEN 5 ELSE 0 END AS t, 10 * b + 5 AS stands, k = 4 AS chosen,
 	4 * b + k AS at, 0 AS once FROM generate_series(1, 90) u, generate_series(1, 4) b, generate_series(1, 4) k ORDER BY hashint4(u * 20 + b * 4 + k);
