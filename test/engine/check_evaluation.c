@@ -310,6 +310,72 @@ check_coverage(void)
 	check_end();
 }
 
+/* The class that is counted, and how often all scores, or a few, were asked of it. */
+static const FmoeExpertClass *watched_class;
+static int64_t asked_all;
+static int64_t asked_few;
+
+static void
+watched_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+			  int64_t n, const int32_t *item, fnn_real *score)
+{
+	asked_all += item == NULL;
+	asked_few += item != NULL;
+	watched_class->score(expert, arena, batch, sequence, n, item, score);
+}
+
+/* Ranks all answers along the order of a class, and by all scores, as whoever asks for a top k, too, gets them. */
+static void
+check_along_of(const FmoeDataset *data, FmoeExpertSlot slot, bool unseen, bool some_empty)
+{
+	const FmoeCasesWanted wanted = {.split = FMOE_SPLIT_TEST, .holdout = FMOE_HOLDOUT_TEST, .unseen = unseen};
+	FmoeCases  *cases = fmoe_cases(check_arena(), data, &wanted);
+	FmoeConfig	config = check_config("markov");
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	size_t		bytes = sizeof(int32_t) * (size_t) cases->first[cases->count];
+	int32_t    *rank = fnn_zalloc(check_arena(), bytes);
+	int32_t    *plain = fnn_zalloc(check_arena(), bytes);
+	FmoeProtocol protocol = {.exclude_seen = unseen};
+	FmoeExpertClass watched;
+
+	config.holdout = FMOE_HOLDOUT_TEST;
+	fmoe_count_experts(model, check_arena(), &config, data);
+	for (int64_t c = 0; some_empty && c < cases->count; c += 3)
+		cases->end[c] = cases->begin[c];
+	watched_class = model->expert[slot].class;
+	watched = *watched_class;
+	watched.score = watched_score;
+	model->expert[slot].class = &watched;
+	asked_all = asked_few = 0;
+	fmoe_rank_cases(model, slot, check_arena(), data, cases, &protocol, 0, cases->count, rank, NULL);
+	CHECK(asked_few > 0 && asked_all < cases->count / 2, "slot %d: all scores of %lld of %lld cases", slot,
+		  (long long) asked_all, (long long) cases->count);
+	asked_all = asked_few = 0;
+	protocol.top_k = 1;
+	fmoe_rank_cases(model, slot, check_arena(), data, cases, &protocol, 0, cases->count, plain, NULL);
+	CHECK(asked_few == 0 && asked_all > 0, "all scores");
+	CHECK(memcmp(rank, plain, bytes) == 0, "slot %d, %s: the same ranks", slot, unseen ? "unseen" : "seen");
+}
+
+static void
+check_along_orders(void)
+{
+	FmoeDataset *data = check_walks(200, 500, 3, 9, 8);
+	int32_t    *basket = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) data->n_events);
+
+	check_begin("models whose histories move few items rank along an order, and no rank differs");
+	for (int64_t i = 0; i < data->n_events; i++)
+		basket[i] = (int32_t) (i / 2);
+	for (int tied = 0; tied < 2; tied++)
+	{
+		data->events.basket = tied ? basket : NULL;
+		for (FmoeExpertSlot slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+			for (int unseen = 0; unseen < 2; unseen++)
+				check_along_of(data, slot, unseen, slot == FMOE_MARKOV);
+	}
+	check_end();
+}
+
 /* ---------------------------------------------------------------- options */
 
 static void
@@ -380,4 +446,5 @@ check_evaluation(void)
 	check_constant_scorer();
 	check_sampled_negatives();
 	check_coverage();
+	check_along_orders();
 }

@@ -256,6 +256,79 @@ check_many_answers(void)
 	check_end();
 }
 
+/* What a ranking along an order is asked for: scores of items, and how many were asked for. */
+typedef struct Asked
+{
+	const fnn_real *score;
+	int64_t		items;
+} Asked;
+
+static void
+scores_asked(void *context, FnnArena *arena, int64_t n, const int32_t *item, fnn_real *score)
+{
+	Asked	   *asked = context;
+
+	for (int64_t i = 0; i < n; i++)
+		score[i] = asked->score[item[i]];
+	asked->items += n;
+}
+
+/* levels: how many different values there are; nan_share: of the values, and of the scores of what has moved. */
+static void
+check_one_along(int32_t n, int levels, double nan_share, int64_t n_moved, uint64_t seed)
+{
+	float	   *value = fnn_alloc(check_arena(), sizeof(float) * (size_t) n);
+	fnn_real   *score = fnn_alloc_reals(check_arena(), 1, n);
+	int32_t    *moved = check_numbers(seed, n_moved, n, false);
+	int32_t    *list = check_numbers(seed + 1, 40, n, false);
+	int64_t		n_answers = seed % 3 == 0 ? 1 : 5;
+	Asked		asked = {.score = score};
+	FnnOrder	order;
+	int32_t		answer[5];
+	int32_t		expected[5];
+	int32_t		rank[5];
+
+	for (int32_t i = 0; i < n; i++)
+	{
+		value[i] = (float) fnn_random_below(seed, 2, (uint64_t) i, (uint64_t) levels) - (float) (levels / 3);
+		value[i] = fnn_random_uniform(seed, 3, (uint64_t) i) < nan_share ? NAN : value[i];
+		/* different values may have one score, and some of both have none */
+		score[i] = isnan(value[i]) ? (fnn_real) NAN : value[i] < 1 - levels / 3 ? -INFINITY : floor(value[i] / 2);
+	}
+	for (int64_t i = 0; i < n_moved; i++)
+		score[moved[i]] = fnn_random_uniform(seed, 4, (uint64_t) i) < nan_share ? (fnn_real) NAN
+			: (fnn_real) fnn_random_below(seed, 5, (uint64_t) i, (uint64_t) levels) / 2;
+	for (int k = 0; k < n_answers; k++)
+		answer[k] = (int32_t) ((list[0] + k * 7) % n);
+	fnn_order_init(&order, check_arena(), n, value);
+	for (int repeat = 0; repeat < 2; repeat++)
+	{
+		fnn_ranks_along(check_arena(), &order, scores_asked, &asked, answer, n_answers, list + 5, seed % 4 * 10, moved,
+						n_moved, rank);
+		CHECK(asked.items < n_answers * 130 * (repeat + 1) + 2 * n_moved + 10, "%lld scores", (long long) asked.items);
+	}
+	fnn_ranks(check_arena(), score, n, answer, n_answers, list + 5, seed % 4 * 10, expected);
+	CHECK(memcmp(rank, expected, sizeof(int32_t) * (size_t) n_answers) == 0,
+		  "n %d, levels %d, moved %lld, seed %d: rank %d, not %d", n, levels, (long long) n_moved, (int) seed, rank[0],
+		  expected[0]);
+}
+
+static void
+check_along(void)
+{
+	check_begin("ranks along an order are those among all scores: ties, NaN, excluded and moved items, none and all");
+	for (uint64_t seed = 0; seed < 24; seed++)
+	{
+		check_one_along(36, 5, 0, 10, seed);
+		check_one_along(1000, 1000000, 0, 100, seed);
+		check_one_along(1000, 40, 0.1, 300, seed);
+		check_one_along(2000, 40, 0, 0, seed);
+		check_one_along(200, 1, 0, 2000, seed);
+		check_one_along(3000, 200, 0.5, 3000, seed);
+	}
+	check_end();
+}
+
 void
 check_ranking(void)
 {
@@ -264,4 +337,5 @@ check_ranking(void)
 	check_random_ranks();
 	check_named_ranks();
 	check_many_answers();
+	check_along();
 }

@@ -57,6 +57,8 @@ fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases
 	facts.followers.mean = facts.followers.all = fmoe_transitions_count(&model->expert[FMOE_MARKOV]);
 	if (protocol->negatives > 0)
 		bytes += n_items * (sizeof(uint8_t) + sizeof(int32_t)) + protocol->negatives * (double) sizeof(fnn_real);
+	/* an order, what moves in it, and what takes no part */
+	bytes += fnn_order_bytes(model->n_items) + n_items * 2 * sizeof(int32_t) + longest * sizeof(int32_t);
 	/* items, scores, ranks */
 	bytes += answers * 8 * sizeof(int32_t);
 	bytes += (double) fmoe_seen_most(cases, 0, cases->count) * sizeof(int32_t);

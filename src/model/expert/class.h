@@ -187,6 +187,18 @@ typedef struct FmoeExpertClass
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						  int64_t n, const int32_t *item, fnn_real *score);
 
+	/*
+	 * Where a history moves few items: value[n_items] along which the scores of all others do not fall, whatever the
+	 * history.  Ranking then looks at few scores.  Both NULL: scores are of the history.
+	 */
+	const float *(*common) (const FmoeExpert *expert);
+	/*
+	 * Fills item[max] with those that the history of a sequence that is not empty moves, in any order, repeats
+	 * allowed; returns how many; -1: there are more, or the others do not follow value.
+	 */
+	int64_t		(*moved) (const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, int64_t max,
+						  int32_t *item);
+
 	/* Puts encode and all losses on the tape; NULL: the only loss is that of the scores. */
 	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 	/* Names of the losses that learn tells apart with fmoe_goal_loss, NULL-terminated; NULL: it has one. */

@@ -21,6 +21,7 @@
 #include "model/expert/markov.h"
 
 #include <math.h>
+#include <string.h>
 
 static const char *const array_names[] = {"markov.offset", "markov.item", "markov.count", "markov.popularity", NULL};
 static const FnnDtype array_dtypes[] = {FNN_I64, FNN_I32, FNN_F32, FNN_F32};
@@ -399,6 +400,13 @@ fmoe_transitions_count(const FmoeExpert *markov)
 	return offset[markov->n_items];
 }
 
+/* Place of an item in a row, -1: it is not there; whoever asks for a row's items in their order gets them at once. */
+static int64_t
+find_next(const FmoeTransitions *row, int64_t last, int32_t item)
+{
+	return last + 1 < row->n && row->to[last + 1] == item ? last + 1 : fnn_find_ascending(row->n, row->to, item);
+}
+
 /* Scores after a basket of several items, summed up as doubles so that no item's depends on who else is asked for. */
 static void
 score_basket(const FmoeExpert *expert, FnnArena *arena, FnnRows last, int64_t n, const int32_t *item, fnn_real *score)
@@ -416,10 +424,9 @@ score_basket(const FmoeExpert *expert, FnnArena *arena, FnnRows last, int64_t n,
 			sum[i] += popularity[item != NULL ? item[i] : i] / 2 / row_sum;
 		for (int64_t k = 0; item == NULL && k < row.n; k++)
 			sum[row.to[k]] += row.count[k] / row_sum;
-		for (int64_t i = 0; item != NULL && i < n; i++)
+		for (int64_t i = 0, k = -1; item != NULL && i < n; i++)
 		{
-			int64_t		k = fnn_find_ascending(row.n, row.to, item[i]);
-
+			k = find_next(&row, k, item[i]);
 			if (k >= 0)
 				sum[i] += row.count[k] / row_sum;
 		}
@@ -442,10 +449,9 @@ score_item(const FmoeExpert *expert, int32_t last, int64_t n, const int32_t *ite
 		score[i] = (fnn_real) (popularity[item != NULL ? item[i] : i] / 2 / sum);
 	for (int64_t k = 0; item == NULL && k < row.n; k++)
 		score[row.to[k]] = (fnn_real) ((row.count[k] + popularity[row.to[k]] / 2) / sum);
-	for (int64_t i = 0; item != NULL && i < n; i++)
+	for (int64_t i = 0, k = -1; item != NULL && i < n; i++)
 	{
-		int64_t		k = fnn_find_ascending(row.n, row.to, item[i]);
-
+		k = find_next(&row, k, item[i]);
 		if (k >= 0)
 			score[i] = (fnn_real) ((row.count[k] + popularity[item[i]] / 2) / sum);
 	}
@@ -484,6 +490,31 @@ terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 	for (int64_t k = 0; k < all.n; k++)
 		((double *) all.value)[k] = log1p(100 * all.value[k]) / 2;
 	return all;
+}
+
+static const float *
+common(const FmoeExpert *expert)
+{
+	return expert->array[POPULARITY].data;
+}
+
+static int64_t
+moved(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, int64_t max, int32_t *item)
+{
+	FnnRows		last = fmoe_last_items(batch, sequence);
+	int64_t		n = 0;
+
+	for (int64_t a = 0; a < last.count; a++)
+	{
+		FmoeTransitions row = fmoe_transitions(expert, last.row[a]);
+
+		/* others are divided by the sum, and more popular ones are above only where that is positive */
+		if (n + row.n > max || (row.n > 0 && !(row.sum > 0)))
+			return -1;
+		memcpy(item + n, row.to, sizeof(int32_t) * (size_t) row.n);
+		n += row.n;
+	}
+	return n;
 }
 
 static void
@@ -533,7 +564,9 @@ const FmoeExpertClass fmoe_markov_class = {
 	.summary = "what most often followed the last item",
 	.counter = &counter,
 	.terms = terms,
-	.score = score
+	.score = score,
+	.common = common,
+	.moved = moved
 };
 
 double

@@ -80,6 +80,18 @@ level(const FmoeExpert *expert, int32_t item)
 	return log1p(weight[item]) / 2;
 }
 
+static const float *
+common(const FmoeExpert *expert)
+{
+	return expert->array[0].data;
+}
+
+static int64_t
+moved(const FmoeExpert *expert, const FmoeBatch *batch, int32_t sequence, int64_t max, int32_t *item)
+{
+	return 0;
+}
+
 static void
 check(const FmoeExpert *expert, const FnnHost *host)
 {
@@ -110,5 +122,7 @@ const FmoeExpertClass fmoe_popularity_class = {
 	.name = "popularity",
 	.summary = "what is chosen most often",
 	.counter = &counter,
-	.score = score
+	.score = score,
+	.common = common,
+	.moved = moved
 };

@@ -1,9 +1,12 @@
 /*
  * ranking.c
- *	  The best k of many scores, ranks, and the metrics made of ranks.
+ *	  The best k of many scores, and ranks.
  */
 #include "nn/base/kernels.h"
 #include "nn/search/search.h"
+
+#include <math.h>
+#include <string.h>
 
 /* Scores looked at together before any of them is offered to the heap. */
 #define STRIDE 64
@@ -165,8 +168,17 @@ is_before(const Answered *a, const Answered *b)
 	return a->score > b->score || (!(a->score < b->score) && a->number < b->number);
 }
 
-/* Best first, equal ones as they were given: Shell's sort, since qsort takes memory of its own. */
-static void
+static Answered
+answered_with(fnn_real score, int32_t number)
+{
+	return (Answered) {.score = score > -INFINITY ? score : -INFINITY, .number = number};
+}
+
+/*
+ * Best first, equal ones as they were given: Shell's sort, since qsort takes memory
+ * of its own.  Returns how many have a score.
+ */
+static int64_t
 sort_answers(int64_t n, Answered *answered)
 {
 	for (int64_t gap = n / 2; gap > 0; gap = gap == 2 ? 1 : (int64_t) ((double) gap / 2.2))
@@ -179,6 +191,9 @@ sort_answers(int64_t n, Answered *answered)
 				answered[at] = answered[at - gap];
 			answered[at] = moved;
 		}
+	while (n > 0 && !(answered[n - 1].score > -INFINITY))
+		n--;
+	return n;
 }
 
 /* Sets not_lower of answers that are sorted, best first, by one look at each score. */
@@ -234,18 +249,12 @@ fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, in
 {
 	FnnMark		mark = fnn_arena_mark(arena);
 	Answered   *answered = fnn_alloc(arena, sizeof(Answered) * (size_t) n_answers);
-	int64_t		finite = 0;
+	int64_t		finite;
 	int64_t		others;
 
 	for (int64_t k = 0; k < n_answers; k++)
-	{
-		answered[k].score = score[answer[k]] > -INFINITY ? score[answer[k]] : -INFINITY;
-		answered[k].number = (int32_t) k;
-		answered[k].not_lower = 0;
-	}
-	sort_answers(n_answers, answered);
-	while (finite < n_answers && answered[finite].score > -INFINITY)
-		finite++;
+		answered[k] = answered_with(score[answer[k]], (int32_t) k);
+	finite = sort_answers(n_answers, answered);
 
 	/* those that take no part are below every answer that has a score */
 	set_scores(score, excluded, n_excluded, -INFINITY);
@@ -263,6 +272,222 @@ fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, in
 		others -= count_zeros(score, excluded, n_excluded) + count_zeros(score, answer, n_answers);
 	for (int64_t k = 0; k < n_answers; k++)
 		rank[answered[k].number] = (int32_t) (k + 1 + (k < finite ? answered[k].not_lower : others));
+	fnn_arena_reset(arena, mark);
+}
+
+/* ---------------------------------------------------------------- ranks along an order */
+
+/* Numbers that ascend as the values descend, what is not a number being the first. */
+static uint32_t
+descending_key(float value)
+{
+	uint32_t	bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	if (isnan(value))
+		return 0;
+	return (bits >> 31) != 0 ? bits : ~bits & UINT32_C(0x7fffffff);
+}
+
+size_t
+fnn_order_bytes(int32_t n)
+{
+	/* two lists of keys and items, of which one list of items stays; place, mark */
+	return 4 * fnn_aligned(sizeof(int32_t) * (size_t) n) + fnn_aligned(sizeof(int32_t) * (size_t) n) +
+		fnn_aligned((size_t) n);
+}
+
+void
+fnn_order_init(FnnOrder *order, FnnArena *arena, int32_t n, const float *value)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	size_t		bytes = fnn_mul_size(host, n, sizeof(int32_t));
+	FnnMark		mark;
+	uint32_t   *key[2];
+	int32_t    *item[2];
+
+	*order = (FnnOrder) {.n = n, .item = fnn_alloc(arena, bytes), .place = fnn_alloc(arena, bytes)};
+	order->mark = fnn_zalloc(arena, (size_t) n);
+	mark = fnn_arena_mark(arena);
+	item[0] = order->item;
+	item[1] = fnn_alloc(arena, bytes);
+	key[0] = fnn_alloc(arena, bytes);
+	key[1] = fnn_alloc(arena, bytes);
+	for (int32_t i = 0; i < n; i++)
+	{
+		key[0][i] = descending_key(value[i]);
+		item[0][i] = i;
+	}
+	/* a stable distribution by each byte, from the last; after the fourth all is back in the first list */
+	for (int byte = 0; byte < 4; byte++)
+	{
+		int			from = byte % 2;
+		int32_t		start[257] = {0};
+
+		for (int32_t i = 0; i < n; i++)
+			start[(key[from][i] >> 8 * byte & 255) + 1]++;
+		for (int b = 0; b < 256; b++)
+			start[b + 1] += start[b];
+		for (int32_t i = 0; i < n; i++)
+		{
+			int32_t		to = start[key[from][i] >> 8 * byte & 255]++;
+
+			key[1 - from][to] = key[from][i];
+			item[1 - from][to] = item[from][i];
+		}
+		fnn_poll(host);
+	}
+	for (int32_t i = 0; i < n; i++)
+		order->place[order->item[i]] = i;
+	fnn_arena_reset(arena, mark);
+}
+
+/* One ranking along an order. */
+typedef struct Along
+{
+	const FnnOrder *order;
+	FnnArena   *arena;
+	FnnScoring	scoring;
+	void	   *context;
+	int64_t		n_moved;		/* that take part */
+	int32_t    *moved;			/* [n_moved] different ones */
+	fnn_real   *score;			/* [n_moved] */
+	int64_t		n_absent;
+	int32_t    *absent;			/* [n_absent] the different ones that take no part, answers among them */
+} Along;
+
+enum
+{
+	ABSENT = 1,					/* marks of items */
+	MOVED = 2
+};
+
+/* Puts those of a list that have no such mark yet, n of them, into different, marks them, and returns their number. */
+static int64_t
+mark_different(uint8_t *mark, uint8_t with, int64_t n, const int32_t *item, int32_t *different)
+{
+	int64_t		count = 0;
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		if ((mark[item[i]] & with) == 0)
+			different[count++] = item[i];
+		mark[item[i]] |= with;
+	}
+	return count;
+}
+
+/* Places that are looked at together, since asking for one score costs about as much as for several. */
+#define PROBES 31
+
+/* Fills place with at most PROBES places from low to below high, evenly spread, of items that have not moved. */
+static int
+places_between(const FnnOrder *order, int32_t low, int32_t high, int32_t place[PROBES])
+{
+	int32_t		step = (high - low + PROBES) / (PROBES + 1);
+	int			n = 0;
+
+	for (int32_t p = low + step - 1; p < high; p += step)
+	{
+		int32_t		at = n > 0 && p <= place[n - 1] ? place[n - 1] + 1 : p;
+
+		while (at < high && (order->mark[order->item[at]] & MOVED) != 0)
+			at++;
+		if (at == high || n == PROBES)
+			break;
+		place[n++] = at;
+	}
+	return n;
+}
+
+/* A place that the items not lower than the threshold are before, and lower ones not, of those that have not moved. */
+static int32_t
+boundary(const Along *along, fnn_real threshold)
+{
+	int32_t		low = 0;
+	int32_t		high = along->order->n;
+
+	while (low < high)
+	{
+		int32_t		place[PROBES];
+		int32_t		item[PROBES];
+		fnn_real	score[PROBES];
+		int			n = places_between(along->order, low, high, place);
+		int			k = 0;
+
+		/* all from the first place that was tried have moved */
+		if (n == 0)
+		{
+			high = low + (high - low + PROBES) / (PROBES + 1) - 1;
+			continue;
+		}
+		for (int i = 0; i < n; i++)
+			item[i] = along->order->item[place[i]];
+		along->scoring(along->context, along->arena, n, item, score);
+		while (k < n && !(score[k] < threshold))
+			k++;
+		if (k > 0)
+			low = place[k - 1] + 1;
+		if (k < n)
+			high = place[k];
+	}
+	return low;
+}
+
+/* How many items that take part are not lower. */
+static int32_t
+count_along(const Along *along, fnn_real threshold)
+{
+	const int32_t *place = along->order->place;
+	int32_t		before = boundary(along, threshold);
+	int32_t		count = before;
+
+	for (int64_t i = 0; i < along->n_moved; i++)
+		count += !(along->score[i] < threshold) - (place[along->moved[i]] < before);
+	for (int64_t i = 0; i < along->n_absent; i++)
+		count -= place[along->absent[i]] < before;
+	return count;
+}
+
+void
+fnn_ranks_along(FnnArena *arena, const FnnOrder *order, FnnScoring scoring, void *context,
+				const int32_t *answer, int64_t n_answers, const int32_t *excluded, int64_t n_excluded,
+				const int32_t *moved, int64_t n_moved, int32_t *rank)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	FnnMark		mark = fnn_arena_mark(arena);
+	Answered   *answered = fnn_alloc(arena, fnn_mul_size(host, n_answers, sizeof(Answered)));
+	fnn_real   *score = fnn_alloc_reals(arena, 1, n_answers);
+	Along		along = {.order = order, .arena = arena, .scoring = scoring, .context = context};
+	int64_t		finite;
+
+	along.absent = fnn_alloc(arena, fnn_mul_size(host, n_answers + n_excluded, sizeof(int32_t)));
+	along.moved = fnn_alloc(arena, fnn_mul_size(host, n_moved, sizeof(int32_t)));
+	along.score = fnn_alloc_reals(arena, 1, n_moved);
+	along.n_absent = mark_different(order->mark, ABSENT, n_answers, answer, along.absent);
+	along.n_absent += mark_different(order->mark, ABSENT, n_excluded, excluded, along.absent + along.n_absent);
+	along.n_moved = mark_different(order->mark, ABSENT | MOVED, n_moved, moved, along.moved);
+	if (along.n_moved > 0)
+		scoring(context, arena, along.n_moved, along.moved, along.score);
+	scoring(context, arena, n_answers, answer, score);
+
+	for (int64_t k = 0; k < n_answers; k++)
+		answered[k] = answered_with(score[k], (int32_t) k);
+	finite = sort_answers(n_answers, answered);
+	for (int64_t k = 0; k < n_answers; k++)
+	{
+		int64_t		others = order->n - along.n_absent;
+
+		/* an answer without a score is behind all that take part; equal ones are behind the same */
+		if (k < finite)
+			others = answered[k].not_lower = k > 0 && answered[k - 1].score == answered[k].score
+				? answered[k - 1].not_lower : count_along(&along, answered[k].score);
+		rank[answered[k].number] = (int32_t) (k + 1 + others);
+	}
+	for (int64_t i = 0; i < along.n_absent; i++)
+		order->mark[along.absent[i]] = 0;
+	for (int64_t i = 0; i < n_moved; i++)
+		order->mark[moved[i]] = 0;
 	fnn_arena_reset(arena, mark);
 }
 

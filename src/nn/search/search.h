@@ -36,6 +36,32 @@ extern void fnn_topk_sort(FnnTopk *topk);
 extern void fnn_ranks(FnnArena *arena, fnn_real *score, int64_t n, const int32_t *answer, int64_t n_answers,
 					  const int32_t *excluded, int64_t n_excluded, int32_t *rank);
 
+/* Items by descending value, and what ranking along that order needs. */
+typedef struct FnnOrder
+{
+	int32_t		n;
+	int32_t    *item;			/* [n] */
+	int32_t    *place;			/* [n] where each item is in it */
+	uint8_t    *mark;			/* [n] 0 between two rankings */
+} FnnOrder;
+
+/* The order of value[n], where what is not a number comes first; on the arena. */
+extern void fnn_order_init(FnnOrder *order, FnnArena *arena, int32_t n, const float *value);
+/* Bytes on the arena of the order of n items, while it is made. */
+extern size_t fnn_order_bytes(int32_t n);
+
+/* score[n] of items */
+typedef void (*FnnScoring) (void *context, FnnArena *arena, int64_t n, const int32_t *item, fnn_real *score);
+
+/*
+ * fnn_ranks, the same ranks, without the scores of all items: those of all but
+ * moved[n_moved] (any order, repeats allowed) do not rise along the order.  Looks
+ * at the scores of answers and moved items, and at a few others for each answer.
+ */
+extern void fnn_ranks_along(FnnArena *arena, const FnnOrder *order, FnnScoring scoring, void *context,
+							const int32_t *answer, int64_t n_answers, const int32_t *excluded, int64_t n_excluded,
+							const int32_t *moved, int64_t n_moved, int32_t *rank);
+
 /* ---------------------------------------------------------------- scanning */
 
 /*

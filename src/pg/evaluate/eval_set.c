@@ -183,6 +183,19 @@ fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases, cons
 	return set;
 }
 
+int64
+fmoe_rank_blocks(int64 n_cases)
+{
+	return (n_cases + CASES_AT_ONCE - 1) / CASES_AT_ONCE;
+}
+
+static void
+tell(FmoeWatch *watch)
+{
+	if (watch != NULL)
+		watch->progress(watch->context, ++watch->done, watch->all);
+}
+
 void
 fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 			  const FmoeProtocol *protocol, int32 *rank, uint8 *covered)
@@ -193,10 +206,15 @@ fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slo
 
 	for (from = 0; from < set->cases.count; from += CASES_AT_ONCE)
 	{
+		int64		end = Min(from + CASES_AT_ONCE, set->cases.count);
+
 		CHECK_FOR_INTERRUPTS();
-		fmoe_rank_cases(model, slot, arena, &set->data, &set->cases, protocol,
-						from, Min(from + CASES_AT_ONCE, set->cases.count), rank, covered);
+		if (slot == FMOE_MAIN && model->gate.has_folds)
+			fmoe_rank_by_folds(model, arena, &set->data, &set->cases, protocol, from, end, rank);
+		else
+			fmoe_rank_cases(model, slot, arena, &set->data, &set->cases, protocol, from, end, rank, covered);
 		fnn_arena_reset(arena, mark);
+		tell(set->watch);
 	}
 	if (set->origin == NULL)
 		return;

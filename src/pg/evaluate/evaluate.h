@@ -21,13 +21,25 @@ typedef struct FmoeEvalSet
 	FmoeDataset data;			/* in the version's item numbers */
 	FmoeCases	cases;			/* those with an answer that the version knows, and only such answers */
 	int64	   *origin;			/* [answers of cases] the answer of all that each was; NULL: the same */
+	struct FmoeWatch *watch;	/* who is told of blocks that are ranked; NULL: nobody */
 } FmoeEvalSet;
+
+/* Told how much of all rankings is done, as blocks of cases. */
+typedef struct FmoeWatch
+{
+	void		(*progress) (void *context, int64 done, int64 all);
+	void	   *context;
+	int64		done;			/* set by those who rank, like the next */
+	int64		all;
+} FmoeWatch;
 
 /* Bytes of a set with so many events, users and cases, which have so many answers. */
 extern size_t fmoe_eval_set_bytes(const FmoeDataset *data, int64 n_cases, int64 n_answers);
 /* vocabulary NULL: the cases are in the version's numbers already, nothing is copied. */
 extern FmoeEvalSet *fmoe_eval_set(const FmoeInteractions *interactions, const FmoeCases *cases,
 								  const FmoeVocabulary *vocabulary);
+/* Blocks that so many cases are ranked in. */
+extern int64 fmoe_rank_blocks(int64 n_cases);
 /* Ranks every answer: rank[those of set->all].  covered as in fmoe_rank_cases, of the version's items. */
 extern void fmoe_rank_set(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 						  const FmoeProtocol *protocol, int32 *rank, uint8 *covered);
@@ -98,7 +110,7 @@ extern size_t fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVer
  * while the live version's weights are read.
  */
 extern FmoeVerdict *fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions,
-								   const FmoeModel *model, const FmoeVersion *live);
+								   const FmoeModel *model, const FmoeVersion *live, FmoeWatch *watch);
 /* Why the new version must not go live, as a sentence; NULL: it may. */
 extern char *fmoe_verdict_objection(const FmoeVerdict *verdict);
 /* {"NAME": number, ...}: parts of a loss, as the class, which must have names for them, calls them. */

@@ -74,10 +74,7 @@ stand(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnAr
 	FmoeProtocol protocol = {.exclude_seen = true, .seed = model->config.seed};
 	FmoeStanding standing;
 
-	if (slot == FMOE_MAIN && model->gate.has_folds)
-		fmoe_rank_by_folds(model, arena, &set->data, &set->cases, &protocol, 0, set->cases.count, rank);
-	else
-		fmoe_rank_set(set, model, slot, arena, &protocol, rank, NULL);
+	fmoe_rank_set(set, model, slot, arena, &protocol, rank, NULL);
 	standing.ndcg = fmoe_mean_metric(FMOE_NDCG, CUT_OFF, set->all, rank);
 	standing.hr = fmoe_mean_metric(FMOE_HR, CUT_OFF, set->all, rank);
 	standing.mrr = fmoe_mean_metric(FMOE_MRR, CUT_OFF, set->all, rank);
@@ -124,10 +121,11 @@ stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32
 /* The live version's main expert, on the same cases through its own vocabulary, where that can still be read. */
 static void
 stand_live(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions *interactions,
-		   const FmoeCases *cases, const FmoeVersion *live, FnnArena *arena, int32 *rank)
+		   const FmoeCases *cases, const FmoeVersion *live, FnnArena *arena, FmoeWatch *watch, int32 *rank)
 {
 	FmoeModel  *model = palloc0(sizeof(FmoeModel));
 	FmoeVocabulary *vocabulary;
+	FmoeEvalSet *set;
 	FnnArray   *arrays;
 	size_t		bytes;
 	int			n_arrays = fmoe_load_arrays(live->version_id, CurrentMemoryContext, &arrays, &bytes);
@@ -137,12 +135,33 @@ stand_live(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteraction
 	if (vocabulary == NULL)
 		return;
 	verdict->live_version = live->version;
-	verdict->live = stand(fmoe_eval_set(interactions, cases, vocabulary), model, FMOE_MAIN, arena, rank);
+	set = fmoe_eval_set(interactions, cases, vocabulary);
+	set->watch = watch;
+	verdict->live = stand(set, model, FMOE_MAIN, arena, rank);
+}
+
+/* Whether the main expert is the one that counts in a slot. */
+static bool
+is_main(const FmoeModel *model, int slot)
+{
+	return model->expert[FMOE_MAIN].class == model->expert[slot].class;
+}
+
+static void
+begin_watch(FmoeWatch *watch, int64 n_cases, const FmoeModel *model, bool mixed, bool with_live)
+{
+	int			rankings = 1 + mixed + with_live;
+
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+		rankings += !is_main(model, slot);
+	watch->done = 0;
+	watch->all = rankings * fmoe_rank_blocks(n_cases);
+	watch->progress(watch->context, 0, watch->all);
 }
 
 FmoeVerdict *
 fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeModel *model,
-			   const FmoeVersion *live)
+			   const FmoeVersion *live, FmoeWatch *watch)
 {
 	FmoeVerdict *verdict = palloc0(sizeof(FmoeVerdict));
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
@@ -154,27 +173,31 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 	FmoeEvalSet *set = fmoe_eval_set(interactions, cases, NULL);
 	int32	   *main_rank = MemoryContextAllocHuge(context, rank_bytes);
 	int32	   *rank = MemoryContextAllocHuge(context, rank_bytes);
-	int			slot;
 
 	verdict->users = interactions->data.n_users;
 	verdict->tied_users = fmoe_tied_users(&interactions->data);
 	verdict->live_number = live != NULL ? live->version : 0;
 	verdict->cases = cases->count;
 	verdict->repeated = cases->repeated;
+	verdict->gate = model->gate;
+	verdict->mixed = fmoe_has_gate(model) || fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1;
+	begin_watch(watch, cases->count, model, verdict->mixed, comparable(live, model));
+	set->watch = watch;
 	verdict->standing[FMOE_MAIN] = stand(set, model, FMOE_MAIN, arena, main_rank);
-	for (slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
 	{
+		if (is_main(model, slot))
+		{
+			verdict->standing[slot] = verdict->standing[FMOE_MAIN];
+			continue;
+		}
 		verdict->standing[slot] = stand(set, model, slot, arena, rank);
 		verdict->error[slot] = paired_error(cases, main_rank, rank);
 	}
-	verdict->gate = model->gate;
-	if (fmoe_has_gate(model) || fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1)
-	{
-		verdict->mixed = true;
+	if (verdict->mixed)
 		verdict->own = stand_own(set, model, arena, rank);
-	}
 	if (cases->count > 0 && comparable(live, model))
-		stand_live(verdict, domain, interactions, cases, live, arena, rank);
+		stand_live(verdict, domain, interactions, cases, live, arena, watch, rank);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return verdict;

@@ -271,8 +271,18 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 }
 
 static void
+show_evaluation(void *context, int64 done, int64 all)
+{
+	const FmoeTraining *training = context;
+
+	fmoe_progress_evaluation(done, all, done > 0
+							 ? fmoe_seconds_since(training->evaluation_started) / done * (all - done) : NAN);
+}
+
+static void
 finish(FmoeTraining *training)
 {
+	FmoeWatch	watch = {.progress = show_evaluation, .context = training};
 	FmoeModel  *model = palloc0(sizeof(FmoeModel));
 	FmoeVerdict *verdict;
 	FmoeVersion *version;
@@ -280,13 +290,14 @@ finish(FmoeTraining *training)
 	char	   *objection = NULL;
 
 	fmoe_progress_phase("evaluating");
+	training->evaluation_started = GetCurrentTimestamp();
 	if (training->trainer != NULL)
 		fmoe_trainer_model(training->trainer, model);
 	else
 		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
 	fmoe_training_check_extension(training);
 	verdict = fmoe_try_model(training->domain, training->interactions, model,
-							 training->config.deploy ? training->live : NULL);
+							 training->config.deploy ? training->live : NULL, &watch);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
 	verdict->untrained = training->untrained;
 	fmoe_training_commit(training);

@@ -163,6 +163,19 @@ fmoe_progress_batch(int64 batch, int64 batches, double loss, double eta_seconds)
 }
 
 void
+fmoe_progress_evaluation(int64 done, int64 all, double eta_seconds)
+{
+	ProgressSlot *slot = lock_own_slot();
+
+	if (slot == NULL)
+		return;
+	slot->batch = done;
+	slot->batches = all;
+	slot->eta_seconds = eta_seconds;
+	LWLockRelease(&directory->lock);
+}
+
+void
 fmoe_progress_end(void)
 {
 	ProgressSlot *slot = lock_own_slot();

@@ -42,6 +42,8 @@ extern void fmoe_progress_start(int64 domain_id, const char *phase, const FmoeCo
 extern void fmoe_progress_phase(const char *phase);
 extern void fmoe_progress_epoch(const FmoeTrainState *state);
 extern void fmoe_progress_batch(int64 batch, int64 batches, double loss, double eta_seconds);
+/* done of all blocks of cases are ranked; the training's loss stays. */
+extern void fmoe_progress_evaluation(int64 done, int64 all, double eta_seconds);
 extern void fmoe_progress_end(void);
 
 #endif							/* FMOE_PG_TRAIN_TRAIN_H */

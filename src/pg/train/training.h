@@ -34,6 +34,7 @@ typedef struct FmoeTraining
 	TimestampTz started;
 	double		earlier_seconds;	/* spent before the training was cut off */
 	TimestampTz epochs_started; /* for the estimate of the time left */
+	TimestampTz evaluation_started; /* likewise */
 	int			first_epoch;	/* how many were done before that */
 	TimestampTz saved;			/* when the last checkpoint was taken … */
 	int			saved_epoch;	/* … and after which epoch; 0: none */
