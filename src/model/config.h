@@ -21,6 +21,12 @@ typedef enum FmoeLoss
  */
 #define FMOE_SOFTMAX_ITEMS_MAX 30000
 
+typedef enum FmoeAverage
+{
+	FMOE_AVERAGE_NONE,			/* the weights as an epoch leaves them */
+	FMOE_AVERAGE_TAIL			/* a mean of those after the epochs so far, in which late ones count most */
+} FmoeAverage;
+
 #define FMOE_EXPERT_NAME_MAX 144	/* "party.domain", NUL included */
 #define FMOE_LENT_MAX 7
 
@@ -65,7 +71,8 @@ typedef struct FmoeConfig
 	int			negatives;		/* of gbce, shared by a shard's positions */
 	double		calibration;	/* t of gbce */
 	int			epochs;
-	int			patience;		/* epochs without a better validation NDCG@10 */
+	int			patience;		/* epochs without a better mean of validation NDCG@10 */
+	int			average;		/* FmoeAverage: the weights that are judged, kept and served */
 	int			batch_size;		/* sequences a step */
 	double		learning_rate;
 	double		weight_decay;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const char *const loss_names[] = {"softmax", "gbce", "auto", NULL};
+static const char *const average_names[] = {"none", "tail", NULL};
 const char *const fmoe_holdout_names[] = {"none", "validation", "test", NULL};
 
 #define AT(field) offsetof(FmoeConfig, field)
@@ -36,7 +37,9 @@ const FmoeOption fmoe_train_options[] = {
 	{"epochs", FMOE_OPTION_INT, AT(epochs), 1, 10000, NULL, "200",
 	"most epochs"},
 	{"patience", FMOE_OPTION_INT, AT(patience), 1, 10000, NULL, "10",
-	"epochs without a better validation NDCG@10 before training stops"},
+	"epochs without a better validation NDCG@10, as a mean over five, before training stops"},
+	{"average", FMOE_OPTION_ENUM, AT(average), 0, 0, average_names, "tail",
+	"weights that are judged and kept; none: of one epoch; tail: a mean over the epochs so far, the late ones most"},
 	{"batch_size", FMOE_OPTION_INT, AT(batch_size), 1, 65536, NULL, "128",
 	"users a step"},
 	{"learning_rate", FMOE_OPTION_REAL, AT(learning_rate), 1e-7, 1, NULL, "0.001",

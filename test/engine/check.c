@@ -448,6 +448,7 @@ static const Function functions[] = {
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},
+	{"averages", check_averages},
 	{"evaluation", check_evaluation},
 	{"calibration", check_calibration},
 	{"scan", check_scan},

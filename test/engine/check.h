@@ -107,6 +107,7 @@ extern void check_data(void);
 extern void check_experts(void);
 extern void check_mixtures(void);
 extern void check_training(void);
+extern void check_averages(void);
 extern void check_evaluation(void);
 extern void check_calibration(void);
 extern void check_scan(void);

@@ -322,7 +322,8 @@ run_team(const FmoeConfig *config, const FmoeDataset *data, void *block, int siz
 static void
 compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what)
 {
-	static const char *const names[] = {"values", "first moments", "second moments", "best values", "last steps"};
+	static const char *const names[] = {"values", "first moments", "second moments", "best values", "last steps",
+	"means"};
 	FmoeTrainState *x = fmoe_trainer_state(a);
 	FmoeTrainState *y = fmoe_trainer_state(b);
 	int			block;
@@ -389,6 +390,7 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 	/* several chunks of the block, so that every member has its own */
 	config.width = 48;
 	config.epochs = 2;
+	config.average = FMOE_AVERAGE_TAIL;
 	config.weight_decay = 0.01;
 	config.warmup_steps = 5;
 	config.learning_rate_decay = 0.9;
@@ -428,6 +430,7 @@ check_resume(FmoeLoss loss)
 	check_begin("a run resumed from its blocks ends with the same weights, %s", loss == FMOE_LOSS_GBCE ? "gbce"
 				: "softmax");
 	config.loss = loss;
+	config.average = FMOE_AVERAGE_TAIL;
 	config.epochs = 5;
 	whole = check_finish_run(&config, data);
 	begun = check_start_run(&config, data);

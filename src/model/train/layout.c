@@ -284,6 +284,8 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->moment1 = take(host, shared, &used, size, sizeof(fnn_real));
 	trainer->moment2 = take(host, shared, &used, size, sizeof(fnn_real));
 	trainer->best = take(host, shared, &used, size, sizeof(fnn_real));
+	if (trainer->config.average != FMOE_AVERAGE_NONE)
+		trainer->average = take(host, shared, &used, size, sizeof(fnn_real));
 	trainer->shard_loss = take(host, shared, &used, FMOE_SHARDS, sizeof(double));
 	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));

@@ -64,11 +64,12 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 		fmoe_count_experts(&trainer->model, arena, config, data);
 	else
 		fmoe_model_setup(&trainer->model, config, data->n_items);
-	bind_main(trainer, &trainer->model, trainer->values);
-	/* an expert with gradients, over the same values */
+	bind_main(trainer, &trainer->model, fmoe_judged(trainer));
+	/* an expert with gradients, over the values that they move */
 	trainer->expert = trainer->model.expert[FMOE_MAIN];
 	trainer->expert.config = &trainer->config;
 	trainer->expert.tensor = new_tensors(trainer);
+	fnn_params_bind(trainer->expert.params, trainer->expert.tensor, trainer->values, NULL, NULL);
 	trainer->bound = fnn_zalloc(arena, fnn_mul_size(trainer->host, plan->params.count, sizeof(FnnSparse *)));
 
 	list_bytes = fnn_mul_size(trainer->host, plan->n_sequences, sizeof(int64_t));
@@ -94,10 +95,8 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 static void
 start_computed(FmoeTrainer *trainer)
 {
-	FmoeExpert *main = &trainer->model.expert[FMOE_MAIN];
-
-	if (main->class->start != NULL)
-		main->class->start(main, trainer->host);
+	if (trainer->class->start != NULL)
+		trainer->class->start(&trainer->expert, trainer->host);
 }
 
 void
@@ -111,6 +110,8 @@ fmoe_trainer_start(FmoeTrainer *trainer)
 	memset(trainer->moment1, 0, bytes);
 	memset(trainer->moment2, 0, bytes);
 	memset(trainer->best, 0, bytes);
+	if (trainer->average != NULL)
+		memset(trainer->average, 0, bytes);
 	memset(trainer->last_step, 0, sizeof(int32_t) * (size_t) trainer->plan.sparse_rows);
 	memset(trainer->state, 0, sizeof(FmoeTrainState));
 	trainer->state->metric = NAN;
@@ -145,6 +146,18 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
+/* Mean of the last epochs' validation; of all there were, as long as these are fewer. */
+static double
+mean_judged(const FmoeTrainState *state)
+{
+	int32_t		n = state->epoch < FMOE_EPOCHS_JUDGED ? state->epoch : FMOE_EPOCHS_JUDGED;
+	double		sum = 0;
+
+	for (int32_t i = 0; i < n; i++)
+		sum += state->judged[(state->epoch - i) % FMOE_EPOCHS_JUDGED];
+	return sum / n;
+}
+
 /* Updates the state after an epoch, and the best values if these are better; by the leader. */
 static void
 finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double losses[FMOE_LOSSES_MAX])
@@ -156,13 +169,15 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 	state->epoch++;
 	state->loss = loss;
 	memcpy(state->losses, losses, sizeof(state->losses));
-	state->metric = fmoe_mean_metric(FMOE_NDCG, VALIDATION_CUTOFF, trainer->cases, trainer->rank);
+	state->judged[state->epoch % FMOE_EPOCHS_JUDGED] = fmoe_mean_metric(FMOE_NDCG, VALIDATION_CUTOFF, trainer->cases,
+																		trainer->rank);
+	state->metric = mean_judged(state);
 	if (validated && (state->best_epoch == 0 || state->metric > state->best_metric))
 	{
 		state->best_epoch = state->epoch;
 		state->best_metric = state->metric;
 		state->stale_epochs = 0;
-		memcpy(trainer->best, trainer->values, trainer->plan.params.size * sizeof(fnn_real));
+		memcpy(trainer->best, fmoe_judged(trainer), trainer->plan.params.size * sizeof(fnn_real));
 	}
 	else if (validated)
 		state->stale_epochs++;
@@ -209,6 +224,11 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 			team->progress(team->context, b + 1, batches, loss / weight);
 	}
 
+	if (trainer->average != NULL)
+	{
+		fmoe_average(trainer, team, epoch + 1);
+		fmoe_barrier(team);
+	}
 	if (team->rank == 0 && trainer->class->settle != NULL)
 		trainer->class->settle(&trainer->model.expert[FMOE_MAIN], trainer->arena, trainer->data);
 	fmoe_barrier(team);
@@ -235,6 +255,9 @@ fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
 			return trainer->moment2;
 		case FMOE_BLOCK_BEST:
 			return trainer->best;
+		case FMOE_BLOCK_AVERAGE:
+			*bytes = trainer->average != NULL ? *bytes : 0;
+			return trainer->average;
 		case FMOE_BLOCK_LAST_STEP:
 			*bytes = sizeof(int32_t) * (size_t) trainer->plan.sparse_rows;
 			return trainer->last_step;
@@ -296,7 +319,7 @@ fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
 	size_t		size = trainer->plan.params.size;
 	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
 
-	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : trainer->values, size * sizeof(fnn_real));
+	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : fmoe_judged(trainer), size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
 	bind_main(trainer, model, values);
 	if (trainer->class->items != NULL)

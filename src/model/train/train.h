@@ -29,6 +29,9 @@ typedef struct FmoeTeam
  */
 #define FMOE_SHARDS 4
 
+/* Epochs over whose validation a mean is taken, by which the best one is chosen: a single one is chance. */
+#define FMOE_EPOCHS_JUDGED 5
+
 /* What a run knows besides its weights; fixed size, part of every checkpoint. */
 typedef struct FmoeTrainState
 {
@@ -38,7 +41,8 @@ typedef struct FmoeTrainState
 	int32_t		stale_epochs;	/* since the best one */
 	int32_t		finished;		/* 1: epochs or patience used up */
 	double		loss;			/* mean over the last epoch's targets, by their weights */
-	double		metric;			/* validation NDCG@10 after the last epoch; NaN without validation */
+	double		judged[FMOE_EPOCHS_JUDGED]; /* validation NDCG@10 after epoch e, at place e % FMOE_EPOCHS_JUDGED */
+	double		metric;			/* mean of those after the last epochs; NaN without validation */
 	double		best_metric;
 	double		losses[FMOE_LOSSES_MAX];	/* parts of loss, as the class names them */
 } FmoeTrainState;
@@ -48,7 +52,7 @@ typedef struct FmoeTrainer FmoeTrainer;
 /* Whether any user's events that train have a basket that follows another. */
 extern bool fmoe_anything_to_learn(const FmoeDataset *data, const FmoeConfig *config);
 
-/* Bytes of the block that all members share: values, moments, best values, gradient slots, state. */
+/* Bytes of the block that all members share: values, moments, their mean, best values, gradient slots, state. */
 extern size_t fmoe_trainer_shared_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
 /* Bytes on the arena of each member: an upper estimate, from the longest batch. */
 extern size_t fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data);
@@ -70,8 +74,9 @@ typedef enum FmoeTrainBlock
 	FMOE_BLOCK_VALUES,
 	FMOE_BLOCK_MOMENT1,
 	FMOE_BLOCK_MOMENT2,
-	FMOE_BLOCK_BEST,			/* the values after best_epoch */
+	FMOE_BLOCK_BEST,			/* the values that were judged after best_epoch */
 	FMOE_BLOCK_LAST_STEP,		/* of sparse slices; 0 bytes without any */
+	FMOE_BLOCK_AVERAGE,			/* the mean of the values after each epoch; 0 bytes where none is kept */
 	FMOE_BLOCKS
 } FmoeTrainBlock;
 
@@ -88,7 +93,10 @@ extern int	fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray
  * borrows, or with i -1 into its own encoder.  Changes the arrays' names.
  */
 extern int	fmoe_trainer_adopt_lent(FmoeTrainer *trainer, int i, int n_arrays, FnnArray *arrays);
-/* The current values as arrays by name, in place: fills at most max elements of out, returns their number. */
+/*
+ * The values that were judged after the last epoch, as arrays by name, in place:
+ * fills at most max elements of out, returns their number.
+ */
 extern int	fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int max);
 /* Largest number of those arrays. */
 extern int	fmoe_trainer_arrays_max(const FmoeTrainer *trainer);

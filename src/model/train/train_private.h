@@ -3,7 +3,7 @@
  *	  Inside of the training loop: shared by its files.
  *
  * layout.c knows what a run needs and where it lies, step.c does one optimiser
- * step, run.c the run around the steps.
+ * step, average.c the mean of the weights, run.c the run around the steps.
  */
 #ifndef FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
 #define FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
@@ -59,7 +59,8 @@ struct FmoeTrainer
 	fnn_real   *values;			/* [params.size] */
 	fnn_real   *moment1;		/* [params.size] */
 	fnn_real   *moment2;		/* [params.size] */
-	fnn_real   *best;			/* [params.size] values after the best epoch */
+	fnn_real   *average;		/* [params.size] mean of the values after each epoch; NULL: option average is none */
+	fnn_real   *best;			/* [params.size] values judged after the best epoch */
 	fnn_real   *slot[FMOE_SHARDS];	/* gradients; only reals dense_from .. size - 1 exist */
 	double	   *shard_loss;		/* [FMOE_SHARDS] of the step */
 	double	   *shard_losses;	/* [FMOE_SHARDS, FMOE_LOSSES_MAX] the parts of these losses */
@@ -73,7 +74,7 @@ struct FmoeTrainer
 	FmoeSparseSlice *sparse;	/* [plan.n_sparse] */
 	FnnSparse **bound;			/* [params.count] sparse gradients of the shard being computed */
 	FmoeExpert	expert;			/* bound to the slot of the shard being computed */
-	FmoeModel	model;			/* bound to the current values; has counts only if the main expert reads them */
+	FmoeModel	model;			/* bound to what is judged; has counts only if the main expert reads them */
 	FmoeCases  *cases;			/* of validation */
 	int64_t    *user;			/* [n_sequences] users with a transition */
 	double	   *weight;			/* [n_sequences] what each one's targets count; NULL: each target counts 1 */
@@ -145,6 +146,16 @@ extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainB
 /* One optimiser step by the whole team.  Returns the mean loss of the targets; adds its parts' sums to losses. */
 extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
 							double losses[FMOE_LOSSES_MAX]);
+
+/* The values that are judged after an epoch, kept and served. */
+static inline fnn_real *
+fmoe_judged(const FmoeTrainer *trainer)
+{
+	return trainer->average != NULL ? trainer->average : trainer->values;
+}
+
+/* Takes the values after an epoch, counted from 1, into their mean: this member's part. */
+extern void fmoe_average(FmoeTrainer *trainer, const FmoeTeam *team, int32_t epoch);
 
 /* Cases that are validated together: a constant, so that products do not depend on who computes them. */
 #define FMOE_VALIDATION_BLOCK 128

@@ -33,7 +33,7 @@
 #include "pg/store/store.h"
 
 #define SEAL_MAGIC 0x464d4f45	/* "FMOE" */
-#define SEAL_FORMAT 1
+#define SEAL_FORMAT 2
 
 typedef struct TrainingSeal
 {

@@ -143,8 +143,9 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 	initStringInfo(&text);
 	appendStringInfo(&text, "epoch %d/%d: loss %.4f", state->epoch, training->config.epochs, state->loss);
 	if (!isnan(state->metric))
-		appendStringInfo(&text, ", validation NDCG@10 %.4f (best %.4f in epoch %d)",
-						 state->metric, state->best_metric, state->best_epoch);
+		appendStringInfo(&text, ", validation NDCG@10 %.4f (best %.4f in epoch %d)%s over %d epochs",
+						 state->metric, state->best_metric, state->best_epoch,
+						 training->config.blend != 0 ? " without blend" : "", Min(state->epoch, FMOE_EPOCHS_JUDGED));
 	if (state->finished && state->epoch < training->config.epochs)
 		appendStringInfo(&text, ", no better for %d epochs", state->stale_epochs);
 	else if (!state->finished)
