@@ -7,6 +7,10 @@
  * the state by the leader at the end of an epoch.  So a copy of the blocks and
  * the state between two epochs is a checkpoint from which the run goes on to
  * the same weights.
+ *
+ * The best epoch is the one with the best mean validation over it and the few
+ * before it: where cases are few, a single epoch's is mostly chance.  What is
+ * judged is the mean of the weights (average.c), unless the option says none.
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
