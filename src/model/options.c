@@ -36,7 +36,7 @@ const FmoeOption fmoe_train_options[] = {
 	"calibration t of gbce: 0 plain cross-entropy, 1 fully calibrated"},
 	{"epochs", FMOE_OPTION_INT, AT(epochs), 1, 10000, NULL, "200",
 	"most epochs"},
-	{"patience", FMOE_OPTION_INT, AT(patience), 1, 10000, NULL, "10",
+	{"patience", FMOE_OPTION_INT, AT(patience), 1, 10000, NULL, "20",
 	"epochs without a better validation NDCG@10, as a mean over five, before training stops"},
 	{"average", FMOE_OPTION_ENUM, AT(average), 0, 0, average_names, "tail",
 	"weights that are judged and kept; none: of one epoch; tail: a mean over the epochs so far, the late ones most"},
