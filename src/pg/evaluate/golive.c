@@ -7,9 +7,9 @@
  * through one evaluator.  The main expert must not stand below the better
  * count expert, which answers anyway when there is nothing else, nor below
  * what users get today.  Given enough events to tell, its lead over counting
- * must also be larger than chance explains (one-sided, 5 %): early stopping
- * chose the epoch by these events, so a lead within the noise is often a loss
- * on others.
+ * must also be larger than chance explains (one-sided, 1 %): early stopping
+ * chose the epoch by these events, the best of many, so a lead within the noise
+ * is often a loss on others.
  *
  * A mixture must not stand below its own expert alone either (the same weights,
  * with the gate shut for all others): lent experts may help or go unused, but
@@ -33,7 +33,7 @@
 
 #define CUT_OFF 10
 #define CASES_TO_TELL 500
-#define ERRORS_TO_LEAD 1.645	/* standard errors: the 95 % quantile of the normal distribution */
+#define ERRORS_TO_LEAD 2.326	/* standard errors: the 99 % quantile of the normal distribution */
 
 bool
 fmoe_has_seen_holdout(const FmoeVersion *version, int holdout)
