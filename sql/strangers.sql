@@ -1,6 +1,7 @@
 -- What roles and databases that do not trust one another can do to each other: rows that others write.
 SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS fmoe;
+CREATE EXTENSION IF NOT EXISTS postgres_fdw;
 CREATE SCHEMA strangers_test;
 SET search_path = strangers_test, public;
 SET fmoe.party = 'north';
@@ -83,6 +84,158 @@ SELECT replicate(jsonb_build_object('bytes', octet_length(data) + 1), data || '\
 CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["south.strangers_lender"], "epochs": 1}');
 SET client_min_messages = error;
 
+
+-- as whom tables are read: a view runs what its owner likes
+CREATE ROLE strangers_mallory;
+CREATE ROLE strangers_bob;
+GRANT CREATE, USAGE ON SCHEMA strangers_test TO strangers_mallory;
+GRANT USAGE ON SCHEMA strangers_test TO strangers_bob;
+GRANT EXECUTE ON FUNCTION fmoe_create_domain TO strangers_mallory;
+SET ROLE strangers_mallory;
+CREATE TABLE her_plays AS SELECT u::bigint AS u, (u * 7 + s)::bigint % 20 AS i, s AS at FROM generate_series(1, 40) u, generate_series(1, 6) s;
+CREATE TABLE her_items AS SELECT i::bigint AS i, i % 2 AS odd FROM generate_series(0, 19) i;
+CREATE FUNCTION spy(what text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% as %, superuser: %', what, current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
+	IF current_setting('strangers.leave', true) = 'on' THEN
+		PERFORM set_config('search_path', 'nowhere', false), set_config('fmoe.domain', 'nowhere', false);
+	END IF;
+	IF current_setting('strangers.fail', true) = 'on' THEN
+		RAISE EXCEPTION 'the spy fails';
+	END IF;
+	BEGIN
+		CREATE TEMP TABLE left_behind (x int);
+		DROP TABLE left_behind;
+	EXCEPTION WHEN insufficient_privilege THEN
+		RAISE NOTICE '%', SQLERRM;
+	END;
+	RETURN true;
+END $$;
+CREATE VIEW her_view AS SELECT p.* FROM her_plays p, (SELECT spy('history') OFFSET 0) s;
+CREATE VIEW her_shop AS SELECT p.* FROM her_items p, (SELECT spy('items') OFFSET 0) s;
+SELECT fmoe_create_domain('strangers_hers', 'her_view', 'u', 'i', 'at', items => 'her_shop', item_key => 'i');
+RESET ROLE;
+SET client_min_messages = notice;
+\set VERBOSITY terse
+SET strangers.leave = on;
+CALL fmoe_train('strangers_hers', '{"model": "markov", "holdout": "test"}');
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3, domain => 'strangers_hers');
+SELECT count(*) FROM fmoe_recommend_all('strangers_hers', 1);
+SELECT count(*) FROM fmoe_recommend_all('strangers_hers', 1, users => '{1}');
+SELECT count(*) FROM fmoe_score(1::bigint, '{1,2}', domain => 'strangers_hers');
+SELECT count(*) FROM fmoe_explain(1::bigint, 1, domain => 'strangers_hers');
+SELECT count(*) FROM fmoe_similar(1::bigint, 2, domain => 'strangers_hers');
+SELECT count(*) > 0 AS some FROM fmoe_evaluate('strangers_hers');
+-- within a transaction, by a cursor, from a function, and caught
+BEGIN;
+DECLARE c CURSOR FOR SELECT item_id FROM fmoe_recommend(1::bigint, 2, domain => 'strangers_hers');
+MOVE 1 IN c;
+SELECT current_user = session_user AS myself, current_setting('search_path') AS path, current_setting('fmoe.domain') AS domain;
+COMMIT;
+SET strangers.fail = on;
+DO $$
+BEGIN
+	PERFORM fmoe_recommend(1::bigint, 2, domain => 'strangers_hers');
+EXCEPTION WHEN raise_exception THEN
+	RAISE NOTICE '%: myself %, path %', SQLERRM, current_user = session_user, current_setting('search_path');
+END $$;
+SELECT fmoe_recommend(1::bigint, 2, domain => 'strangers_hers');
+CALL fmoe_train('strangers_hers', '{"model": "markov"}');
+RESET strangers.fail;
+RESET strangers.leave;
+SELECT current_user = session_user AS myself, current_setting('search_path') AS path, current_setting('fmoe.domain') AS domain;
+-- a filter is the caller's: evaluated as himself, over rows that were read as she
+CREATE FUNCTION lucky(i bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	IF current_user <> session_user THEN
+		RAISE EXCEPTION 'the filter runs as %', current_user;
+	END IF;
+	RETURN i IN (3, 4, 5);
+END $$;
+SELECT item_id FROM fmoe_recommend(1::bigint, 9, domain => 'strangers_hers', exclude_seen => false,
+	filter => 'strangers_test.lucky(i) AND her_shop.odd = 1') ORDER BY 1;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 9, domain => 'strangers_hers', filter => 'nothing > 1');
+-- who has no more rights than she reads as himself, as he would by SELECT
+SET ROLE strangers_mallory;
+GRANT SELECT ON her_view, her_shop TO strangers_bob;
+SET ROLE strangers_bob;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3, domain => 'strangers_hers');
+-- who could act as she reads as she, though the plan was made for him before
+RESET ROLE;
+GRANT strangers_mallory TO strangers_bob;
+SET ROLE strangers_bob;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3, domain => 'strangers_hers');
+RESET ROLE;
+REVOKE strangers_mallory FROM strangers_bob;
+-- and a domain of ours over her view is read as she, too
+SELECT fmoe_create_domain('strangers_ours', 'her_view', 'u', 'i', 'at');
+CALL fmoe_train('strangers_ours', '{"model": "markov"}');
+-- a cast that she made for her type is not called
+SET ROLE strangers_mallory;
+CREATE TYPE kind AS ENUM ('a', 'b', 'c');
+CREATE FUNCTION kind_text(kind) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE 'cast as %', current_user; RETURN 'x'; END$$;
+CREATE CAST (kind AS text) WITH FUNCTION kind_text(kind) AS IMPLICIT;
+CREATE TABLE kinds AS SELECT u::bigint AS u, (enum_range(NULL::kind))[1 + (u + s) % 3] AS i, s AS at FROM generate_series(1, 20) u, generate_series(1, 4) s;
+SELECT fmoe_create_domain('strangers_kinds', 'kinds', 'u', 'i', 'at');
+CALL fmoe_train('strangers_kinds', '{"model": "markov"}');
+RESET ROLE;
+SELECT item_id FROM fmoe_recommend('1', 3, domain => 'strangers_kinds', exclude_seen => false) ORDER BY 1;
+
+-- which domain a call without a name means: never a stranger's
+SELECT fmoe_drop_domain(d) FROM unnest('{strangers_lender,strangers_mix,strangers_ours}'::text[]) d;
+SELECT * FROM fmoe_recommend(1::bigint);
+CALL fmoe_train();
+SET ROLE strangers_mallory;
+SELECT fmoe_drop_domain('strangers_kinds');
+GRANT SELECT ON her_view, her_shop TO PUBLIC;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3);
+SET ROLE strangers_bob;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3);
+RESET ROLE;
+REVOKE SELECT ON her_view FROM strangers_bob;
+SET ROLE strangers_bob;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3);
+RESET ROLE;
+SELECT fmoe_create_domain('strangers_lender', 'plays', 'u', 'i', 'at');
+CALL fmoe_train('strangers_lender', '{"model": "markov"}');
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3);
+GRANT SELECT ON plays TO strangers_bob;
+SET ROLE strangers_bob;
+SELECT count(*) FROM fmoe_recommend(1::bigint, 3);
+RESET ROLE;
+
+-- which peers are all peers, and as whom they are read: her server would be told to connect as a superuser
+GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO strangers_mallory;
+\set ECHO none
+SELECT format('CREATE SERVER strangers_evil FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname %L, port %L, host %L)',
+	current_database(), current_setting('port'), trim(split_part(current_setting('unix_socket_directories'), ',', 1))) AS server,
+	format('CREATE USER MAPPING FOR PUBLIC SERVER strangers_evil OPTIONS (user %L)', session_user) AS mapping \gset
+SET ROLE strangers_mallory;
+:server;
+:mapping;
+\set ECHO all
+SELECT fmoe_add_peer('strangers_friendly', 'strangers_evil');
+RESET ROLE;
+CALL fmoe_sync();
+SELECT synced_at IS NULL AS untouched, error FROM fmoe.peers WHERE name = 'strangers_friendly';
+CALL fmoe_sync('strangers_friendly');
+\set ECHO none
+SET ROLE strangers_mallory;
+SELECT format('GRANT SELECT ON %s, %s TO %I', expert_table, part_table, session_user) FROM
+	(SELECT max(c.oid::regclass::text) FILTER (WHERE relname ~ 'expert$') AS expert_table,
+		max(c.oid::regclass::text) FILTER (WHERE relname ~ 'part$') AS part_table FROM pg_class c WHERE relkind = 'f' AND relname ~ '^peer_') t \gexec
+RESET ROLE;
+\set ECHO all
+CALL fmoe_sync();
+SELECT synced_at IS NULL AS untouched, error IS NOT NULL AS refused FROM fmoe.peers WHERE name = 'strangers_friendly';
+SELECT fmoe_drop_peer('strangers_friendly');
+DROP SERVER strangers_evil CASCADE;
+REVOKE USAGE ON FOREIGN DATA WRAPPER postgres_fdw FROM strangers_mallory;
+\set VERBOSITY default
+SET client_min_messages = error;
+
 SELECT fmoe_forget('south');
-SELECT fmoe_drop_domain(d) FROM unnest('{strangers_lender,strangers_mix}'::text[]) d;
+SELECT fmoe_drop_domain(d) FROM unnest('{strangers_lender,strangers_hers}'::text[]) d;
 DROP SCHEMA strangers_test CASCADE;
+REVOKE EXECUTE ON FUNCTION fmoe_create_domain FROM strangers_mallory;
+DROP ROLE strangers_mallory, strangers_bob;

@@ -76,8 +76,29 @@ extern void fmoe_own_begin(FmoeOwn *own);
 extern void fmoe_caller_begin(FmoeOwn *own);
 extern void fmoe_own_end(FmoeOwn *own);
 
+/* As whom to read what belongs to owner: as the owner where reader could act as that role, else as reader. */
+extern Oid	fmoe_reader(Oid reader, Oid owner);
+
 /*
- * Runs a statement between the two; results in SPI_tuptable, SPI_processed.
+ * Whether SELECT on a relation was granted to the caller or to a role that he is a member
+ * of: not to PUBLIC, and not by being its owner or a superuser.
+ */
+extern bool fmoe_granted_by_name(Oid relation);
+
+typedef struct FmoeReading
+{
+	Oid			user;
+	int			security_context;
+	int			guc_level;
+	bool		restricted;		/* another role reads, as a security-restricted operation */
+} FmoeReading;
+
+/* What is read between the two is read as that role, and code that it runs leaves nothing behind. */
+extern void fmoe_read_as(FmoeReading *reading, Oid reader);
+extern void fmoe_read_end(FmoeReading *reading);
+
+/*
+ * Runs a statement after fmoe_own_begin; results in SPI_tuptable, SPI_processed.
  * nulls may be NULL.  With read_only it sees what the caller's statement sees,
  * otherwise also what was committed or done since.
  */

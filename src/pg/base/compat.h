@@ -46,6 +46,7 @@
 
 /* Since 16 a member may be one without the right to SET ROLE. */
 #define check_can_set_role(member, role) check_is_member_of_role(member, role)
+#define member_can_set_role(member, role) is_member_of_role(member, role)
 
 static inline bool
 object_ownercheck(Oid catalog, Oid object, Oid role)

@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -197,6 +198,12 @@ check_access(const FmoeDomain *domain, FmoeAccess access)
 			 access == FMOE_MANAGE
 			 ? errdetail("Only members of the role that owns the domain and the owner of its interaction table may do this.")
 			 : errdetail("Using a domain needs the privilege SELECT on its interaction columns.")));
+}
+
+Oid
+fmoe_domain_reader(const FmoeDomain *domain, Oid table)
+{
+	return fmoe_reader(fmoe_reader(GetUserId(), domain->owner), fmoe_relation_owner(table));
 }
 
 FmoeDomain *
@@ -397,41 +404,111 @@ find_named(const char *name)
 	return domain;
 }
 
-/* The only domain that the caller may do this with. */
-static FmoeDomain *
-find_only(FmoeAccess access)
+/* How near a domain is to the caller; being a superuser, or a grant to PUBLIC, brings none near. */
+typedef enum Nearness
 {
-	FmoeDomain *only = NULL;
-	StringInfoData names;
-	int			allowed = 0;
+	STRANGE,
+	GRANTED,					/* by name, and to read it runs nobody's code */
+	OWNED						/* it, or its table */
+} Nearness;
+
+/* Whether to read a relation runs what somebody has written who is neither a superuser nor the database's owner. */
+static bool
+runs_code(Oid relation)
+{
+	Oid			owner = fmoe_relation_owner(relation);
+	HeapTuple	tuple;
+	bool		runs;
+
+	if (!OidIsValid(owner) || superuser_arg(owner) || object_ownercheck(DatabaseRelationId, MyDatabaseId, owner))
+		return false;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	switch (((Form_pg_class) GETSTRUCT(tuple))->relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+		case RELKIND_MATVIEW:
+			runs = ((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
+			break;
+		default:
+			runs = true;
+	}
+	ReleaseSysCache(tuple);
+	return runs;
+}
+
+static Nearness
+nearness(const FmoeDomain *domain)
+{
+	Oid			owner = fmoe_relation_owner(domain->interactions);
+
+	if (is_member_of_role_nosuper(GetUserId(), domain->owner) ||
+		(OidIsValid(owner) && is_member_of_role_nosuper(GetUserId(), owner)))
+		return OWNED;
+	if (!fmoe_granted_by_name(domain->interactions) || runs_code(domain->interactions) || runs_code(domain->items))
+		return STRANGE;
+	return GRANTED;
+}
+
+/*
+ * Those of the domains that a call without a name can mean: of those that the
+ * caller may do this with, his own, or where there are none, those granted to him.
+ * So nobody makes a call read his domain, or ambiguous, by registering one.
+ */
+static List *
+find_near(FmoeAccess access)
+{
+	List	   *near = NIL;
+	Nearness	nearest = GRANTED;
 	ListCell   *cell;
 
-	initStringInfo(&names);
 	foreach(cell, read_domains("domain_name_key", NULL))
 	{
 		FmoeDomain *domain = lfirst(cell);
+		Nearness	is = may(domain, access) ? nearness(domain) : STRANGE;
 
-		if (!may(domain, access))
-			continue;
-		only = domain;
-		allowed++;
-		if (allowed <= 10)
-			appendStringInfo(&names, "%s%s", allowed > 1 ? ", " : "", domain->name);
-		else if (allowed == 11)
-			appendStringInfoString(&names, ", ...");
+		if (is > nearest)
+			near = NIL;
+		nearest = Max(nearest, is);
+		if (is == nearest)
+			near = lappend(near, domain);
 	}
-	if (allowed == 0)
+	return near;
+}
+
+static FmoeDomain *
+find_only(FmoeAccess access)
+{
+	List	   *near = find_near(access);
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (list_length(near) == 1)
+		return linitial(near);
+	if (near == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no domain that you may %s", access == FMOE_USE ? "use" : "manage"),
-				 errhint("Register an interaction table with fmoe_create_domain().")));
-	if (allowed > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
-				 errmsg("there are %d domains, and the call names none", allowed),
-				 errhint("Name one, as in domain => %s, or set fmoe.domain: %s.", quote_literal_cstr(only->name),
-						 names.data)));
-	return only;
+				 errdetail("A call that names no domain means one of your own, or one whose table, no view, was granted to you by name."),
+				 errhint("Name a domain, or register an interaction table with fmoe_create_domain().")));
+	initStringInfo(&names);
+	foreach(cell, near)
+	{
+		const FmoeDomain *domain = lfirst(cell);
+
+		if (foreach_current_index(cell) < 10)
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", domain->name);
+		else if (foreach_current_index(cell) == 10)
+			appendStringInfoString(&names, ", ...");
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+			 errmsg("there are %d domains, and the call names none", list_length(near)),
+			 errhint("Name one, as in domain => %s, or set fmoe.domain: %s.",
+					 quote_literal_cstr(((FmoeDomain *) llast(near))->name), names.data)));
+	pg_unreachable();
 }
 
 FmoeDomain *

@@ -86,6 +86,13 @@ extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
 /* fmoe_domain_open for a SQL argument that may be NULL. */
 extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
 
+/*
+ * As whom a table of the domain is read, which is its interactions or its item
+ * table: as the caller, but where he could act as the domain's owner as that role,
+ * and where that role could act as the table's owner as this one.
+ */
+extern Oid	fmoe_domain_reader(const FmoeDomain *domain, Oid table);
+
 /* The domain of that name, without any check; NULL: none. */
 extern FmoeDomain *fmoe_domain_lookup(const char *name);
 extern FmoeDomain *fmoe_domain_of_id(int64 domain_id);

@@ -127,7 +127,7 @@ check_condition(Node *condition)
 }
 
 char *
-fmoe_filtered_query(const char *query, const char *filter)
+fmoe_filtered_query(const char *query, const char *filter, QueryEnvironment *environment)
 {
 	char	   *before = psprintf("%s (\n", query);
 	char	   *text = psprintf("%s%s\n)", before, filter);
@@ -146,7 +146,7 @@ fmoe_filtered_query(const char *query, const char *filter)
 	statement = only_statement(text);
 	if (!equal(castNode(SelectStmt, statement->stmt)->whereClause, condition))
 		reject("It means something else between parentheses.");
-	check_condition(parse_analyze_fixedparams(statement, text, NULL, 0, NULL)->jointree->quals);
+	check_condition(parse_analyze_fixedparams(statement, text, NULL, 0, environment)->jointree->quals);
 	error_context_stack = callback.previous;
 	return text;
 }

@@ -1,6 +1,6 @@
 /*
  * ingest.h
- *	  Reading interactions, as the caller: whole tables, user by user, one history.
+ *	  Reading interactions, as fmoe_domain_reader says: whole tables, user by user, one history.
  */
 #ifndef FMOE_PG_INGEST_INGEST_H
 #define FMOE_PG_INGEST_INGEST_H
@@ -36,7 +36,7 @@ typedef struct FmoeInteractions
 } FmoeInteractions;
 
 /*
- * Reads the domain's table as the caller, ordered by user, time, item.  Rows
+ * Reads the domain's table, ordered by user, time, item.  Rows
  * that are left out are counted.  With a vocabulary, items have its indexes and events of items that
  * it does not know are left out; without, one is made of the items that came.
  * Memory of the current context.

@@ -8,6 +8,7 @@
 #include "pg/ingest/ingest.h"
 
 #include "tcop/dest.h"
+#include "utils/queryenvironment.h"
 
 /* Bytes that sorting takes for each event, beside the events. */
 #define FMOE_SORT_BYTES 16
@@ -33,11 +34,14 @@ typedef enum FmoeQuery
 
 /* Makes a query's text, with one parameter. */
 typedef char *(*FmoeQueryText) (const FmoeDomain *domain);
-/* Executes a query as the caller; type and value are the parameter's. */
+/* Executes a query as fmoe_domain_reader says; type and value are the parameter's. */
 extern void fmoe_execute_kept(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text, Oid type, Datum value,
 							  DestReceiver *receiver);
-/* A query that ends with "WHERE", and a filter after it; an error where that is not one condition. */
-extern char *fmoe_filtered_query(const char *query, const char *filter);
+/*
+ * A query that ends with "WHERE", and a filter after it; an error where that is
+ * not one condition.  The environment holds what is no table of the catalogs; NULL: nothing.
+ */
+extern char *fmoe_filtered_query(const char *query, const char *filter, QueryEnvironment *environment);
 /* A receiver that hands each row to a function. */
 extern void fmoe_receiver_init(DestReceiver *receiver, bool (*row) (TupleTableSlot *slot, DestReceiver *self));
 

@@ -3,15 +3,19 @@
  *	  Which items may be recommended: those of the domain's item table that are
  *	  available and, where a filter is given, satisfy it.
  *
- * The item table is read as the caller.  A row that is gone, or that row-level
+ * The item table is read as fmoe_domain_reader says, a filter evaluated as the caller.  A row that is gone, or that row-level
  * security hides, is no item.
  */
 #include "postgres.h"
 
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
 #include "pg/ingest/ingest_private.h"
@@ -60,7 +64,7 @@ column_type(const FmoeDomain *domain, const char *column)
  * so that a filter can be compared with what the parser makes of it.
  */
 static char *
-items_query(const FmoeDomain *domain)
+items_query(const FmoeDomain *domain, const char *relation)
 {
 	const char *available = "true";
 
@@ -74,15 +78,14 @@ items_query(const FmoeDomain *domain)
 					 errhint("%s", alter_hint(domain))));
 		available = pstrdup(quote_identifier(domain->available_column));
 	}
-	return psprintf("SELECT %s, %s FROM %s WHERE", quote_identifier(domain->item_key), available,
-					item_relation(domain));
+	return psprintf("SELECT %s, %s FROM %s WHERE", quote_identifier(domain->item_key), available, relation);
 }
 
 static char *
 lookup_query(const FmoeDomain *domain)
 {
 	Oid			type = column_type(domain, domain->item_key);
-	char	   *sql = items_query(domain);
+	char	   *sql = items_query(domain, item_relation(domain));
 
 	return psprintf("%s %s %s ANY ($1)", sql, quote_identifier(domain->item_key),
 					fmoe_operator_name(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr));
@@ -142,21 +145,71 @@ items_receiver(ItemsReceiver *items, const FmoeDomain *domain, Oid key_type, Fmo
 	fmoe_receiver_init(&items->receiver, items_row);
 }
 
+static void
+run(const char *sql, DestReceiver *receiver)
+{
+	SPIExecuteOptions options = {.read_only = true, .dest = receiver};
+	int			result = SPI_execute_extended(sql, &options);
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read the item table: %s", SPI_result_code_string(result));
+}
+
+/*
+ * The filter is the caller's, and never evaluated with another role's rights,
+ * nor is the table read with his where fmoe_domain_reader says otherwise.  Then
+ * its rows are read first, and stand under the table's name in the query that
+ * has the filter.
+ */
+static void
+read_filtered(const FmoeDomain *domain, Oid reader, const char *filter, DestReceiver *receiver)
+{
+	const char *name = get_rel_name(domain->items);
+	char	   *all = psprintf("SELECT * FROM %s", item_relation(domain));
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *store = CreateTuplestoreDestReceiver();
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	QueryEnvironment *environment = create_queryEnv();
+	FmoeReading reading;
+
+	SetTuplestoreDestReceiverParams(store, rows, CurrentMemoryContext, true, NULL, NULL);
+	fmoe_read_as(&reading, reader);
+	run(all, store);
+	fmoe_read_end(&reading);
+
+	relation->md.name = pstrdup(name);
+	relation->md.reliddesc = domain->items;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = tuplestore_tuple_count(rows);
+	relation->reldata = rows;
+	register_ENR(environment, relation);
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not name the rows of the item table");
+	run(fmoe_filtered_query(items_query(domain, quote_identifier(name)), filter, environment), receiver);
+	tuplestore_end(rows);
+}
+
 void
 fmoe_read_items(const FmoeDomain *domain, const char *filter, FmoeTakeItem take, void *argument)
 {
-	char	   *sql = items_query(domain);
+	Oid			reader = fmoe_domain_reader(domain, domain->items);
+	char	   *sql = items_query(domain, item_relation(domain));
 	ItemsReceiver items;
-	SPIExecuteOptions options = {.read_only = true, .dest = &items.receiver};
-	int			result;
+	FmoeReading reading;
 
-	sql = filter != NULL ? fmoe_filtered_query(sql, filter) : psprintf("%s true", sql);
 	items_receiver(&items, domain, column_type(domain, domain->item_key), take, argument);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = SPI_execute_extended(sql, &options);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "could not read the item table: %s", SPI_result_code_string(result));
+	if (filter == NULL)
+	{
+		fmoe_read_as(&reading, reader);
+		run(psprintf("%s true", sql), &items.receiver);
+		fmoe_read_end(&reading);
+	}
+	else if (reader == GetUserId())
+		run(fmoe_filtered_query(sql, filter, NULL), &items.receiver);
+	else
+		read_filtered(domain, reader, filter, &items.receiver);
 	SPI_finish();
 	MemoryContextDelete(items.row);
 }

@@ -32,7 +32,8 @@ typedef struct KeptPlan
 typedef struct PlanKey
 {
 	int64		domain_id;
-	int64		query;			/* an FmoeQuery; as wide as the other, so that there is no padding */
+	int32		query;			/* an FmoeQuery; as wide as the next, so that there is no padding */
+	Oid			reader;			/* a plan has calls inlined that its user may make */
 } PlanKey;
 
 typedef struct PlanEntry
@@ -208,12 +209,12 @@ keep(const PlanKey *key, KeptPlan *plan)
 	plan->kept = true;
 }
 
-/* A query's plan, made when there is none or its text has changed; the caller is connected to SPI. */
+/* A query's plan for who reads now, made when there is none or its text has changed; the caller is connected to SPI. */
 static KeptPlan *
-plan_of(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text, Oid type)
+plan_of(const FmoeDomain *domain, Oid reader, FmoeQuery query, FmoeQueryText text, Oid type)
 {
 	uint64		generation = catalog_generation;
-	PlanKey		key = {.domain_id = domain->id, .query = query};
+	PlanKey		key = {.domain_id = domain->id, .query = query, .reader = reader};
 	PlanEntry  *entry;
 	KeptPlan   *plan = NULL;
 	char	   *sql;
@@ -276,6 +277,8 @@ fmoe_execute_kept(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text,
 		.read_only = true,
 		.dest = receiver
 	};
+	Oid			reader = fmoe_domain_reader(domain, query == FMOE_QUERY_ITEMS ? domain->items : domain->interactions);
+	FmoeReading reading;
 	int			result;
 
 	parameters->params[0].value = value;
@@ -284,7 +287,9 @@ fmoe_execute_kept(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text,
 	parameters->params[0].ptype = type;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = execute(plan_of(domain, query, text, type), &options);
+	fmoe_read_as(&reading, reader);
+	result = execute(plan_of(domain, reader, query, text, type), &options);
+	fmoe_read_end(&reading);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not read a table of a domain: %s", SPI_result_code_string(result));
 	SPI_finish();

@@ -150,12 +150,14 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 {
 	MemoryContext context = CurrentMemoryContext;
 	bool		push = !ActiveSnapshotSet();
+	FmoeReading reading;
 	Portal		portal;
 
 	if (push)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	fmoe_read_as(&reading, fmoe_domain_reader(domain, domain->interactions));
 	portal = SPI_cursor_open_with_args(NULL, fmoe_table_query(domain), 0, NULL, NULL, NULL, true, 0);
 	for (;;)
 	{
@@ -176,6 +178,7 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 		CHECK_FOR_INTERRUPTS();
 	}
 	SPI_cursor_close(portal);
+	fmoe_read_end(&reading);
 	SPI_finish();
 	if (push)
 		PopActiveSnapshot();

@@ -86,13 +86,16 @@ fmoe_read_users(const FmoeDomain *domain, FmoeTakeUserEvent take, void *argument
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &users.receiver};
 	char	   *sql = psprintf("%s ORDER BY %s", fmoe_table_query(domain), quote_identifier(domain->user_column));
+	FmoeReading reading;
 	int			result;
 
 	fmoe_receiver_init(&users.receiver, users_row);
 	(void) fmoe_column_type(domain->interactions, domain->user_column, &users.collation);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	fmoe_read_as(&reading, fmoe_domain_reader(domain, domain->interactions));
 	result = SPI_execute_extended(sql, &options);
+	fmoe_read_end(&reading);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not read the histories: %s", SPI_result_code_string(result));
 	SPI_finish();

@@ -137,6 +137,11 @@ extern List *fmoe_read_peers(const char *name);
 extern FmoePeer *fmoe_find_peer(const char *name);
 /* Whether its foreign tables are there. */
 extern bool fmoe_has_tables(const FmoePeer *peer);
+/*
+ * Whether the caller has added it, or was granted its tables by name, himself or
+ * in a role that he is a member of: not by being a superuser.
+ */
+extern bool fmoe_is_peer_of_caller(const FmoePeer *peer);
 /* Whether the caller may read them. */
 extern bool fmoe_may_read_peer(const FmoePeer *peer);
 extern void fmoe_check_may_sync(const FmoePeer *peer);

@@ -109,6 +109,14 @@ fmoe_may_read_peer(const FmoePeer *peer)
 		pg_class_aclcheck(peer->part_table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
+bool
+fmoe_is_peer_of_caller(const FmoePeer *peer)
+{
+	if (is_member_of_role_nosuper(GetUserId(), peer->owner))
+		return true;
+	return fmoe_has_tables(peer) && fmoe_granted_by_name(peer->expert_table) && fmoe_granted_by_name(peer->part_table);
+}
+
 /* Whether the foreign tables are there and the caller may read them. */
 static bool
 may_sync(const FmoePeer *peer)

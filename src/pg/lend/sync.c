@@ -2,7 +2,8 @@
  * sync.c
  *	  fmoe_sync: fetching from other databases what they lend.
  *
- * Remote rows are read as the calling role, that is with its user mapping;
+ * Remote rows are read as the calling role, that is with its user mapping, but
+ * as the peer's owner where the caller could act as that role (deputy.c);
  * only what has been fetched and checked is written as the tables' owner.
  *
  * A peer may be hostile.  The number of its rows, names and sizes are checked
@@ -42,7 +43,7 @@ typedef struct Counts
 	int64		received;
 } Counts;
 
-/* ---------------------------------------------------------------- reading as the caller */
+/* ---------------------------------------------------------------- reading from a peer */
 
 /* Bytes of a row in the text form of PostgreSQL's protocol, which postgres_fdw uses. */
 static int64
@@ -67,10 +68,14 @@ wire_bytes(HeapTuple row, TupleDesc shape)
 }
 
 static void
-query(const char *sql, int nargs, Oid *types, Datum *values, long limit, Counts *counts)
+query(const FmoePeer *peer, const char *sql, int nargs, Oid *types, Datum *values, long limit, Counts *counts)
 {
-	int			result = SPI_execute_with_args(sql, nargs, types, values, NULL, true, limit);
+	FmoeReading reading;
+	int			result;
 
+	fmoe_read_as(&reading, fmoe_reader(GetUserId(), peer->owner));
+	result = SPI_execute_with_args(sql, nargs, types, values, NULL, true, limit);
+	fmoe_read_end(&reading);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 	counts->sent += strlen(sql);
@@ -85,7 +90,7 @@ remote_heads(const FmoePeer *peer, Counts *counts)
 	FmoeOwn		own;
 
 	fmoe_caller_begin(&own);
-	query(psprintf("SELECT " FMOE_LENT_COLUMNS " FROM %s", fmoe_qualified_table(peer->expert_table)),
+	query(peer, psprintf("SELECT " FMOE_LENT_COLUMNS " FROM %s", fmoe_qualified_table(peer->expert_table)),
 		  0, NULL, NULL, HEADS_MAX + 1, counts);
 	if (SPI_processed > HEADS_MAX)
 		ereport(ERROR,
@@ -122,8 +127,8 @@ remote_part(const FmoePeer *peer, const FmoeLentHead *head, int part, char *byte
 	FmoeOwn		own;
 
 	fmoe_caller_begin(&own);
-	query(psprintf("SELECT data FROM %s WHERE lent_id OPERATOR(pg_catalog.=) $1 AND part OPERATOR(pg_catalog.=) $2",
-				   fmoe_qualified_table(peer->part_table)), 2, types, values, 2, counts);
+	query(peer, psprintf("SELECT data FROM %s WHERE lent_id OPERATOR(pg_catalog.=) $1 AND part OPERATOR(pg_catalog.=) $2",
+						 fmoe_qualified_table(peer->part_table)), 2, types, values, 2, counts);
 	counts->sent += UUID_LEN * 2 + 4 + strlen(psprintf("%d", part));
 	if (SPI_processed != 1 || !fmoe_part_copy(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, out, size))
 		fmoe_lent_refuse_part(head, part);
@@ -428,7 +433,7 @@ sync_all(Counts *total)
 		FmoePeer   *peer = lfirst(cell);
 		Counts		counts = {0};
 
-		if (fmoe_has_tables(peer) && !fmoe_may_read_peer(peer))
+		if (!fmoe_is_peer_of_caller(peer))
 			continue;
 		try_peer(peer, &counts);
 		total->fetched += counts.fetched;

@@ -2,7 +2,7 @@
  * recommend_all.c
  *	  fmoe_recommend_all and its form _as: the best items for every user of a domain.
  *
- * The interaction table is read once, as the caller and in the order of its
+ * The interaction table is read once, in the order of its
  * users, so that no more of it is in memory than a batch of users' histories.
  * A batch goes through the encoder together and is scanned together, which is
  * several times quicker than one history after the other; the answers are those

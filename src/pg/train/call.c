@@ -4,7 +4,7 @@
  *
  * Phases, and what is held in each:
  *
- *	  reading	  The interactions are copied into memory as the caller, under
+ *	  reading	  The interactions are copied into memory under
  *				  an ordinary snapshot.  Then the transaction is committed.
  *	  training	  No snapshot: vacuum is not held back.  After every epoch a
  *				  short transaction writes the checkpoint.
