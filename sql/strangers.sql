@@ -155,6 +155,19 @@ END $$;
 SELECT item_id FROM fmoe_recommend(1::bigint, 9, domain => 'strangers_hers', exclude_seen => false,
 	filter => 'strangers_test.lucky(i) AND her_shop.odd = 1') ORDER BY 1;
 SELECT count(*) FROM fmoe_recommend(1::bigint, 9, domain => 'strangers_hers', filter => 'nothing > 1');
+-- also over a table that has lost a column, of which her part is a part
+CREATE TABLE wares (gone int, i bigint, secret int, odd int);
+ALTER TABLE wares DROP COLUMN gone;
+INSERT INTO wares SELECT i, 1, i % 2 FROM generate_series(0, 19) i;
+GRANT SELECT (i, odd) ON wares TO strangers_mallory;
+SET ROLE strangers_mallory;
+SELECT fmoe_alter_domain('strangers_hers', items => 'wares');
+RESET ROLE;
+SELECT string_agg(item_id::text, ' ' ORDER BY item_id) FROM fmoe_recommend(1::bigint, 20, domain => 'strangers_hers', exclude_seen => false, filter => 'wares.odd = 1');
+SELECT count(*) FROM fmoe_recommend(1::bigint, 9, domain => 'strangers_hers', filter => 'secret = 1');
+SET ROLE strangers_mallory;
+SELECT fmoe_alter_domain('strangers_hers', items => 'her_shop');
+RESET ROLE;
 -- who has no more rights than she reads as himself, as he would by SELECT
 SET ROLE strangers_mallory;
 GRANT SELECT ON her_view, her_shop TO strangers_bob;

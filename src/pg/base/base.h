@@ -80,10 +80,11 @@ extern void fmoe_own_end(FmoeOwn *own);
 extern Oid	fmoe_reader(Oid reader, Oid owner);
 
 /*
- * Whether SELECT on a relation was granted to the caller or to a role that he is a member
- * of: not to PUBLIC, and not by being its owner or a superuser.
+ * Whether SELECT on a relation, or unless NULL on a column of it, was granted to
+ * the caller or to a role that he is a member of: not to PUBLIC, and not by being
+ * its owner or a superuser.
  */
-extern bool fmoe_granted_by_name(Oid relation);
+extern bool fmoe_granted_by_name(Oid relation, const char *column);
 
 typedef struct FmoeReading
 {

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -33,35 +34,49 @@ fmoe_reader(Oid reader, Oid owner)
 	return reader;
 }
 
-bool
-fmoe_granted_by_name(Oid relation)
+/* Whether a list of privileges, or a null, has SELECT for the caller or for a role that he is a member of. */
+static bool
+names_caller(Datum value, bool isnull, Oid owner)
 {
+	Acl		   *acl;
+
+	if (isnull)
+		return false;
+	acl = DatumGetAclP(value);
+	for (int i = 0; i < ACL_NUM(acl); i++)
+	{
+		const AclItem *item = &ACL_DAT(acl)[i];
+
+		if (item->ai_grantee != ACL_ID_PUBLIC && item->ai_grantee != owner &&
+			(ACLITEM_GET_PRIVS(*item) & ACL_SELECT) != 0 &&
+			is_member_of_role_nosuper(GetUserId(), item->ai_grantee))
+			return true;
+	}
+	return false;
+}
+
+bool
+fmoe_granted_by_name(Oid relation, const char *column)
+{
+	Oid			owner = fmoe_relation_owner(relation);
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	bool		granted = false;
-	bool		isnull = true;
-	Datum		value = (Datum) 0;
-	Oid			owner = InvalidOid;
+	bool		isnull;
+	Datum		acl;
+	bool		granted;
 
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
-	}
-	if (!isnull)
-	{
-		Acl		   *acl = DatumGetAclP(value);
-
-		for (int i = 0; i < ACL_NUM(acl) && !granted; i++)
-		{
-			const AclItem *item = &ACL_DAT(acl)[i];
-
-			granted = item->ai_grantee != ACL_ID_PUBLIC && item->ai_grantee != owner &&
-				(ACLITEM_GET_PRIVS(*item) & ACL_SELECT) != 0 &&
-				is_member_of_role_nosuper(GetUserId(), item->ai_grantee);
-		}
-	}
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	acl = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	granted = names_caller(acl, isnull, owner);
+	ReleaseSysCache(tuple);
+	if (granted || column == NULL)
+		return granted;
+	tuple = SearchSysCacheAttName(relation, column);
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	acl = SysCacheGetAttr(ATTNAME, tuple, Anum_pg_attribute_attacl, &isnull);
+	granted = names_caller(acl, isnull, owner);
+	ReleaseSysCache(tuple);
 	return granted;
 }
 

@@ -447,7 +447,8 @@ nearness(const FmoeDomain *domain)
 	if (is_member_of_role_nosuper(GetUserId(), domain->owner) ||
 		(OidIsValid(owner) && is_member_of_role_nosuper(GetUserId(), owner)))
 		return OWNED;
-	if (!fmoe_granted_by_name(domain->interactions) || runs_code(domain->interactions) || runs_code(domain->items))
+	if (!fmoe_granted_by_name(domain->interactions, domain->user_column) ||
+		runs_code(domain->interactions) || runs_code(domain->items))
 		return STRANGE;
 	return GRANTED;
 }
@@ -491,7 +492,7 @@ find_only(FmoeAccess access)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no domain that you may %s", access == FMOE_USE ? "use" : "manage"),
-				 errdetail("A call that names no domain means one of your own, or one whose table, no view, was granted to you by name."),
+				 errdetail("A call that names none means your own, or one whose table, no view, was granted to you by name."),
 				 errhint("Name a domain, or register an interaction table with fmoe_create_domain().")));
 	initStringInfo(&names);
 	foreach(cell, near)

@@ -3,18 +3,21 @@
  *	  Which items may be recommended: those of the domain's item table that are
  *	  available and, where a filter is given, satisfy it.
  *
- * The item table is read as fmoe_domain_reader says, a filter evaluated as the caller.  A row that is gone, or that row-level
- * security hides, is no item.
+ * The item table is read as fmoe_domain_reader says, and a filter is evaluated
+ * as the caller.  A row that is gone, or that row-level security hides, is no item.
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
@@ -155,6 +158,33 @@ run(const char *sql, DestReceiver *receiver)
 		elog(ERROR, "could not read the item table: %s", SPI_result_code_string(result));
 }
 
+/* The columns that a role may read: as they are selected, and in list their names. */
+static TupleDesc
+readable_columns(Oid relation, Oid reader, StringInfo list)
+{
+	Relation	table = table_open(relation, AccessShareLock);
+	TupleDesc	shape = RelationGetDescr(table);
+	bool		all = pg_class_aclcheck(relation, reader, ACL_SELECT) == ACLCHECK_OK;
+	int		   *number = palloc(sizeof(int) * (shape->natts + 1));
+	int			n = 0;
+	TupleDesc	readable;
+
+	for (int i = 1; i <= shape->natts; i++)
+		if (!TupleDescAttr(shape, i - 1)->attisdropped &&
+			(all || pg_attribute_aclcheck(relation, i, reader, ACL_SELECT) == ACLCHECK_OK))
+			number[n++] = i;
+	readable = CreateTemplateTupleDesc(n);
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(shape, number[i] - 1)->attname);
+
+		TupleDescCopyEntry(readable, i + 1, shape, number[i]);
+		appendStringInfo(list, "%s%s", i > 0 ? ", " : "", quote_identifier(name));
+	}
+	table_close(table, NoLock);
+	return readable;
+}
+
 /*
  * The filter is the caller's, and never evaluated with another role's rights,
  * nor is the table read with his where fmoe_domain_reader says otherwise.  Then
@@ -165,20 +195,22 @@ static void
 read_filtered(const FmoeDomain *domain, Oid reader, const char *filter, DestReceiver *receiver)
 {
 	const char *name = get_rel_name(domain->items);
-	char	   *all = psprintf("SELECT * FROM %s", item_relation(domain));
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 	DestReceiver *store = CreateTuplestoreDestReceiver();
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	QueryEnvironment *environment = create_queryEnv();
+	StringInfoData list;
 	FmoeReading reading;
 
+	initStringInfo(&list);
+	relation->md.tupdesc = readable_columns(domain->items, reader, &list);
 	SetTuplestoreDestReceiverParams(store, rows, CurrentMemoryContext, true, NULL, NULL);
 	fmoe_read_as(&reading, reader);
-	run(all, store);
+	run(psprintf("SELECT %s FROM %s", list.data, item_relation(domain)), store);
 	fmoe_read_end(&reading);
 
 	relation->md.name = pstrdup(name);
-	relation->md.reliddesc = domain->items;
+	relation->md.reliddesc = InvalidOid;
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = tuplestore_tuple_count(rows);
 	relation->reldata = rows;

@@ -209,7 +209,7 @@ keep(const PlanKey *key, KeptPlan *plan)
 	plan->kept = true;
 }
 
-/* A query's plan for who reads now, made when there is none or its text has changed; the caller is connected to SPI. */
+/* A query's plan for who reads now, made when there is none or its text has changed.  SPI is connected. */
 static KeptPlan *
 plan_of(const FmoeDomain *domain, Oid reader, FmoeQuery query, FmoeQueryText text, Oid type)
 {

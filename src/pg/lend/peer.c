@@ -114,7 +114,8 @@ fmoe_is_peer_of_caller(const FmoePeer *peer)
 {
 	if (is_member_of_role_nosuper(GetUserId(), peer->owner))
 		return true;
-	return fmoe_has_tables(peer) && fmoe_granted_by_name(peer->expert_table) && fmoe_granted_by_name(peer->part_table);
+	return fmoe_has_tables(peer) && fmoe_granted_by_name(peer->expert_table, NULL) &&
+		fmoe_granted_by_name(peer->part_table, NULL);
 }
 
 /* Whether the foreign tables are there and the caller may read them. */
