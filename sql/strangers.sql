@@ -217,6 +217,65 @@ SET ROLE strangers_bob;
 SELECT count(*) FROM fmoe_recommend(1::bigint, 3);
 RESET ROLE;
 
+-- who borrows may read what is lent, and what was borrowed does not leave
+SET client_min_messages = warning;
+CALL fmoe_train('strangers_lender', '{"width": 8, "layers": 1, "heads": 1, "epochs": 1, "max_length": 5, "deploy": false}');
+SELECT fmoe_forget('south');
+SELECT fmoe_lend('strangers_lender', 2) IS NOT NULL AS lent;
+SET ROLE strangers_mallory;
+SELECT fmoe_create_domain('strangers_mix', 'her_plays', 'u', 'i', 'at');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+CALL fmoe_train('strangers_mix', '{"start_encoder": "north.strangers_lender", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+RESET ROLE;
+-- nor for her does who may
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+SELECT version, jsonb_array_length(config -> 'experts') AS experts FROM fmoe.versions WHERE domain = 'strangers_mix';
+-- a grant on one expert, on all of a party, on everything
+SELECT 'fmoe.domain_' || domain_id || '_owner' AS marker FROM fmoe.domain WHERE name = 'strangers_lender' \gset
+\set mix 'CALL fmoe_train(''strangers_mix'', ''{"model": "fmoe", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}'')'
+\set ECHO none
+GRANT SELECT ON :marker TO strangers_mallory;
+SET ROLE strangers_mallory;
+:mix;
+RESET ROLE;
+REVOKE SELECT ON :marker FROM strangers_mallory;
+GRANT SELECT ON fmoe.shared_expert_part TO strangers_mallory;
+SET ROLE strangers_mallory;
+:mix;
+RESET ROLE;
+REVOKE SELECT ON fmoe.shared_expert_part FROM strangers_mallory;
+GRANT SELECT ON fmoe.lent_part TO strangers_mallory;
+SET ROLE strangers_mallory;
+:mix;
+RESET ROLE;
+REVOKE SELECT ON fmoe.lent_part FROM strangers_mallory;
+SET ROLE strangers_mallory;
+:mix;
+RESET ROLE;
+\set ECHO all
+SELECT version, jsonb_array_length(config -> 'experts') AS experts FROM fmoe.versions WHERE domain = 'strangers_mix' ORDER BY version;
+-- her export is her own encoder, however much she would share
+SET ROLE strangers_mallory;
+SELECT fmoe_alter_domain('strangers_mix', sharing => 'full');
+SELECT fmoe_export('strangers_mix', 2);
+SELECT octet_length(fmoe_export('strangers_mix', 1)) > 0 AS without_experts;
+SELECT fmoe_alter_domain('strangers_mix', sharing => 'encoder');
+SELECT octet_length(fmoe_export('strangers_mix', 2)) > 0 AS encoder;
+RESET ROLE;
+SELECT count(*) > 5 AS arrays, bool_or(position(substr(t.data, 1, 100) IN fmoe_export('strangers_mix', 2)) > 0) AS stolen
+	FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id) JOIN fmoe.lent l ON l.domain = d.name
+		JOIN fmoe.lent_part p USING (lent_id)
+	WHERE v.version = 2 AND octet_length(t.data) > 200 AND position(substr(t.data, 1, 100) IN p.data) > 0;
+-- who exports may read the interactions
+ALTER TABLE her_plays OWNER TO strangers_bob;
+SET ROLE strangers_mallory;
+SELECT fmoe_export('strangers_mix', 2);
+RESET ROLE;
+ALTER TABLE her_plays OWNER TO strangers_mallory;
+SELECT fmoe_drop_domain('strangers_mix');
+SET client_min_messages = notice;
+
 -- which peers are all peers, and as whom they are read: her server would be told to connect as a superuser
 GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO strangers_mallory;
 \set ECHO none
@@ -247,7 +306,6 @@ REVOKE USAGE ON FOREIGN DATA WRAPPER postgres_fdw FROM strangers_mallory;
 \set VERBOSITY default
 SET client_min_messages = error;
 
-SELECT fmoe_forget('south');
 SELECT fmoe_drop_domain(d) FROM unnest('{strangers_lender,strangers_hers}'::text[]) d;
 DROP SCHEMA strangers_test CASCADE;
 REVOKE EXECUTE ON FUNCTION fmoe_create_domain FROM strangers_mallory;

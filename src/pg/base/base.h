@@ -163,6 +163,8 @@ typedef enum FmoeOwned
 
 /* The role that owns a domain or a peer, by its id; that of the extension's tables where nobody else does. */
 extern Oid	fmoe_owner(FmoeOwned kind, int64 id);
+/* Whether a role has SELECT on the marker, which is for the owner to grant. */
+extern bool fmoe_owner_grants(FmoeOwned kind, int64 id, Oid role);
 /* Makes a role the owner; who may do so is the caller's duty. */
 extern void fmoe_owner_set(FmoeOwned kind, int64 id, Oid owner);
 /* The row is dropped. */

@@ -97,6 +97,14 @@ fmoe_owner(FmoeOwned kind, int64 id)
 	return OidIsValid(owner) ? owner : fmoe_owner_of_tables();
 }
 
+bool
+fmoe_owner_grants(FmoeOwned kind, int64 id, Oid role)
+{
+	Oid			marker = marker_of(kind, id);
+
+	return OidIsValid(marker) && pg_class_aclcheck(marker, role, ACL_SELECT) == ACLCHECK_OK;
+}
+
 void
 fmoe_owner_set(FmoeOwned kind, int64 id, Oid owner)
 {

@@ -188,7 +188,7 @@ check_may_forget(const char *party)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is this database's own party", party),
 				 errhint("fmoe_withdraw() takes back what this database lends.")));
-	if (!fmoe_may_sync_party(party) && !object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId()))
+	if (!fmoe_may_sync_party(party, GetUserId()) && !object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to forget what party \"%s\" has lent", party),

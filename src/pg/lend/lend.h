@@ -16,6 +16,7 @@
 typedef struct FmoeLent
 {
 	char	   *name;			/* "party.domain"; of an import into the domain: the name it was given */
+	bool		readable;		/* by the caller and by the domain's owner */
 	char	   *key;			/* of exactly these weights: a uuid, or "import:" and a version_id */
 	FmoeVersion facts;			/* holdout, seconds, metrics and last_event of imports only */
 } FmoeLent;
@@ -113,8 +114,15 @@ extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
 /* Whether something was imported under a name, into any domain. */
 extern bool fmoe_is_import_name(const char *name);
-/* Whether the caller may sync a peer of this party. */
-extern bool fmoe_may_sync_party(const char *party);
+/* Whether a role may sync a peer of this party. */
+extern bool fmoe_may_sync_party(const char *party, Oid role);
+/*
+ * Whether a role may read the weights of a lent expert: it may read all that is
+ * here (fmoe.lent_part), or what its party lends (the view fmoe.shared_expert_part
+ * of this database's own, a peer's foreign tables of another), or it has the
+ * domain that lends it, or SELECT on that domain's marker.
+ */
+extern bool fmoe_may_read_lent(const FmoeLentHead *head, Oid role);
 /* Whether somebody lends an expert of this name. */
 extern bool fmoe_is_lent_name(const char *name);
 
@@ -142,8 +150,8 @@ extern bool fmoe_has_tables(const FmoePeer *peer);
  * in a role that he is a member of: not by being a superuser.
  */
 extern bool fmoe_is_peer_of_caller(const FmoePeer *peer);
-/* Whether the caller may read them. */
-extern bool fmoe_may_read_peer(const FmoePeer *peer);
+/* Whether a role may read them. */
+extern bool fmoe_may_read_peer(const FmoePeer *peer, Oid role);
 extern void fmoe_check_may_sync(const FmoePeer *peer);
 /* Locks its row to the end of the transaction; false: it was dropped. */
 extern bool fmoe_lock_peer(const FmoePeer *peer);

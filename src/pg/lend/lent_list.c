@@ -9,6 +9,8 @@
 
 #include <math.h>
 
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 #include "pg/lend/lend.h"
@@ -54,6 +56,27 @@ fmoe_is_lent_name(const char *name)
 	Datum		value = CStringGetTextDatum(name);
 
 	return fmoe_own_found(&lent_by_name, &value, false);
+}
+
+static bool
+may_select(const char *table, Oid role)
+{
+	return pg_class_aclcheck(fmoe_own_relation(table), role, ACL_SELECT) == ACLCHECK_OK;
+}
+
+bool
+fmoe_may_read_lent(const FmoeLentHead *head, Oid role)
+{
+	FmoeDomain *lender;
+
+	if (may_select("lent_part", role))
+		return true;
+	if (strcmp(head->party, fmoe_party_name()) != 0)
+		return fmoe_may_sync_party(head->party, role);
+	lender = fmoe_domain_lookup(head->domain);
+	return may_select("shared_expert_part", role) ||
+		(lender != NULL && (has_privs_of_role(role, lender->owner) ||
+							fmoe_owner_grants(FMOE_OWNED_DOMAIN, lender->id, role)));
 }
 
 /* A head, and those of its facts that a version also has. */
@@ -177,12 +200,14 @@ fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
 		if (!try_facts(head, &lent[n].facts))
 			continue;
 		lent[n].name = fmoe_lent_name(head);
+		lent[n].readable = fmoe_may_read_lent(head, GetUserId()) && fmoe_may_read_lent(head, domain->owner);
 		lent[n++].key = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&head->id)));
 	}
 	foreach(cell, imports)
 	{
 		lent[n].facts = *fmoe_find_version(domain, lfirst_int(cell));
 		lent[n].name = unconstify(char *, lent[n].facts.name);
+		lent[n].readable = true;
 		lent[n].key = psprintf("import:" INT64_FORMAT, lent[n].facts.version_id);
 		n++;
 	}

@@ -103,10 +103,10 @@ fmoe_has_tables(const FmoePeer *peer)
 }
 
 bool
-fmoe_may_read_peer(const FmoePeer *peer)
+fmoe_may_read_peer(const FmoePeer *peer, Oid role)
 {
-	return pg_class_aclcheck(peer->expert_table, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		pg_class_aclcheck(peer->part_table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	return pg_class_aclcheck(peer->expert_table, role, ACL_SELECT) == ACLCHECK_OK &&
+		pg_class_aclcheck(peer->part_table, role, ACL_SELECT) == ACLCHECK_OK;
 }
 
 bool
@@ -118,11 +118,11 @@ fmoe_is_peer_of_caller(const FmoePeer *peer)
 		fmoe_granted_by_name(peer->part_table, NULL);
 }
 
-/* Whether the foreign tables are there and the caller may read them. */
+/* Whether the foreign tables are there and a role may read them. */
 static bool
-may_sync(const FmoePeer *peer)
+may_sync(const FmoePeer *peer, Oid role)
 {
-	return fmoe_has_tables(peer) && fmoe_may_read_peer(peer);
+	return fmoe_has_tables(peer) && fmoe_may_read_peer(peer, role);
 }
 
 static bool
@@ -135,7 +135,7 @@ may_drop(const FmoePeer *peer)
 static bool
 may_see(const FmoePeer *peer)
 {
-	return may_drop(peer) || may_sync(peer);
+	return may_drop(peer) || may_sync(peer, GetUserId());
 }
 
 /* Whether there is a peer of that id that the caller may sync or drop. */
@@ -168,7 +168,7 @@ fmoe_find_peer(const char *name)
 }
 
 bool
-fmoe_may_sync_party(const char *party)
+fmoe_may_sync_party(const char *party, Oid role)
 {
 	ListCell   *cell;
 
@@ -176,7 +176,7 @@ fmoe_may_sync_party(const char *party)
 	{
 		FmoePeer   *peer = lfirst(cell);
 
-		if (peer->party != NULL && strcmp(peer->party, party) == 0 && may_sync(peer))
+		if (peer->party != NULL && strcmp(peer->party, party) == 0 && may_sync(peer, role))
 			return true;
 	}
 	return false;
@@ -191,7 +191,7 @@ fmoe_check_may_sync(const FmoePeer *peer)
 				 errmsg("the foreign tables of peer \"%s\" no longer exist", peer->name),
 				 errdetail("They may have been dropped together with their server."),
 				 errhint("SELECT fmoe_drop_peer(%s), and add it again.", quote_literal_cstr(peer->name))));
-	if (!fmoe_may_read_peer(peer))
+	if (!fmoe_may_read_peer(peer, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for peer \"%s\"", peer->name),

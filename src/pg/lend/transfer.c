@@ -34,6 +34,23 @@ static FmoeStatement version_by_name = {
 
 /* ---------------------------------------------------------------- export */
 
+/* What is exported whole may hold nothing that is somebody else's. */
+static void
+check_own(const FmoeDomain *domain, const FmoeVersion *version)
+{
+	FmoeConfig	config = version->config;
+	const FmoeLentList *borrowed = fmoe_borrowed(&config);
+
+	if (borrowed == NULL || borrowed->count <= 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("version %d of domain \"%s\" holds encoders of others", version->version, domain->name),
+			 errdetail("It is a mixture with the lent expert \"%s\".", borrowed->lent[0].name),
+			 errhint("SELECT fmoe_alter_domain(%s, sharing => 'encoder') makes fmoe_export() give its own encoder.",
+					 quote_literal_cstr(domain->name))));
+}
+
 Datum
 fmoe_export(PG_FUNCTION_ARGS)
 {
@@ -47,6 +64,8 @@ fmoe_export(PG_FUNCTION_ARGS)
 	bytea	   *result;
 
 	fmoe_release_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &release);
+	/* a version tells of what it was trained on */
+	(void) fmoe_domain_open(domain->name, FMOE_USE);
 	fmoe_check_sharing(domain);
 	version = fmoe_version_to_share(fcinfo, domain, "export");
 	complete = version->complete && strcmp(domain->sharing, "full") == 0;
@@ -59,6 +78,8 @@ fmoe_export(PG_FUNCTION_ARGS)
 						 "SELECT fmoe_alter_domain(%s, sharing => 'encoder') makes fmoe_export() take them.",
 						 quote_literal_cstr(domain->name))));
 
+	if (complete)
+		check_own(domain, version);
 	MemoryContextSwitchTo(context);
 	file = fmoe_version_file(domain, version, &release, complete);
 	MemoryContextSwitchTo(caller);

@@ -31,6 +31,13 @@ need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *nam
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no expert \"%s\" was lent to domain \"%s\"", name, domain->name),
 				 errhint("The view fmoe.experts lists those of other parties; fmoe_import() brings in others.")));
+	if (!lent->readable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for the lent expert \"%s\"", name),
+				 errdetail("Both who trains domain \"%s\" and its owner must be allowed to read it.", domain->name),
+				 errhint("Who lends it may GRANT SELECT on the marker of its domain, or on fmoe.shared_expert_part;"
+						 " who added a peer, on its foreign tables.")));
 	return lent;
 }
 
@@ -57,14 +64,14 @@ is_usable(const FmoeLent *lent)
 	return error == NULL;
 }
 
-/* Leaves out what cannot be used: one bad file does not stop who takes all there is.  Returns how many stay. */
+/* Leaves out what may not or cannot be used: it does not stop who takes all there is.  Returns how many stay. */
 static int
 keep_usable(int n, FmoeLent *list)
 {
 	int			kept = 0;
 
 	for (int i = 0; i < n; i++)
-		if (is_usable(&list[i]))
+		if (list[i].readable && is_usable(&list[i]))
 			list[kept++] = list[i];
 	return kept;
 }
@@ -192,7 +199,7 @@ fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, FmoeConfig
 					 errhint("The next training takes it.")));
 			continue;
 		}
-		if (!is_usable(lent))
+		if (!lent->readable || !is_usable(lent))
 			continue;
 		adopt(lent, i, trainer);
 		/* the list is in the caller's scratch memory */
