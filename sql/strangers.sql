@@ -263,7 +263,7 @@ SELECT octet_length(fmoe_export('strangers_mix', 1)) > 0 AS without_experts;
 SELECT fmoe_alter_domain('strangers_mix', sharing => 'encoder');
 SELECT octet_length(fmoe_export('strangers_mix', 2)) > 0 AS encoder;
 RESET ROLE;
-SELECT count(*) > 5 AS arrays, bool_or(position(substr(t.data, 1, 100) IN fmoe_export('strangers_mix', 2)) > 0) AS stolen
+SELECT count(*) > 0 AS arrays, bool_or(position(substr(t.data, 1, 100) IN fmoe_export('strangers_mix', 2)) > 0) AS stolen
 	FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id) JOIN fmoe.lent l ON l.domain = d.name
 		JOIN fmoe.lent_part p USING (lent_id)
 	WHERE v.version = 2 AND octet_length(t.data) > 200 AND position(substr(t.data, 1, 100) IN p.data) > 0;
