@@ -50,7 +50,7 @@ head_of_file(const FmoeDomain *domain, FmoeExpertFile *file, int64 bytes, int ro
 	FmoeLentHead *head = palloc0(sizeof(FmoeLentHead));
 	const FmoeVersion *facts = &file->facts;
 
-	memcpy(&head->id, DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0)), sizeof(pg_uuid_t));
+	fmoe_new_lent_id(&head->id);
 	head->party = pstrdup(fmoe_party_name());
 	head->domain = domain->name;
 	head->version = round == 0 ? facts->version : 0;

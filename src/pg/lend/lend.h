@@ -58,6 +58,10 @@ extern FmoeExpertFile *fmoe_version_file(const FmoeDomain *domain, const FmoeVer
 
 /* The name by which other databases know this one. */
 extern const char *fmoe_party_name(void);
+/* A new id of something that this database lends. */
+extern void fmoe_new_lent_id(pg_uuid_t * id);
+/* The first half of such an id, which is the lender's identity; NULL: the id does not say. */
+extern char *fmoe_lent_party_id(const pg_uuid_t * id);
 
 /* A row of fmoe.lent. */
 typedef struct FmoeLentHead
@@ -137,6 +141,7 @@ typedef struct FmoePeer
 	Oid			part_table;
 	Oid			owner;			/* role */
 	char	   *party;			/* NULL: not known yet */
+	char	   *party_id;		/* NULL: not known, or it does not say */
 } FmoePeer;
 
 /* FmoePeers in the current context; name NULL: all. */

@@ -17,7 +17,9 @@
 
 static FmoeStatement newest_heads = {
 	"SELECT DISTINCT ON (l.party, l.domain) l.lent_id, l.party, l.domain, l.version, l.round, l.model, l.config,"
-	" l.events, l.users, l.items, l.\"precision\", l.privacy, l.bytes, l.checksum, l.created_at"
+	" l.events, l.users, l.items, l.\"precision\", l.privacy, l.bytes, l.checksum, l.created_at,"
+	" (SELECT pg_catalog.count(DISTINCT fmoe._party_id(o.lent_id)) FROM fmoe.lent o"
+	"  WHERE o.party OPERATOR(pg_catalog.=) l.party) OPERATOR(pg_catalog.>) 1"
 	" FROM fmoe.lent l WHERE NOT (l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2)"
 	" AND l.bytes OPERATOR(pg_catalog.=)"
 	"  (SELECT pg_catalog.sum(pg_catalog.octet_length(p.data)) FROM fmoe.lent_part p"
@@ -135,6 +137,23 @@ compare_names(const void *a, const void *b)
 	return strcmp(((const FmoeLent *) a)->name, ((const FmoeLent *) b)->name);
 }
 
+#define COLUMN_AMBIGUOUS 16		/* of newest_heads, behind those of a head */
+
+/* Whether more than one database lends under the head's name: then none of them is meant. */
+static bool
+is_ambiguous(const FmoeLentHead *head, bool ambiguous)
+{
+	if (ambiguous)
+		ereport(WARNING,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("the lent expert \"%s\" is not used: more than one database lends as party \"%s\"",
+						fmoe_lent_name(head), head->party),
+				 errdetail("The column party_id of fmoe.experts tells them apart."),
+				 errhint("Give every database a setting fmoe.party of its own; SELECT fmoe_forget(%s), and fetch again.",
+						 quote_literal_cstr(head->party))));
+	return ambiguous;
+}
+
 /* Heads in the current context. */
 static List *
 read_heads(const FmoeDomain *domain)
@@ -151,9 +170,14 @@ read_heads(const FmoeDomain *domain)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
+		FmoeLentHead *head;
 		const char *problem;
+		bool		isnull;
 
-		heads = lappend(heads, fmoe_lent_head_of_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &problem));
+		head = fmoe_lent_head_of_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &problem);
+		if (!is_ambiguous(head, DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+														   COLUMN_AMBIGUOUS, &isnull))))
+			heads = lappend(heads, head);
 		MemoryContextSwitchTo(old);
 	}
 	fmoe_own_end(&own);

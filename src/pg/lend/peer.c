@@ -47,7 +47,7 @@ static FmoeStatement delete_peer = {
 };
 
 static FmoeStatement all_peers = {
-	"SELECT peer_id, name, fmoe._to_regclass(expert_table), fmoe._to_regclass(part_table), party FROM fmoe.peer"
+	"SELECT peer_id, name, fmoe._to_regclass(expert_table), fmoe._to_regclass(part_table), party, party_id FROM fmoe.peer"
 	" WHERE $1 IS NULL OR name OPERATOR(pg_catalog.=) $1 ORDER BY name",
 	1, {TEXTOID}
 };
@@ -82,6 +82,7 @@ fmoe_read_peers(const char *name)
 		peer->expert_table = DatumGetObjectId(SPI_getbinval(row, shape, 3, &isnull));
 		peer->part_table = DatumGetObjectId(SPI_getbinval(row, shape, 4, &isnull));
 		peer->party = SPI_getvalue(row, shape, 5);
+		peer->party_id = SPI_getvalue(row, shape, 6);
 		peer->owner = fmoe_owner(FMOE_OWNED_PEER, peer->id);
 		peers = lappend(peers, peer);
 		MemoryContextSwitchTo(old);

@@ -153,6 +153,13 @@ static FmoeStatement shares_with_party = {
 	2, {TEXTOID, UUIDARRAYOID}
 };
 
+/* Which database has lent what is here of a party, if it is another than $2. */
+static FmoeStatement other_identity = {
+	"SELECT fmoe._party_id(lent_id) FROM fmoe.lent WHERE party OPERATOR(pg_catalog.=) $1"
+	" AND fmoe._party_id(lent_id) OPERATOR(pg_catalog.<>) $2 LIMIT 1",
+	2, {TEXTOID, TEXTOID}
+};
+
 static FmoeStatement is_here = {
 	"SELECT FROM fmoe.lent WHERE lent_id OPERATOR(pg_catalog.=) $1",
 	1, {UUIDOID}
@@ -171,10 +178,10 @@ static FmoeStatement delete_gone = {
 };
 
 static FmoeStatement note_synced = {
-	"UPDATE fmoe.peer SET party = $2, synced_at = pg_catalog.clock_timestamp(), error = NULL,"
+	"UPDATE fmoe.peer SET party = $2, party_id = COALESCE($5, party_id), synced_at = pg_catalog.clock_timestamp(), error = NULL,"
 	" bytes_sent = bytes_sent OPERATOR(pg_catalog.+) $3, bytes_received = bytes_received OPERATOR(pg_catalog.+) $4"
 	" WHERE peer_id OPERATOR(pg_catalog.=) $1",
-	4, {INT8OID, TEXTOID, INT8OID, INT8OID}
+	5, {INT8OID, TEXTOID, INT8OID, INT8OID, TEXTOID}
 };
 
 static FmoeStatement note_error = {
@@ -213,6 +220,45 @@ check_known_party(const FmoePeer *peer, const char *party, List *heads)
 				 errmsg("peer \"%s\" says that it is party \"%s\", which has lent other experts already", peer->name,
 						party),
 				 errhint("If it is the same party, SELECT fmoe_forget(%s) first.", quote_literal_cstr(party))));
+}
+
+/*
+ * The identity of the one that lends the heads; NULL: none of them says.  Error
+ * when they say more than one, or when it is not that of the peer until now.
+ */
+static char *
+check_identity(const FmoePeer *peer, const char *party, List *heads)
+{
+	char	   *identity = NULL;
+	char	   *before = peer->party_id;
+	ListCell   *cell;
+
+	foreach(cell, heads)
+	{
+		char	   *one = fmoe_lent_party_id(&((FmoeLentHead *) lfirst(cell))->id);
+
+		if (one != NULL && identity != NULL && strcmp(one, identity) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("peer \"%s\" speaks for more than one party of the name \"%s\"", peer->name, party)));
+		if (one != NULL)
+			identity = one;
+	}
+	if (identity != NULL && before == NULL)
+	{
+		Datum		values[2] = {CStringGetTextDatum(party), CStringGetTextDatum(identity)};
+
+		before = fmoe_own_text(&other_identity, values, false);
+	}
+	if (identity != NULL && before != NULL && strcmp(identity, before) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("peer \"%s\" is another party of the name \"%s\" than the one that has lent before",
+						peer->name, party),
+				 errdetail("It was %s and is %s now.", before, identity),
+				 errhint("If that is right, SELECT fmoe_drop_peer(%s) and fmoe_forget(%s), and add it again.",
+						 quote_literal_cstr(peer->name), quote_literal_cstr(party))));
+	return identity;
 }
 
 /* The party that the peer speaks for; error unless it is one, neither this database nor that of another peer. */
@@ -319,10 +365,11 @@ remove_gone(const char *party, List *heads)
 static void
 sync_peer(const FmoePeer *peer, Counts *counts)
 {
-	Datum		values[4] = {Int64GetDatum(peer->id)};
-	char		nulls[4] = {' ', ' ', ' ', ' '};
+	Datum		values[5] = {Int64GetDatum(peer->id)};
+	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
 	List	   *heads;
 	const char *party;
+	char	   *identity = NULL;
 	ListCell   *cell;
 
 	fmoe_check_may_sync(peer);
@@ -334,7 +381,10 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 	heads = remote_heads(peer, counts);
 	party = check_party(peer, heads);
 	if (party != NULL)
+	{
+		identity = check_identity(peer, party, heads);
 		counts->removed = remove_gone(party, heads);
+	}
 	foreach(cell, heads)
 	{
 		FmoeLentHead *head = lfirst(cell);
@@ -359,6 +409,8 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 	values[1] = party == NULL ? (Datum) 0 : CStringGetTextDatum(party);
 	values[2] = Int64GetDatum(counts->sent);
 	values[3] = Int64GetDatum(counts->received);
+	nulls[4] = identity == NULL ? 'n' : ' ';
+	values[4] = identity == NULL ? (Datum) 0 : CStringGetTextDatum(identity);
 	(void) fmoe_own_change(&note_synced, values, nulls);
 	ereport(NOTICE,
 			(errmsg("peer \"%s\": %d experts fetched, %d skipped, %d removed; "
