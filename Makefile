@@ -1,6 +1,7 @@
 EXTENSION = fmoe
 EXTVERSION = 1.0
-DATA = fmoe--1.0.sql
+DATA = fmoe--1.0.sql fmoe--1.0--0.9.sql
+DATA_built = fmoe--0.9--1.0.sql
 MODULE_big = fmoe
 comma := ,
 
@@ -62,6 +63,14 @@ OBJECT_FOLDERS = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
 $(OBJS): | $(OBJECT_FOLDERS) $(CURDIR)/build/openblas
 $(OBJECT_FOLDERS):
 	mkdir -p $@
+
+# ---------------------------------------------------------------- updates
+
+# between what is done by hand, the statements of CREATE EXTENSION
+fmoe--0.9--1.0.sql: $(top)/upgrade/0.9--1.0.before.sql $(top)/fmoe--1.0.sql $(top)/upgrade/0.9--1.0.after.sql
+	grep -q '^-- from here on' $(word 2,$^)
+	{ cat $(word 1,$^) && sed '1,/^-- from here on/d' $(word 2,$^) && cat $(word 3,$^); } >$@.new
+	mv $@.new $@
 
 # ---------------------------------------------------------------- OpenBLAS
 

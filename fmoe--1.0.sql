@@ -15,6 +15,8 @@ COMMENT ON SCHEMA fmoe IS 'tables and views of the extension fmoe';
 
 GRANT USAGE ON SCHEMA fmoe TO PUBLIC;
 
+-- from here on, it is also what the update from 0.9 does (upgrade/, Makefile)
+
 -- types of columns; their input never fails, so that a dump restores whatever it leaves out
 
 CREATE TYPE fmoe._relation;

@@ -135,6 +135,8 @@ CREATE TEMPORARY VIEW there AS
 	FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
 	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'fmoe')
+		-- since PostgreSQL 17 the types of rows and arrays of a member are members, too
+		AND NOT EXISTS (SELECT FROM pg_type t WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid AND (t.typrelid <> 0 OR t.typelem <> 0))
 	UNION
 	SELECT 'pg_class'::regclass, c.oid, i.type, i.identity
 	FROM pg_class c, pg_identify_object('pg_class'::regclass, c.oid, 0) i
