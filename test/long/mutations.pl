@@ -21,7 +21,8 @@ $node->append_conf('postgresql.conf', <<'CONF');
 fsync = off
 log_statement = none
 log_min_error_statement = panic
-log_min_messages = fatal
+log_min_messages = log
+restart_after_crash = on
 CONF
 $node->start;
 
