@@ -125,12 +125,27 @@ read_config(Jsonb *object, Reading *reading)
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
 }
 
+/* A stored model consists of encoders, of which the name alone does not say what they are. */
+static void
+check_borrowed(FmoeConfig *config)
+{
+	const FmoeExpertClass *class = class_of(config);
+	const FmoeLentList *list = class->borrows != NULL ? class->borrows(config) : NULL;
+
+	for (int i = 0; list != NULL && i < list->count; i++)
+		if (list->lent[i].shape.encoder < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the options name the lent expert \"%s\" without its shape", list->lent[i].name)));
+}
+
 void
 fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 {
 	Reading		reading = {.config = config};
 
 	read_config(object, &reading);
+	check_borrowed(config);
 }
 
 /* Fails where the object gives an option that has no meaning without another. */
