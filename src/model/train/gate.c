@@ -366,7 +366,7 @@ leave_out(Fit *fit, double weight[2][FMOE_GATED])
 	while (worst >= 0)
 	{
 		uint32_t	before = fit->left_out;
-		double		rest[2][FMOE_GATED];
+		double		rest[2][FMOE_GATED] = {{0}};
 
 		worst = -1;
 		for (int a = 0; a < FMOE_GATED; a++)
