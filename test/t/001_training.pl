@@ -222,7 +222,7 @@ foreach my $delay_ms (100, 1500)
 value('DELETE FROM fmoe.training');
 cancel($trainer, train('small', $six), 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)');
 cmp_ok(value('SELECT epoch FROM fmoe.training'), '>=', 2, 'a cancelled training keeps its epochs');
-is(value("SELECT pg_catalog.count(DISTINCT block) FROM fmoe.checkpoint"), '4', 'values, two moments and the best values');
+is(value("SELECT pg_catalog.count(DISTINCT block) FROM fmoe.checkpoint"), '5', 'values, two moments, the best values and the mean');
 
 # the same session goes on
 ask($trainer, train('small', $six));

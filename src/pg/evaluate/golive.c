@@ -32,7 +32,7 @@
 #include "pg/evaluate/evaluate.h"
 
 #define CUT_OFF 10
-#define CASES_TO_TELL 500
+#define CASES_TO_TELL 200		/* fewer cannot: any lead counts */
 #define ERRORS_TO_LEAD 2.326	/* standard errors: the 99 % quantile of the normal distribution */
 
 bool
