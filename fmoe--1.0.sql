@@ -4,9 +4,25 @@
 -- schema of the tables and views; functions live in the extension's own schema
 
 DO $$
+DECLARE
+	planted text;
 BEGIN
-	IF '@extschema@' <> 'fmoe' THEN
+	IF '@extschema@' OPERATOR(pg_catalog.<>) 'fmoe' THEN
 		CREATE SCHEMA fmoe;
+	END IF;
+	-- who has a schema replaces what is in it
+	SELECT r.rolname INTO planted FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+	WHERE n.nspname OPERATOR(pg_catalog.=) 'fmoe' AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER;
+	IF planted IS NOT NULL THEN
+		RAISE EXCEPTION 'schema fmoe belongs to another role, %', planted
+			USING ERRCODE = 'invalid_schema_definition', HINT = 'Drop it, or make it your own.';
+	END IF;
+	-- a function of a better fitting type would be called in place of one of the extension
+	SELECT p.oid::pg_catalog.regprocedure INTO planted FROM pg_catalog.pg_proc p
+	WHERE p.pronamespace OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace AND p.proname OPERATOR(pg_catalog.~) '^fmoe_' LIMIT 1;
+	IF planted IS NOT NULL THEN
+		RAISE EXCEPTION 'function % was there before the extension', planted
+			USING ERRCODE = 'duplicate_function', HINT = 'Drop it, or create the extension in a schema of its own.';
 	END IF;
 END
 $$;
