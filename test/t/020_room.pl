@@ -135,7 +135,7 @@ deploy(2);
 everyone();
 my $train = q(CALL fmoe_train('d', '{"model": "sasrec", "epochs": 2, "width": %d, "max_length": 12, "workers": 2, "deploy": false}'));
 
-(undef, undef, $err) = $node->psql('postgres', sprintf $train, 16);
+(undef, undef, $err) = $node->psql('postgres', sprintf $train, 12);
 like($err, qr/version 4 of domain "d" is stored/, 'a training comes to its end');
 unlike($err, qr/one process/, 'with workers');
 is(loaded(), '', 'for whose memory a version gave way');
