@@ -96,7 +96,6 @@ test_in_chroot()
 	mkdir -p "$root/fmoe" "$root/build"
 	tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - . | tar -C "$root/fmoe" -xf -
 	say "testing with PostgreSQL $major in $root"
-	start in_chroot "$root" env "PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config" \
-		FMOE_OLDER_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config /fmoe/scripts/test --keep /build "$@"
+	start in_chroot "$root" env "PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config" /fmoe/scripts/test --keep /build "$@"
 	finish "$started"
 }
