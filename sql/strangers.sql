@@ -290,7 +290,10 @@ SELECT fmoe_add_peer('strangers_friendly', 'strangers_evil');
 RESET ROLE;
 CALL fmoe_sync();
 SELECT synced_at IS NULL AS untouched, error FROM fmoe.peers WHERE name = 'strangers_friendly';
+-- the words are those of postgres_fdw, and others since PostgreSQL 16
+\set VERBOSITY sqlstate
 CALL fmoe_sync('strangers_friendly');
+\set VERBOSITY terse
 \set ECHO none
 SET ROLE strangers_mallory;
 SELECT format('GRANT SELECT ON %s, %s TO %I', expert_table, part_table, session_user) FROM

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use File::Spec;
 use Fmoe;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
@@ -62,8 +63,10 @@ SELECT (pg_catalog.regexp_match(pg_catalog.pg_read_file('/proc/self/status'), 'T
 
 SKIP:
 {
-	my $source = $primary->basedir . '/mxcsr.c';
-	my $library = $primary->basedir . '/mxcsr.so';
+	# PostgreSQL 17 has it relative to where the test began
+	my $directory = File::Spec->rel2abs($primary->basedir);
+	my $source = $directory . '/mxcsr.c';
+	my $library = $directory . '/mxcsr.so';
 	my $include;
 
 	foreach my $program (grep { defined } $ENV{PG_CONFIG}, 'pg_config', '/usr/bin/pg_config')
