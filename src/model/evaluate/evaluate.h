@@ -60,6 +60,9 @@ typedef enum FmoeMetric
 extern double fmoe_metric(FmoeMetric metric, int64_t k, const int32_t *rank, int64_t n);
 /* Mean over the cases; NaN for none. */
 extern double fmoe_mean_metric(FmoeMetric metric, int64_t k, const FmoeCases *cases, const int32_t *rank);
+/* Standard error of the mean difference between two lists of ranks of the same cases; 0 for one case. */
+extern double fmoe_paired_error(FmoeMetric metric, int64_t k, const FmoeCases *cases, const int32_t *a,
+								const int32_t *b);
 
 /*
  * Confidence intervals of 95 % for the means of difference[n, columns], whose rows

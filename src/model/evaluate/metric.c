@@ -56,3 +56,23 @@ fmoe_mean_metric(FmoeMetric metric, int64_t k, const FmoeCases *cases, const int
 		sum += fmoe_metric(metric, k, rank + cases->first[c], cases->first[c + 1] - cases->first[c]);
 	return sum / (double) cases->count;
 }
+
+double
+fmoe_paired_error(FmoeMetric metric, int64_t k, const FmoeCases *cases, const int32_t *a, const int32_t *b)
+{
+	double		n = (double) cases->count;
+	double		sum = 0;
+	double		squares = 0;
+
+	for (int64_t c = 0; c < cases->count; c++)
+	{
+		int64_t		first = cases->first[c];
+		int64_t		answers = cases->first[c + 1] - first;
+		double		difference = fmoe_metric(metric, k, a + first, answers) -
+			fmoe_metric(metric, k, b + first, answers);
+
+		sum += difference;
+		squares += difference * difference;
+	}
+	return n < 2 ? 0 : sqrt((squares - sum * sum / n) / (n - 1) / n);
+}

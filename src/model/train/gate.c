@@ -404,23 +404,11 @@ weight_alone(int one, int k)
 static double
 errors_better(const FmoeCases *cases, const int32_t *rank, const int32_t *other)
 {
-	double		n = (double) cases->count;
-	double		sum = 0;
-	double		squares = 0;
-	double		variance;
+	double		error = fmoe_paired_error(FMOE_NDCG, CUTOFF, cases, other, rank);
+	double		lead = fmoe_mean_metric(FMOE_NDCG, CUTOFF, cases, other) -
+		fmoe_mean_metric(FMOE_NDCG, CUTOFF, cases, rank);
 
-	for (int64_t c = 0; c < cases->count; c++)
-	{
-		int64_t		first = cases->first[c];
-		int64_t		answers = cases->first[c + 1] - first;
-		double		difference = fmoe_metric(FMOE_NDCG, CUTOFF, other + first, answers) -
-			fmoe_metric(FMOE_NDCG, CUTOFF, rank + first, answers);
-
-		sum += difference;
-		squares += difference * difference;
-	}
-	variance = n > 1 ? (squares - sum * sum / n) / (n - 1) : 0;
-	return variance > 0 ? sum / sqrt(n * variance) : 0;
+	return error > 0 ? lead / error : 0;
 }
 
 /*

@@ -82,26 +82,6 @@ stand(const FmoeEvalSet *set, const FmoeModel *model, FmoeExpertSlot slot, FnnAr
 	return standing;
 }
 
-/* Standard error of the mean difference between the NDCG of two lists of ranks of the same cases. */
-static double
-paired_error(const FmoeCases *cases, const int32 *a, const int32 *b)
-{
-	int64		n = cases->count;
-	double		sum = 0;
-	double		squares = 0;
-
-	for (int64 c = 0; c < n; c++)
-	{
-		int64		answers = cases->first[c + 1] - cases->first[c];
-		double		difference = fmoe_metric(FMOE_NDCG, CUT_OFF, a + cases->first[c], answers) -
-			fmoe_metric(FMOE_NDCG, CUT_OFF, b + cases->first[c], answers);
-
-		sum += difference;
-		squares += difference * difference;
-	}
-	return n < 2 ? 0 : sqrt((squares - sum * sum / n) / (n - 1) / n);
-}
-
 /* The model's own expert alone, which is the first of the parts that it weighs. */
 static FmoeStanding
 stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32 *rank)
@@ -192,7 +172,7 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 			continue;
 		}
 		verdict->standing[slot] = stand(set, model, slot, arena, rank);
-		verdict->error[slot] = paired_error(cases, main_rank, rank);
+		verdict->error[slot] = fmoe_paired_error(FMOE_NDCG, CUT_OFF, cases, main_rank, rank);
 	}
 	if (verdict->mixed)
 		verdict->own = stand_own(set, model, arena, rank);
