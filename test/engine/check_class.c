@@ -280,7 +280,7 @@ array_of(FnnArray *array, int n, const char *name)
 typedef struct Stored
 {
 	int			n;
-	FnnArray	array[8];
+	FnnArray	array[16];
 } Stored;
 
 static void
@@ -292,46 +292,106 @@ bind_features(void *context)
 	fmoe_features_bind(&features, check_host(), FMOE_OF_USERS, 3, stored->n, stored->array, true);
 }
 
+static const float known_vector[] = {1, 2, 3, 4, NAN, NAN};
+static int64_t known_offset[] = {0, 2, 2, 3};
+static int32_t known_term[] = {4, 0, 1};
+static float known_weight[] = {0.5f, 1, 2};
+static float known_scale[] = {1, 0.5f, 2, 1, 1};
+static int64_t known_name_offset[] = {0, 1, 3, 5, 7, 9};
+static char known_names[] = "aabzz\xC3\xA4\xC3\xB6";	/* a ab zz ä ö */
+
+/* Vectors and a bag whose terms have scales and names, of three users. */
+static FmoeFeatures
+known_features(void)
+{
+	FmoeFeatures features = {.n = 3, .count = 2};
+	FmoeFeature *bag = &features.feature[1];
+
+	features.feature[0] = (FmoeFeature)
+	{
+		.name = "taste.v2", .modality = FMOE_VECTOR, .width = 2, .value = known_vector
+	};
+	*bag = (FmoeFeature) {.name = "words", .modality = FMOE_TEXT, .width = 5, .offset = known_offset};
+	bag->term = known_term;
+	bag->weight = known_weight;
+	bag->scale = known_scale;
+	bag->name_offset = known_name_offset;
+	bag->name_bytes = known_names;
+	memcpy(known_names, "aabzz\xC3\xA4\xC3\xB6", sizeof(known_names));
+	return features;
+}
+
 static void
 check_features(void)
 {
-	static const float vector[] = {1, 2, 3, 4, NAN, NAN};
-	static int64_t offset[] = {0, 2, 2, 3};
-	static int32_t term[] = {4, 0, 1};
-	static const float weight[] = {0.5f, 1, 2};
-	FmoeFeatures features = {.n = 3, .count = 2};
+	FmoeFeatures features = known_features();
 	FmoeFeatures back;
+	FmoeFeatures copy;
 	Stored		stored;
-	FnnArray   *array;
+	const FmoeFeature *words;
+	char	   *block;
 
-	features.feature[0] = (FmoeFeature) {.name = "taste.v2", .modality = FMOE_VECTOR, .width = 2, .value = vector};
-	features.feature[1] = (FmoeFeature)
-	{
-		.name = "words", .modality = FMOE_TEXT, .width = 5, .offset = offset, .term = term, .weight = weight
-	};
 	check_begin("features are arrays, and back");
-	stored.n = fmoe_features_arrays(&features, FMOE_OF_USERS, stored.array, 8);
-	CHECK(stored.n == 5 && strcmp(stored.array[0].name, "user_feature.taste.v2.vector.value") == 0,
+	stored.n = fmoe_features_arrays(&features, FMOE_OF_USERS, stored.array, 16);
+	CHECK(stored.n == 8 && strcmp(stored.array[0].name, "user_feature.taste.v2.vector.value") == 0,
 		  "%d arrays, the first \"%s\"", stored.n, stored.array[0].name);
 	fmoe_features_bind(&back, check_host(), FMOE_OF_ITEMS, 3, stored.n, stored.array, true);
 	CHECK(back.count == 0, "users' features are not items'");
 	fmoe_features_bind(&back, check_host(), FMOE_OF_USERS, -1, stored.n, stored.array, true);
-	CHECK(back.n == 3 && back.count == 2 && fmoe_feature(&back, "taste.v2")->value == vector &&
-		  fmoe_feature(&back, "taste.v2")->modality == FMOE_VECTOR && fmoe_feature(&back, "words")->width == 5 &&
-		  fmoe_feature(&back, "words")->term == term && fmoe_feature(&back, "words")->weight == weight &&
+	words = fmoe_feature(&back, "words");
+	CHECK(back.n == 3 && back.count == 2 && fmoe_feature(&back, "taste.v2")->value == known_vector &&
+		  fmoe_feature(&back, "taste.v2")->modality == FMOE_VECTOR && words->width == 5 &&
+		  words->term == known_term && words->weight == known_weight && words->scale == known_scale &&
+		  words->name_offset == known_name_offset && words->name_bytes == known_names &&
 		  fmoe_feature(&back, "nothing") == NULL, "what comes back differs");
 	check_end();
 
+	check_begin("terms are found by name, in a copy that has moved as well");
+	block = fnn_alloc(check_arena(), fmoe_features_bytes(&features));
+	fmoe_features_copy(&copy, &features, block);
+	memset(known_names, 'x', sizeof(known_names));
+	fmoe_features_moved(&copy, 64);
+	fmoe_features_moved(&copy, -64);
+	words = fmoe_feature(&copy, "words");
+	CHECK(words->name_bytes != known_names && words->scale != known_scale && words->scale[2] == 2, "not copied");
+	for (int32_t t = 0; t < 5; t++)
+	{
+		size_t		bytes;
+		const char *name = fmoe_feature_term_name(words, t, &bytes);
+
+		CHECK(fmoe_feature_term(words, name, bytes) == t, "term %d is found as %d", (int) t,
+			  (int) fmoe_feature_term(words, name, bytes));
+	}
+	CHECK(fmoe_feature_term(words, "aa", 2) == -1 && fmoe_feature_term(words, "zzz", 3) == -1 &&
+		  fmoe_feature_term(words, "", 0) == -1, "a name that is none is found");
+	CHECK(fmoe_feature_term(fmoe_feature(&copy, "taste.v2"), "a", 1) == -1, "a vector has a term");
+	check_end();
+}
+
+static void
+check_hostile_features(void)
+{
+	FmoeFeatures features = known_features();
+	Stored		stored;
+	FnnArray   *array;
+
+	stored.n = fmoe_features_arrays(&features, FMOE_OF_USERS, stored.array, 16);
 	check_begin("features that do not fit are refused");
-	term[1] = 5;
+	known_term[1] = 5;
 	check_fails(FNN_FORMAT, "has a term out of range", bind_features, &stored);
-	term[1] = 0;
-	offset[1] = 3;
+	known_term[1] = 0;
+	known_offset[1] = 3;
 	check_fails(FNN_FORMAT, "are not ascending", bind_features, &stored);
-	offset[1] = 2;
-	offset[3] = 2;
+	known_offset[1] = 2;
+	known_offset[3] = 2;
 	check_fails(FNN_FORMAT, "do not fit each other", bind_features, &stored);
-	offset[3] = 3;
+	known_offset[3] = 3;
+	known_weight[2] = INFINITY;
+	check_fails(FNN_FORMAT, "has a weight that is not finite", bind_features, &stored);
+	known_weight[2] = 2;
+	known_scale[4] = NAN;
+	check_fails(FNN_FORMAT, "has a scale that is not finite", bind_features, &stored);
+	known_scale[4] = 1;
 	array = array_of(stored.array, stored.n, "user_feature.words.text.offset");
 	array->dtype = FNN_F64;
 	check_fails(FNN_FORMAT, "is not of type I64", bind_features, &stored);
@@ -341,8 +401,49 @@ check_features(void)
 	check_fails(FNN_FORMAT, "2 rows where 3 are expected", bind_features, &stored);
 	array->shape[0] = 4;
 	array->bytes = 4 * sizeof(int64_t);
+	array = array_of(stored.array, stored.n, "user_feature.words.text.scale");
+	array->shape[0] = 4;
+	array->bytes = 4 * sizeof(float);
+	check_fails(FNN_FORMAT, "do not fit each other", bind_features, &stored);
+	array->shape[0] = 5;
+	array->bytes = 5 * sizeof(float);
 	strcpy(array_of(stored.array, stored.n, "user_feature.words.text.term")->name, "user_feature.words.text.terms");
 	check_fails(FNN_FORMAT, "is not part of a feature", bind_features, &stored);
+	check_end();
+}
+
+static void
+check_hostile_names(void)
+{
+	FmoeFeatures features = known_features();
+	Stored		stored;
+
+	stored.n = fmoe_features_arrays(&features, FMOE_OF_USERS, stored.array, 16);
+	check_begin("names of terms that are none are refused");
+	bind_features(&stored);
+	known_names[0] = 'b';
+	check_fails(FNN_FORMAT, "names of feature \"words\" are not ascending", bind_features, &stored);
+	known_names[0] = 'a';
+	known_names[2] = 'a';
+	known_name_offset[1] = 2;
+	check_fails(FNN_FORMAT, "names of feature \"words\" are not ascending", bind_features, &stored);
+	known_names[2] = 'b';
+	known_name_offset[1] = 0;
+	check_fails(FNN_FORMAT, "is not UTF-8", bind_features, &stored);
+	known_name_offset[1] = 4;
+	check_fails(FNN_FORMAT, "are not ascending", bind_features, &stored);
+	known_name_offset[1] = 1;
+	known_names[6] = 'x';
+	check_fails(FNN_FORMAT, "is not UTF-8", bind_features, &stored);
+	known_names[6] = (char) 0xA4;
+	known_names[2] = 0;
+	check_fails(FNN_FORMAT, "is not UTF-8", bind_features, &stored);
+	known_names[2] = 'b';
+	known_name_offset[5] = 8;
+	check_fails(FNN_FORMAT, "do not fit each other", bind_features, &stored);
+	known_name_offset[5] = 9;
+	stored.n--;
+	check_fails(FNN_FORMAT, "lacks an array", bind_features, &stored);
 	check_end();
 }
 
@@ -396,5 +497,7 @@ check_class(void)
 	check_trains();
 	check_loss_names();
 	check_features();
+	check_hostile_features();
+	check_hostile_names();
 	check_groups();
 }

@@ -238,11 +238,11 @@ check_batches(void)
 static bool
 same_features(const FmoeFeatures *a, const FmoeFeatures *b, FmoeFeaturesOf of)
 {
-	FnnArray	mine[8];
-	FnnArray	other[8];
-	int			n = fmoe_features_arrays(a, of, mine, 8);
+	FnnArray	mine[16];
+	FnnArray	other[16];
+	int			n = fmoe_features_arrays(a, of, mine, 16);
 
-	if (fmoe_features_arrays(b, of, other, 8) != n)
+	if (fmoe_features_arrays(b, of, other, 16) != n)
 		return false;
 	for (int i = 0; i < n; i++)
 		if (strcmp(mine[i].name, other[i].name) != 0 || mine[i].bytes != other[i].bytes ||

@@ -15,7 +15,7 @@
 
 #define FMOE_FEATURES_MAX 16
 #define FMOE_FEATURE_NAME_MAX 32	/* NUL included */
-#define FMOE_FEATURE_ARRAYS_MAX (4 * FMOE_FEATURES_MAX)
+#define FMOE_FEATURE_ARRAYS_MAX (7 * FMOE_FEATURES_MAX)
 
 typedef enum FmoeModality
 {
@@ -34,6 +34,9 @@ typedef struct FmoeFeature
 	const int64_t *offset;		/* bag: [n + 1] */
 	const int32_t *term;		/* bag: [offset[n]] 0 .. width - 1 */
 	const float *weight;		/* bag: [offset[n]]; NULL: all 1 */
+	const float *scale;			/* bag: [width] how much a term says: ln((n + 1) / rows that have it); NULL: all 1 */
+	const int64_t *name_offset; /* bag: [width + 1] where each term's name begins; NULL: terms have no names */
+	const char *name_bytes;		/* bag: [name_offset[width]] names in UTF-8, one after the other, ascending by bytes */
 } FmoeFeature;
 
 typedef struct FmoeFeatures
@@ -58,10 +61,18 @@ extern int	fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of,
  * Finds the features among arrays, over the same memory; count is 0 when there
  * are none.  n: how many rows they must have; negative: any number.  Fails with
  * FNN_FORMAT, naming the array, when a shape or type is wrong.  With check,
- * which arrays from outside need, also when an offset or a term is out of range.
+ * which arrays from outside need, also when an offset or a term is out of range,
+ * a scale is not finite, or names are empty, not UTF-8 or not ascending.
  */
 extern void fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf of, int32_t n,
 							   int n_arrays, const FnnArray *arrays, bool check);
+
+/* The name of a bag's term; *bytes is its length. */
+extern const char *fmoe_feature_term_name(const FmoeFeature *feature, int32_t term, size_t *bytes);
+/* The term of that name; -1: there is none, or terms have no names. */
+extern int32_t fmoe_feature_term(const FmoeFeature *feature, const char *name, size_t bytes);
+/* As memcmp, where a name that another begins with comes first: the order of names. */
+extern int	fmoe_compare_names(const char *a, size_t a_bytes, const char *b, size_t b_bytes);
 
 /* Bytes of a block for a copy of features (NULL: none). */
 extern size_t fmoe_features_bytes(const FmoeFeatures *features);
