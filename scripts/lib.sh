@@ -369,20 +369,30 @@ copy_source()
 	chmod -R u+w "$to"
 }
 
-# copy_server DIRECTORY: PostgreSQL as installed, without any fmoe
+# copy_server DIRECTORY: PostgreSQL as installed, without any fmoe.  One that was kept gets what has been installed since.
 copy_server()
 {
-	local to=$1 new=$1.new directory
+	local to=$1 new=$1.new
 
-	[[ ! -d $to ]] || return 0
+	if [[ -d $to ]]; then
+		link_installed "$to"
+		return
+	fi
 	run rm -rf "$new"
 	run mkdir -p "$new$pg_bin" "$new$pg_share" "$new$pg_lib" "$new$pg_include" || return 1
 	run cp -R "$pg_bin/." "$new$pg_bin/" || return 1
-	for directory in "$pg_share" "$pg_lib" "$pg_include"; do
-		[[ $directory/ == "$pg_bin/"* ]] || run cp -as "$directory/." "$new$directory/" || return 1
-	done
-	run find "$new" '(' -name 'fmoe*.sql' -o -name fmoe.control -o -name 'fmoe.so' ')' -delete || return 1
+	link_installed "$new" || return 1
 	run mv "$new" "$to"
+}
+
+link_installed()
+{
+	local to=$1 directory
+
+	for directory in "$pg_share" "$pg_lib" "$pg_include"; do
+		[[ $directory/ == "$pg_bin/"* ]] || run cp -asn "$directory/." "$to$directory/" || return 1
+	done
+	run find "$to" -type l '(' -name 'fmoe*.sql' -o -name fmoe.control -o -name 'fmoe.so' ')' -delete
 }
 
 # build_server [MAKE ARGUMENT...]: the private PostgreSQL with fmoe in it

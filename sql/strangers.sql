@@ -21,6 +21,7 @@ FROM good g, LATERAL (VALUES
 	('a model that counts', '{"model": "markov", "config": {"model": "markov"}}'::jsonb, NULL::bytea),
 	('another one', '{"model": "popularity", "config": {"model": "popularity"}}', 'abc'),
 	('a mixture', '{"model": "fmoe", "config": {"model": "fmoe"}}', NULL),
+	('a mixture of none', '{"model": "fmoe", "config": {"model": "fmoe", "experts": []}}', NULL),
 	('a mixture of a lent one', '{"model": "fmoe", "config": {"model": "fmoe", "experts": [{"name": "a.b", "model": "sasrec", "width": 8}]}}', NULL),
 	('an unknown model', '{"model": "oracle", "config": {"model": "oracle"}}', NULL),
 	('two models', '{"model": "gru4rec"}', NULL),
@@ -126,6 +127,16 @@ SELECT count(*) FROM fmoe_score(1::bigint, '{1,2}', domain => 'strangers_hers');
 SELECT count(*) FROM fmoe_explain(1::bigint, 1, domain => 'strangers_hers');
 SELECT count(*) FROM fmoe_similar(1::bigint, 2, domain => 'strangers_hers');
 SELECT count(*) > 0 AS some FROM fmoe_evaluate('strangers_hers');
+SET client_min_messages = error;
+CALL fmoe_train('strangers_hers', '{"model": "fmoe", "width": 8, "layers": 1, "heads": 1, "epochs": 1, "holdout": "test", "deploy": false}');
+SET client_min_messages = notice;
+SELECT cardinality(fmoe_embedding(1::bigint, 'strangers_hers', version => 2)) AS item;
+SELECT cardinality(fmoe_embedding(1::bigint, 'strangers_hers', 'user', version => 2)) AS "user";
+SELECT count(*) > 0 AS some FROM fmoe_expert_report('strangers_hers', '{"version": 2}');
+-- functions that were made for the domain read as the others do, and making them reads nothing
+SELECT fmoe_create_functions('strangers_hers', 'hers');
+SELECT count(*) FROM hers_recommend(1, 3);
+SELECT fmoe_drop_functions('strangers_hers', 'hers');
 -- within a transaction, by a cursor, from a function, and caught
 BEGIN;
 DECLARE c CURSOR FOR SELECT item_id FROM fmoe_recommend(1::bigint, 2, domain => 'strangers_hers');
@@ -173,6 +184,8 @@ SET ROLE strangers_mallory;
 GRANT SELECT ON her_view, her_shop TO strangers_bob;
 SET ROLE strangers_bob;
 SELECT count(*) FROM fmoe_recommend(1::bigint, 3, domain => 'strangers_hers');
+SELECT cardinality(fmoe_embedding(1::bigint, 'strangers_hers', 'user', version => 2)) AS "user";
+SELECT count(*) > 0 AS some FROM fmoe_expert_report('strangers_hers', '{"version": 2}');
 -- who could act as she reads as she, though the plan was made for him before
 RESET ROLE;
 GRANT strangers_mallory TO strangers_bob;
@@ -255,6 +268,16 @@ SET ROLE strangers_mallory;
 RESET ROLE;
 \set ECHO all
 SELECT version, jsonb_array_length(config -> 'experts') AS experts FROM fmoe.versions WHERE domain = 'strangers_mix' ORDER BY version;
+-- a row that has lost the list of them, or their shapes, is refused: without a word they would be left out
+BEGIN;
+UPDATE fmoe.version SET config = config - 'experts' WHERE version = 2 AND domain_id = (SELECT domain_id FROM fmoe.domain WHERE name = 'strangers_mix');
+SELECT fmoe_recommend(1::bigint, 3, 'strangers_mix', version => 2);
+ROLLBACK;
+BEGIN;
+UPDATE fmoe.version SET config = config || '{"experts": ["north.strangers_lender"]}'
+	WHERE version = 2 AND domain_id = (SELECT domain_id FROM fmoe.domain WHERE name = 'strangers_mix');
+SELECT fmoe_recommend(1::bigint, 3, 'strangers_mix', version => 2);
+ROLLBACK;
 -- her export is her own encoder, however much she would share
 SET ROLE strangers_mallory;
 SELECT fmoe_alter_domain('strangers_mix', sharing => 'full');

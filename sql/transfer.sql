@@ -181,6 +181,22 @@ SELECT fmoe_import('transfer_short', 'x', changed(fmoe_fit(1, v, 1, '{"model": "
 SELECT fmoe_apply(changed(fmoe_fit(1, 1, 1, '{"model": "markov"}'), '{__metadata__,item_type}', '"public.mine"'), ARRAY[1]);
 SELECT fmoe_apply(changed(fmoe_fit(1, 1, 1, '{"model": "markov"}'), '{__metadata__,item_type}', '"pg_class"'), ARRAY[1]);
 
+-- a mixture lists the lent experts that it consists of, with their shapes
+CREATE TABLE mixture AS SELECT fmoe_fit(listener, film, at, '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 1}') AS file FROM plays;
+SELECT (header(file) #>> '{__metadata__,config}')::jsonb -> 'experts' AS experts FROM mixture;
+SELECT fmoe_import('transfer_b', 'x', changed_option(file, 'experts', '["north.films"]')) FROM mixture;
+SELECT fmoe_import('transfer_b', 'x', changed_option(file, 'experts', '[{"name": "north.films"}]')) FROM mixture;
+SELECT fmoe_apply(changed_option(file, 'experts', '["north.films"]'), ARRAY['film-1']) FROM mixture;
+SELECT fmoe_import('transfer_b', 'x', changed_option(file, 'experts',
+	'[{"name": "north.films", "model": "sasrec", "width": 8, "layers": 1, "heads": 1}]')) FROM mixture;
+-- no list is none
+SELECT fmoe_import('transfer_b', 'mixture ' || coalesce(value::text, ''), changed_option(file, 'experts', value)) > 0 AS made
+	FROM mixture, unnest('{NULL,"null",[]}'::jsonb[]) value;
+SELECT version, name, config -> 'experts' AS experts,
+	(SELECT count(*) FROM fmoe_recommend_next(ARRAY['film-1'], 5, 'transfer_b', version => v.version)) AS answers
+	FROM fmoe.versions v WHERE domain = 'transfer_b' AND name ~ '^mixture' ORDER BY version;
+SELECT fmoe_drop_version('transfer_b', version) FROM fmoe.versions WHERE domain = 'transfer_b' AND name ~ '^mixture' \g /dev/null
+
 -- in a database of another encoding
 SELECT encode(file, 'hex') AS file, encode(fmoe_fit(1, 'снег'::text, 1, '{"model": "popularity"}'), 'hex') AS snow FROM shared WHERE version = 1 GROUP BY file \gset
 \set first_database :DBNAME

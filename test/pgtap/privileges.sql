@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(124);
+SELECT plan(127);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -122,6 +122,9 @@ SELECT hidden($$SELECT * FROM fmoe_recommend('c1', domain => 'shop')$$, 'gets no
 SELECT hidden($$SELECT * FROM fmoe_recommend_next(ARRAY[1, 2], domain => 'shop')$$, 'none for a history');
 SELECT hidden($$SELECT * FROM fmoe_score('c1', '{1}', 'shop')$$, 'no score');
 SELECT hidden($$SELECT * FROM fmoe_similar(1, 3, 'shop')$$, 'no similar items');
+SELECT hidden($$SELECT fmoe_embedding(1::bigint, 'shop')$$, 'no vector of an item');
+SELECT hidden($$SELECT fmoe_embedding('c1', 'shop', 'user')$$, 'nor of a user');
+SELECT hidden($$SELECT fmoe_create_functions('shop')$$, 'no functions');
 SELECT hidden($$SELECT * FROM fmoe_evaluate('shop')$$, 'no evaluation');
 SELECT hidden($$SELECT * FROM fmoe_explain('c1', domain => 'shop')$$, 'no explanation');
 SELECT hidden($$SELECT * FROM fmoe_expert_report('shop')$$, 'no report');

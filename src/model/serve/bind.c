@@ -62,12 +62,30 @@ bind_counter(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArr
 		counter->check(expert, host);
 }
 
+/* An encoder that the options do not list would be left out without a word. */
+static void
+check_borrowed(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
+{
+	const FmoeExpertClass *class = model->expert[FMOE_MAIN].class;
+	const FmoeLentList *list = fmoe_borrowed(&model->config);
+	char		prefix[FNN_NAME_MAX];
+
+	if (list == NULL || list->count >= FMOE_LENT_MAX)
+		return;
+	class->borrowed_prefix(list->count < 0 ? 0 : list->count, prefix);
+	for (int i = 0; i < n_arrays; i++)
+		if (strncmp(arrays[i].name, prefix, strlen(prefix)) == 0)
+			fnn_fail(host, FNN_FORMAT, "array \"%s\" is of a lent expert that the options do not list",
+					 arrays[i].name);
+}
+
 static void
 bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
 	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features};
 
+	check_borrowed(model, host, n_arrays, arrays);
 	fmoe_declare_class(&model->params, host, main->class, &model->config, &facts);
 	main->params = &model->params;
 	main->tensor = host->allocate(host->context, fnn_mul_size(host, model->params.count, sizeof(FnnTensor)));

@@ -125,18 +125,23 @@ read_config(Jsonb *object, Reading *reading)
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
 }
 
-/* A stored model consists of encoders, of which the name alone does not say what they are. */
+/*
+ * A stored model consists of encoders, of which the name alone does not say what they are.  No list is
+ * none: models of fmoe_fit did not say so.  Which arrays there are is compared when they are bound.
+ */
 static void
 check_borrowed(FmoeConfig *config)
 {
-	const FmoeExpertClass *class = class_of(config);
-	const FmoeLentList *list = class->borrows != NULL ? class->borrows(config) : NULL;
+	FmoeLentList *list = fmoe_borrowed(config);
 
+	if (list != NULL && list->count < 0)
+		list->count = 0;
 	for (int i = 0; list != NULL && i < list->count; i++)
 		if (list->lent[i].shape.encoder < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the options name the lent expert \"%s\" without its shape", list->lent[i].name)));
+					 errmsg("the options name the lent expert \"%s\" without its shape", list->lent[i].name),
+					 errdetail("A stored model has the shapes of all of them in its options.")));
 }
 
 void

@@ -86,7 +86,12 @@ const char *const fmoe_fit_left_out[] = {"workers", "warm_start", "start_encoder
 static void
 parse_options(FmoeFitState *state)
 {
+	FmoeLentList *experts;
+
 	fmoe_parse_asked(state->options, fmoe_fit_left_out, &state->config);
+	experts = fmoe_borrowed(&state->config);
+	if (experts != NULL)
+		experts->count = 0;
 	state->config.workers = 0;
 	state->config.deploy = false;
 }
