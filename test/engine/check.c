@@ -445,6 +445,7 @@ static const Function functions[] = {
 	{"safetensors", check_safetensors},
 	{"data", check_data},
 	{"class", check_class},
+	{"text", check_text},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},
