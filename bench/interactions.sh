@@ -1,5 +1,5 @@
 # interactions.sh - a file of interactions as the table "events", for bench/compare
-# and bench/fmoe.  Sourced after lib.sh.
+# and others beside it.  Sourced after lib.sh.
 #
 # A file has the columns user, item, time; more are ignored, a header line and
 # gzip are recognised, fields are not quoted.  Ids that are all integers become
@@ -29,4 +29,15 @@ load_events()
 		CREATE INDEX ON events (user_id, at);
 		ANALYZE events;
 	SQL
+}
+
+# data_name FILE: …/ml_100k/interactions.csv.gz is ml_100k; elsewhere the file's own name tells more
+data_name()
+{
+	local name=${1##*/}
+
+	name=${name%.gz}
+	name=${name%.csv}
+	[[ $name != interactions ]] || name=$(basename "$(dirname "$(realpath "$1")")")
+	printf '%s' "${name//[^A-Za-z0-9_.-]/_}"
 }
