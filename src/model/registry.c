@@ -27,13 +27,14 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_sequence_class,
 	&fmoe_neighbours_class,
 	&fmoe_repeat_class,
+	&fmoe_content_class,
 	&fmoe_auto_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", "auto", TEST_CLASS("projection") NULL};
+	"neighbours", "repeat", "content", "auto", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_MAIN] = NULL,
@@ -42,7 +43,8 @@ const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_RECENT] = &fmoe_recent_class,
 	[FMOE_SEQUENCE] = &fmoe_sequence_class,
 	[FMOE_NEIGHBOURS] = &fmoe_neighbours_class,
-	[FMOE_REPEAT] = &fmoe_repeat_class
+	[FMOE_REPEAT] = &fmoe_repeat_class,
+	[FMOE_CONTENT] = &fmoe_content_class
 };
 
 /* by row of fmoe_encoders */

@@ -457,6 +457,7 @@ static const Function functions[] = {
 	{"counting", check_counting},
 	{"weights", check_weights},
 	{"gate", check_gate},
+	{"content", check_content},
 };
 
 static bool

@@ -83,6 +83,8 @@ extern FnnGraph *check_random_graph(int64_t items);
 
 /* Of check_training.c: users who walk through the items, of shortest .. longest events each; … */
 extern FmoeDataset *check_walks(int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest, uint64_t seed);
+/* … of check_content.c: text and vectors of items; … */
+extern FmoeFeatures *check_random_features(int32_t n_items, uint64_t seed);
 /* … of check_weights.c: gives events weights, all the same, or with 0 drawn ones of which some are 0; … */
 extern float *check_event_weights(FmoeDataset *data, float same, uint64_t seed);
 /* … the cases of a split, with all of their answers; … */
@@ -116,5 +118,6 @@ extern void check_baskets(void);
 extern void check_counting(void);
 extern void check_weights(void);
 extern void check_gate(void);
+extern void check_content(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -110,11 +110,14 @@ check_served(void)
 {
 	FmoeDataset *data = check_walks(USERS, ITEMS, 4, 12, 31);
 	FmoeConfig	config = gated_config();
-	FmoeModel  *model = gated_model(data, &config);
-	void	   *codes = fnn_alloc(check_arena(), fmoe_scan_bytes(model));
+	FmoeModel  *model;
+	void	   *codes;
 	double	   *expected = fnn_alloc(check_arena(), sizeof(double) * ITEMS);
 	fnn_real   *all = fnn_alloc_reals(check_arena(), 1, ITEMS);
 
+	data->features = check_random_features(ITEMS, 32);
+	model = gated_model(data, &config);
+	codes = fnn_alloc(check_arena(), fmoe_scan_bytes(model));
 	fmoe_scan_build(model, check_arena(), codes);
 	check_begin("scores of a gate are the weighed sum of what the experts read, whoever asks");
 	for (int u = 0; u < 6; u++)
@@ -242,6 +245,7 @@ check_stored(void)
 	FmoeModel  *model = gated_model(data, &config);
 	Stored		stored = {.model = model};
 	FmoeModel	bound;
+	FmoeModel	again;
 	FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[0], &data->offset[1], 20);
 	fnn_real	before[40];
 	fnn_real	after[40];
@@ -261,6 +265,24 @@ check_stored(void)
 		if (strcmp(stored.arrays[i].name, "gate.weight.own") == 0)
 			stored.arrays[i].name[0] = 'x';
 	check_fails(FNN_FORMAT, "gate.weight.own", bind_stored, &stored);
+	check_end();
+
+	check_begin("a gate that was made before there was an expert answers as it did");
+	for (int kept = 0; kept < 2; kept++)
+		model->gate.weight[FMOE_CONTENT][kept] = 0;
+	fmoe_score(model, FMOE_MAIN, check_arena(), batch, before);
+	stored.n = fmoe_model_arrays(model, stored.arrays, 128);
+	for (int i = 0; i < stored.n; i++)
+		while (i < stored.n && strstr(stored.arrays[i].name, "content") != NULL)
+			stored.arrays[i] = stored.arrays[--stored.n];
+	fmoe_model_bind(&bound, check_host(), &model->config, model->n_items, stored.n, stored.arrays);
+	fmoe_score(&bound, FMOE_MAIN, check_arena(), batch, after);
+	CHECK(memcmp(before, after, sizeof(before)) == 0, "other scores");
+	/* and so once more, stored by this build */
+	stored.n = fmoe_model_arrays(&bound, stored.arrays, 128);
+	fmoe_model_bind(&again, check_host(), &model->config, model->n_items, stored.n, stored.arrays);
+	fmoe_score(&again, FMOE_MAIN, check_arena(), batch, after);
+	CHECK(memcmp(before, after, sizeof(before)) == 0, "other scores");
 	check_end();
 }
 

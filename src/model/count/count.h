@@ -15,6 +15,7 @@ extern const FmoeExpertClass fmoe_recent_class;
 extern const FmoeExpertClass fmoe_sequence_class;
 extern const FmoeExpertClass fmoe_neighbours_class;
 extern const FmoeExpertClass fmoe_repeat_class;
+extern const FmoeExpertClass fmoe_content_class;
 
 /* What an event's weight falls to with each basket that came after it. */
 #define FMOE_AGE_DECAY 0.8

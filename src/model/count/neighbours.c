@@ -77,7 +77,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 }
 
 static double
-bytes(double n_events, double n_items)
+bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
 	return fmoe_pairs_bytes(n_events * FMOE_NEIGHBOURS_EVENTS, n_items) + n_events * sizeof(FmoeOccurrence) +
 		n_items * (2 * sizeof(int64_t) + sizeof(float));

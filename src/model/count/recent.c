@@ -137,7 +137,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 }
 
 static double
-bytes(double n_events, double n_items)
+bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
 	return n_items * (sizeof(float) + sizeof(double)) + n_events * sizeof(double);
 }

@@ -49,7 +49,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 }
 
 static double
-bytes(double n_events, double n_items)
+bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
 	return 0;
 }

@@ -79,7 +79,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 }
 
 static double
-bytes(double n_events, double n_items)
+bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
 	return fmoe_pairs_bytes(n_events * 2 * (FMOE_SEQUENCE_EVENTS - 1), n_items) +
 		n_events * sizeof(FmoeOccurrence) + n_items * sizeof(int64_t);

@@ -37,6 +37,7 @@ typedef enum FmoeExpertSlot
 	FMOE_SEQUENCE,
 	FMOE_NEIGHBOURS,
 	FMOE_REPEAT,
+	FMOE_CONTENT,
 	FMOE_GATED					/* all that a gate weighs */
 } FmoeExpertSlot;
 
@@ -52,6 +53,9 @@ typedef enum FmoeReads
 	FMOE_READS_COUNTS = 64,		/* what the experts that count have counted */
 	FMOE_WEIGHS_COUNTS = 128	/* weighs these counts among its terms: blend adds nothing */
 } FmoeReads;
+
+/* Those that are features of items. */
+#define FMOE_READS_FEATURES (FMOE_READS_TEXT | FMOE_READS_CATEGORIES | FMOE_READS_PRICE | FMOE_READS_VECTORS)
 
 /* Which states an encode is to give. */
 typedef enum FmoeWhich
@@ -129,6 +133,14 @@ typedef struct FmoeDeclaring
 	unsigned	frozen;			/* set of groups whose slices do not learn */
 } FmoeDeclaring;
 
+/* A word, and what it adds to a term. */
+typedef struct FmoeWord
+{
+	const char *name;			/* UTF-8, not terminated */
+	size_t		bytes;
+	double		share;
+} FmoeWord;
+
 /* A class that only counts: its arrays are made in one pass over the events that train. */
 typedef struct FmoeCounter
 {
@@ -136,13 +148,22 @@ typedef struct FmoeCounter
 	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
 	const char *const *array_names; /* NULL-terminated */
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
-	/* bytes that count takes on the arena, of which the arrays are a part */
-	double		(*bytes) (double n_events, double n_items);
+	/* bytes that count takes on the arena, of which the arrays are a part; features of the items, or NULL */
+	double		(*bytes) (double n_events, double n_items, const FmoeFeatures *features);
 	/* what a gate reads of an item whatever the history, on its scale; NULL: nothing */
 	double		(*level) (const FmoeExpert *expert, int32_t item);
 	int			history;		/* most events of a history that scores depend on; 0: those of its last basket */
 	/* fails with FNN_FORMAT when arrays from outside do not fit each other, or the number of items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
+	/* sum[n_items] += weight x what the hook terms gives, where that is much; NULL: by that hook */
+	void		(*add) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+						double weight, float *sum);
+	/*
+	 * The words that an item's terms are a sum of, the largest first: fills at most max
+	 * elements of out, returns their number.  NULL: there are none.
+	 */
+	int			(*words) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+						  int32_t item, int max, FmoeWord *out);
 } FmoeCounter;
 
 #define FMOE_ARRAYS_MAX 8		/* of a counter */

@@ -104,7 +104,8 @@ fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 	if (fmoe_only_counts(expert->class))
 	{
 		for (int i = 0; expert->class->counter->array_names[i] != NULL && n < max; i++)
-			out[n++] = expert->array[i];
+			if (expert->array[i].name[0] != '\0')
+				out[n++] = expert->array[i];
 		return n;
 	}
 	for (int i = 0; i < expert->params->count && n < max; i++)

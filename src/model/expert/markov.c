@@ -545,7 +545,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 }
 
 static double
-bytes(double n_events, double n_items)
+bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
 	/* of a transition both items, while they are sorted, and the count; of an item offset, place, bound, popularity */
 	return n_events * (2 * sizeof(int32_t) + sizeof(float)) + n_items * (3 * sizeof(int64_t) + sizeof(float));

@@ -101,7 +101,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 }
 
 static double
-bytes(double n_events, double n_items)
+bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
 	/* the weight, and while counting the sum as a double */
 	return n_items * (sizeof(float) + sizeof(double));

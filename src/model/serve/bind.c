@@ -50,6 +50,14 @@ find_array(const FnnHost *host, int n_arrays, const FnnArray *arrays, const char
 
 /* ---------------------------------------------------------------- binding */
 
+/* All experts read the model's features. */
+static void
+bind_features(FmoeModel *model)
+{
+	for (int slot = 0; slot < FMOE_GATED; slot++)
+		model->expert[slot].features = model->features.count > 0 ? &model->features : NULL;
+}
+
 static void
 bind_counter(FmoeExpert *expert, const FnnHost *host, int n_arrays, const FnnArray *arrays, bool check)
 {
@@ -213,6 +221,20 @@ fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items)
 		};
 }
 
+/* Whether a gate was made without an expert, which then knows nothing. */
+static bool
+made_without(FmoeModel *model, int slot, int n_arrays, const FnnArray *arrays)
+{
+	const double *weight = model->gate.weight[slot];
+	const char *name = model->expert[slot].class->counter->array_names[0];
+
+	if (slot < FMOE_SLOTS || weight[0] != 0 || weight[1] != 0 || name == NULL ||
+		fnn_find_array(n_arrays, arrays, name) != NULL)
+		return false;
+	model->expert[slot].features = NULL;
+	return true;
+}
+
 static void
 bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int32_t n_items,
 		   int n_arrays, const FnnArray *arrays, bool check)
@@ -222,7 +244,7 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 	fmoe_model_setup(model, config, n_items);
 	fmoe_features_bind(&model->features, host, FMOE_OF_ITEMS, n_items, n_arrays, arrays, check);
 	fmoe_features_bind(&model->user_features, host, FMOE_OF_USERS, -1, n_arrays, arrays, check);
-	main->features = model->features.count > 0 ? &model->features : NULL;
+	bind_features(model);
 	if (!fmoe_only_counts(main->class))
 	{
 		bind_learned(model, host, n_arrays, arrays);
@@ -233,7 +255,7 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 			model->blend = bound_blend(config, host, n_arrays, arrays);
 	}
 	for (int slot = 0; slot < slots_of(main->class); slot++)
-		if (fmoe_only_counts(model->expert[slot].class))
+		if (fmoe_only_counts(model->expert[slot].class) && !made_without(model, slot, n_arrays, arrays))
 			bind_counter(&model->expert[slot], host, n_arrays, arrays, check);
 	/* models that are values, and versions of the first builds, have no such counts */
 	if (fnn_find_array(n_arrays, arrays, fmoe_together_class.counter->array_names[0]) != NULL)
@@ -299,11 +321,11 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 		n += fmoe_expert_arrays(&model->together, out + n, max - n);
 	if (counts_alone(main->class))
 		n += fmoe_expert_arrays(main, out + n, max - n);
+	n += fmoe_features_arrays(&model->features, FMOE_OF_ITEMS, out + n, max - n);
+	n += fmoe_features_arrays(&model->user_features, FMOE_OF_USERS, out + n, max - n);
 	if (fmoe_only_counts(main->class))
 		return n;
 	n += fmoe_expert_arrays(main, out + n, max - n);
-	n += fmoe_features_arrays(&model->features, FMOE_OF_ITEMS, out + n, max - n);
-	n += fmoe_features_arrays(&model->user_features, FMOE_OF_USERS, out + n, max - n);
 	if ((main->class->items != NULL || fmoe_has_gate(model)) && n < max)
 		out[n++] = own_array(ITEMS_ARRAY, FMOE_REAL_DTYPE, model->items.rows, model->items.cols, model->items.value);
 	if (fmoe_has_gate(model))
@@ -321,6 +343,9 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
 
 	fmoe_model_setup(model, config, data->n_items);
+	if (data->features != NULL && (fmoe_reads(main->class, config) & FMOE_READS_FEATURES) != 0)
+		model->features = *data->features;
+	bind_features(model);
 	for (int slot = FMOE_POPULARITY; slot < slots_of(main->class); slot++)
 	{
 		FmoeExpert *expert = &model->expert[slot];
@@ -337,10 +362,10 @@ size_t
 fmoe_counts_bytes(const FmoeConfig *config, const FmoeDataset *data)
 {
 	const FmoeExpertClass *main = fmoe_expert_classes[config->model];
-	double		bytes = counts_alone(main) ? main->counter->bytes(data->n_events, data->n_items) : 0;
+	double		bytes = counts_alone(main) ? main->counter->bytes(data->n_events, data->n_items, data->features) : 0;
 
 	for (int slot = FMOE_POPULARITY; slot < slots_of(main); slot++)
-		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items);
+		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items, data->features);
 	return (size_t) bytes;
 }
 

@@ -39,7 +39,8 @@
 /* What weights are without any case. */
 static const double prior[FMOE_GATED] = {
 	[FMOE_MAIN] = 0.3,[FMOE_POPULARITY] = 0.5,[FMOE_MARKOV] = 0.1,[FMOE_RECENT] = 0.1,
-	[FMOE_SEQUENCE] = 0.5,[FMOE_NEIGHBOURS] = 0.1,[FMOE_REPEAT] = 0.5
+	[FMOE_SEQUENCE] = 0.5,[FMOE_NEIGHBOURS] = 0.1,[FMOE_REPEAT] = 0.5,
+	[FMOE_CONTENT] = 0.3
 };
 
 _Static_assert(FMOE_GATED <= COLUMNS && SAMPLE < WHOLE_MAX, "examples hold every expert and all candidates");
