@@ -59,6 +59,12 @@ kinds_of(const FmoeFeatures *features)
 	return n;
 }
 
+bool
+fmoe_content_known(const FmoeExpert *expert)
+{
+	return kinds_of(expert->features) > 0;
+}
+
 /* ---------------------------------------------------------------- words */
 
 /* Entry k of the bag, of a vector that has not been brought to length 1. */
@@ -425,7 +431,7 @@ words(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 static unsigned
 reads(const FmoeConfig *config)
 {
-	return FMOE_READS_TEXT | FMOE_READS_CATEGORIES | FMOE_READS_VECTORS;
+	return FMOE_READS_TEXT | FMOE_READS_VECTORS;
 }
 
 static const FmoeCounter counter = {

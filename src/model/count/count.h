@@ -49,6 +49,9 @@ extern void fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int
 /* Terms on the arena, without the tie-break, of the items whose sum[n_items] is above 0. */
 extern FmoeTerms fmoe_terms_of_sums(FnnArena *arena, int32_t n_items, const double *sum);
 
+/* Whether the items have text or vectors, without which the expert content says nothing. */
+extern bool fmoe_content_known(const FmoeExpert *expert);
+
 /* ---------------------------------------------------------------- rows of neighbours */
 
 /*

@@ -139,7 +139,7 @@ const FmoeExpertClass fmoe_sasrec_class = {
 static unsigned
 reads_of_auto(const FmoeConfig *config)
 {
-	return FMOE_READS_TEXT | FMOE_READS_CATEGORIES | FMOE_READS_VECTORS;
+	return FMOE_READS_TEXT | FMOE_READS_VECTORS;
 }
 
 const FmoeExpertClass fmoe_auto_class = {

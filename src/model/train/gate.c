@@ -485,6 +485,8 @@ fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
 		/* what was had before is no answer, so nothing can be read of it */
 		if (kept == 0)
 			fit.left_out = 1u << FMOE_REPEAT;
+		if (!fmoe_content_known(&model->expert[FMOE_CONTENT]))
+			fit.left_out |= 1u << FMOE_CONTENT;
 		memcpy(weight[0], prior, sizeof(prior));
 		memcpy(weight[1], prior, sizeof(prior));
 		if (fit.n > 0)
