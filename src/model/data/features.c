@@ -25,14 +25,12 @@ static const char *const prefixes[] = {
 	[FMOE_OF_USERS] = "user_feature."
 };
 
-static const char *const modalities[] = {
+static const char *const modalities[FMOE_MODALITIES] = {
 	[FMOE_TEXT] = "text",
 	[FMOE_CATEGORY] = "category",
 	[FMOE_PRICE] = "price",
 	[FMOE_VECTOR] = "vector"
 };
-
-#define MODALITIES ((int) (sizeof(modalities) / sizeof(modalities[0])))
 
 const FmoeFeature *
 fmoe_feature(const FmoeFeatures *features, const char *name)
@@ -245,7 +243,7 @@ parse_name(const char *name, FmoeFeaturesOf of, FmoeFeature *feature, const char
 	memset(feature, 0, sizeof(*feature));
 	memcpy(feature->name, name, (size_t) (modality - 1 - name));
 	*what = last + 1;
-	for (int i = 0; i < MODALITIES; i++)
+	for (int i = 0; i < FMOE_MODALITIES; i++)
 	{
 		feature->modality = (FmoeModality) i;
 		if (strlen(modalities[i]) == (size_t) (last - modality) &&

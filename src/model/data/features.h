@@ -25,6 +25,8 @@ typedef enum FmoeModality
 	FMOE_VECTOR
 } FmoeModality;
 
+#define FMOE_MODALITIES (FMOE_VECTOR + 1)
+
 typedef struct FmoeFeature
 {
 	char		name[FMOE_FEATURE_NAME_MAX];

@@ -41,7 +41,11 @@ enum
 	ITEM_TYPE,
 	ITEMS,
 	ITEM_KEY,
-	SHARING = 16,
+	TEXT_COLUMNS,
+	CATEGORY_COLUMNS,
+	PRICE_COLUMN,
+	VECTOR_COLUMNS,
+	SHARING,
 	TIME_UNIT = 19,
 	AVAILABLE_COLUMN,
 	ORDER_COLUMN,
@@ -83,10 +87,28 @@ name_column(HeapTuple tuple, TupleDesc shape, int column)
 	return value == (Datum) 0 ? NULL : pstrdup(NameStr(*DatumGetName(value)));
 }
 
+/* Of type name[]; never null. */
+static List *
+names_column(HeapTuple tuple, TupleDesc shape, int column)
+{
+	ArrayType  *array = DatumGetArrayTypeP(column_value(tuple, shape, column));
+	List	   *names = NIL;
+	Datum	   *name;
+	bool	   *isnull;
+	int			n;
+
+	deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &name, &isnull, &n);
+	for (int i = 0; i < n; i++)
+		if (!isnull[i])
+			names = lappend(names, pstrdup(NameStr(*DatumGetName(name[i]))));
+	return names;
+}
+
 static FmoeDomain *
 domain_of_row(HeapTuple tuple, TupleDesc shape)
 {
 	FmoeDomain *domain = palloc0(sizeof(FmoeDomain));
+	char	   *price;
 
 	domain->id = DatumGetInt64(column_value(tuple, shape, DOMAIN_ID));
 	domain->name = text_column(tuple, shape, NAME);
@@ -103,6 +125,11 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 		domain->items = fmoe_referenced_relation(column_value(tuple, shape, ITEMS));
 	domain->item_key = name_column(tuple, shape, ITEM_KEY);
 	domain->available_column = name_column(tuple, shape, AVAILABLE_COLUMN);
+	domain->features[FMOE_TEXT] = names_column(tuple, shape, TEXT_COLUMNS);
+	domain->features[FMOE_CATEGORY] = names_column(tuple, shape, CATEGORY_COLUMNS);
+	if ((price = name_column(tuple, shape, PRICE_COLUMN)) != NULL)
+		domain->features[FMOE_PRICE] = list_make1(price);
+	domain->features[FMOE_VECTOR] = names_column(tuple, shape, VECTOR_COLUMNS);
 	domain->sharing = text_column(tuple, shape, SHARING);
 	if (column_value(tuple, shape, TIME_UNIT) != (Datum) 0)
 		domain->time_unit = fmoe_time_unit_of(text_column(tuple, shape, TIME_UNIT));

@@ -5,6 +5,8 @@
 #ifndef FMOE_PG_DOMAIN_DOMAIN_H
 #define FMOE_PG_DOMAIN_DOMAIN_H
 
+#include "model/data/features.h"
+#include "nodes/pg_list.h"
 #include "pg/base/base.h"
 #include "utils/array.h"
 
@@ -68,6 +70,7 @@ typedef struct FmoeDomain
 	Oid			items;			/* the item table; InvalidOid: none */
 	char	   *item_key;		/* its column of item ids */
 	char	   *available_column;	/* its column that says whether an item is; NULL: none */
+	List	   *features[FMOE_MODALITIES];	/* names of its columns that say what items are */
 	char	   *sharing;
 	Oid			owner;			/* role */
 } FmoeDomain;
@@ -143,6 +146,13 @@ typedef struct FmoeColumnRule
 } FmoeColumnRule;
 
 extern const FmoeColumnRule fmoe_column_rules[FMOE_OPTIONAL_COLUMNS];
+/* The same for what a column of the item table has to be that says what items are. */
+extern const FmoeColumnRule fmoe_item_rules[FMOE_MODALITIES];
+
+/* Texts are one feature together, like prices; all others are one each. */
+#define FMOE_TEXT_COLUMNS_MAX 16
+#define FMOE_CATEGORY_COLUMNS_MAX 10
+#define FMOE_VECTOR_COLUMNS_MAX (FMOE_FEATURES_MAX - 2 - FMOE_CATEGORY_COLUMNS_MAX)
 /* Whether values of a type are numbers. */
 extern bool fmoe_is_number(Oid type);
 /* The unit of that name; NULL: FMOE_UNIT_UNSAID.  Any other name is an error. */

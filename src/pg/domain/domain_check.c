@@ -101,46 +101,9 @@ check_id_column(Oid relation, const char *column, const char *what)
 	return type;
 }
 
-static bool
-is_text(Oid type)
-{
-	char		category;
-	bool		preferred;
-
-	get_type_category_preferred(type, &category, &preferred);
-	return category == TYPCATEGORY_STRING;
-}
-
-static bool
-is_category(Oid type)
-{
-	Oid			element = get_element_type(type);
-
-	if (OidIsValid(element))
-		type = getBaseType(element);
-	return is_text(type) || fmoe_is_integer(type) || type == BOOLOID || type == UUIDOID || type_is_enum(type);
-}
-
-static bool
-is_vector(Oid type)
-{
-	HeapTuple	tuple;
-	bool		result;
-
-	if (type == FLOAT4ARRAYOID || type == FLOAT8ARRAYOID)
-		return true;
-	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
-	result = HeapTupleIsValid(tuple) &&
-		strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "vector") == 0;
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return result;
-}
-
 /* Each column of a list, by a rule for its type. */
 static void
-check_list(Oid relation, ArrayType *columns, const char *parameter, bool (*fits) (Oid), const char *what,
-		   const char *detail)
+check_list(Oid relation, ArrayType *columns, const FmoeColumnRule *rule, int max)
 {
 	Datum	   *names;
 	bool	   *nulls;
@@ -149,6 +112,10 @@ check_list(Oid relation, ArrayType *columns, const char *parameter, bool (*fits)
 	int			j;
 
 	deconstruct_array(columns, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls, &count);
+	if (count > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s must not hold more than %d columns", rule->parameter, max)));
 	for (i = 0; i < count; i++)
 	{
 		const char *column;
@@ -157,16 +124,16 @@ check_list(Oid relation, ArrayType *columns, const char *parameter, bool (*fits)
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not hold nulls", parameter)));
+					 errmsg("%s must not hold nulls", rule->parameter)));
 		column = NameStr(*DatumGetName(names[i]));
 		for (j = 0; j < i; j++)
 			if (strcmp(column, NameStr(*DatumGetName(names[j]))) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("%s holds column \"%s\" twice", parameter, column)));
+						 errmsg("%s holds column \"%s\" twice", rule->parameter, column)));
 		type = check_column(relation, column);
-		if (!fits(type))
-			reject_type(relation, column, type, what, detail);
+		if (!rule->fits(type))
+			reject_type(relation, column, type, rule->what, rule->detail);
 	}
 }
 
@@ -241,17 +208,15 @@ fmoe_check_items(const FmoeRegistration *r)
 					psprintf("Item ids have type %s.", format_type_be(r->base.item_type)));
 	ReleaseSysCache(equal);
 
-	check_list(r->base.items, r->text_columns, "text_columns", is_text, "a text column",
-			   "Text columns have a string type.");
-	check_list(r->base.items, r->category_columns, "category_columns", is_category, "a category column",
-			   "Categories are strings, integers, booleans, uuids, enums, or arrays of these.");
-	check_list(r->base.items, r->vector_columns, "vector_columns", is_vector, "a vector column",
-			   "Vectors are real[], double precision[], or the type vector.");
+	check_list(r->base.items, r->text_columns, &fmoe_item_rules[FMOE_TEXT], FMOE_TEXT_COLUMNS_MAX);
+	check_list(r->base.items, r->category_columns, &fmoe_item_rules[FMOE_CATEGORY], FMOE_CATEGORY_COLUMNS_MAX);
+	check_list(r->base.items, r->vector_columns, &fmoe_item_rules[FMOE_VECTOR], FMOE_VECTOR_COLUMNS_MAX);
 	if (r->price_column != NULL)
 	{
 		type = check_column(r->base.items, r->price_column);
-		if (!fmoe_is_number(type))
-			reject_type(r->base.items, r->price_column, type, "a price", "Prices are numbers.");
+		if (!fmoe_item_rules[FMOE_PRICE].fits(type))
+			reject_type(r->base.items, r->price_column, type, fmoe_item_rules[FMOE_PRICE].what,
+						fmoe_item_rules[FMOE_PRICE].detail);
 	}
 	if (r->base.available_column != NULL)
 	{

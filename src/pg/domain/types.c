@@ -4,7 +4,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "pg/domain/domain.h"
@@ -41,6 +44,64 @@ const FmoeColumnRule fmoe_column_rules[FMOE_OPTIONAL_COLUMNS] = {
 	[FMOE_BASKET_COLUMN] = {"basket_column", has_equality, "the name of a basket",
 	"It needs a type with a default equality."},
 	[FMOE_WEIGHT_COLUMN] = {"weight_column", fmoe_is_number, "a weight", "Weights are numbers."}
+};
+
+/* The type of an array's elements, under any SQL domains; of another type, itself. */
+static Oid
+element_or_self(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	return OidIsValid(element) ? getBaseType(element) : type;
+}
+
+static bool
+is_string(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(type, &category, &preferred);
+	return category == TYPCATEGORY_STRING;
+}
+
+static bool
+is_text(Oid type)
+{
+	return is_string(element_or_self(type));
+}
+
+static bool
+is_category(Oid type)
+{
+	type = element_or_self(type);
+	return is_string(type) || fmoe_is_number(type) || type == BOOLOID || type == UUIDOID || type_is_enum(type);
+}
+
+static bool
+is_vector(Oid type)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	if (type == FLOAT4ARRAYOID || type == FLOAT8ARRAYOID)
+		return true;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "vector") == 0 ||
+		strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "halfvec") == 0;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+const FmoeColumnRule fmoe_item_rules[FMOE_MODALITIES] = {
+	[FMOE_TEXT] = {"text_columns", is_text, "a text column", "Text columns have a string type, or arrays of one."},
+	[FMOE_CATEGORY] = {"category_columns", is_category, "a category column",
+	"Categories are strings, numbers, booleans, uuids, enums, or arrays of these."},
+	[FMOE_PRICE] = {"price_column", fmoe_is_number, "a price", "Prices are numbers."},
+	[FMOE_VECTOR] = {"vector_columns", is_vector, "a vector column",
+	"Vectors are real[], double precision[], or the types vector and halfvec."}
 };
 
 bool

@@ -33,6 +33,7 @@ typedef struct FmoeInteractions
 	int64		odd_labels[2];	/* rows whose label is neither 0 nor 1 nor a boolean: not chosen, chosen */
 	double		last_event;		/* as FmoeEvents has times; NaN without events */
 	int64		future;			/* events later than tomorrow */
+	FmoeFeatures features;		/* of the items, which data points to; count 0: none */
 } FmoeInteractions;
 
 /*
@@ -42,6 +43,12 @@ typedef struct FmoeInteractions
  * Memory of the current context.
  */
 extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary);
+/*
+ * The same without a vocabulary, and then of the item table, where the domain has one,
+ * what reads asks for, a set of FmoeReads.  Its items are part of the vocabulary, chosen
+ * or not.  begin is called before the item table is read, if it is.
+ */
+extern FmoeInteractions *fmoe_read_domain(const FmoeDomain *domain, unsigned reads, void (*begin) (void));
 
 /* How many rows were left out, and why, as a sentence without its end; NULL: none. */
 extern char *fmoe_reasons_left_out(const FmoeInteractions *interactions);

@@ -25,6 +25,46 @@ extern double fmoe_number(Oid type, Datum value);
 /* OPERATOR(schema.name), ready to be put into SQL. */
 extern char *fmoe_operator_name(Oid operator);
 
+/* ---------------------------------------------------------------- the item table */
+
+/* The item table, quoted and qualified; it must be there. */
+extern char *fmoe_item_relation(const FmoeDomain *domain);
+/* The type of a column of the item table, which must be there. */
+extern Oid	fmoe_item_column_type(const FmoeDomain *domain, const char *column);
+
+/* How keys of the item table become ids of items. */
+typedef struct FmoeItemKey
+{
+	Oid			key_type;
+	Oid			item_type;
+	FmoeConverter *converter;
+} FmoeItemKey;
+
+extern void fmoe_item_key(FmoeItemKey *key, const FmoeDomain *domain);
+/* The item of a key that is not null, in the current context; false: no item can have it as its id. */
+extern bool fmoe_item_of_key(const FmoeItemKey *key, Datum value, Datum *item);
+
+typedef struct FmoeCatalogue FmoeCatalogue;
+/* Whether the domain has an item table with columns of what reads, bits of FmoeReads, asks for. */
+extern bool fmoe_has_features(const FmoeDomain *domain, unsigned reads);
+/*
+ * Reads those columns, and adds the items of the table to an id set.  What is read is
+ * in the current context, what becomes of it in another one.  Fails where fmoe.max_memory
+ * does not allow for it and for so many bytes beside it.
+ */
+extern FmoeCatalogue *fmoe_catalogue_read(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items,
+										  MemoryContext result, size_t beside);
+/*
+ * What was read as features of n items, of which the id set's i has become
+ * index_of[i].  A column of which nothing is known is no feature.  Uses up what was read.
+ */
+extern void fmoe_catalogue_features(FmoeCatalogue *catalogue, FmoeFeatures *features, int32 n,
+									const int32 *index_of);
+/* A NOTICE of what is odd in the item table. */
+extern void fmoe_catalogue_tell(const FmoeCatalogue *catalogue);
+
+/* ---------------------------------------------------------------- kept plans */
+
 /* Queries of a domain whose plans a session keeps. */
 typedef enum FmoeQuery
 {

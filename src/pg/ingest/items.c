@@ -30,9 +30,8 @@ alter_hint(const FmoeDomain *domain)
 					" or do without an item table: items => 0.", quote_literal_cstr(domain->name));
 }
 
-/* Quoted and qualified. */
-static char *
-item_relation(const FmoeDomain *domain)
+char *
+fmoe_item_relation(const FmoeDomain *domain)
 {
 	char	   *name = get_rel_name(domain->items);
 	char	   *schema = name == NULL ? NULL : get_namespace_name(get_rel_namespace(domain->items));
@@ -45,15 +44,14 @@ item_relation(const FmoeDomain *domain)
 	return quote_qualified_identifier(schema, name);
 }
 
-/* The type of a column of the item table, where it must be. */
-static Oid
-column_type(const FmoeDomain *domain, const char *column)
+Oid
+fmoe_item_column_type(const FmoeDomain *domain, const char *column)
 {
 	Oid			type = fmoe_column_type(domain->items, column, NULL);
 
 	if (!OidIsValid(type))
 	{
-		(void) item_relation(domain);
+		(void) fmoe_item_relation(domain);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("the item table of domain \"%s\" has no column \"%s\" any more", domain->name, column),
@@ -73,7 +71,7 @@ items_query(const FmoeDomain *domain, const char *relation)
 
 	if (domain->available_column != NULL)
 	{
-		if (column_type(domain, domain->available_column) != BOOLOID)
+		if (fmoe_item_column_type(domain, domain->available_column) != BOOLOID)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of the item table of domain \"%s\" is no boolean any more",
@@ -87,8 +85,8 @@ items_query(const FmoeDomain *domain, const char *relation)
 static char *
 lookup_query(const FmoeDomain *domain)
 {
-	Oid			type = column_type(domain, domain->item_key);
-	char	   *sql = items_query(domain, item_relation(domain));
+	Oid			type = fmoe_item_column_type(domain, domain->item_key);
+	char	   *sql = items_query(domain, fmoe_item_relation(domain));
 
 	return psprintf("%s %s %s ANY ($1)", sql, quote_identifier(domain->item_key),
 					fmoe_operator_name(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr));
@@ -96,12 +94,31 @@ lookup_query(const FmoeDomain *domain)
 
 /* ---------------------------------------------------------------- rows */
 
+void
+fmoe_item_key(FmoeItemKey *key, const FmoeDomain *domain)
+{
+	key->key_type = fmoe_item_column_type(domain, domain->item_key);
+	key->item_type = domain->item_type;
+	key->converter = fmoe_converter(key->key_type, key->item_type);
+}
+
+bool
+fmoe_item_of_key(const FmoeItemKey *key, Datum value, Datum *item)
+{
+	/* an integer that ids cannot be is the key of no item that was chosen */
+	if (fmoe_is_integer(key->key_type) && fmoe_is_integer(key->item_type) &&
+		!fmoe_integer_fits(key->item_type, fmoe_integer_of(key->key_type, value)))
+		return false;
+	*item = fmoe_convert(key->converter, value);
+	if (get_typlen(key->item_type) == -1)
+		*item = PointerGetDatum(PG_DETOAST_DATUM(*item));
+	return true;
+}
+
 typedef struct ItemsReceiver
 {
 	DestReceiver receiver;
-	Oid			key_type;
-	Oid			item_type;
-	FmoeConverter *converter;
+	FmoeItemKey key;
 	MemoryContext row;			/* of what one row takes */
 	FmoeTakeItem take;
 	void	   *argument;
@@ -119,32 +136,24 @@ items_row(TupleTableSlot *slot, DestReceiver *self)
 
 	if (isnull || available_null || !DatumGetBool(available))
 		return true;
-	/* an integer that ids cannot be is the key of no item that was chosen */
-	if (fmoe_is_integer(items->key_type) && fmoe_is_integer(items->item_type) &&
-		!fmoe_integer_fits(items->item_type, fmoe_integer_of(items->key_type, key)))
-		return true;
 	MemoryContextReset(items->row);
 	old = MemoryContextSwitchTo(items->row);
-	key = fmoe_convert(items->converter, key);
-	if (get_typlen(items->item_type) == -1)
-		key = PointerGetDatum(PG_DETOAST_DATUM(key));
-	items->take(items->argument, key);
+	if (fmoe_item_of_key(&items->key, key, &key))
+		items->take(items->argument, key);
 	MemoryContextSwitchTo(old);
 	return true;
 }
 
 static void
-items_receiver(ItemsReceiver *items, const FmoeDomain *domain, Oid key_type, FmoeTakeItem take, void *argument)
+items_receiver(ItemsReceiver *items, const FmoeDomain *domain, FmoeTakeItem take, void *argument)
 {
 	*items = (ItemsReceiver)
 	{
-		.key_type = key_type,
-			.item_type = domain->item_type,
-			.converter = fmoe_converter(key_type, domain->item_type),
-			.row = AllocSetContextCreate(CurrentMemoryContext, "fmoe item", ALLOCSET_SMALL_SIZES),
+		.row = AllocSetContextCreate(CurrentMemoryContext, "fmoe item", ALLOCSET_SMALL_SIZES),
 			.take = take,
 			.argument = argument
 		};
+	fmoe_item_key(&items->key, domain);
 	fmoe_receiver_init(&items->receiver, items_row);
 }
 
@@ -206,7 +215,7 @@ read_filtered(const FmoeDomain *domain, Oid reader, const char *filter, DestRece
 	relation->md.tupdesc = readable_columns(domain->items, reader, &list);
 	SetTuplestoreDestReceiverParams(store, rows, CurrentMemoryContext, true, NULL, NULL);
 	fmoe_read_as(&reading, reader);
-	run(psprintf("SELECT %s FROM %s", list.data, item_relation(domain)), store);
+	run(psprintf("SELECT %s FROM %s", list.data, fmoe_item_relation(domain)), store);
 	fmoe_read_end(&reading);
 
 	relation->md.name = pstrdup(name);
@@ -225,11 +234,11 @@ void
 fmoe_read_items(const FmoeDomain *domain, const char *filter, FmoeTakeItem take, void *argument)
 {
 	Oid			reader = fmoe_domain_reader(domain, domain->items);
-	char	   *sql = items_query(domain, item_relation(domain));
+	char	   *sql = items_query(domain, fmoe_item_relation(domain));
 	ItemsReceiver items;
 	FmoeReading reading;
 
-	items_receiver(&items, domain, column_type(domain, domain->item_key), take, argument);
+	items_receiver(&items, domain, take, argument);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (filter == NULL)
@@ -268,10 +277,10 @@ keys_of(const FmoeDomain *domain, Oid key_type, int n, const Datum *id)
 void
 fmoe_look_items_up(const FmoeDomain *domain, int n, const Datum *id, FmoeTakeItem take, void *argument)
 {
-	Oid			key_type = column_type(domain, domain->item_key);
+	Oid			key_type = fmoe_item_column_type(domain, domain->item_key);
 	ItemsReceiver items;
 
-	items_receiver(&items, domain, key_type, take, argument);
+	items_receiver(&items, domain, take, argument);
 	fmoe_execute_kept(domain, FMOE_QUERY_ITEMS, lookup_query, get_array_type(key_type),
 					  PointerGetDatum(keys_of(domain, key_type, n, id)), &items.receiver);
 	MemoryContextDelete(items.row);

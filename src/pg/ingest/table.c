@@ -185,6 +185,21 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 }
 
 static uint64
+fingerprint_of_features(uint64 hash, const FmoeFeatures *features)
+{
+	FnnArray   *arrays = palloc(sizeof(FnnArray) * FMOE_FEATURE_ARRAYS_MAX);
+	int			n = fmoe_features_arrays(features, FMOE_OF_ITEMS, arrays, FMOE_FEATURE_ARRAYS_MAX);
+
+	for (int i = 0; i < n; i++)
+	{
+		hash = fnn_hash(hash, arrays[i].name, strlen(arrays[i].name));
+		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
+	}
+	pfree(arrays);
+	return hash;
+}
+
+static uint64
 fingerprint(const FmoeInteractions *interactions)
 {
 	const FmoeDataset *data = &interactions->data;
@@ -202,7 +217,7 @@ fingerprint(const FmoeInteractions *interactions)
 	}
 	for (i = 0; i < n; i++)
 		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
-	return hash;
+	return fingerprint_of_features(hash, data->features);
 }
 
 /* Where each id of an id set is in another, or in a vocabulary; -1: nowhere. */
@@ -345,12 +360,41 @@ new_rows(const FmoeDomain *domain, Oid user_collation, bool with_items)
 	return rows;
 }
 
-FmoeInteractions *
-fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
+/* Reads the item table's features, and adds its items to those that were chosen. */
+static FmoeCatalogue *
+read_catalogue(const Raw *raw, const FmoeDomain *domain, unsigned reads, MemoryContext result)
+{
+	size_t		beside = rows_bytes(&raw->chosen, raw->chosen.events.capacity) +
+		rows_bytes(&raw->shown, raw->shown.events.capacity) + fmoe_keys_bytes(raw->keys) -
+		fmoe_idset_bytes(raw->chosen.items);
+
+	return fmoe_catalogue_read(domain, reads, raw->chosen.items, result, beside);
+}
+
+/* The vocabulary of all items, and their features. */
+static void
+number_items(FmoeInteractions *interactions, const Raw *raw, FmoeCatalogue *catalogue, int32 *index_of,
+			 MemoryContext context)
+{
+	MemoryContext scratch = MemoryContextSwitchTo(context);
+
+	interactions->vocabulary = fmoe_vocabulary_of_idset(raw->chosen.items, index_of);
+	MemoryContextSwitchTo(scratch);
+	if (catalogue == NULL)
+		return;
+	fmoe_catalogue_features(catalogue, &interactions->features, fmoe_vocabulary_count(interactions->vocabulary),
+							index_of);
+	fmoe_catalogue_tell(catalogue);
+}
+
+/* A vocabulary, or what reads and begin say of the item table. */
+static FmoeInteractions *
+read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, void (*begin) (void))
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(context, "fmoe ingest", ALLOCSET_DEFAULT_SIZES);
 	FmoeInteractions *interactions = palloc0(sizeof(FmoeInteractions));
+	FmoeCatalogue *catalogue = NULL;
 	int32	   *index_of = NULL;
 	Oid			collation;
 	Raw			raw = {0};
@@ -364,18 +408,25 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 		raw.shown = new_rows(domain, collation, vocabulary == NULL);
 	raw.keys = fmoe_keys_create(domain);
 	read_rows(&raw, domain, vocabulary);
+	if (fmoe_has_features(domain, reads))
+	{
+		if (begin != NULL)
+			begin();
+		catalogue = read_catalogue(&raw, domain, reads, context);
+	}
+	interactions->vocabulary = vocabulary;
 	if (vocabulary == NULL)
+	{
 		index_of = MemoryContextAllocHuge(scratch, sizeof(int32) *
 										  Max(fmoe_vocabulary_count(raw.chosen.items), 1));
-
-	MemoryContextSwitchTo(context);
-	interactions->vocabulary = vocabulary != NULL ? vocabulary
-		: fmoe_vocabulary_of_idset(raw.chosen.items, index_of);
-	MemoryContextSwitchTo(scratch);
+		number_items(interactions, &raw, catalogue, index_of, context);
+	}
 	make_dataset(&raw, &interactions->data, context, fmoe_vocabulary_count(interactions->vocabulary), index_of);
 	MemoryContextSwitchTo(context);
 	memcpy(interactions->left_out, raw.left_out, sizeof(raw.left_out));
 	memcpy(interactions->odd_labels, raw.odd_labels, sizeof(raw.odd_labels));
+	if (interactions->features.count > 0)
+		interactions->data.features = &interactions->features;
 	interactions->last_event = raw.last_event;
 	interactions->future = raw.future;
 
@@ -384,4 +435,16 @@ fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(scratch);
 	return interactions;
+}
+
+FmoeInteractions *
+fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
+{
+	return read_all(domain, vocabulary, 0, NULL);
+}
+
+FmoeInteractions *
+fmoe_read_domain(const FmoeDomain *domain, unsigned reads, void (*begin) (void))
+{
+	return read_all(domain, NULL, reads, begin);
 }

@@ -83,9 +83,16 @@ count_if_nothing_to_learn(FmoeTraining *training)
 }
 
 static void
+show_items(void)
+{
+	fmoe_progress_phase("reading items");
+}
+
+static void
 read_interactions(FmoeTraining *training)
 {
-	FmoeInteractions *interactions = fmoe_read_interactions(training->domain, NULL);
+	unsigned	reads = fmoe_reads(fmoe_expert_classes[training->config.model], &training->config);
+	FmoeInteractions *interactions = fmoe_read_domain(training->domain, reads, show_items);
 	char	   *reasons;
 
 	training->interactions = interactions;
