@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $private_limit_bytes = 8 * 1024 * 1024;
+my $private_limit_bytes = 4 * 1024 * 1024;
 
 my $node = PostgreSQL::Test::Cluster->new('shared');
 $node->init(allows_streaming => 1);

@@ -43,6 +43,8 @@ extern char *fmoe_party_setting;	/* fmoe.party; empty: the database's name */
 extern const FnnHost *fmoe_host(MemoryContext context);
 /* An arena in context; limit in kB, 0: none. */
 extern FnnArena *fmoe_arena(MemoryContext context, int limit_kb);
+/* Gives the machine back what malloc keeps of freed memory, which may be twice the largest block ever freed. */
+extern void fmoe_trim_memory(void);
 /* Error unless bytes fit into fmoe.max_memory; what names the work: "training domain \"films\"". */
 extern void fmoe_check_memory(size_t bytes, const char *what);
 

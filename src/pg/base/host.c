@@ -5,6 +5,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -113,6 +117,14 @@ FnnArena *
 fmoe_arena(MemoryContext context, int limit_kb)
 {
 	return fnn_arena_create(fmoe_host(context), (size_t) limit_kb * 1024);
+}
+
+void
+fmoe_trim_memory(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
 }
 
 void

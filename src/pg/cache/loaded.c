@@ -428,6 +428,8 @@ cache_load(const FmoeDomain *domain, int64 version_id)
 	}
 
 	entry = cache_fill(domain, version_id, relation);
+	if (!entry->was_there)
+		fmoe_trim_memory();
 	MemoryContextSetParent(entry->context, cache_context);
 	dlist_push_head(&cache_entries, &entry->node);
 	cache_bytes += entry->loaded.bytes;
