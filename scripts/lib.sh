@@ -292,13 +292,17 @@ begin_user()
 		setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups test -w "$build" ||
 			die "the user $user, that everything runs as, cannot write to $build"
 	fi
+	ask_pg_config
+	server=${FMOE_SERVER:-$build/server}
+	jobs=$(nproc 2>/dev/null || echo 2)
+}
+
+ask_pg_config()
+{
 	pg_bin=$(pg_of bindir)
 	pg_share=$(pg_of sharedir)
 	pg_lib=$(pg_of pkglibdir)
 	pg_include=$(pg_of pkgincludedir)
-	pg_pgxs=$(pg_of pgxs)
-	server=${FMOE_SERVER:-$build/server}
-	jobs=$(nproc 2>/dev/null || echo 2)
 }
 
 # The private PostgreSQL's, once there is one: what it is asked to install goes there.
