@@ -165,7 +165,8 @@ debug:
 prove_installcheck:
 	rm -rf '$(CURDIR)/tmp_check'
 	mkdir -p '$(CURDIR)/tmp_check'
-	cd $(srcdir) && TESTDIR='$(CURDIR)' PATH="$(bindir):$$PATH" PGPORT='6$(DEF_PGPORT)' \
+	cd $(srcdir) && TESTDIR='$(CURDIR)' TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
+		PATH="$(bindir):$$PATH" PGPORT='6$(DEF_PGPORT)' \
 		top_builddir='$(top_builddir)' PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
 		prove $(PG_PROVE_FLAGS) -I test/perl $(PROVE_FLAGS) $(or $(PROVE_TESTS),test/t/*.pl)
 
