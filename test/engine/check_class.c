@@ -292,7 +292,7 @@ bind_features(void *context)
 	fmoe_features_bind(&features, check_host(), FMOE_OF_USERS, 3, stored->n, stored->array, true);
 }
 
-static const float known_vector[] = {1, 2, 3, 4, NAN, NAN};
+static float known_vector[] = {1, 2, 3, 4, NAN, NAN};
 static int64_t known_offset[] = {0, 2, 2, 3};
 static int32_t known_term[] = {4, 0, 1};
 static float known_weight[] = {0.5f, 1, 2};
@@ -389,6 +389,15 @@ check_hostile_features(void)
 	known_weight[2] = INFINITY;
 	check_fails(FNN_FORMAT, "has a weight that is not finite", bind_features, &stored);
 	known_weight[2] = 2;
+	known_vector[1] = NAN;
+	check_fails(FNN_FORMAT, "a row that is known in part", bind_features, &stored);
+	known_vector[1] = 2;
+	known_vector[4] = 5;
+	check_fails(FNN_FORMAT, "a row that is known in part", bind_features, &stored);
+	known_vector[4] = NAN;
+	known_vector[0] = INFINITY;
+	check_fails(FNN_FORMAT, "a row that is known in part", bind_features, &stored);
+	known_vector[0] = 1;
 	known_scale[4] = NAN;
 	check_fails(FNN_FORMAT, "has a scale that is not finite", bind_features, &stored);
 	known_scale[4] = 1;

@@ -190,6 +190,37 @@ check_round_trip(void)
 	check_end();
 }
 
+static bool
+is_half(const char *name)
+{
+	return strcmp(name, "half") == 0;
+}
+
+static void
+read_half(void *context)
+{
+	const Bytes *bytes = context;
+
+	(void) fnn_safetensors_read(check_arena(), bytes->data, bytes->size);
+}
+
+static void
+check_lacking(void)
+{
+	static uint16_t halves[] = {0x3c00, 0x7e00, 0xfc00};
+	FnnFile    *file = sample_file();
+	Bytes		bytes;
+
+	check_begin("safetensors: NaN is read only where the caller says so");
+	file->array[3].data = halves;
+	bytes = write_file(file);
+	CHECK(same_file(file, fnn_safetensors_read_lacking(check_arena(), bytes.data, bytes.size, is_half)),
+		  "read differs from written");
+	check_fails(FNN_NONFINITE, "\"half\" holds NaN", read_half, &bytes);
+	free(bytes.data);
+	check_end();
+}
+
 /* ---------------------------------------------------------------- well-formed files of others */
 
 static void
@@ -637,6 +668,7 @@ check_safetensors(void)
 	check_foreign();
 	check_malformed();
 	check_nonfinite();
+	check_lacking();
 	check_writer();
 	check_mutations();
 	check_hash();

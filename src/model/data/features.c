@@ -253,6 +253,18 @@ parse_name(const char *name, FmoeFeaturesOf of, FmoeFeature *feature, const char
 	return false;
 }
 
+bool
+fmoe_features_may_lack(const char *name)
+{
+	FmoeFeature feature;
+	const char *what;
+
+	for (int of = 0; of < (int) (sizeof(prefixes) / sizeof(prefixes[0])); of++)
+		if (parse_name(name, (FmoeFeaturesOf) of, &feature, &what))
+			return strcmp(what, "value") == 0;
+	return false;
+}
+
 static const void *
 take(const FnnHost *host, const FnnArray *array, FnnDtype dtype, int ndim)
 {
@@ -363,6 +375,21 @@ check_bag(const FnnHost *host, const FmoeFeature *feature, int32_t n)
 		check_names(host, feature);
 }
 
+/* A row is known, or it is not. */
+static void
+check_dense(const FnnHost *host, const FmoeFeature *feature, int32_t n)
+{
+	for (int64_t i = 0; i < (int64_t) n * feature->width; i++)
+	{
+		const float *row = feature->value + i / feature->width * feature->width;
+
+		if (isnan(row[0]) ? !isnan(feature->value[i]) : !isfinite(feature->value[i]))
+			fnn_fail(host, FNN_FORMAT, "feature \"%s\" has a row that is known in part", feature->name);
+		if ((i & POLL_EVERY) == 0)
+			fnn_poll(host);
+	}
+}
+
 /* Lengths of a bag's arrays agree, and with its last offsets. */
 static void
 check_lengths(const FnnHost *host, const FmoeFeature *feature, int32_t n, const Lengths *length)
@@ -460,5 +487,7 @@ fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf o
 		check_lengths(host, &features->feature[i], features->n, &length[i]);
 		if (check && features->feature[i].value == NULL)
 			check_bag(host, &features->feature[i], features->n);
+		else if (check)
+			check_dense(host, &features->feature[i], features->n);
 	}
 }

@@ -64,10 +64,14 @@ extern int	fmoe_features_arrays(const FmoeFeatures *features, FmoeFeaturesOf of,
  * are none.  n: how many rows they must have; negative: any number.  Fails with
  * FNN_FORMAT, naming the array, when a shape or type is wrong.  With check,
  * which arrays from outside need, also when an offset or a term is out of range,
- * a scale is not finite, or names are empty, not UTF-8 or not ascending.
+ * a scale is not finite, names are empty, not UTF-8 or not ascending, or a dense row
+ * is neither finite nor NaN throughout.
  */
 extern void fmoe_features_bind(FmoeFeatures *features, const FnnHost *host, FmoeFeaturesOf of, int32_t n,
 							   int n_arrays, const FnnArray *arrays, bool check);
+
+/* Whether an array of that name may hold NaN, which fmoe_features_bind then checks. */
+extern bool fmoe_features_may_lack(const char *name);
 
 /* The name of a bag's term; *bytes is its length. */
 extern const char *fmoe_feature_term_name(const FmoeFeature *feature, int32_t term, size_t *bytes);

@@ -55,6 +55,9 @@ typedef struct FnnFile
  * infinity in F16, BF16, F32 and F64 arrays.
  */
 extern FnnFile *fnn_safetensors_read(FnnArena *arena, const void *bytes, size_t size);
+/* The same, where NaN and infinity are left to the caller in arrays whose names lacks says may have them. */
+extern FnnFile *fnn_safetensors_read_lacking(FnnArena *arena, const void *bytes, size_t size,
+											 bool (*lacks) (const char *name));
 /* Bytes that the file will take. */
 extern size_t fnn_safetensors_size(FnnArena *arena, const FnnFile *file);
 /* Writes the file to out[fnn_safetensors_size]. */

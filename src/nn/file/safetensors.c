@@ -329,6 +329,12 @@ place_array(FnnArena *arena, FnnArray *array, const char *source)
 FnnFile *
 fnn_safetensors_read(FnnArena *arena, const void *bytes, size_t size)
 {
+	return fnn_safetensors_read_lacking(arena, bytes, size, NULL);
+}
+
+FnnFile *
+fnn_safetensors_read_lacking(FnnArena *arena, const void *bytes, size_t size, bool (*lacks) (const char *name))
+{
 	const FnnHost *host = fnn_arena_host(arena);
 	size_t		length = header_length(host, bytes, size);
 	const char *data = (const char *) bytes + LENGTH_BYTES + length;
@@ -351,7 +357,8 @@ fnn_safetensors_read(FnnArena *arena, const void *bytes, size_t size)
 		file->array[i] = entry->array;
 		file->array[i].bytes = (size_t) (entry->end - entry->begin);
 		place_array(arena, &file->array[i], data + entry->begin);
-		check_finite(host, &file->array[i]);
+		if (lacks == NULL || !lacks(file->array[i].name))
+			check_finite(host, &file->array[i]);
 	}
 	file->n_metadata = header.n_pairs;
 	file->metadata = fnn_alloc(arena, fnn_mul_size(host, (size_t) header.n_pairs, sizeof(FnnMetadata)));

@@ -469,7 +469,7 @@ fmoe_expert_read(const void *bytes, size_t size)
 	FnnFile    *in;
 
 	error_context_stack = &callback;
-	in = fnn_safetensors_read(arena, bytes, size);
+	in = fnn_safetensors_read_lacking(arena, bytes, size, fmoe_features_may_lack);
 	read_format(in);
 	read_facts(in, &file->facts);
 	read_config(in, &file->facts);
