@@ -322,7 +322,7 @@ refuse_length(const FmoeCatalogue *catalogue, const Column *column, int length, 
 			(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 			 errmsg("vector \"%s\" of item %s has %d numbers, another one has %d", column->name,
 					OidOutputFunctionCall(output, id), length, column->width),
-			 errhint("Give all vectors of the column one length; a null or an empty one says that an item has none.")));
+			 errhint("Give all vectors of the column one length; null and empty ones say that an item has none.")));
 	pg_unreachable();
 }
 
