@@ -438,6 +438,7 @@ static const FmoeCounter counter = {
 	.count = count,
 	.bytes = bytes,
 	.history = FMOE_SEQUENCE_EVENTS,
+	.first_day = true,
 	.array_names = array_names,
 	.array_dtypes = fmoe_pairs_dtypes,
 	.check = check,

@@ -153,6 +153,7 @@ typedef struct FmoeCounter
 	/* what a gate reads of an item whatever the history, on its scale; NULL: nothing */
 	double		(*level) (const FmoeExpert *expert, int32_t item);
 	int			history;		/* most events of a history that scores depend on; 0: those of its last basket */
+	bool		first_day;		/* knows items of which there is no event yet, if the features do */
 	/* fails with FNN_FORMAT when arrays from outside do not fit each other, or the number of items */
 	void		(*check) (const FmoeExpert *expert, const FnnHost *host);
 	/* sum[n_items] += weight x what the hook terms gives, where that is much; NULL: by that hook */

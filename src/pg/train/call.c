@@ -82,6 +82,15 @@ count_if_nothing_to_learn(FmoeTraining *training)
 	training->untrained = true;
 }
 
+/* Whether what is known of items is enough to begin with, where nobody has chosen any. */
+static bool
+begins_without_events(const FmoeTraining *training)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+
+	return fmoe_only_counts(class) && class->counter->first_day && training->interactions->data.features != NULL;
+}
+
 static void
 show_items(void)
 {
@@ -97,12 +106,13 @@ read_interactions(FmoeTraining *training)
 
 	training->interactions = interactions;
 	reasons = fmoe_reasons_left_out(interactions);
-	if (interactions->data.n_events == 0)
+	if (interactions->data.n_events == 0 && !begins_without_events(training))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("domain \"%s\" has no interactions", training->domain->name),
 				 reasons == NULL ? 0 : errdetail("Rows left out: %s.", reasons)));
-	if (fmoe_events_counting(&interactions->data.events, 0, interactions->data.n_events) == 0)
+	if (fmoe_events_counting(&interactions->data.events, 0, interactions->data.n_events) == 0 &&
+		!begins_without_events(training))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("no interaction of domain \"%s\" counts", training->domain->name),
