@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -193,6 +194,25 @@ static bool
 relation_exists(Oid relation)
 {
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation));
+}
+
+bool
+fmoe_may_read_texts(const FmoeDomain *domain)
+{
+	static const FmoeModality of_words[] = {FMOE_TEXT, FMOE_CATEGORY};
+	bool		missing = false;
+	ListCell   *cell;
+
+	if (!OidIsValid(domain->items) || !relation_exists(domain->items) ||
+		check_enable_rls(domain->items, GetUserId(), true) == RLS_ENABLED)
+		return false;
+	if (pg_class_aclcheck_ext(domain->items, GetUserId(), ACL_SELECT, &missing) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < lengthof(of_words); i++)
+		foreach(cell, domain->features[of_words[i]])
+			if (!may_select_column(domain->items, lfirst(cell)))
+				return false;
+	return true;
 }
 
 /* The domain's table may be gone. */

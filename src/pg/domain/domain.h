@@ -96,6 +96,9 @@ extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, F
  */
 extern Oid	fmoe_domain_reader(const FmoeDomain *domain, Oid table);
 
+/* Whether the caller himself may read all columns of the item table that words come from, and all rows. */
+extern bool fmoe_may_read_texts(const FmoeDomain *domain);
+
 /* The domain of that name, without any check; NULL: none. */
 extern FmoeDomain *fmoe_domain_lookup(const char *name);
 extern FmoeDomain *fmoe_domain_of_id(int64 domain_id);

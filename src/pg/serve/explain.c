@@ -11,10 +11,13 @@
  *	  transitions	 the last basket's	 blend			what was added because the item
  *					 items								followed those in training
  *	  fallback		 popularity, markov	 1				the score: no model answered
+ *	  word			 a word that item	 NULL			of the expert content's, what the word adds
+ *					 and history share
  *	  history		 an event's item	 NULL			what the score would lack without that event
  *
- * Contributions of all parts but history add up to the score, to rounding.
- * Those of history do not: each is the score less the score after the same
+ * Contributions of experts, transitions and fallback add up to the score, to
+ * rounding.  Words are of one expert's, the largest few; they are shown to who may
+ * read the texts himself.  Those of history do not add up: each is the score less the score after the same
  * history without that one event, computed anew.  They are NULL where nothing
  * would be left of the history, since popularity would answer then, whose
  * scores do not compare.
@@ -23,7 +26,9 @@
 
 #include <math.h>
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -35,6 +40,7 @@ PG_FUNCTION_INFO_V1(fmoe_explain);
 PG_FUNCTION_INFO_V1(fmoe_explain_as);
 
 #define HISTORY_MAX 20			/* events whose part is computed, the last ones */
+#define WORDS_MAX 5				/* of an item */
 
 enum
 {
@@ -65,6 +71,8 @@ typedef struct Explanation
 	double	   *contribution;	/* [best->count, n_parts] */
 	int			n_events;		/* of the history, the last one first */
 	Datum		event[HISTORY_MAX]; /* text */
+	int		   *n_words;		/* [best->count]; NULL: none are shown */
+	FmoeWord   *word;			/* [best->count, WORDS_MAX] */
 	fnn_real   *without;		/* [n_events, best->count], scores without each of them; NULL: nothing is left then */
 } Explanation;
 
@@ -137,6 +145,59 @@ explain_model(Explanation *explanation)
 	name_part(explanation, parts - 1, "transitions", 1, last_basket_text(explanation));
 }
 
+/* The words that the best items share with the history. */
+static void
+find_words(Explanation *explanation)
+{
+	FmoeServing *serving = explanation->serving;
+	const FmoeModel *model = &serving->call.loaded->model;
+	FnnArena   *arena = serving->site.arena;
+	int			count = explanation->best->count;
+	FmoeBatch  *batch;
+	FnnMark		mark;
+
+	if (explanation->slot != FMOE_MAIN || !fmoe_may_read_texts(serving->moment.domain))
+		return;
+	explanation->n_words = fnn_alloc(arena, count * sizeof(int));
+	explanation->word = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), count, WORDS_MAX * sizeof(FmoeWord)));
+	mark = fnn_arena_mark(arena);
+	batch = fmoe_serve_batch(serving, explanation->history, model->config.max_length);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		explanation->n_words[i] = fmoe_words(model, arena, batch, explanation->best->item[i], WORDS_MAX,
+											 explanation->word + i * WORDS_MAX);
+	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* A word as text in the database's encoding; what that has no character for is a question mark. */
+static Datum
+word_text(const FmoeWord *word)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			procedure = encoding == PG_UTF8 || encoding == PG_SQL_ASCII ? InvalidOid
+		: FindDefaultConversionProc(PG_UTF8, encoding);
+	StringInfoData text;
+
+	if (!OidIsValid(procedure))
+		return PointerGetDatum(cstring_to_text_with_len(word->name, word->bytes));
+	initStringInfo(&text);
+	for (size_t at = 0, length; at < word->bytes; at += length)
+	{
+		unsigned char *character = (unsigned char *) word->name + at;
+		char		converted[MAX_CONVERSION_GROWTH * 4 + 1];
+
+		length = Min((size_t) pg_utf_mblen(character), word->bytes - at);
+		if (pg_do_encoding_conversion_buf(procedure, PG_UTF8, encoding, character, length, (unsigned char *) converted,
+										  sizeof(converted), true) == (int) length)
+			appendStringInfoString(&text, converted);
+		else
+			appendStringInfoChar(&text, '?');
+	}
+	return PointerGetDatum(cstring_to_text_with_len(text.data, text.len));
+}
+
 /* Scores of the best items without each of the last events. */
 static void
 leave_events_out(Explanation *explanation)
@@ -175,6 +236,24 @@ leave_events_out(Explanation *explanation)
 	fnn_arena_reset(serving->site.arena, mark);
 }
 
+/* The rows of an item's words; values has what all rows of the item share. */
+static void
+put_words(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *values)
+{
+	bool		nulls[COLUMNS] = {[COLUMN_WEIGHT] = true};
+
+	values[COLUMN_PART] = CStringGetTextDatum("word");
+	for (int w = 0; explanation->n_words != NULL && w < explanation->n_words[i]; w++)
+	{
+		const FmoeWord *word = &explanation->word[i * WORDS_MAX + w];
+
+		values[COLUMN_NTH] = Int32GetDatum(w + 1);
+		values[COLUMN_NAME] = word_text(word);
+		values[COLUMN_CONTRIBUTION] = Float4GetDatum((float4) word->share);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
 static void
 put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 {
@@ -200,6 +279,7 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 			Float4GetDatum((float4) explanation->contribution[(int64) i * explanation->n_parts + p]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	put_words(explanation, result, i, values);
 	values[COLUMN_PART] = CStringGetTextDatum("history");
 	nulls[COLUMN_WEIGHT] = true;
 	for (int e = 0; e < explanation->n_events; e++)
@@ -240,6 +320,7 @@ explain(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 		explain_counts(explanation);
 	else
 		explain_model(explanation);
+	find_words(explanation);
 	leave_events_out(explanation);
 	scratch = AllocSetContextCreate(serving->call.context, "fmoe explanation row", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(scratch);
