@@ -3,6 +3,7 @@
  *	  The options of training that every model has: names, ranges, defaults, and
  *	  whether all of a configuration fits together.
  */
+#include "model/expert/expert.h"
 #include "model/options.h"
 #include "model/registry.h"
 
@@ -81,11 +82,10 @@ fmoe_config_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 
 	memset(misfit, 0, sizeof(*misfit));
-	if (class->gated && config->blend >= 0)
+	if (fmoe_is_gated(class, config) && config->blend >= 0)
 	{
-		snprintf(misfit->message, sizeof(misfit->message), "option \"blend\" has no meaning for model \"%s\"",
-				 class->name);
-		snprintf(misfit->detail, sizeof(misfit->detail), "%s", "Its gate weighs counted transitions.");
+		snprintf(misfit->message, sizeof(misfit->message), "option \"blend\" has no meaning with the gate linear");
+		snprintf(misfit->detail, sizeof(misfit->detail), "%s", "It weighs counted transitions itself.");
 		snprintf(misfit->hint, sizeof(misfit->hint), "%s", "Leave it out.");
 		return false;
 	}

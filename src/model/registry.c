@@ -17,6 +17,7 @@ extern const FmoeExpertClass FMOE_TEST_CLASS;
 #define TEST_CLASS(row)
 #endif
 
+/* "auto" is another name of the mixture. */
 const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_sasrec_class,
 	&fmoe_gru4rec_class,
@@ -28,7 +29,7 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_neighbours_class,
 	&fmoe_repeat_class,
 	&fmoe_content_class,
-	&fmoe_auto_class,
+	&fmoe_mixture_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
@@ -67,6 +68,19 @@ fmoe_expert_class(const char *name)
 		if (strcmp(fmoe_expert_classes[i]->name, name) == 0)
 			return fmoe_expert_classes[i];
 	return NULL;
+}
+
+void
+fmoe_config_canonical(FmoeConfig *config)
+{
+	int			first = fmoe_expert_number(fmoe_expert_classes[config->model]);
+	FmoeLentList *lent = fmoe_borrowed(config);
+
+	if (config->model == first)
+		return;
+	config->model = first;
+	if (lent != NULL && lent->count < 0)
+		lent->count = 0;
 }
 
 bool

@@ -22,8 +22,13 @@ extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED];
 
 /* NULL: none has that name. */
 extern const FmoeExpertClass *fmoe_expert_class(const char *name);
-/* The class's row of fmoe_expert_classes, in which it must be. */
+/* The class's first row of fmoe_expert_classes, in which it must be. */
 extern int	fmoe_expert_number(const FmoeExpertClass *class);
+/*
+ * Makes the other name of a class its first one.  By that name, "auto", a mixture has
+ * lent experts only where they are named.
+ */
+extern void fmoe_config_canonical(FmoeConfig *config);
 /* The shape of the encoder that a model of this configuration can lend; false: it has none. */
 extern bool fmoe_lendable(const FmoeConfig *config, FmoeShape *shape);
 /* The configuration of that encoder as a model of its own; of a model without an encoder, its configuration. */

@@ -89,7 +89,7 @@ check_average(const char *model, FmoeLoss loss)
 	CHECK(same, "the weights themselves differ");
 	mean = fmoe_trainer_block(averaged, FMOE_BLOCK_AVERAGE, &bytes);
 	CHECK(memcmp(mean, values[EPOCHS_AVERAGED], bytes) != 0, "the mean is the last weights");
-	fmoe_trainer_model(averaged, served);
+	fmoe_trainer_model(averaged, NULL, served);
 	CHECK(memcmp(served->expert[FMOE_MAIN].tensor[0].value, mean, data->n_items * 16 * sizeof(fnn_real)) == 0,
 		  "served");
 	check_end();

@@ -223,7 +223,7 @@ drawn_model(const char *name, int layers, FmoeDataset *data)
 
 	config.layers = layers;
 	config.epochs = 1;
-	fmoe_trainer_model(check_start_run(&config, data), model);
+	fmoe_trainer_model(check_start_run(&config, data), NULL, model);
 	values = model->expert[FMOE_MAIN].tensor[0].value;
 	/* item vectors that tell items apart */
 	for (int64_t i = 0; i < model->expert[FMOE_MAIN].tensor[0].rows * model->expert[FMOE_MAIN].tensor[0].cols; i++)
@@ -460,7 +460,7 @@ check_learning(const char *name, FmoeLoss loss)
 	config.epochs = CHECK_SIZE(25, 75);
 	config.patience = config.epochs;
 	config.blend = 0;
-	fmoe_trainer_model(check_finish_run(&config, data), model);
+	fmoe_trainer_model(check_finish_run(&config, data), NULL, model);
 	learned = recall_of(model, FMOE_MAIN, data);
 	/* the next group has five items, of which three are the answers; chance is 5 of 30 */
 	CHECK(learned > 0.9, "recall@5 %.3f", learned);

@@ -48,7 +48,7 @@ check_known_events(void)
 	config.epochs = 4;
 	config.holdout = FMOE_HOLDOUT_VALIDATION;
 	trainer = check_finish_run(&config, data);
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	scale = fnn_params_find(main->params, "gate.calibration.scale");
 	CHECK(scale > 0 && main->params->list[scale].frozen && main->params->list[scale + 1].frozen,
 		  "what is calibrated is not learned");
@@ -83,7 +83,7 @@ take_current(FmoeTrainer *trainer, FmoeModel *model)
 	FnnArray	arrays[64];
 	int			n = fmoe_trainer_arrays(trainer, arrays, 64);
 
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	for (int a = 0; a < n; a++)
 	{
 		int			slice = fnn_params_find(main->params, arrays[a].name);

@@ -227,7 +227,7 @@ check_trains(void)
 	double		popular;
 
 	check_begin("a class that no other file knows is trained, stored, scanned and explained");
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	metric = metric_of(model, FMOE_MAIN, data);
 	popular = metric_of(model, FMOE_POPULARITY, data);
 	CHECK(metric > 0.3 && metric > 3 * popular, "NDCG@10 %.3f, popularity %.3f", metric, popular);
@@ -256,7 +256,7 @@ check_loss_names(void)
 		CHECK(check_close(state->losses[LOSS_ITEMS] + state->losses[LOSS_SHRINK], state->loss, 1e-9),
 			  "%g and %g of %g", state->losses[LOSS_ITEMS], state->losses[LOSS_SHRINK], state->loss);
 		CHECK((state->losses[LOSS_SHRINK] > 0) == (k == 1), "the penalty is %g", state->losses[LOSS_SHRINK]);
-		fmoe_trainer_model(trainer, model);
+		fmoe_trainer_model(trainer, NULL, model);
 		length[k] = 0;
 		for (int64_t i = 0; i < model->items.rows * model->items.cols; i++)
 			length[k] += (double) model->items.value[i] * model->items.value[i];

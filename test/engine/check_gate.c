@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include "model/count/count.h"
+#include "model/fmoe/fmoe.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,8 +17,9 @@
 static FmoeConfig
 gated_config(void)
 {
-	FmoeConfig	config = check_config("auto");
+	FmoeConfig	config = check_config("fmoe");
 
+	*(FmoeMixtureOptions *) config.own.bytes = (FmoeMixtureOptions) {.gate = FMOE_GATE_LINEAR};
 	config.width = 16;
 	config.epochs = CHECK_SIZE(4, 1);
 	config.max_length = 20;
@@ -34,14 +36,14 @@ gated_model(const FmoeDataset *data, const FmoeConfig *config)
 	FmoeConfig *own = fnn_alloc(check_arena(), sizeof(FmoeConfig));
 
 	*own = *config;
-	fmoe_trainer_model(check_finish_run(own, data), model);
+	fmoe_trainer_model(check_finish_run(own, data), NULL, model);
 	return model;
 }
 
 static void
 draw_weights(FmoeModel *model, uint64_t seed)
 {
-	for (int slot = 0; slot < FMOE_GATED; slot++)
+	for (int slot = 0; slot < fmoe_weighed(&model->gate); slot++)
 		for (int kept = 0; kept < 2; kept++)
 			model->gate.weight[slot][kept] = fnn_random_normal(seed, 5, (uint64_t) (2 * slot + kept));
 	model->gate.weight[FMOE_NEIGHBOURS][0] = 0;
@@ -62,11 +64,15 @@ plain_scores(const FmoeModel *model, const FmoeBatch *batch, double *score)
 	hidden = model->expert[FMOE_MAIN].class->encode(&model->expert[FMOE_MAIN], &tape, batch, FMOE_LAST_TOKENS);
 	for (int32_t i = 0; i < n; i++)
 	{
-		double		product = 0;
+		score[i] = 0;
+		for (int p = 0; p < model->gate.parts; p++)
+		{
+			double		product = 0;
 
-		for (int64_t c = 0; c < vectors->cols; c++)
-			product += (double) hidden->value[c] * vectors->value[i * vectors->cols + c];
-		score[i] = model->gate.weight[FMOE_MAIN][batch->keeps_seen] * product / 2;
+			for (int64_t c = model->gate.begin[p]; c < model->gate.begin[p + 1]; c++)
+				product += (double) hidden->value[c] * vectors->value[i * vectors->cols + c];
+			score[i] += model->gate.weight[fmoe_weighed_part(p)][batch->keeps_seen] * product / 2;
+		}
 	}
 	for (int slot = FMOE_POPULARITY; slot < FMOE_GATED; slot++)
 	{
@@ -105,8 +111,19 @@ plain_scores(const FmoeModel *model, const FmoeBatch *batch, double *score)
 	}
 }
 
+/* Two lent encoders beside the own one; what they know is chance. */
 static void
-check_served(void)
+lend_two(FmoeConfig *config)
+{
+	FmoeMixtureOptions *own = (FmoeMixtureOptions *) config->own.bytes;
+
+	own->experts.count = 2;
+	own->experts.lent[0] = (FmoeLentEncoder) {.name = "north.shop", .shape = {.encoder = 1, .width = 6, .layers = 1, .heads = 1}};
+	own->experts.lent[1] = (FmoeLentEncoder) {.name = "south.shop", .shape = {.encoder = 0, .width = 8, .layers = 1, .heads = 2}};
+}
+
+static void
+check_served(bool lent)
 {
 	FmoeDataset *data = check_walks(USERS, ITEMS, 4, 12, 31);
 	FmoeConfig	config = gated_config();
@@ -116,10 +133,15 @@ check_served(void)
 	fnn_real   *all = fnn_alloc_reals(check_arena(), 1, ITEMS);
 
 	data->features = check_random_features(ITEMS, 32);
+	if (lent)
+		lend_two(&config);
 	model = gated_model(data, &config);
 	codes = fnn_alloc(check_arena(), fmoe_scan_bytes(model));
 	fmoe_scan_build(model, check_arena(), codes);
-	check_begin("scores of a gate are the weighed sum of what the experts read, whoever asks");
+	check_begin("scores of a gate are the weighed sum of what the experts read, whoever asks%s",
+				lent ? ", also of lent ones" : "");
+	CHECK(fmoe_weighed(&model->gate) == FMOE_GATED + (lent ? 2 : 0), "%d experts", fmoe_weighed(&model->gate));
+	CHECK(!lent || strcmp(fmoe_weighed_name(&config, FMOE_GATED + 1), "south.shop") == 0, "names");
 	for (int u = 0; u < 6; u++)
 	{
 		FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[u], &data->offset[u + 1], 20);
@@ -286,6 +308,36 @@ check_stored(void)
 	check_end();
 }
 
+/* The own expert learns as it would alone. */
+static void
+check_own_expert(void)
+{
+	FmoeDataset *data = check_walks(60, 40, 6, 9, 71);
+	FmoeConfig	config = gated_config();
+	FmoeConfig	alone = check_config("sasrec");
+	FmoeModel  *model = gated_model(data, &config);
+	FmoeModel  *sasrec;
+
+	check_begin("under a gate without lent experts the encoder is that of sasrec, to the bit");
+	alone.width = config.width;
+	alone.epochs = config.epochs;
+	alone.max_length = config.max_length;
+	alone.learning_rate = config.learning_rate;
+	alone.holdout = config.holdout;
+	sasrec = gated_model(data, &alone);
+	CHECK(model->params.count == sasrec->params.count, "%d and %d slices", model->params.count, sasrec->params.count);
+	for (int i = 0; i < sasrec->params.count; i++)
+	{
+		const FnnTensor *a = &model->expert[FMOE_MAIN].tensor[i];
+		const FnnTensor *b = &sasrec->expert[FMOE_MAIN].tensor[i];
+
+		CHECK(strcmp(model->params.list[i].name, sasrec->params.list[i].name) == 0 && a->cols == b->cols &&
+			  memcmp(a->value, b->value, sizeof(fnn_real) * (size_t) (a->rows * a->cols)) == 0,
+			  "slice \"%s\" differs", sasrec->params.list[i].name);
+	}
+	check_end();
+}
+
 static void
 check_folds(void)
 {
@@ -327,7 +379,9 @@ check_folds(void)
 void
 check_gate(void)
 {
-	check_served();
+	check_served(false);
+	check_served(true);
+	check_own_expert();
 	check_gate_weights();
 	check_stored();
 	check_folds();

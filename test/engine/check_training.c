@@ -155,7 +155,7 @@ check_learning(const char *model, FmoeLoss loss, double floor)
 		config.seed = seed;
 		config.epochs = CHECK_SIZE(12, 2);
 		trainer = check_finish_run(&config, data);
-		fmoe_trainer_model(trainer, trained);
+		fmoe_trainer_model(trainer, NULL, trained);
 		metric = test_metric(trained, FMOE_MAIN, data);
 		popularity = test_metric(trained, FMOE_POPULARITY, data);
 		sum += metric;
@@ -194,7 +194,7 @@ check_early_stopping(void)
 	}
 	CHECK(state->epoch == epochs && epochs < 1000, "stopped after %d epochs", epochs);
 	CHECK(state->epoch == state->best_epoch + 3 && state->stale_epochs == 3, "best epoch %d", state->best_epoch);
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	best = fmoe_trainer_block(trainer, FMOE_BLOCK_BEST, &bytes);
 	CHECK(memcmp(model->expert[FMOE_MAIN].tensor[0].value, best, 30 * 16 * sizeof(fnn_real)) == 0, "best weights");
 	CHECK(memcmp(best, fmoe_trainer_block(trainer, FMOE_BLOCK_VALUES, &bytes), bytes) != 0, "are not the last ones");
@@ -208,7 +208,7 @@ check_early_stopping(void)
 	trainer = check_finish_run(&config, data);
 	state = fmoe_trainer_state(trainer);
 	CHECK(state->epoch == 4 && state->best_epoch == 0 && isnan(state->metric), "%d epochs", state->epoch);
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	CHECK(memcmp(model->expert[FMOE_MAIN].tensor[0].value, fmoe_trainer_block(trainer, FMOE_BLOCK_VALUES, &bytes),
 				 30 * 16 * sizeof(fnn_real)) == 0, "last weights");
 	check_end();
@@ -355,19 +355,19 @@ check_blend(void)
 	check_begin("counted transitions join the finished model's scores, not the epochs' validation");
 	config.epochs = 2;
 	plain = check_finish_run(&config, data);
-	fmoe_trainer_model(plain, model);
+	fmoe_trainer_model(plain, NULL, model);
 	metric[0] = test_metric(model, FMOE_MAIN, data);
 	config.blend = 4;
 	blended = check_finish_run(&config, data);
 	compare_runs(plain, blended, "with a weight");
-	fmoe_trainer_model(blended, model);
+	fmoe_trainer_model(blended, NULL, model);
 	metric[1] = test_metric(model, FMOE_MAIN, data);
 	CHECK(model->blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1],
 		  metric[0]);
 	config.blend = -1;
 	blended = check_finish_run(&config, data);
 	compare_runs(plain, blended, "with a weight to be chosen");
-	fmoe_trainer_model(blended, model);
+	fmoe_trainer_model(blended, NULL, model);
 	metric[2] = test_metric(model, FMOE_MAIN, data);
 	CHECK(model->blend > 0 && metric[2] > 1.2 * metric[0], "weight %g, NDCG@10 %g", model->blend, metric[2]);
 	check_end();
@@ -493,7 +493,7 @@ check_adopt(void)
 
 	config.epochs = 1;
 	trainer = check_finish_run(&config, data);
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	n = fmoe_model_arrays(model, array, 64);
 
 	check_begin("a warm start takes over what has the same name and shape");
@@ -564,7 +564,7 @@ check_small(const char *what, int64_t n_users, int32_t n_items, int64_t shortest
 		for (i = 0; i < 2 && !state->finished; i++)
 			fmoe_trainer_epoch(trainer, &alone);
 		CHECK(state->finished, "finished after %d epochs", i);
-		fmoe_trainer_model(trainer, model);
+		fmoe_trainer_model(trainer, NULL, model);
 		for (slot = 0; slot < FMOE_SLOTS; slot++)
 		{
 			fmoe_score(model, slot, check_arena(), fmoe_batch(check_arena(), &data->events, 1, &begin, &end, 12),
@@ -616,7 +616,7 @@ check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, boo
 	trainer = fmoe_trainer_attach(arena, &config, data, fnn_alloc(check_arena(), shared));
 	fmoe_trainer_start(trainer);
 	fmoe_trainer_epoch(trainer, &alone);
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	peak = (double) fnn_arena_peak(arena);
 	/* where sizes are few they are small, and most of them is rounding */
 	CHECK(estimate >= peak * CHECK_SIZE(0.98, 0.9) && estimate <= peak * CHECK_SIZE(1.2, 1.3),

@@ -63,7 +63,7 @@ fitted(const FmoeConfig *config, const FmoeDataset *data)
 	if (fmoe_only_counts(fmoe_expert_classes[config->model]))
 		fmoe_count_experts(model, check_arena(), config, data);
 	else
-		fmoe_trainer_model(check_finish_run(config, data), model);
+		fmoe_trainer_model(check_finish_run(config, data), NULL, model);
 	fmoe_count_together(model, check_arena(), data);
 	return model;
 }
@@ -191,7 +191,7 @@ check_weighed_mean(bool baskets)
 	}
 	check_begin("the loss is the mean over the targets by their weights%s", baskets ? ", of baskets" : "");
 	trainer = check_finish_run(&config, data);
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 	for (int64_t u = 0; u < data->n_users; u++)
 		for (int64_t i = data->offset[u] + 1; i < data->offset[u + 1]; i++)
 		{

@@ -29,8 +29,8 @@ fmoe_rank_by_folds(const FmoeModel *model, FnnArena *arena, const FmoeDataset *d
 	*tried = *model;
 	for (int fold = 0; fold < 2; fold++)
 	{
-		for (int slot = 0; slot < FMOE_GATED; slot++)
-			tried->gate.weight[slot][0] = model->gate.fold_weight[fold][slot];
+		for (int expert = 0; expert < fmoe_weighed(&model->gate); expert++)
+			tried->gate.weight[expert][0] = model->gate.fold_weight[fold][expert];
 		fmoe_rank_cases(tried, FMOE_MAIN, arena, data, cases, protocol, from, to, fold == 0 ? rank : other, NULL);
 	}
 	for (int64_t c = from; c < to; c++)

@@ -175,7 +175,8 @@ typedef struct FmoeExpertClass
 	const char *name;
 	const char *summary;		/* one line, lower case */
 	const FmoeCounter *counter; /* NULL: the class learns by gradient */
-	bool		gated;			/* its scores are weighed beside those of all experts that count (serve/gate.c) */
+	/* Whether its parts are weighed beside all experts that count (serve/gate.c); NULL: they are not. */
+	bool		(*gated) (const FmoeConfig *config);
 
 	/* Its own options, which fill FmoeConfig.own; NULL: none. */
 	const FmoeOption *options;
@@ -231,11 +232,13 @@ typedef struct FmoeExpertClass
 	void		(*settle) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 
 	/*
-	 * The next four are all NULL, or none: a score is then a sum of parts with
+	 * The next five are all NULL, or none: a score is then a sum of parts with
 	 * weights for each history, part 0 being the own expert.  NULL: one part.
 	 */
 	int			(*part_count) (const FmoeConfig *config);
 	const char *(*part_name) (const FmoeConfig *config, int part);
+	/* begin[parts + 1]: the columns of states and item vectors that each part is a product of; where gated may be true */
+	void		(*part_columns) (const FmoeConfig *config, int64_t *begin);
 	/* weight[sequences.count, parts]; no sequence is empty */
 	void		(*weigh) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 	/* contribution[n, parts] to the scores of items after a history of the batch, which led to that state */

@@ -135,26 +135,6 @@ const FmoeExpertClass fmoe_sasrec_class = {
 	.lends = lends_sasrec
 };
 
-/* What the experts read that count beside it. */
-static unsigned
-reads_of_auto(const FmoeConfig *config)
-{
-	return FMOE_READS_TEXT | FMOE_READS_VECTORS;
-}
-
-const FmoeExpertClass fmoe_auto_class = {
-	.name = "auto",
-	.summary = "sasrec and all experts that count, weighed by what validation says",
-	.gated = true,
-	.reads = reads_of_auto,
-	.fits = fits,
-	.declare = declare_sasrec,
-	.bytes = bytes_of_sasrec,
-	.multiplications = multiplications_of_sasrec,
-	.encode = encode_sasrec,
-	.lends = lends_sasrec
-};
-
 static void
 declare_gru4rec(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 {

@@ -20,7 +20,11 @@
  * mixed scores, in which states and item vectors are constants: no expert learns
  * to make up for what the others lack, and a poor one costs nothing but its weight.
  *
- * The gate learns from the same events as the experts, so it prefers an expert
+ * With gate linear there is no network: every member learns by its own loss alone, and
+ * afterwards they are weighed, with all experts that count, by numbers that events which
+ * were kept back tell (serve/gate.c, train/gate.c).
+ *
+ * A network learns from the same events as the experts, so it prefers an expert
  * that knows these by heart.  Therefore its logits are calibrated by events that
  * are kept back (calibrate.c).
  *
@@ -49,7 +53,23 @@ reads(const FmoeConfig *config)
 	const FmoeMixtureOptions *own = fmoe_mixture_own(config);
 
 	return (own->item_graph || own->count_experts ? FMOE_READS_COUNTS : 0) |
-		(own->count_experts ? FMOE_WEIGHS_COUNTS : 0);
+		(own->count_experts ? FMOE_WEIGHS_COUNTS : 0) |
+	/* what the experts read that count beside it */
+		(own->gate == FMOE_GATE_LINEAR ? FMOE_READS_TEXT | FMOE_READS_VECTORS : 0);
+}
+
+static bool
+gated(const FmoeConfig *config)
+{
+	return fmoe_mixture_own(config)->gate == FMOE_GATE_LINEAR;
+}
+
+static void
+part_columns(const FmoeConfig *config, int64_t *begin)
+{
+	begin[0] = 0;
+	for (int i = 0; i < fmoe_mixture_members(config); i++)
+		begin[i + 1] = begin[i] + fmoe_mixture_shape(config, i).width;
 }
 
 static bool
@@ -82,7 +102,8 @@ rounds(const FmoeConfig *config, int *local_epochs)
 
 const FmoeExpertClass fmoe_mixture_class = {
 	.name = "fmoe",
-	.summary = "own and lent experts, weighed by a gate",
+	.summary = "own and lent experts and those that count, weighed by a gate",
+	.gated = gated,
 	.options = fmoe_mixture_options,
 	.fits = fmoe_mixture_fits,
 	.reads = reads,
@@ -97,6 +118,7 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.settle = fmoe_mixture_settle,
 	.part_count = fmoe_mixture_gated,
 	.part_name = fmoe_mixture_gated_name,
+	.part_columns = part_columns,
 	.weigh = fmoe_mixture_weigh,
 	.contribute = fmoe_mixture_contribute,
 	.lends = lends,

@@ -100,6 +100,6 @@ fmoe_mixture_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFact
 					 FNN_INIT_NORMAL, FMOE_INIT_SCALE)->decay = true;
 	for (int i = 0; i < fmoe_mixture_members(config); i++)
 		declare_member(to, config, i);
-	if (own->gate != FMOE_GATE_EQUAL)
+	if (fmoe_mixture_gate_learns(config))
 		declare_gate(&local, config);
 }

@@ -23,7 +23,8 @@ typedef enum FmoeGating
 {
 	FMOE_GATE_USER,				/* the gate, for each history by its own mean state */
 	FMOE_GATE_BATCH,			/* the gate, for all histories of a batch alike; serving, for all there are */
-	FMOE_GATE_EQUAL				/* nobody: all experts weigh the same */
+	FMOE_GATE_EQUAL,			/* nobody: all experts weigh the same */
+	FMOE_GATE_LINEAR			/* numbers that are fitted after training, with all experts that count (serve/gate.c) */
 } FmoeGating;
 
 typedef enum FmoeHead
@@ -101,6 +102,15 @@ extern int	fmoe_mixture_gated(const FmoeConfig *config);
 extern const char *fmoe_mixture_gated_name(const FmoeConfig *config, int expert);
 /* Shape of a member's encoder. */
 extern FmoeShape fmoe_mixture_shape(const FmoeConfig *config, int member);
+/* Whether a network of the mixture's own weighs its experts, which learns with them. */
+static inline bool
+fmoe_mixture_gate_learns(const FmoeConfig *config)
+{
+	int			gate = fmoe_mixture_own(config)->gate;
+
+	return gate == FMOE_GATE_USER || gate == FMOE_GATE_BATCH;
+}
+
 /* Length of the states of all members end to end. */
 extern int64_t fmoe_mixture_states_width(const FmoeConfig *config);
 /* Length of an item's vector: that, and the count columns. */

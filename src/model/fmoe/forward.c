@@ -187,6 +187,7 @@ gate_logits(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *
 	switch ((FmoeGating) fmoe_mixture_own(expert->config)->gate)
 	{
 		case FMOE_GATE_EQUAL:
+		case FMOE_GATE_LINEAR:
 			logits = fnn_tensor(tape, rows, layout->gated, false);
 			memset(logits->value, 0, sizeof(fnn_real) * (size_t) (rows * layout->gated));
 			break;
@@ -228,11 +229,19 @@ gate_weights(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 {
 	bool		allowed[FMOE_GATED_MAX];
 	bool		any = false;
+	FnnTensor  *weight = logits;
 
 	for (int i = 0; i < layout->gated; i++)
 	{
 		allowed[i] = (expert->without >> i & 1) == 0;
 		any = any || allowed[i];
+	}
+	if (fmoe_mixture_own(expert->config)->gate == FMOE_GATE_LINEAR)
+	{
+		/* what each weighs is up to who sums */
+		for (int64_t k = 0; k < logits->rows * logits->cols; k++)
+			weight->value[k] = allowed[k % logits->cols];
+		return weight;
 	}
 	if (!any)
 		fnn_fail(tape->host, FNN_INVALID, "a mixture without any expert");

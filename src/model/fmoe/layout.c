@@ -95,7 +95,7 @@ fmoe_mixture_layout(const FmoeConfig *config, const FnnParams *params, FmoeMixtu
 		}
 	}
 	layout->gate = layout->calibration = layout->mean = -1;
-	if (own->gate != FMOE_GATE_EQUAL)
+	if (fmoe_mixture_gate_learns(config))
 	{
 		layout->gate = next;
 		layout->calibration = next + 4 * own->gate_layers + 2;

@@ -3,7 +3,7 @@
  *	  What a mixture learns from.
  *
  *		sum over members of loss(z_i against E_i)			trains everything but the gate
- *		+ loss(mixed scores), states and table constant		trains the gate
+ *		+ loss(mixed scores), states and table constant		trains the gate, if it is one that learns here
  *		+ gate_loss / members * KL(softmax(-losses) | gate)	trains the gate
  *		+ kl / 2 * sum over members of |z_i|^2
  *		+ contrast * sum over members of NT-Xent(last states, those of the permuted history)
@@ -217,11 +217,10 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 		extra.term_weight = mixed.gate;
 		extra.term_column = layout->members + 1;
 	}
-	/* gate equal has nothing to learn */
-	if (own->gate != FMOE_GATE_EQUAL)
+	if (fmoe_mixture_gate_learns(expert->config))
 		fmoe_add_loss(tape, mixed.hidden, fnn_detach(tape, fmoe_parameter(expert, 0)), goal, &extra);
 	fmoe_goal_loss(goal, tape, LOSS_GATE);
-	if (own->gate != FMOE_GATE_EQUAL && own->gate_loss > 0)
+	if (fmoe_mixture_gate_learns(expert->config) && own->gate_loss > 0)
 	{
 		for (int i = layout->members; i < layout->gated; i++)
 			loss[i] = fnn_alloc(tape->arena, sizeof(double) * (size_t) mixed.rows);

@@ -83,7 +83,7 @@ calibration_bytes(const FmoeConfig *config, const FmoeFacts *facts, double n_cas
 	double		block;
 	double		tokens;
 
-	if (gated < 2 || fmoe_mixture_own(config)->gate == FMOE_GATE_EQUAL || facts->n_items < 1)
+	if (gated < 2 || !fmoe_mixture_gate_learns(config) || facts->n_items < 1)
 		return 0;
 	cases = fmoe_calibration_cases(facts->n_items);
 	cases = n_cases < cases ? n_cases : cases;
@@ -126,7 +126,7 @@ fmoe_mixture_multiplications(const FmoeConfig *config, double n_scored)
 	if (own->contrast > 0)
 		states *= 2;
 	/* each member is scored on its own; where the gate learns, the mixed states once more */
-	if (own->gate != FMOE_GATE_EQUAL)
+	if (fmoe_mixture_gate_learns(config))
 		scored += fmoe_mixture_item_width(config);
 	return states + n_scored * scored;
 }

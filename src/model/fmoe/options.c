@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-static const char *const gate_names[] = {"user", "batch", "equal", NULL};
+static const char *const gate_names[] = {"user", "batch", "equal", "linear", NULL};
 static const char *const head_names[] = {"tied", "own", NULL};
 
 #define AT(field) offsetof(FmoeMixtureOptions, field)
@@ -24,8 +24,9 @@ const FmoeOption fmoe_mixture_options[] = {
 	"rank of the adapters of lent encoders; 0: lent encoders stay as they are"},
 	{"lora_alpha", FMOE_OPTION_REAL, AT(lora_alpha), 0, 1024, NULL, "8",
 	"adapters count lora_alpha / lora_rank", "lora_rank"},
-	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "user",
-	"weights of the experts for each history (user), one for all (batch), or all the same (equal)"},
+	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "linear",
+	"linear: all experts, those that count too, weighed as validation says; user: a network's weights for each history;"
+	" batch: one for all; equal: all the same"},
 	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
 	"hidden layers of the gate"},
 	{"gate_top", FMOE_OPTION_INT, AT(gate_top), 0, FMOE_GATED_MAX, NULL, "0",
@@ -60,11 +61,24 @@ lacks_softmax(const FmoeConfig *config, const char *option, bool used, FmoeMisfi
 static bool
 lacks_gate(const FmoeMixtureOptions *own, FmoeMisfit *misfit)
 {
-	if (own->gate_loss <= 0 || own->gate != FMOE_GATE_EQUAL)
+	if (own->gate_loss <= 0 || own->gate == FMOE_GATE_USER || own->gate == FMOE_GATE_BATCH)
 		return false;
 	snprintf(misfit->message, sizeof(misfit->message), "option \"gate_loss\" needs a gate that learns");
-	snprintf(misfit->detail, sizeof(misfit->detail), "With the gate equal the weights are given.");
+	snprintf(misfit->detail, sizeof(misfit->detail), own->gate == FMOE_GATE_EQUAL
+			 ? "With the gate equal the weights are given." : "With the gate linear the weights are fitted at the end.");
 	snprintf(misfit->hint, sizeof(misfit->hint), "Set \"gate\" to \"user\" or \"batch\", or leave \"gate_loss\" out.");
+	return true;
+}
+
+/* Whether an option is used that says how a network weighs, where there is none. */
+static bool
+needs_network(const FmoeMixtureOptions *own, const char *option, bool used, const char *detail, FmoeMisfit *misfit)
+{
+	if (!used || own->gate != FMOE_GATE_LINEAR)
+		return false;
+	snprintf(misfit->message, sizeof(misfit->message), "option \"%s\" has no meaning with the gate linear", option);
+	snprintf(misfit->detail, sizeof(misfit->detail), "%s", detail);
+	snprintf(misfit->hint, sizeof(misfit->hint), "Leave it out, or set \"gate\" to \"user\".");
 	return true;
 }
 
@@ -78,5 +92,8 @@ fmoe_mixture_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		!(lacks_softmax(config, "gate_loss", own->gate_loss > 0, misfit) ||
 		  lacks_softmax(config, "count_experts", own->count_experts, misfit) ||
 		  lacks_softmax(config, "item_graph", own->item_graph, misfit) ||
-		  lacks_gate(own, misfit));
+		  lacks_gate(own, misfit) ||
+		  needs_network(own, "count_experts", own->count_experts,
+						"The gate linear weighs popularity, transitions and all other experts that count anyway.", misfit) ||
+		  needs_network(own, "gate_top", own->gate_top > 0, "Its weights are the same for all histories.", misfit));
 }

@@ -117,7 +117,7 @@ bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	const FnnArray *array = fnn_find_array(n_arrays, arrays, ITEMS_ARRAY);
 
-	if (main->class->items == NULL && !main->class->gated)
+	if (main->class->items == NULL && !fmoe_is_gated(main->class, main->config))
 	{
 		model->items = main->tensor[0];
 		return;
@@ -128,15 +128,19 @@ bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *
 	model->items.rows = array->shape[0];
 	model->items.cols = array->shape[1];
 	model->items.value = array->data;
-	if (main->class->gated && model->items.cols != main->tensor[0].cols + FMOE_GATE_COLUMNS)
+	if (fmoe_is_gated(main->class, main->config) && model->items.cols != main->tensor[0].cols + FMOE_GATE_COLUMNS)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %lld columns, which do not fit a gate", ITEMS_ARRAY,
 				 (long long) model->items.cols);
 }
 
 static void
-gate_array_name(int slot, char name[FNN_NAME_MAX])
+gate_array_name(const FmoeConfig *config, int expert, char name[FNN_NAME_MAX])
 {
-	snprintf(name, FNN_NAME_MAX, GATE_ARRAY "%s", fmoe_gated_name((FmoeExpertSlot) slot));
+	/* a lent expert's name may be longer than an array's */
+	if (expert < FMOE_GATED)
+		snprintf(name, FNN_NAME_MAX, GATE_ARRAY "%s", fmoe_weighed_name(config, expert));
+	else
+		snprintf(name, FNN_NAME_MAX, GATE_ARRAY "lent.%d", 1 + expert - FMOE_GATED);
 }
 
 /* An expert that the gate was made without weighs nothing. */
@@ -145,21 +149,21 @@ bind_gate(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *a
 {
 	FmoeGate   *gate = &model->gate;
 
-	for (int slot = 0; slot < FMOE_GATED; slot++)
+	fmoe_gate_setup(gate, &model->config);
+	for (int expert = 0; expert < fmoe_weighed(gate); expert++)
 	{
 		char		name[FNN_NAME_MAX];
 		const FnnArray *array;
 
-		gate_array_name(slot, name);
-		if (slot != FMOE_MAIN && fnn_find_array(n_arrays, arrays, name) == NULL)
+		gate_array_name(&model->config, expert, name);
+		if (expert != FMOE_MAIN && fnn_find_array(n_arrays, arrays, name) == NULL)
 			continue;
 		array = find_array(host, n_arrays, arrays, name, FNN_F64, 0, -1);
 		if (array->shape[0] != 2 || !isfinite(((double *) array->data)[0]) || !isfinite(((double *) array->data)[1]))
 			fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold two finite numbers", name);
 		for (int kept = 0; kept < 2; kept++)
-			gate->weight[slot][kept] = ((double *) array->data)[kept];
+			gate->weight[expert][kept] = ((double *) array->data)[kept];
 	}
-	gate->there = true;
 }
 
 static double
@@ -179,11 +183,11 @@ bound_blend(const FmoeConfig *config, const FnnHost *host, int n_arrays, const F
 	return blend > 0 ? blend : 0;
 }
 
-/* How many slots a model with a main expert of the class fills. */
+/* How many slots a model of the configuration fills. */
 static int
-slots_of(const FmoeExpertClass *class)
+slots_of(const FmoeConfig *config)
 {
-	return class->gated ? FMOE_GATED : FMOE_SLOTS;
+	return fmoe_is_gated(fmoe_expert_classes[config->model], config) ? FMOE_GATED : FMOE_SLOTS;
 }
 
 /* Whether a main expert of the class counts, and is none of those that every version has. */
@@ -249,12 +253,12 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 	{
 		bind_learned(model, host, n_arrays, arrays);
 		bind_items(model, host, n_arrays, arrays);
-		if (main->class->gated)
+		if (fmoe_is_gated(main->class, config))
 			bind_gate(model, host, n_arrays, arrays);
 		else
 			model->blend = bound_blend(config, host, n_arrays, arrays);
 	}
-	for (int slot = 0; slot < slots_of(main->class); slot++)
+	for (int slot = 0; slot < slots_of(config); slot++)
 		if (fmoe_only_counts(model->expert[slot].class) && !made_without(model, slot, n_arrays, arrays))
 			bind_counter(&model->expert[slot], host, n_arrays, arrays, check);
 	/* models that are values, and versions of the first builds, have no such counts */
@@ -293,12 +297,12 @@ gate_arrays(const FmoeModel *model, FnnArray *out, int max)
 {
 	int			n = 0;
 
-	for (int slot = 0; slot < FMOE_GATED && n < max; slot++)
+	for (int expert = 0; expert < fmoe_weighed(&model->gate) && n < max; expert++)
 	{
 		char		name[FNN_NAME_MAX];
 
-		gate_array_name(slot, name);
-		out[n++] = own_array(name, FNN_F64, 2, 0, model->gate.weight[slot]);
+		gate_array_name(&model->config, expert, name);
+		out[n++] = own_array(name, FNN_F64, 2, 0, model->gate.weight[expert]);
 	}
 	return n;
 }
@@ -306,7 +310,8 @@ gate_arrays(const FmoeModel *model, FnnArray *out, int max)
 int
 fmoe_model_arrays_max(const FmoeModel *model)
 {
-	return model->params.count + (FMOE_GATED + 1) * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2 + FMOE_GATED;
+	return model->params.count + (FMOE_GATED + 1) * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2 +
+		FMOE_WEIGHED_MAX;
 }
 
 int
@@ -315,7 +320,7 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	int			n = 0;
 
-	for (int slot = FMOE_POPULARITY; slot < slots_of(main->class); slot++)
+	for (int slot = FMOE_POPULARITY; slot < slots_of(&model->config); slot++)
 		n += fmoe_expert_arrays(&model->expert[slot], out + n, max - n);
 	if (fmoe_has_together(&model->together))
 		n += fmoe_expert_arrays(&model->together, out + n, max - n);
@@ -346,7 +351,7 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 	if (data->features != NULL && (fmoe_reads(main->class, config) & FMOE_READS_FEATURES) != 0)
 		model->features = *data->features;
 	bind_features(model);
-	for (int slot = FMOE_POPULARITY; slot < slots_of(main->class); slot++)
+	for (int slot = FMOE_POPULARITY; slot < slots_of(config); slot++)
 	{
 		FmoeExpert *expert = &model->expert[slot];
 
@@ -364,7 +369,7 @@ fmoe_counts_bytes(const FmoeConfig *config, const FmoeDataset *data)
 	const FmoeExpertClass *main = fmoe_expert_classes[config->model];
 	double		bytes = counts_alone(main) ? main->counter->bytes(data->n_events, data->n_items, data->features) : 0;
 
-	for (int slot = FMOE_POPULARITY; slot < slots_of(main); slot++)
+	for (int slot = FMOE_POPULARITY; slot < slots_of(config); slot++)
 		bytes += fmoe_slot_classes[slot]->counter->bytes(data->n_events, data->n_items, data->features);
 	return (size_t) bytes;
 }

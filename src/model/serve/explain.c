@@ -12,7 +12,7 @@ fmoe_parts_count(const FmoeModel *model)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 
-	return (fmoe_has_gate(model) ? FMOE_GATED : fmoe_score_parts(main->class, main->config)) + 1;
+	return (fmoe_has_gate(model) ? fmoe_weighed(&model->gate) : fmoe_score_parts(main->class, main->config)) + 1;
 }
 
 const char *
@@ -21,7 +21,7 @@ fmoe_part_name(const FmoeModel *model, int part)
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 
 	if (fmoe_has_gate(model))
-		return fmoe_gated_name((FmoeExpertSlot) part);
+		return fmoe_weighed_name(&model->config, part);
 	return main->class->part_name != NULL ? main->class->part_name(main->config, part) : "own";
 }
 
@@ -48,16 +48,19 @@ contribute_product(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 	}
 }
 
-/* Those of a gate: contribution[n, FMOE_GATED]; the state is weighed already. */
+/* Those of a gate: contribution[n, fmoe_weighed]. */
 static void
-contribute_gate(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const fnn_real *state,
-				int64_t n, const int32_t *item, double *contribution)
+contribute_gate(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int64_t n, const int32_t *item,
+				double *contribution)
 {
+	int			weighed = fmoe_weighed(&model->gate);
+	fnn_real   *state = fnn_alloc_reals(arena, 1, fmoe_vectors(model)->cols);
+
+	fmoe_states(model, arena, batch, state);
 	fmoe_gate_features(model, arena, batch, 0, state, n, item, contribution);
 	for (int64_t i = 0; i < n; i++)
-		for (int slot = 0; slot < FMOE_GATED; slot++)
-			contribution[i * FMOE_GATED + slot] *= slot == FMOE_MAIN ? 1 / FMOE_GATE_OWN_SCALE
-				: fmoe_gate_weight(model, batch, slot);
+		for (int expert = 0; expert < weighed; expert++)
+			contribution[i * weighed + expert] *= fmoe_gate_weight(model, batch, expert);
 }
 
 void
@@ -73,14 +76,14 @@ fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 	FmoeTerms	blend = fmoe_blend_terms(model, arena, fmoe_last_items(batch, 0));
 
 	fmoe_encode(model, arena, batch, state);
-	if (main->class->weigh != NULL)
+	if (main->class->weigh != NULL && !fmoe_has_gate(model))
 		fmoe_weigh(model, arena, batch, weighed);
 	for (int p = 0; p < parts; p++)
 		weight[p] = fmoe_has_gate(model) ? fmoe_gate_weight(model, batch, p) : weighed[p];
 	weight[parts] = model->blend > 0 ? model->blend : 0;
 
 	if (fmoe_has_gate(model))
-		contribute_gate(model, arena, batch, state, n, item, own);
+		contribute_gate(model, arena, batch, n, item, own);
 	else if (main->class->contribute != NULL)
 		main->class->contribute(main, arena, batch, 0, state, n, item, own);
 	else

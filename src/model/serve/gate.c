@@ -21,11 +21,29 @@
 #include <string.h>
 
 _Static_assert(FMOE_GATED <= FMOE_GATE_COLUMNS, "every expert has a column");
+_Static_assert(FMOE_WEIGHED_MAX <= 32, "sets of experts fit 32 bits");
 
 const char *
-fmoe_gated_name(FmoeExpertSlot slot)
+fmoe_weighed_name(const FmoeConfig *config, int expert)
 {
-	return slot == FMOE_MAIN ? "own" : fmoe_slot_classes[slot]->name;
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	if (expert == FMOE_MAIN)
+		return "own";
+	if (expert < FMOE_GATED)
+		return fmoe_slot_classes[expert]->name;
+	return class->part_name(config, 1 + expert - FMOE_GATED);
+}
+
+void
+fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	memset(gate, 0, sizeof(*gate));
+	gate->there = true;
+	gate->parts = fmoe_score_parts(class, config);
+	class->part_columns(config, gate->begin);
 }
 
 void
@@ -56,18 +74,23 @@ fmoe_gate_open(FmoeModel *model, FnnArena *arena)
 	model->items.rows = model->n_items;
 	model->items.cols = cols;
 	model->items.value = table;
-	memset(&model->gate, 0, sizeof(model->gate));
-	model->gate.there = true;
+	fmoe_gate_setup(&model->gate, &model->config);
 	model->blend = 0;
 }
 
 void
 fmoe_gate_state(const FmoeModel *model, const FmoeBatch *batch, const fnn_real *hidden, fnn_real *state)
 {
-	int64_t		width = fmoe_vectors(model)->cols;
+	const FmoeGate *gate = &model->gate;
+	int64_t		width = gate->begin[gate->parts];
 
-	for (int64_t c = 0; c < width; c++)
-		state[c] = (fnn_real) (FMOE_GATE_OWN_SCALE * fmoe_gate_weight(model, batch, FMOE_MAIN) * hidden[c]);
+	for (int p = 0; p < gate->parts; p++)
+	{
+		double		scale = FMOE_GATE_OWN_SCALE * fmoe_gate_weight(model, batch, fmoe_weighed_part(p));
+
+		for (int64_t c = gate->begin[p]; c < gate->begin[p + 1]; c++)
+			state[c] = (fnn_real) (scale * hidden[c]);
+	}
 	memset(state + width, 0, sizeof(fnn_real) * FMOE_GATE_COLUMNS);
 	for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
 		if (model->expert[slot].class->counter->level != NULL)
@@ -105,17 +128,37 @@ fmoe_gate_terms(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 	return all;
 }
 
+/* What the parts of the main expert read: the products of their columns. */
+static void
+read_parts(const FmoeModel *model, const fnn_real *state, int64_t n, const int32_t *item, double *feature)
+{
+	const FnnTensor *vectors = fmoe_vectors(model);
+	const FmoeGate *gate = &model->gate;
+	int			weighed = fmoe_weighed(gate);
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		const fnn_real *vector = vectors->value + item[i] * vectors->cols;
+
+		for (int p = 0; p < gate->parts; p++)
+		{
+			fnn_real	product;
+
+			fnn_products(1, gate->begin[p + 1] - gate->begin[p], vector + gate->begin[p], NULL,
+						 state + gate->begin[p], &product);
+			feature[i * weighed + fmoe_weighed_part(p)] = FMOE_GATE_OWN_SCALE * product;
+		}
+	}
+}
+
 void
 fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-				   const fnn_real *hidden, int64_t n, const int32_t *item, double *feature)
+				   const fnn_real *state, int64_t n, const int32_t *item, double *feature)
 {
-	const FnnTensor *vectors = &model->expert[FMOE_MAIN].tensor[0];
 	FnnMark		mark = fnn_arena_mark(arena);
-	fnn_real   *product = fnn_alloc_reals(arena, 1, n);
+	int			weighed = fmoe_weighed(&model->gate);
 
-	fnn_products(n, vectors->cols, vectors->value, item, hidden, product);
-	for (int64_t i = 0; i < n; i++)
-		feature[i * FMOE_GATED + FMOE_MAIN] = FMOE_GATE_OWN_SCALE * product[i];
+	read_parts(model, state, n, item, feature);
 	for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
 	{
 		const FmoeExpert *expert = &model->expert[slot];
@@ -127,7 +170,7 @@ fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 			double		level = expert->class->counter->level != NULL ? expert->class->counter->level(expert, item[i])
 				: 0;
 
-			feature[i * FMOE_GATED + slot] = level + (k >= 0 ? terms.value[k] : 0);
+			feature[i * weighed + slot] = level + (k >= 0 ? terms.value[k] : 0);
 		}
 		fnn_poll(fnn_arena_host(arena));
 	}

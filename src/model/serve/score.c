@@ -9,17 +9,24 @@
 
 #include <string.h>
 
-/* States [sequences.count, items.cols] after the last tokens; no sequence is empty. */
-static const fnn_real *
-encode_last(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
+/* States [sequences.count, d] of the main expert after the last tokens; no sequence is empty. */
+static const FnnTensor *
+states_after(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FnnTensor  *hidden;
-	fnn_real   *state;
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, arena, false, 0, 0);
-	hidden = main->class->encode(main, &tape, full, FMOE_LAST_TOKENS);
+	return main->class->encode(main, &tape, full, FMOE_LAST_TOKENS);
+}
+
+/* States [sequences.count, items.cols] that scores are products of; no sequence is empty. */
+static const fnn_real *
+encode_last(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
+{
+	const FnnTensor *hidden = states_after(model, arena, full);
+	fnn_real   *state;
+
 	if (!fmoe_has_gate(model))
 		return hidden->value;
 	state = fnn_alloc_reals(arena, full->sequences.count, model->items.cols);
@@ -28,23 +35,36 @@ encode_last(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
 	return state;
 }
 
-void
-fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
+/* Rows [sequences.count, width] to their places, 0 for empty sequences. */
+static void
+encode_all(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int64_t width, bool weighed,
+		   fnn_real *hidden)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
-	int64_t		width = model->items.cols;
 	int32_t    *of = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->sequences.count, sizeof(int32_t)));
 	FmoeBatch	full = fmoe_without_empty(arena, batch, of);
 
 	memset(hidden, 0, sizeof(fnn_real) * batch->sequences.count * width);
 	if (full.sequences.count > 0)
 	{
-		const fnn_real *last = encode_last(model, arena, &full);
+		const fnn_real *last = weighed ? encode_last(model, arena, &full) : states_after(model, arena, &full)->value;
 
 		for (int32_t i = 0; i < full.sequences.count; i++)
 			memcpy(hidden + of[i] * width, last + i * width, sizeof(fnn_real) * width);
 	}
 	fnn_arena_reset(arena, mark);
+}
+
+void
+fmoe_states(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *state)
+{
+	encode_all(model, arena, batch, fmoe_vectors(model)->cols, false, state);
+}
+
+void
+fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden)
+{
+	encode_all(model, arena, batch, model->items.cols, true, hidden);
 }
 
 void

@@ -9,8 +9,13 @@
 
 /* ---------------------------------------------------------------- models */
 
+/* Parts of a main expert that a gate weighs: its own encoder, and lent ones. */
+#define FMOE_GATE_PARTS_MAX (1 + FMOE_LENT_MAX)
+/* Experts that a gate weighs: those of the slots, FMOE_MAIN being part 0 of the main expert, then its other parts. */
+#define FMOE_WEIGHED_MAX (FMOE_GATED + FMOE_LENT_MAX)
+
 /*
- * How much each expert weighs in the scores, by slot: the log-linear gate
+ * How much each expert weighs in the scores: the log-linear gate
  *
  *		score = sum over experts of weight x what the expert reads
  *
@@ -20,10 +25,19 @@
 typedef struct FmoeGate
 {
 	bool		there;
-	double		weight[FMOE_GATED][2];	/* of each: [0] without, [1] with what was seen among the answers */
+	int			parts;			/* of the main expert */
+	int64_t		begin[FMOE_GATE_PARTS_MAX + 1]; /* the columns that belong to each */
+	double		weight[FMOE_WEIGHED_MAX][2];	/* of each: [0] without, [1] with what was seen among the answers */
+	uint32_t	without;		/* set of experts that are left out */
 	bool		has_folds;		/* not stored: only right after the fit, to judge it by */
-	double		fold_weight[2][FMOE_GATED]; /* in place of [0]: of each fold, fitted without its cases */
+	double		fold_weight[2][FMOE_WEIGHED_MAX];	/* in place of [0]: of each fold, fitted without its cases */
 } FmoeGate;
+
+/* What a gate's weights are pulled towards, and are where there is nothing to fit them to. */
+typedef struct FmoeGatePrior
+{
+	double		weight[FMOE_WEIGHED_MAX][2];	/* as in FmoeGate */
+} FmoeGatePrior;
 
 /*
  * What a version holds: the main expert and, beside it, those that count.  A main
@@ -88,6 +102,20 @@ fmoe_has_gate(const FmoeModel *model)
 	return model->gate.there;
 }
 
+/* How many experts a gate weighs. */
+static inline int
+fmoe_weighed(const FmoeGate *gate)
+{
+	return FMOE_GATED + gate->parts - 1;
+}
+
+/* Which of them a part of the main expert is. */
+static inline int
+fmoe_weighed_part(int part)
+{
+	return part == 0 ? FMOE_MAIN : FMOE_GATED + part - 1;
+}
+
 /* The main expert's own item vectors. */
 static inline const FnnTensor *
 fmoe_vectors(const FmoeModel *model)
@@ -95,21 +123,23 @@ fmoe_vectors(const FmoeModel *model)
 	return fmoe_has_gate(model) ? &model->expert[FMOE_MAIN].tensor[0] : &model->items;
 }
 
-/* The name that an expert has in a gate. */
-extern const char *fmoe_gated_name(FmoeExpertSlot slot);
+/* The name that an expert has in a gate of the configuration. */
+extern const char *fmoe_weighed_name(const FmoeConfig *config, int expert);
+/* Sets up a gate that weighs nothing for a configuration whose class is gated. */
+extern void fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config);
 /* Gives a model that has all counts a gate that weighs nothing, and the item table to it, on the arena. */
 extern void fmoe_gate_open(FmoeModel *model, FnnArena *arena);
 /*
- * feature[n, FMOE_GATED]: what each expert reads of items after one history of the
- * batch, which led to that state of the main expert.
+ * feature[n, fmoe_weighed]: what each expert reads of items after one history of the
+ * batch, which led to that state of the main expert (fmoe_states).
  */
 extern void fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
-							   const fnn_real *hidden, int64_t n, const int32_t *item, double *feature);
+							   const fnn_real *state, int64_t n, const int32_t *item, double *feature);
 /* The weight of an expert that applies to a batch. */
 static inline double
-fmoe_gate_weight(const FmoeModel *model, const FmoeBatch *batch, int slot)
+fmoe_gate_weight(const FmoeModel *model, const FmoeBatch *batch, int expert)
 {
-	return model->gate.weight[slot][batch->keeps_seen];
+	return (model->gate.without >> expert & 1) != 0 ? 0 : model->gate.weight[expert][batch->keeps_seen];
 }
 
 /* ---------------------------------------------------------------- scores */
@@ -127,9 +157,11 @@ fmoe_has_vectors(const FmoeModel *model)
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);
+/* state[sequences.count, fmoe_vectors.cols] of the main expert after the last tokens, 0 after an empty history. */
+extern void fmoe_states(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *state);
 /*
- * hidden[sequences.count, items.cols]: states after the last tokens, 0 after an empty
- * history.  With a gate they are weighed.
+ * hidden[sequences.count, items.cols]: the same as scores are products of; with a gate
+ * they are weighed, and longer.
  */
 extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *hidden);
 /*
@@ -199,7 +231,7 @@ extern void fmoe_best_together(const FmoeModel *model, FnnArena *arena, int64_t 
 
 /* ---------------------------------------------------------------- explaining */
 
-#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + FMOE_GATED)	/* parts, with those of a gate and of blend */
+#define FMOE_EXPLAINED_MAX (FMOE_PARTS_MAX + FMOE_WEIGHED_MAX)	/* parts, with those of a gate and of blend */
 
 /* How many parts the main expert's scores are sums of: those of its class, and last what blend adds. */
 extern int	fmoe_parts_count(const FmoeModel *model);

@@ -17,12 +17,14 @@
 #include "model/count/count.h"
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
+#include "model/expert/expert.h"
+#include "model/registry.h"
 #include "model/train/train_private.h"
 
 #include <math.h>
 #include <string.h>
 
-#define COLUMNS 8				/* of an example: an expert each, and zeros */
+#define COLUMNS_MAX 16			/* of an example: an expert each, and zeros */
 #define RIDGE 3.0
 #define CASES_MAX 800			/* that weights are fitted on */
 #define JUDGED_MAX 5000			/* cases that tell whether one expert is better than all */
@@ -36,14 +38,14 @@
 #define CUTOFF 10
 #define ERRORS_TO_LEAD 1.645	/* 5 % of chance, on one side */
 
-/* What weights are without any case. */
-static const double prior[FMOE_GATED] = {
+/* The prior that ships: what weights are without any case.  A lent expert has none: it must earn its weight. */
+static const double shipped[FMOE_WEIGHED_MAX] = {
 	[FMOE_MAIN] = 0.3,[FMOE_POPULARITY] = 0.5,[FMOE_MARKOV] = 0.1,[FMOE_RECENT] = 0.1,
 	[FMOE_SEQUENCE] = 0.5,[FMOE_NEIGHBOURS] = 0.1,[FMOE_REPEAT] = 0.5,
 	[FMOE_CONTENT] = 0.3
 };
 
-_Static_assert(FMOE_GATED <= COLUMNS && SAMPLE < WHOLE_MAX, "examples hold every expert and all candidates");
+_Static_assert(FMOE_WEIGHED_MAX <= COLUMNS_MAX && SAMPLE < WHOLE_MAX, "examples hold every expert and all candidates");
 
 /* The candidates of a case, its answer first. */
 typedef struct Example
@@ -51,17 +53,27 @@ typedef struct Example
 	int			fold;
 	double		counts;			/* the weight of the answer's event */
 	int32_t		n;
-	float	   *feature;		/* [n, COLUMNS] by slot */
+	float	   *feature;		/* [n, columns] */
 	double		log_stands_for; /* of each but the answer: how many items */
 } Example;
 
 typedef struct Fit
 {
 	const FnnHost *host;
+	int			weighed;		/* experts */
+	int			columns;		/* of an example's features */
+	double		prior[FMOE_WEIGHED_MAX];
 	int64_t		n;
 	Example    *example;
 	uint32_t	left_out;		/* set of experts that weigh nothing */
 } Fit;
+
+/* Whole vectors of the processor. */
+static int
+columns_of(int weighed)
+{
+	return weighed <= COLUMNS_MAX / 2 ? COLUMNS_MAX / 2 : COLUMNS_MAX;
+}
 
 /* ---------------------------------------------------------------- cases */
 
@@ -115,23 +127,20 @@ choose_candidates(const FmoeModel *model, const FmoeDataset *data, const FmoeCas
 
 /* What experts read of the candidates of all cases. */
 static Fit
-look_at_cases(const FmoeModel *of, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases, bool keeps_seen)
+look_at_cases(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
+			  bool keeps_seen)
 {
 	const FnnHost *host = fnn_arena_host(arena);
-	FmoeModel  *model = fnn_alloc(arena, sizeof(FmoeModel));
-	int32_t		most = of->n_items <= WHOLE_MAX ? of->n_items : SAMPLE + 1;
-	Fit			fit = {.host = host, .n = cases->count};
-	uint8_t    *mark = fnn_zalloc(arena, (size_t) of->n_items);
+	int			weighed = fmoe_weighed(&model->gate);
+	int32_t		most = model->n_items <= WHOLE_MAX ? model->n_items : SAMPLE + 1;
+	Fit			fit = {.host = host, .n = cases->count, .weighed = weighed, .columns = columns_of(weighed)};
+	uint8_t    *mark = fnn_zalloc(arena, (size_t) model->n_items);
 	int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) most);
-	double	   *feature = fnn_alloc(arena, sizeof(double) * FMOE_GATED * (size_t) most);
-	fnn_real   *state = fnn_alloc_reals(arena, 1, of->items.cols);
+	double	   *feature = fnn_alloc(arena, sizeof(double) * FMOE_WEIGHED_MAX * (size_t) most);
+	fnn_real   *state = fnn_alloc_reals(arena, 1, fmoe_vectors(model)->cols);
 	int32_t    *room = fnn_alloc(arena, sizeof(int32_t) * (size_t) fmoe_seen_most(cases, 0, cases->count));
 
 	fit.example = fnn_alloc(arena, fnn_mul_size(host, cases->count, sizeof(Example)));
-	/* a state is that of the own expert times its weight */
-	*model = *of;
-	for (int kept = 0; kept < 2; kept++)
-		model->gate.weight[FMOE_MAIN][kept] = 1;
 	for (int64_t c = 0; c < cases->count; c++)
 	{
 		Example    *example = &fit.example[c];
@@ -143,16 +152,15 @@ look_at_cases(const FmoeModel *of, FnnArena *arena, const FmoeDataset *data, con
 			seen = fmoe_case_seen(data, cases, c, room);
 		example->n = choose_candidates(model, data, cases, c, seen, mark, item, example);
 		example->fold = fmoe_fold(model, cases, c);
-		example->feature = fnn_zalloc(arena, sizeof(float) * COLUMNS * (size_t) example->n);
+		example->feature = fnn_zalloc(arena, sizeof(float) * (size_t) fit.columns * (size_t) example->n);
 		block = fnn_arena_mark(arena);
 		batch = fmoe_batch(arena, &data->events, 1, cases->begin + c, cases->end + c, model->config.max_length);
 		batch->keeps_seen = keeps_seen;
-		fmoe_encode(model, arena, batch, state);
+		fmoe_states(model, arena, batch, state);
 		fmoe_gate_features(model, arena, batch, 0, state, example->n, item, feature);
 		for (int32_t k = 0; k < example->n; k++)
-			for (int slot = 0; slot < FMOE_GATED; slot++)
-				example->feature[k * COLUMNS + slot] = (float) (feature[k * FMOE_GATED + slot] /
-																(slot == FMOE_MAIN ? FMOE_GATE_OWN_SCALE : 1));
+			for (int expert = 0; expert < weighed; expert++)
+				example->feature[k * fit.columns + expert] = (float) feature[k * weighed + expert];
 		fnn_arena_reset(arena, block);
 		fnn_poll(host);
 	}
@@ -165,62 +173,65 @@ look_at_cases(const FmoeModel *of, FnnArena *arena, const FmoeDataset *data, con
 typedef struct Objective
 {
 	double		loss;
-	double		gradient[FMOE_GATED];
-	double		hessian[FMOE_GATED][FMOE_GATED];
+	double		gradient[FMOE_WEIGHED_MAX];
+	double		hessian[FMOE_WEIGHED_MAX][FMOE_WEIGHED_MAX];
 	int64_t		cases;
 	double		weight;			/* what they count together */
 } Objective;
 
-/* square[a, b] += p f[a] f[b], and mean[a] += p f[a]: whole rows, which vectors of the processor hold. */
+/* square[a, b] += p f[a] f[b], and mean[a] += p f[a], of so many columns: inlined where that is a constant. */
 static inline void
-add_moments(double (*square)[COLUMNS], double *mean, double p, const float *f)
+add_moments(int columns, double (*square)[COLUMNS_MAX], double *mean, double p, const float *f)
 {
-	double		wide[COLUMNS];
+	double		wide[COLUMNS_MAX];
 
-	for (int a = 0; a < COLUMNS; a++)
+	for (int a = 0; a < columns; a++)
 		wide[a] = f[a];
-	for (int a = 0; a < COLUMNS; a++)
+	for (int a = 0; a < columns; a++)
 		mean[a] += p * wide[a];
-	for (int a = 0; a < COLUMNS; a++)
+	for (int a = 0; a < columns; a++)
 	{
 		double		scale = p * wide[a];
 
-		for (int b = 0; b < COLUMNS; b++)
+		for (int b = 0; b < columns; b++)
 			square[a][b] += scale * wide[b];
 	}
 }
 
 /* Adds a case; the derivatives only where they are wanted. */
 static void
-add_example(Objective *objective, const Example *example, const double *w, bool derivatives)
+add_example(const Fit *fit, Objective *objective, const Example *example, const double *w, bool derivatives)
 {
-	double		mean[COLUMNS] = {0};
-	double		square[COLUMNS][COLUMNS] = {{0}};
+	double		mean[COLUMNS_MAX] = {0};
+	double		square[COLUMNS_MAX][COLUMNS_MAX] = {{0}};
 	double		score[CANDIDATES_MAX];
 	double		top = -INFINITY;
 	double		sum = 0;
 
 	for (int32_t k = 0; k < example->n; k++)
 	{
-		const float *f = example->feature + k * COLUMNS;
+		const float *f = example->feature + k * fit->columns;
 
 		score[k] = k == 0 ? 0 : example->log_stands_for;
-		for (int a = 0; a < FMOE_GATED; a++)
+		for (int a = 0; a < fit->weighed; a++)
 			score[k] += w[a] * f[a];
 		top = score[k] > top ? score[k] : top;
 	}
 	for (int32_t k = 0; k < example->n; k++)
 	{
 		double		p = exp(score[k] - top);
+		const float *f = example->feature + k * fit->columns;
 
 		sum += p;
-		if (derivatives)
-			add_moments(square, mean, p, example->feature + k * COLUMNS);
+		if (derivatives && fit->columns == COLUMNS_MAX)
+			add_moments(COLUMNS_MAX, square, mean, p, f);
+		else if (derivatives)
+			add_moments(COLUMNS_MAX / 2, square, mean, p, f);
 	}
 	objective->loss += example->counts * (log(sum) + top - score[0]);
 	objective->weight += example->counts;
 	objective->cases++;
-	for (int a = 0; derivatives && a < FMOE_GATED; a++)
+	for (int a = 0; derivatives && a < fit->weighed; a++)
 	{
 		objective->gradient[a] += example->counts * (mean[a] / sum - example->feature[a]);
 		for (int b = 0; b <= a; b++)
@@ -240,19 +251,20 @@ evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bo
 	for (int64_t c = 0; c < fit->n; c++)
 	{
 		if (fold < 0 || (fit->example[c].fold == fold) != outside)
-			add_example(&objective, &fit->example[c], w, derivatives);
+			add_example(fit, &objective, &fit->example[c], w, derivatives);
 		if (c % 64 == 0)
 			fnn_poll(fit->host);
 	}
 	n = objective.cases > 0 ? (double) objective.cases : 1;
 	all = objective.cases > 0 ? objective.weight : 1;
 	objective.loss /= all;
-	for (int a = 0; a < FMOE_GATED; a++)
+	for (int a = 0; a < fit->weighed; a++)
 	{
 		double		pull = ridge ? RIDGE / n : 0;
+		double		away = w[a] - fit->prior[a];
 
-		objective.loss += pull * (w[a] - prior[a]) * (w[a] - prior[a]) * ((fit->left_out >> a & 1) == 0);
-		objective.gradient[a] = objective.gradient[a] / all + 2 * pull * (w[a] - prior[a]);
+		objective.loss += pull * away * away * ((fit->left_out >> a & 1) == 0);
+		objective.gradient[a] = objective.gradient[a] / all + 2 * pull * away;
 		for (int b = 0; b <= a; b++)
 			objective.hessian[a][b] /= all;
 		objective.hessian[a][a] += 2 * pull;
@@ -264,18 +276,19 @@ evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bo
 static void
 solve(const Fit *fit, Objective *objective, double *step)
 {
-	double		(*l)[FMOE_GATED] = objective->hessian;
+	double		(*l)[FMOE_WEIGHED_MAX] = objective->hessian;
+	int			n = fit->weighed;
 
-	for (int a = 0; a < FMOE_GATED; a++)
+	for (int a = 0; a < n; a++)
 	{
 		if ((fit->left_out >> a & 1) != 0)
 		{
-			for (int b = 0; b < FMOE_GATED; b++)
+			for (int b = 0; b < n; b++)
 				l[a > b ? a : b][a > b ? b : a] = a == b;
 			objective->gradient[a] = 0;
 		}
 	}
-	for (int a = 0; a < FMOE_GATED; a++)
+	for (int a = 0; a < n; a++)
 		for (int b = 0; b <= a; b++)
 		{
 			double		sum = l[a][b];
@@ -284,34 +297,34 @@ solve(const Fit *fit, Objective *objective, double *step)
 				sum -= l[a][k] * l[b][k];
 			l[a][b] = a == b ? sqrt(sum > 1e-12 ? sum : 1e-12) : sum / l[b][b];
 		}
-	for (int a = 0; a < FMOE_GATED; a++)
+	for (int a = 0; a < n; a++)
 	{
 		step[a] = objective->gradient[a];
 		for (int k = 0; k < a; k++)
 			step[a] -= l[a][k] * step[k];
 		step[a] /= l[a][a];
 	}
-	for (int a = FMOE_GATED - 1; a >= 0; a--)
+	for (int a = n - 1; a >= 0; a--)
 	{
-		for (int k = a + 1; k < FMOE_GATED; k++)
+		for (int k = a + 1; k < n; k++)
 			step[a] -= l[k][a] * step[k];
 		step[a] /= l[a][a];
 	}
 }
 
-/* w[FMOE_GATED], changed to what fits the cases outside of a fold (negative: all) best. */
+/* w[weighed], changed to what fits the cases outside of a fold (negative: all) best. */
 static void
 find_weights(const Fit *fit, int fold, double *w)
 {
 	Objective	objective;
 
-	for (int a = 0; a < FMOE_GATED; a++)
+	for (int a = 0; a < fit->weighed; a++)
 		if ((fit->left_out >> a & 1) != 0)
 			w[a] = 0;
 	for (int i = 0; i < STEPS_MAX; i++)
 	{
-		double		step[FMOE_GATED];
-		double		tried[FMOE_GATED];
+		double		step[FMOE_WEIGHED_MAX];
+		double		tried[FMOE_WEIGHED_MAX] = {0};
 		double		gained = 0;
 		double		length = 1;
 
@@ -321,7 +334,7 @@ find_weights(const Fit *fit, int fold, double *w)
 		solve(fit, &objective, step);
 		for (int k = 0; k < HALVINGS_MAX; k++, length /= 2)
 		{
-			for (int a = 0; a < FMOE_GATED; a++)
+			for (int a = 0; a < fit->weighed; a++)
 				tried[a] = w[a] - length * step[a];
 			gained = objective.loss - evaluate(fit, tried, fold, true, true, false).loss;
 			if (gained > 0)
@@ -337,7 +350,7 @@ find_weights(const Fit *fit, int fold, double *w)
 
 /* Mean loss of each half's cases by the weights that fit the other, which weight changes to, from what it is. */
 static double
-cross_fitted(const Fit *fit, double weight[2][FMOE_GATED])
+cross_fitted(const Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
 {
 	double		loss = 0;
 	double		weight_of_all = 0;
@@ -359,7 +372,7 @@ cross_fitted(const Fit *fit, double weight[2][FMOE_GATED])
  * fitted are told best; weight is what the rest then has, by folds.
  */
 static void
-leave_out(Fit *fit, double weight[2][FMOE_GATED])
+leave_out(Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
 {
 	double		loss = cross_fitted(fit, weight);
 	int			worst = 0;
@@ -367,15 +380,15 @@ leave_out(Fit *fit, double weight[2][FMOE_GATED])
 	while (worst >= 0)
 	{
 		uint32_t	before = fit->left_out;
-		double		rest[2][FMOE_GATED] = {{0}};
+		double		rest[2][FMOE_WEIGHED_MAX] = {{0}};
 
 		worst = -1;
-		for (int a = 0; a < FMOE_GATED; a++)
+		for (int a = 0; a < fit->weighed; a++)
 		{
-			double		tried[2][FMOE_GATED];
+			double		tried[2][FMOE_WEIGHED_MAX];
 			double		without;
 
-			if ((before >> a & 1) != 0 || (before | 1u << a) == (1u << FMOE_GATED) - 1)
+			if ((before >> a & 1) != 0 || (before | 1u << a) == (1u << fit->weighed) - 1)
 				continue;
 			fit->left_out = before | 1u << a;
 			memcpy(tried, weight, sizeof(tried));
@@ -428,76 +441,91 @@ compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
 	int32_t    *rank = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), answers, sizeof(int32_t)));
 	int32_t    *other = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), answers, sizeof(int32_t)));
 	FmoeModel  *alone = fnn_alloc(arena, sizeof(FmoeModel));
+	int			weighed = fmoe_weighed(&model->gate);
 	double		best = ERRORS_TO_LEAD;
 	int			better = -1;
 
 	*alone = *model;
 	fmoe_rank_by_folds(model, arena, data, cases, &protocol, 0, cases->count, rank);
-	for (int slot = 0; slot < FMOE_GATED && cases->count > 0; slot++)
+	for (int expert = 0; expert < weighed && cases->count > 0; expert++)
 	{
 		double		errors;
 
-		for (int k = 0; k < FMOE_GATED; k++)
-			alone->gate.weight[k][0] = weight_alone(slot, k);
+		for (int k = 0; k < weighed; k++)
+			alone->gate.weight[k][0] = weight_alone(expert, k);
 		fmoe_rank_cases(alone, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, other, NULL);
 		errors = errors_better(cases, rank, other);
 		if (errors <= best)
 			continue;
 		best = errors;
-		better = slot;
+		better = expert;
 	}
-	for (int slot = 0; slot < FMOE_GATED && better >= 0; slot++)
-	{
-		model->gate.weight[slot][0] = weight_alone(better, slot);
-		model->gate.fold_weight[0][slot] = model->gate.fold_weight[1][slot] = weight_alone(better, slot);
-	}
+	for (int k = 0; k < weighed && better >= 0; k++)
+		model->gate.weight[k][0] = model->gate.fold_weight[0][k] = model->gate.fold_weight[1][k] =
+			weight_alone(better, k);
 	fnn_arena_reset(arena, mark);
 }
 
 /* ---------------------------------------------------------------- all of it */
 
 double
-fmoe_gate_bytes(int32_t n_items, int64_t n_cases)
+fmoe_gate_bytes(const FmoeConfig *config, int32_t n_items, int64_t n_cases)
 {
+	int			weighed = FMOE_GATED - 1 + fmoe_score_parts(fmoe_expert_classes[config->model], config);
 	double		candidates = n_items <= WHOLE_MAX ? n_items : SAMPLE + 1;
 	double		cases = n_cases < CASES_MAX ? (double) n_cases : CASES_MAX;
 
-	return cases * (sizeof(Example) + candidates * COLUMNS * sizeof(float)) +
-		candidates * (sizeof(int32_t) + FMOE_GATED * sizeof(double)) + n_items * (1 + 3.0 * sizeof(double)) +
+	return cases * (sizeof(Example) + candidates * columns_of(weighed) * sizeof(float)) +
+		candidates * (sizeof(int32_t) + FMOE_WEIGHED_MAX * sizeof(double)) + n_items * (1 + 3.0 * sizeof(double)) +
 		2 * sizeof(FmoeModel);
 }
 
 void
-fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
+fmoe_gate_prior(FmoeGatePrior *prior)
+{
+	for (int expert = 0; expert < FMOE_WEIGHED_MAX; expert++)
+		prior->weight[expert][0] = prior->weight[expert][1] = shipped[expert];
+}
+
+/* Fits the weights for answers with, or without, what was seen among them. */
+static void
+fit_weights(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior, int kept)
+{
+	FmoeCasesWanted wanted = {
+		.split = FMOE_SPLIT_VALIDATION, .holdout = (FmoeHoldout) model->config.holdout, .unseen = kept == 0,
+		.limit = CASES_MAX, .seed = (uint64_t) model->config.seed
+	};
+	Fit			fit = look_at_cases(model, arena, data, fmoe_cases(arena, data, &wanted), kept == 1);
+	double		weight[2][FMOE_WEIGHED_MAX];
+	double		w[FMOE_WEIGHED_MAX];
+
+	for (int expert = 0; expert < FMOE_WEIGHED_MAX; expert++)
+		fit.prior[expert] = weight[0][expert] = weight[1][expert] = prior->weight[expert][kept];
+	/* what was had before is no answer, so nothing can be read of it */
+	if (kept == 0)
+		fit.left_out = 1u << FMOE_REPEAT;
+	if (!fmoe_content_known(&model->expert[FMOE_CONTENT]))
+		fit.left_out |= 1u << FMOE_CONTENT;
+	if (fit.n > 0)
+		leave_out(&fit, weight);
+	if (kept == 0)
+		memcpy(model->gate.fold_weight, weight, sizeof(weight));
+	for (int expert = 0; expert < fit.weighed; expert++)
+		w[expert] = fit.n > 0 ? (weight[0][expert] + weight[1][expert]) / 2 : fit.prior[expert];
+	find_weights(&fit, -1, w);
+	for (int expert = 0; expert < fit.weighed; expert++)
+		model->gate.weight[expert][kept] = w[expert];
+}
+
+void
+fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior)
 {
 	fmoe_gate_open(model, arena);
 	for (int kept = 0; kept < 2; kept++)
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
-		FmoeCasesWanted wanted = {
-			.split = FMOE_SPLIT_VALIDATION, .holdout = (FmoeHoldout) model->config.holdout, .unseen = kept == 0,
-			.limit = CASES_MAX, .seed = (uint64_t) model->config.seed
-		};
-		Fit			fit = look_at_cases(model, arena, data, fmoe_cases(arena, data, &wanted), kept == 1);
-		double		weight[2][FMOE_GATED];
-		double		w[FMOE_GATED];
 
-		/* what was had before is no answer, so nothing can be read of it */
-		if (kept == 0)
-			fit.left_out = 1u << FMOE_REPEAT;
-		if (!fmoe_content_known(&model->expert[FMOE_CONTENT]))
-			fit.left_out |= 1u << FMOE_CONTENT;
-		memcpy(weight[0], prior, sizeof(prior));
-		memcpy(weight[1], prior, sizeof(prior));
-		if (fit.n > 0)
-			leave_out(&fit, weight);
-		if (kept == 0)
-			memcpy(model->gate.fold_weight, weight, sizeof(weight));
-		for (int slot = 0; slot < FMOE_GATED; slot++)
-			w[slot] = fit.n > 0 ? (weight[0][slot] + weight[1][slot]) / 2 : prior[slot];
-		find_weights(&fit, -1, w);
-		for (int slot = 0; slot < FMOE_GATED; slot++)
-			model->gate.weight[slot][kept] = w[slot];
+		fit_weights(model, arena, data, prior, kept);
 		fnn_arena_reset(arena, mark);
 	}
 	model->gate.has_folds = true;

@@ -3,6 +3,7 @@
  *	  What a training run needs, and where it lies in the shared block.
  */
 #include "model/evaluate/evaluate.h"
+#include "model/expert/expert.h"
 #include "model/registry.h"
 #include "model/train/train_private.h"
 
@@ -386,9 +387,9 @@ model_bytes(const FmoeTrainer *trainer)
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (double) fmoe_case_bytes(trainer->data) +
 			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
-	if (trainer->class->gated)
-		trial += fmoe_gate_bytes(trainer->data->n_items, trainer->plan.n_cases) + trainer->data->n_items *
-			((double) trainer->config.width + FMOE_GATE_COLUMNS) * sizeof(fnn_real);
+	if (fmoe_is_gated(trainer->class, &trainer->config))
+		trial += fmoe_gate_bytes(&trainer->config, trainer->data->n_items, trainer->plan.n_cases) + trainer->data->n_items *
+			((double) trainer->plan.params.list[0].cols + FMOE_GATE_COLUMNS) * sizeof(fnn_real);
 	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;
 }

@@ -14,6 +14,7 @@
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
+#include "model/expert/expert.h"
 #include "model/train/train_private.h"
 
 #include <math.h>
@@ -318,8 +319,9 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 }
 
 void
-fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
+fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *model)
 {
+	FmoeGatePrior shipped;
 	size_t		size = trainer->plan.params.size;
 	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
 
@@ -328,9 +330,11 @@ fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model)
 	bind_main(trainer, model, values);
 	if (trainer->class->items != NULL)
 		fmoe_model_compute_items(model, trainer->arena);
-	if (trainer->class->gated)
+	if (fmoe_is_gated(trainer->class, &trainer->config))
 	{
-		fmoe_gate_choose(model, trainer->arena, trainer->data);
+		if (prior == NULL)
+			fmoe_gate_prior(&shipped);
+		fmoe_gate_choose(model, trainer->arena, trainer->data, prior != NULL ? prior : &shipped);
 		return;
 	}
 	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)

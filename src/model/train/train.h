@@ -102,7 +102,12 @@ extern int	fmoe_trainer_arrays(const FmoeTrainer *trainer, FnnArray *out, int ma
 extern int	fmoe_trainer_arrays_max(const FmoeTrainer *trainer);
 /* The layout of the run's parameters. */
 extern const FnnParams *fmoe_trainer_params(const FmoeTrainer *trainer);
-/* Makes the finished model on the arena: the best values (without validation the last), counts, gate or blend. */
-extern void fmoe_trainer_model(FmoeTrainer *trainer, FmoeModel *model);
+/* The prior of a gate that ships with the extension. */
+extern void fmoe_gate_prior(FmoeGatePrior *prior);
+/*
+ * Makes the finished model on the arena: the best values (without validation the last),
+ * counts, and blend or a gate, which has the prior (NULL: the one that ships).
+ */
+extern void fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *model);
 
 #endif							/* FMOE_MODEL_TRAIN_TRAIN_H */

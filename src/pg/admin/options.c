@@ -74,6 +74,7 @@ fmoe_options(PG_FUNCTION_ARGS)
 	{
 		put_table(result, &calls[i], NULL, calls[i].options);
 		for (int k = 0; calls[i].trains && fmoe_expert_classes[k] != NULL; k++)
+			if (fmoe_expert_number(fmoe_expert_classes[k]) == k)
 			put_table(result, &calls[i], fmoe_expert_classes[k]->name, fmoe_expert_classes[k]->options);
 	}
 	return (Datum) 0;

@@ -116,7 +116,7 @@ extern char *fmoe_verdict_objection(const FmoeVerdict *verdict);
 /* {"NAME": number, ...}: parts of a loss, as the class, which must have names for them, calls them. */
 extern void fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double losses[FMOE_LOSSES_MAX]);
 /* class: that of the model. */
-extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class,
+extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config,
 								   const FmoeTrainState *state);
 
 #endif							/* FMOE_PG_EVALUATE_EVALUATE_H */

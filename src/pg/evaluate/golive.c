@@ -27,6 +27,7 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "pg/evaluate/evaluate.h"
@@ -87,14 +88,16 @@ static FmoeStanding
 stand_own(const FmoeEvalSet *set, const FmoeModel *model, FnnArena *arena, int32 *rank)
 {
 	FmoeModel  *own = palloc(sizeof(FmoeModel));
-	int			slot;
 
 	*own = *model;
 	own->gate.has_folds = false;
-	for (slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
-		own->gate.weight[slot][0] = 0;
-	own->gate.weight[FMOE_MAIN][0] = 1;
-	own->expert[FMOE_MAIN].without = ~(uint32) 1;
+	if (fmoe_has_gate(own))
+	{
+		own->gate.without = ~(uint32) 1;
+		own->gate.weight[FMOE_MAIN][0] = 1;
+	}
+	else
+		own->expert[FMOE_MAIN].without = ~(uint32) 1;
 	return stand(set, own, FMOE_MAIN, arena, rank);
 }
 
@@ -246,27 +249,36 @@ fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double loss
 	appendStringInfoChar(json, '}');
 }
 
+/* The name may hold anything: that of a lent expert is another party's. */
+static void
+put_named(StringInfo json, const char *name, double value)
+{
+	escape_json(json, name);
+	appendStringInfo(json, ": %.6g", value);
+}
+
 /* What weighs nothing where the seen is no answer was dropped; repeat has nothing to say there. */
 static void
-put_gate(StringInfo json, const FmoeGate *gate)
+put_gate(StringInfo json, const FmoeGate *gate, const FmoeConfig *config)
 {
 	const char *separator = "";
 
 	for (int kept = 0; kept < 2; kept++)
 	{
 		appendStringInfoString(json, kept == 0 ? ", \"gate\": {" : "}, \"gate_seen_kept\": {");
-		for (int slot = 0; slot < FMOE_GATED; slot++)
+		for (int expert = 0; expert < fmoe_weighed(gate); expert++)
 		{
-			appendStringInfoString(json, slot > 0 ? ", " : "");
-			put_number(json, fmoe_gated_name(slot), gate->weight[slot][kept]);
+			appendStringInfoString(json, expert > 0 ? ", " : "");
+			put_named(json, fmoe_weighed_name(config, expert), gate->weight[expert][kept]);
 		}
 	}
 	appendStringInfoString(json, "}, \"dropped\": [");
-	for (int slot = 0; slot < FMOE_GATED; slot++)
+	for (int expert = 0; expert < fmoe_weighed(gate); expert++)
 	{
-		if (gate->weight[slot][0] != 0 || slot == FMOE_REPEAT)
+		if (gate->weight[expert][0] != 0 || expert == FMOE_REPEAT)
 			continue;
-		appendStringInfo(json, "%s\"%s\"", separator, fmoe_gated_name(slot));
+		appendStringInfoString(json, separator);
+		escape_json(json, fmoe_weighed_name(config, expert));
 		separator = ", ";
 	}
 	appendStringInfoChar(json, ']');
@@ -284,8 +296,9 @@ put_gate(StringInfo json, const FmoeGate *gate)
  * validation and missing without any.
  */
 Jsonb *
-fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, const FmoeTrainState *state)
+fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config, const FmoeTrainState *state)
 {
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	StringInfoData json;
 	int			slot;
 
@@ -305,7 +318,7 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeExpertClass *class, c
 	if (verdict->mixed && verdict->cases > 0)
 		put_standing(&json, "own", &verdict->own);
 	if (verdict->gate.there)
-		put_gate(&json, &verdict->gate);
+		put_gate(&json, &verdict->gate, config);
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

@@ -60,7 +60,8 @@ reject_of_others(const Reading *reading, const char *name, int length)
 
 	initStringInfo(&models);
 	for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
-		if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
+		if (fmoe_expert_number(fmoe_expert_classes[i]) == i &&
+			fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
 			appendStringInfo(&models, "%s\"%s\"", n++ > 0 ? ", " : "", fmoe_expert_classes[i]->name);
 	if (n > 0)
 		ereport(ERROR,
@@ -123,6 +124,7 @@ read_config(Jsonb *object, Reading *reading)
 	fmoe_walk_options(object, fmoe_train_options, take_model, reading);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
+	fmoe_config_canonical(config);
 }
 
 /*

@@ -323,7 +323,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 		if (history->count == 0)
 			PG_RETURN_NULL();
 		vector = fnn_alloc_reals(serving->site.arena, 1, vectors->cols);
-		fmoe_encode(model, serving->site.arena,
+		fmoe_states(model, serving->site.arena,
 					fmoe_serve_batch(serving, history, model->config.max_length), vector);
 	}
 	PG_RETURN_ARRAYTYPE_P(real_array(vector, vectors->cols));

@@ -280,7 +280,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->last_event = interactions->last_event;
 	version->last_event_local = fmoe_is_local_time(training->domain->time_type);
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
-	version->metrics = fmoe_verdict_metrics(verdict, fmoe_expert_classes[training->config.model], &training->state);
+	version->metrics = fmoe_verdict_metrics(verdict, &training->config, &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
 	if (training->trainer != NULL)
 		fmoe_checkpoint_discard(training->domain->id);
@@ -309,7 +309,7 @@ finish(FmoeTraining *training)
 	fmoe_progress_phase("evaluating");
 	training->evaluation_started = GetCurrentTimestamp();
 	if (training->trainer != NULL)
-		fmoe_trainer_model(training->trainer, model);
+		fmoe_trainer_model(training->trainer, NULL, model);
 	else
 		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
 	fmoe_training_check_extension(training);

@@ -67,7 +67,7 @@ train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data
 		fmoe_check_learning(trainer, NULL);
 		CHECK_FOR_INTERRUPTS();
 	}
-	fmoe_trainer_model(trainer, model);
+	fmoe_trainer_model(trainer, NULL, model);
 }
 
 /* Trains the model; config changes to what was trained. */
