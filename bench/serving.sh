@@ -37,7 +37,7 @@ load()
 		VACUUM ANALYZE events_$n;
 		SELECT fmoe_create_domain('items_$n', 'events_$n', 'user_id', 'item_id', 'at');
 		SET client_min_messages = warning;
-		CALL fmoe_train('items_$n', '{"epochs": 1, "loss": "gbce", "holdout": "none", "width": $width,
+		CALL fmoe_train('items_$n', '{"model": "sasrec", "epochs": 1, "loss": "gbce", "holdout": "none", "width": $width,
 			"max_length": $history, "batch_size": 512}');
 	SQL
 }

@@ -3,7 +3,7 @@
 # train again.  Sourced by scripts/demo.
 
 # So small and in so large steps that the three are done within a minute
-party_train='{"holdout": "test", "width": 32, "batch_size": 32, "learning_rate": 0.002, "epochs": 20, "patience": 5}'
+party_train='{"model": "sasrec", "holdout": "test", "width": 32, "batch_size": 32, "learning_rate": 0.002, "epochs": 20, "patience": 5}'
 
 # in_party DATABASE SQL: prints the statement behind the database's prompt, then its result; of epochs every fifth
 in_party()

@@ -9,26 +9,26 @@ CREATE TABLE e (u int, i int, t timestamptz);
 INSERT INTO e SELECT l, (l * 3 + n) % 40, timestamptz '2024-01-01' + n * interval '8h'
 	FROM generate_series(1, 200) l, generate_series(0, 7) n;
 SELECT fmoe_create_domain('baskets_e', 'e', 'u', 'i', 't');
-CALL fmoe_train('baskets_e', '{"epochs": 3, "width": 16, "learning_rate": 0.01, "batch_size": 16}');
+CALL fmoe_train('baskets_e', '{"model": "sasrec", "epochs": 3, "width": 16, "learning_rate": 0.01, "batch_size": 16}');
 CREATE TABLE good AS SELECT * FROM e;
 TRUNCATE e;
 INSERT INTO e SELECT l, CASE WHEN l % 10 = 0 THEN l % 40 ELSE 7 END, timestamptz '2024-02-01' FROM generate_series(1, 500) l;
 SET client_min_messages = notice;
-CALL fmoe_train('baskets_e', '{"epochs": 3, "width": 16}');
+CALL fmoe_train('baskets_e', '{"model": "sasrec", "epochs": 3, "width": 16}');
 SET client_min_messages = warning;
 SELECT version, model, live FROM fmoe.versions WHERE domain = 'baskets_e' ORDER BY version;
 -- neither do weights that nothing checks
 TRUNCATE e;
 INSERT INTO e SELECT * FROM good;
 SET client_min_messages = notice;
-CALL fmoe_train('baskets_e', '{"epochs": 1, "width": 8, "holdout": "none"}');
+CALL fmoe_train('baskets_e', '{"model": "sasrec", "epochs": 1, "width": 8, "holdout": "none"}');
 SET client_min_messages = warning;
 SELECT version, model, live FROM fmoe.versions WHERE domain = 'baskets_e' ORDER BY version;
 -- where nothing is live popularity may be, and says so
 TRUNCATE e;
 INSERT INTO e SELECT l, CASE WHEN l % 10 = 0 THEN l % 40 ELSE 7 END, timestamptz '2024-02-01' FROM generate_series(1, 500) l;
 SELECT fmoe_create_domain('baskets_new', 'e', 'u', 'i', 't');
-CALL fmoe_train('baskets_new', '{"epochs": 3, "width": 16}');
+CALL fmoe_train('baskets_new', '{"model": "sasrec", "epochs": 3, "width": 16}');
 INSERT INTO e VALUES (1000, 10, timestamptz '2024-02-02');
 SELECT item_id, source FROM fmoe_recommend(1000, 1, 'baskets_new');
 
@@ -37,7 +37,7 @@ CREATE TABLE plays (u bigint, i bigint, t timestamptz);
 INSERT INTO plays SELECT l, (l * 7 + n * n * l) % 101, timestamptz '2024-01-01' + n * interval '1h'
 	FROM generate_series(1, 300) l, generate_series(1, 8) n;
 SELECT fmoe_create_domain('baskets_music', 'plays', 'u', 'i', 't');
-CALL fmoe_train('baskets_music', '{"epochs": 1, "width": 8, "holdout": "test", "deploy": false}');
+CALL fmoe_train('baskets_music', '{"model": "sasrec", "epochs": 1, "width": 8, "holdout": "test", "deploy": false}');
 SELECT model, count(*), count(DISTINCT value) AS different, bool_and(value > 0) AS positive
 	FROM fmoe_evaluate('baskets_music', '{"k": [1, 10, 101], "version": 1}') WHERE metric = 'mrr' GROUP BY model ORDER BY model;
 
@@ -47,7 +47,7 @@ CREATE TABLE one AS SELECT u, i, timestamptz '2024-01-01' + u * interval '1 min'
 	FROM generate_series(1, 200) u, LATERAL (SELECT i FROM generate_series(1, 50) i WHERE u = u ORDER BY random() LIMIT 5) x;
 SELECT fmoe_create_domain('baskets_one', 'one', 'u', 'i', 't');
 SET client_min_messages = notice;
-CALL fmoe_train('baskets_one', '{"epochs": 10, "width": 16, "holdout": "test"}');
+CALL fmoe_train('baskets_one', '{"model": "sasrec", "epochs": 10, "width": 16, "holdout": "test"}');
 SELECT metric, value, users FROM fmoe_evaluate('baskets_one', '{"version": 1}') WHERE model = 'markov';
 SET client_min_messages = warning;
 
@@ -58,8 +58,8 @@ CREATE TABLE tied AS SELECT u, i, timestamptz '2024-01-01' + b * interval '1 day
 CREATE TABLE spread AS SELECT u, i, t + row_number() OVER (PARTITION BY u, t ORDER BY random()) * interval '1 s' AS t FROM tied;
 SELECT fmoe_create_domain('baskets_tied', 'tied', 'u', 'i', 't'), fmoe_create_domain('baskets_spread', 'spread', 'u', 'i', 't');
 SET client_min_messages = error;
-CALL fmoe_train('baskets_tied', '{"epochs": 5, "width": 16, "holdout": "test"}');
-CALL fmoe_train('baskets_spread', '{"epochs": 5, "width": 16, "holdout": "test"}');
+CALL fmoe_train('baskets_tied', '{"model": "sasrec", "epochs": 5, "width": 16, "holdout": "test"}');
+CALL fmoe_train('baskets_spread', '{"model": "sasrec", "epochs": 5, "width": 16, "holdout": "test"}');
 SELECT domain, live, (metrics ->> 'tied')::numeric AS tied FROM fmoe.versions WHERE domain IN ('baskets_tied', 'baskets_spread') ORDER BY domain;
 SELECT domain, model, value BETWEEN 0.08 AND 0.16 AS as_a_random_ranking
 	FROM (SELECT 'spread' AS domain, * FROM fmoe_evaluate('baskets_spread', '{"version": 1}')
@@ -68,7 +68,7 @@ SELECT domain, model, value BETWEEN 0.08 AND 0.16 AS as_a_random_ranking
 -- with the ids in another order the numbers are the same but for noise
 CREATE TABLE renamed AS SELECT u, (i * 37) % 101 AS i, t FROM tied;
 SELECT fmoe_create_domain('baskets_renamed', 'renamed', 'u', 'i', 't');
-CALL fmoe_train('baskets_renamed', '{"epochs": 5, "width": 16, "holdout": "test"}');
+CALL fmoe_train('baskets_renamed', '{"model": "sasrec", "epochs": 5, "width": 16, "holdout": "test"}');
 SELECT model, metric, abs(a.value - b.value) < 0.03 AS alike
 	FROM fmoe_evaluate('baskets_tied', '{"version": 1}') a JOIN fmoe_evaluate('baskets_renamed', '{"version": 1}') b USING (model, metric)
 	WHERE metric IN ('ndcg', 'recall') ORDER BY model, metric;
@@ -77,7 +77,7 @@ SELECT model, metric, abs(a.value - b.value) < 0.03 AS alike
 CREATE TABLE rep AS SELECT l AS u, 1 + (n + l) % 3 AS i, timestamptz '2024-01-01' + n * interval '1h' AS t
 	FROM generate_series(1, 100) l, generate_series(1, 9) n;
 SELECT fmoe_create_domain('baskets_rep', 'rep', 'u', 'i', 't');
-CALL fmoe_train('baskets_rep', '{"epochs": 2, "width": 8, "holdout": "test", "deploy": false}');
+CALL fmoe_train('baskets_rep', '{"model": "sasrec", "epochs": 2, "width": 8, "holdout": "test", "deploy": false}');
 SELECT model, metric, value, users FROM fmoe_evaluate('baskets_rep', '{"k": 1, "version": 1}') WHERE metric IN ('hr', 'repeated') ORDER BY 1, 2;
 SELECT model, metric, value IS NOT NULL AS judged, users FROM fmoe_evaluate('baskets_rep', '{"k": 1, "version": 1, "exclude_seen": false}')
 	WHERE metric IN ('hr', 'repeated') ORDER BY 1, 2;

@@ -16,10 +16,10 @@ SELECT fmoe_create_domain('evaluate_visits', 'visits', 'who', 'page', 'at');
 SELECT * FROM fmoe_evaluate('evaluate_visits');
 
 -- a version that was trained on the events it would be evaluated on
-CALL fmoe_train('evaluate_visits', '{"width": 8, "layers": 1, "epochs": 1, "deploy": false}');
+CALL fmoe_train('evaluate_visits', '{"model": "sasrec", "width": 8, "layers": 1, "epochs": 1, "deploy": false}');
 SELECT * FROM fmoe_evaluate('evaluate_visits', '{"version": 1}');
 
-CALL fmoe_train('evaluate_visits', '{"width": 32, "layers": 1, "dropout": 0.1, "epochs": 40, "max_length": 20, "learning_rate": 0.005, "batch_size": 32, "holdout": "test", "deploy": false}');
+CALL fmoe_train('evaluate_visits', '{"model": "sasrec", "width": 32, "layers": 1, "dropout": 0.1, "epochs": 40, "max_length": 20, "learning_rate": 0.005, "batch_size": 32, "holdout": "test", "deploy": false}');
 -- none is live: the newest, with a notice
 SET client_min_messages = notice;
 SELECT DISTINCT model FROM fmoe_evaluate('evaluate_visits') ORDER BY model;
@@ -160,7 +160,7 @@ CREATE TABLE short (who bigint, page text, at timestamp);
 INSERT INTO short SELECT u, 'a' || (u + s) % 5, timestamp '2024-01-01' + s * interval '1 hour'
 	FROM generate_series(1, 20) u, generate_series(1, 2) s;
 SELECT fmoe_create_domain('evaluate_short', 'short', 'who', 'page', 'at');
-CALL fmoe_train('evaluate_short', '{"width": 8, "layers": 1, "epochs": 1, "holdout": "test"}');
+CALL fmoe_train('evaluate_short', '{"model": "sasrec", "width": 8, "layers": 1, "epochs": 1, "holdout": "test"}');
 SELECT * FROM fmoe_evaluate('evaluate_short');
 
 SELECT fmoe_drop_domain('evaluate_visits'), fmoe_drop_domain('evaluate_known'), fmoe_drop_domain('evaluate_short');

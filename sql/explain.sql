@@ -21,7 +21,7 @@ INSERT INTO noise SELECT u, (u * u * 13 + s * s * u * 7 + s * 5) % 41, s
 SELECT fmoe_create_domain('explain_books', 'books', 'reader', 'book', 'at'),
 	fmoe_create_domain('explain_films', 'films', 'viewer', 'film', 'at'),
 	fmoe_create_domain('explain_noise', 'noise', 'listener', 'song', 'at');
-CALL fmoe_train('explain_films', '{"width": 24, "heads": 2, "layers": 1, "dropout": 0.1, "epochs": 15, "learning_rate": 0.005, "batch_size": 32, "max_length": 20}');
+CALL fmoe_train('explain_films', '{"model": "sasrec", "width": 24, "heads": 2, "layers": 1, "dropout": 0.1, "epochs": 15, "learning_rate": 0.005, "batch_size": 32, "max_length": 20}');
 CALL fmoe_train('explain_noise', '{"model": "gru4rec", "width": 2, "layers": 1, "epochs": 1, "deploy": false}');
 SELECT fmoe_lend('explain_films', 1) IS NOT NULL AS films, fmoe_lend('explain_noise', 1) IS NOT NULL AS noise;
 
@@ -30,15 +30,15 @@ SET fmoe.domain = 'explain_books';
 SELECT * FROM fmoe_explain('1');
 SELECT * FROM fmoe_expert_report();
 
-CALL fmoe_train(options => '{"width": 16, "layers": 1, "dropout": 0.1, "epochs": 15, "learning_rate": 0.005, "batch_size": 32, "max_length": 5,
+CALL fmoe_train(options => '{"model": "sasrec", "width": 16, "layers": 1, "dropout": 0.1, "epochs": 15, "learning_rate": 0.005, "batch_size": 32, "max_length": 5,
 	"blend": 0.5, "deploy": false}');
-CALL fmoe_train(options => '{"model": "fmoe", "width": 16, "layers": 1, "dropout": 0.1, "epochs": 30, "learning_rate": 0.005, "batch_size": 32,
+CALL fmoe_train(options => '{"model": "fmoe", "gate": "user", "width": 16, "layers": 1, "dropout": 0.1, "epochs": 30, "learning_rate": 0.005, "batch_size": 32,
 	"max_length": 12, "blend": 0, "holdout": "test", "experts": ["explained.explain_films", "explained.explain_noise"], "count_experts": true,
 	"deploy": false}');
 -- without lent experts, all weights equal, and an own expert that was trained to forget
 CALL fmoe_train(options => '{"model": "fmoe", "encoder": "gru4rec", "width": 16, "layers": 1, "epochs": 1, "learning_rate": 1, "batch_size": 32,
 	"max_length": 12, "blend": 0, "experts": [], "count_experts": true, "gate": "equal", "deploy": false}');
-CALL fmoe_train(options => '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 1, "max_length": 12, "holdout": "none", "experts": [], "deploy": false}');
+CALL fmoe_train(options => '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 1, "max_length": 12, "holdout": "none", "experts": [], "deploy": false}');
 CALL fmoe_train(options => '{"model": "markov", "deploy": false}');
 
 -- what a score is made of
@@ -126,7 +126,7 @@ SELECT near(r.ndcg, e.value) AS evaluated, r.users = e.users AS users
 SELECT expert, near(weight, 1 / 3::float8) AS third, near(largest, 1 / 3::float8) AS equal, CASE WHEN expert <> 'popularity' THEN verdict END AS verdict
 	FROM fmoe_expert_report(options => '{"version": 3}') WHERE expert <> 'all but own';
 -- with one expert there is nothing to compare
-CALL fmoe_train('explain_noise', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 1, "experts": [], "deploy": false}');
+CALL fmoe_train('explain_noise', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 1, "experts": [], "deploy": false}');
 SET client_min_messages = notice;
 SELECT expert, weight, largest, without, difference, low, high, verdict, users FROM fmoe_expert_report('explain_noise');
 SET client_min_messages = error;

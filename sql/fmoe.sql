@@ -20,18 +20,18 @@ SELECT fmoe_create_domain('mix_books', 'books', 'reader', 'book', 'at'),
 	fmoe_create_domain('mix_songs', 'songs', 'listener', 'song', 'at');
 
 -- nobody has lent anything yet
-CALL fmoe_train('mix_books', '{"model": "fmoe", "experts": ["nobody.nothing"]}');
-CALL fmoe_train('mix_books', '{"start_encoder": "nobody.nothing"}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "width": 16, "layers": 1, "epochs": 1, "deploy": false}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "experts": ["nobody.nothing"]}');
+CALL fmoe_train('mix_books', '{"model": "sasrec", "start_encoder": "nobody.nothing"}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "width": 16, "layers": 1, "epochs": 1, "deploy": false}');
 SELECT model, config -> 'experts' AS experts FROM fmoe.versions WHERE domain = 'mix_books';
 
 -- encoders of two kinds and widths are lent
-CALL fmoe_train('mix_films', '{"width": 24, "heads": 2, "layers": 1, "dropout": 0.1, "epochs": 30, "learning_rate": 0.005, "batch_size": 32, "max_length": 20}');
+CALL fmoe_train('mix_films', '{"model": "sasrec", "width": 24, "heads": 2, "layers": 1, "dropout": 0.1, "epochs": 30, "learning_rate": 0.005, "batch_size": 32, "max_length": 20}');
 CALL fmoe_train('mix_songs', '{"model": "gru4rec", "width": 12, "layers": 1, "dropout": 0.1, "epochs": 30, "learning_rate": 0.005, "batch_size": 32, "max_length": 20}');
 SELECT fmoe_lend('mix_films', 1) IS NOT NULL AS films, fmoe_lend('mix_songs', 1) IS NOT NULL AS songs;
 
 SET fmoe.domain = 'mix_books';
-CALL fmoe_train(options => '{"model": "fmoe", "width": 16, "layers": 1, "dropout": 0.1, "epochs": 40, "learning_rate": 0.005, "batch_size": 32,
+CALL fmoe_train(options => '{"model": "fmoe", "gate": "user", "width": 16, "layers": 1, "dropout": 0.1, "epochs": 40, "learning_rate": 0.005, "batch_size": 32,
 	"max_length": 20, "lora_rank": 2, "gate_loss": 0.1, "blend": 0}');
 SELECT model, metrics ?& '{own,main,popularity}' AS compared,
 	(metrics #>> '{main,ndcg@10}')::float8 > (metrics #>> '{popularity,ndcg@10}')::float8 AS learnt,
@@ -55,15 +55,15 @@ SELECT encode(fmoe_export('mix_books', 2), 'escape') LIKE '%"model":"sasrec"%' A
 SELECT fmoe_import('mix_songs', 'books', fmoe_export('mix_books', 2)) AS version;
 
 -- an encoder to begin with must have the shape of the own one
-CALL fmoe_train('mix_songs', '{"width": 16, "layers": 1, "epochs": 1, "start_encoder": "books", "deploy": false}');
-CALL fmoe_train('mix_songs', '{"width": 32, "layers": 1, "epochs": 1, "start_encoder": "books", "deploy": false}');
+CALL fmoe_train('mix_songs', '{"model": "sasrec", "width": 16, "layers": 1, "epochs": 1, "start_encoder": "books", "deploy": false}');
+CALL fmoe_train('mix_songs', '{"model": "sasrec", "width": 32, "layers": 1, "epochs": 1, "start_encoder": "books", "deploy": false}');
 CALL fmoe_train('mix_songs', '{"model": "gru4rec", "width": 16, "layers": 1, "epochs": 1, "start_encoder": "books", "deploy": false}');
 
 -- every switch
 CALL fmoe_train('mix_songs', '{"model": "fmoe", "encoder": "gru4rec", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "head": "own",
 	"item_graph": true, "gate": "batch", "gate_layers": 1, "count_experts": true, "kl": 0.1, "contrast": 0.1, "deploy": false}');
 CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "gate": "equal", "warm_start": true, "deploy": false}');
-CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "gate_top": 1, "loss": "gbce", "negatives": 8, "deploy": false}');
+CALL fmoe_train('mix_songs', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 2, "gate_top": 1, "loss": "gbce", "negatives": 8, "deploy": false}');
 SELECT version, model, config ->> 'gate' AS gate, jsonb_array_length(config -> 'experts') AS experts
 	FROM fmoe.versions WHERE domain = 'mix_songs' AND model = 'fmoe' ORDER BY version;
 -- the one with the graph and count experts answers, together and alone
@@ -77,33 +77,33 @@ SELECT count(*) AS five, bool_and(score IS NOT NULL) AS scored FROM fmoe_recomme
 RESET fmoe.scan;
 
 -- rounds: the encoder goes out after each, and the last one stays
-CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "rounds": 2, "local_epochs": 2, "patience": 100}');
+CALL fmoe_train('mix_songs', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "rounds": 2, "local_epochs": 2, "patience": 100}');
 SELECT (metrics ->> 'epochs')::integer AS epochs FROM fmoe.versions WHERE domain = 'mix_songs' ORDER BY version DESC LIMIT 1;
 SELECT domain, model, width FROM fmoe.experts WHERE domain = 'mix_songs' ORDER BY created_at DESC LIMIT 1;
 
 -- the same seed gives the same mixture
-CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "deploy": false}');
-CALL fmoe_train('mix_songs', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "deploy": false, "workers": 1}');
+CALL fmoe_train('mix_songs', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "deploy": false}');
+CALL fmoe_train('mix_songs', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 2, "experts": ["books"], "deploy": false, "workers": 1}');
 SELECT count(*) AS two, count(DISTINCT checksum) AS one FROM fmoe.version WHERE config -> 'experts' -> 0 ->> 'name' = 'books' AND config ->> 'epochs' = '2'
 	AND jsonb_array_length(config -> 'experts') = 1 AND config ->> 'gate' = 'user';
 
 -- mistakes
-CALL fmoe_train('mix_books', '{"gate": "user"}');
+CALL fmoe_train('mix_books', '{"model": "sasrec", "gate": "user"}');
 CALL fmoe_train('mix_books', '{"model": "gru4rec", "rounds": 3}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "experts": "all"}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "experts": [1]}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "experts": ["a", "a"]}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "experts": ["a", "b", "c", "d", "e", "f", "g", "h"]}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "experts": [""]}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "loss": "gbce", "gate_loss": 1}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "loss": "gbce", "count_experts": true}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "loss": "gbce", "item_graph": true}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "experts": "all"}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "experts": [1]}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "experts": ["a", "a"]}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "experts": ["a", "b", "c", "d", "e", "f", "g", "h"]}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "experts": [""]}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "loss": "gbce", "gate_loss": 1}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "loss": "gbce", "count_experts": true}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "loss": "gbce", "item_graph": true}');
 CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "equal", "gate_loss": 0.1}');
 \echo :LAST_ERROR_SQLSTATE
-CALL fmoe_train('mix_books', '{"model": "fmoe", "lora_alpha": 4}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "lora_alpha": 4}');
 \echo :LAST_ERROR_SQLSTATE
-CALL fmoe_train('mix_books', '{"model": "fmoe", "rounds": 0, "local_epochs": 2}');
-CALL fmoe_train('mix_books', '{"model": "fmoe", "encoder": "popularity"}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "rounds": 0, "local_epochs": 2}');
+CALL fmoe_train('mix_books', '{"model": "fmoe", "gate": "user", "encoder": "popularity"}');
 
 SELECT fmoe_drop_domain('mix_books'), fmoe_drop_domain('mix_films'), fmoe_drop_domain('mix_songs');
 RESET fmoe.domain;

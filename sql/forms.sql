@@ -165,7 +165,7 @@ SELECT count(*) FROM fmoe_recommend(2, 2, 'films', version => 3);
 SELECT count(*) FROM fmoe_recommend(2, 2, 'films', version => 0);
 -- one that is asked for answers whole, one that stands in for what is not live only by its counts
 SELECT fmoe_create_domain('quiet', 'films', 'viewer', 'film', 'at');
-CALL fmoe_train('quiet', '{"width": 8, "layers": 1, "epochs": 1, "deploy": false}');
+CALL fmoe_train('quiet', '{"model": "sasrec", "width": 8, "layers": 1, "epochs": 1, "deploy": false}');
 SELECT a.source, b.source, cardinality(fmoe_embedding(5000000002, 'quiet', version => 1)) FROM fmoe_recommend(2, 1, 'quiet') a, fmoe_recommend(2, 1, 'quiet', version => 1) b;
 SELECT fmoe_embedding(5000000002, 'quiet');
 SELECT fmoe_drop_domain('quiet');

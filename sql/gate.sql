@@ -43,6 +43,15 @@ SELECT model, value > 0 AS judged FROM fmoe_evaluate('gate', '{"k": 10, "exclude
 SELECT array_length(fmoe_embedding(7::bigint, domain => 'gate'), 1) AS width;
 SELECT count(*) AS similar FROM fmoe_similar(7::bigint, 3, 'gate');
 
+-- what each expert adds; of the weights, shares are told
+SELECT expert, weight >= 0 AS share, users > 100 AS users FROM fmoe_expert_report('gate', '{"split": "leave_one_out"}');
+SELECT abs(sum(weight) FILTER (WHERE expert <> 'all but own') - 1) < 1e-6 AS all_of_it,
+	bool_and(abs(difference - (ndcg - without)) < 1e-9) AS differences,
+	max(without) FILTER (WHERE expert = 'all but own') < max(ndcg) AS more_than_own
+	FROM fmoe_expert_report('gate', '{"split": "leave_one_out"}');
+SELECT r.without = e.value AS dropped_changes_nothing FROM fmoe_expert_report('gate', '{"split": "leave_one_out"}') r,
+	fmoe_evaluate('gate', '{"k": 10}') e WHERE e.model = 'live' AND e.metric = 'ndcg' AND r.expert = 'repeat';
+
 -- as a file, and as a value
 SELECT fmoe_alter_domain('gate', sharing => 'full');
 CREATE TABLE file AS SELECT fmoe_export('gate') AS bytes;
@@ -52,12 +61,20 @@ SELECT count(*) AS same FROM fmoe_recommend(9::bigint, 5, 'gate', version => 2) 
 SELECT count(*) AS rows FROM fmoe_apply((SELECT fmoe_fit(listener, song, at,
 	'{"model": "auto", "width": 8, "layers": 1, "epochs": 1}') FROM plays), ARRAY[5, 6]::bigint[], 3);
 
+-- without a model auto is trained, and is what fmoe is without lent experts
+CALL fmoe_train('gate', '{"width": 8, "layers": 1, "epochs": 1, "deploy": false}');
+CALL fmoe_train('gate', '{"model": "fmoe", "experts": [], "width": 8, "layers": 1, "epochs": 1, "deploy": false}');
+SELECT count(DISTINCT (model, config, metrics)) AS same, min(config ->> 'gate') AS gate, min(config ->> 'experts') AS experts
+	FROM fmoe.versions WHERE domain = 'gate' AND version IN (3, 4);
 -- transitions are weighed by the gate
 CALL fmoe_train('gate', '{"model": "auto", "blend": 1}');
+CALL fmoe_train('gate', '{"count_experts": true}');
+CALL fmoe_train('gate', '{"gate_top": 2}');
+CALL fmoe_train('gate', '{"gate_loss": 0.5}');
 -- without events kept back the gate begins, and ends, with its prior
 CALL fmoe_train('gate', '{"model": "auto", "width": 8, "layers": 1, "epochs": 1, "holdout": "none", "deploy": false}');
 SELECT metrics -> 'gate' -> 'own' AS own, metrics -> 'gate' -> 'sequence' AS sequence, metrics -> 'dropped' AS dropped
-	FROM fmoe.versions WHERE domain = 'gate' AND version = 3;
+	FROM fmoe.versions WHERE domain = 'gate' AND version = 5;
 
 SELECT fmoe_drop_domain('gate');
 DROP SCHEMA gate CASCADE;

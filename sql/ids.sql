@@ -12,7 +12,7 @@ SELECT fmoe_create_domain('moods', 'moods', 'u', 'm', 't');
 CALL fmoe_train('moods', '{"model": "markov"}');
 ALTER TYPE mood RENAME VALUE 'wild' TO 'furious';
 SELECT * FROM fmoe_recommend_as(NULL::text, 1, 1, 'moods');
-CALL fmoe_train('moods', '{"epochs": 1, "width": 8, "holdout": "none", "warm_start": true, "deploy": false}');
+CALL fmoe_train('moods', '{"model": "sasrec", "epochs": 1, "width": 8, "holdout": "none", "warm_start": true, "deploy": false}');
 SET client_min_messages = notice;
 CALL fmoe_train('moods', '{"model": "markov"}');
 SET client_min_messages = warning;

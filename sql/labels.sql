@@ -38,7 +38,7 @@ SELECT user_id, array_agg(item_id ORDER BY rank)
 FROM fmoe_recommend_all_as(NULL::int, NULL::int, 'views', 2, false) WHERE user_id IN (77, 78) GROUP BY 1 ORDER BY 1;
 
 -- an encoder answers all users at once in another way
-CALL fmoe_train('views', '{"epochs": 1, "width": 8, "holdout": "none", "deploy": false}');
+CALL fmoe_train('views', '{"model": "sasrec", "epochs": 1, "width": 8, "holdout": "none", "deploy": false}');
 SELECT fmoe_deploy('views', 2);
 SELECT a.user_id, a.item_ids = ARRAY(SELECT item_id FROM fmoe_recommend_as(NULL::int, a.user_id, 8, 'views')) AS same, 5 = ANY (item_ids) AS shown
 FROM (SELECT user_id, array_agg(item_id ORDER BY rank) AS item_ids
@@ -118,8 +118,8 @@ SELECT abs((metrics->'markov'->>'ndcg@10')::float8 - (30 + 15 / log(2, 3)::float
 INSERT INTO judged VALUES (2000, 0, 1, 1), (2000, 5, 2, 1), (101, 0, 3.5, 0), (131, 5, 3.5, 0);
 SELECT * FROM judgement ORDER BY metric;
 -- by whichever process
-CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 0, "deploy": false}');
-CALL fmoe_train('judged', '{"model": "fmoe", "epochs": 2, "width": 8, "workers": 1, "deploy": false}');
+CALL fmoe_train('judged', '{"model": "fmoe", "gate": "user", "epochs": 2, "width": 8, "workers": 0, "deploy": false}');
+CALL fmoe_train('judged', '{"model": "fmoe", "gate": "user", "epochs": 2, "width": 8, "workers": 1, "deploy": false}');
 -- who evaluates says which rows are left out, too
 INSERT INTO judged VALUES (1, NULL, 1, 1), (1, 3, 'NaN', 1);
 SET client_min_messages = notice;

@@ -13,8 +13,8 @@ CREATE TABLE loans AS SELECT u AS reader, (u * 5 + s * 3) % 40 AS book, s AS at
 	FROM generate_series(1, 60) u, generate_series(1, 8) s;
 SELECT fmoe_create_domain('lending_films', 'plays', 'listener', 'film', 'at');
 SELECT fmoe_create_domain('lending_books', 'loans', 'reader', 'book', 'at');
-CALL fmoe_train('lending_films', '{"width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false}');
-CALL fmoe_train('lending_films', '{"width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false, "seed": 7}');
+CALL fmoe_train('lending_films', '{"model": "sasrec", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false}');
+CALL fmoe_train('lending_films', '{"model": "sasrec", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false, "seed": 7}');
 CALL fmoe_train('lending_films', '{"model": "markov", "deploy": false}');
 CALL fmoe_train('lending_books', '{"model": "gru4rec", "width": 8, "layers": 1, "epochs": 1, "deploy": false}');
 

@@ -13,37 +13,37 @@ CALL fmoe_train('options', '3');
 CALL fmoe_train('options', 'null');
 
 -- unrecognized names
-CALL fmoe_train('options', '{"epoch": 3}');
+CALL fmoe_train('options', '{"model": "sasrec", "epoch": 3}');
 \set VERBOSITY terse
-CALL fmoe_train('options', '{"": 3}');
+CALL fmoe_train('options', '{"model": "sasrec", "": 3}');
 \set VERBOSITY default
 SELECT fmoe_evaluate('options', '{"metrics": ["ndcg"]}');
 
 -- integers
-CALL fmoe_train('options', '{"epochs": "3"}');
-CALL fmoe_train('options', '{"epochs": 2.5}');
-CALL fmoe_train('options', '{"epochs": 0}');
-CALL fmoe_train('options', '{"epochs": -1e400}');
-CALL fmoe_train('options', '{"epochs": 99999999999999999999}');
-CALL fmoe_train('options', '{"epochs": [3]}');
-CALL fmoe_train('options', '{"epochs": {"max": 3}}');
-CALL fmoe_train('options', '{"epochs": true}');
-CALL fmoe_train('options', '{"seed": -1}');
-CALL fmoe_train('options', '{"seed": 9007199254740993.5}');
-CALL fmoe_train('options', '{"seed": 9007199254740993}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": "3"}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": 2.5}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": 0}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": -1e400}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": 99999999999999999999}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": [3]}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": {"max": 3}}');
+CALL fmoe_train('options', '{"model": "sasrec", "epochs": true}');
+CALL fmoe_train('options', '{"model": "sasrec", "seed": -1}');
+CALL fmoe_train('options', '{"model": "sasrec", "seed": 9007199254740993.5}');
+CALL fmoe_train('options', '{"model": "sasrec", "seed": 9007199254740993}');
 
 -- numbers
-CALL fmoe_train('options', '{"dropout": "0.1"}');
-CALL fmoe_train('options', '{"dropout": 1}');
-CALL fmoe_train('options', '{"dropout": -0.1}');
-CALL fmoe_train('options', '{"learning_rate": 0}');
+CALL fmoe_train('options', '{"model": "sasrec", "dropout": "0.1"}');
+CALL fmoe_train('options', '{"model": "sasrec", "dropout": 1}');
+CALL fmoe_train('options', '{"model": "sasrec", "dropout": -0.1}');
+CALL fmoe_train('options', '{"model": "sasrec", "learning_rate": 0}');
 
 -- booleans, choices
-CALL fmoe_train('options', '{"deploy": "yes"}');
-CALL fmoe_train('options', '{"deploy": 1}');
+CALL fmoe_train('options', '{"model": "sasrec", "deploy": "yes"}');
+CALL fmoe_train('options', '{"model": "sasrec", "deploy": 1}');
 CALL fmoe_train('options', '{"model": "sasrek"}');
 CALL fmoe_train('options', '{"model": 1}');
-CALL fmoe_train('options', '{"loss": "a choice whose name is far too long to be shown in any error message"}');
+CALL fmoe_train('options', '{"model": "sasrec", "loss": "a choice whose name is far too long to be shown in any error message"}');
 
 -- lists
 SELECT fmoe_evaluate('options', '{"k": "10"}');
@@ -53,7 +53,7 @@ SELECT fmoe_evaluate('options', '{"k": [10, "20"]}');
 SELECT fmoe_evaluate('options', '{"k": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}');
 
 -- options that exclude one another
-CALL fmoe_train('options', '{"width": 10, "heads": 3}');
+CALL fmoe_train('options', '{"model": "sasrec", "width": 10, "heads": 3}');
 
 -- nothing of all that left anything behind
 SELECT count(*) FROM fmoe.versions WHERE domain = 'options';
@@ -102,7 +102,7 @@ SET fmoe.training_workers = 65;
 SET fmoe.training_worker = 1;
 SET fmoe.max_memory = '1MB';
 INSERT INTO options_test.plays SELECT n, n, n FROM generate_series(1, 100000) n;
-CALL fmoe_train('options');
+CALL fmoe_train('options', '{"model": "sasrec"}');
 RESET fmoe.max_memory;
 
 SELECT fmoe_drop_domain('options');

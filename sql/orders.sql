@@ -15,7 +15,7 @@ DECLARE
 	result text;
 BEGIN
 	PERFORM fmoe_create_domain(domain, relation, 'u', 'i', time_column, order_column => order_column, basket_column => basket_column);
-	CALL fmoe_train(domain, options || '{"deploy": false}');
+	CALL fmoe_train(domain, '{"model": "sasrec", "deploy": false}' || options);
 	result := weights(domain);
 	PERFORM fmoe_drop_domain(domain);
 	RETURN result;
@@ -190,7 +190,7 @@ SELECT * FROM fmoe_recommend(1, 1, 'orders_at');
 SELECT fmoe_alter_domain('orders_at', order_column => '');
 ALTER TABLE e DROP xid;
 SELECT * FROM fmoe_recommend(1, 1, 'orders_at');
-CALL fmoe_train('orders_at');
+CALL fmoe_train('orders_at', '{"model": "sasrec"}');
 SELECT fmoe_alter_domain('orders_at', basket_column => '', weight_column => '');
 SELECT order_column, basket_column, weight_column FROM fmoe.domains WHERE domain = 'orders_at';
 

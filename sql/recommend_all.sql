@@ -14,7 +14,7 @@ INSERT INTO recommend_all_test.plays SELECT 7, j * 11 % 3000, 100 + j % 900, tru
 CREATE INDEX ON recommend_all_test.plays (listener, at);
 SELECT fmoe_create_domain('plays', 'recommend_all_test.plays', 'listener', 'song', 'at', label_column => 'liked');
 SELECT * FROM fmoe_recommend_all('plays');
-CALL fmoe_train('plays', '{"epochs": 1, "width": 32, "seed": 5, "holdout": "none", "max_length": 30}');
+CALL fmoe_train('plays', '{"model": "sasrec", "epochs": 1, "width": 32, "seed": 5, "holdout": "none", "max_length": 30}');
 -- what the version does not know, what does not count
 INSERT INTO recommend_all_test.plays VALUES
 	(-1, 100001, 1, true), (-2, 100002, 1, true), (-2, 5, 2, true), (-3, 5, 1, false), (NULL, 5, 1, true),

@@ -9,7 +9,7 @@ SET fmoe.party = 'north';
 CREATE TABLE plays AS SELECT u, (u * 7 + s) % 20 AS i, s AS at FROM generate_series(1, 40) u, generate_series(1, 6) s;
 SELECT fmoe_create_domain('strangers_lender', 'plays', 'u', 'i', 'at');
 SELECT fmoe_create_domain('strangers_mix', 'plays', 'u', 'i', 'at');
-CALL fmoe_train('strangers_lender', '{"width": 8, "layers": 1, "heads": 1, "epochs": 1, "max_length": 5, "deploy": false}');
+CALL fmoe_train('strangers_lender', '{"model": "sasrec", "width": 8, "layers": 1, "heads": 1, "epochs": 1, "max_length": 5, "deploy": false}');
 SELECT fmoe_lend('strangers_lender', 1) IS NOT NULL AS lent;
 
 -- rows as logical replication may bring them: one that is as it should be, and one that lies
@@ -70,7 +70,7 @@ SET client_min_messages = warning;
 \pset tuples_only
 \set ECHO none
 SELECT format('SELECT %L, replicate(head, data) FROM lies WHERE n = %s', what, n),
-	'CALL fmoe_train(''strangers_mix'', ''{"model": "fmoe", "epochs": 1, "width": 4, "layers": 1, "heads": 1, "max_length": 5, "deploy": false}'')'
+	'CALL fmoe_train(''strangers_mix'', ''{"model": "fmoe", "gate": "user", "epochs": 1, "width": 4, "layers": 1, "heads": 1, "max_length": 5, "deploy": false}'')'
 FROM lies ORDER BY n \gexec
 \set ECHO all
 \pset tuples_only
@@ -78,11 +78,11 @@ SELECT (SELECT string_agg(e ->> 'name', ' ') FROM jsonb_array_elements(config ->
 	FROM fmoe.versions WHERE domain = 'strangers_mix' GROUP BY 1;
 -- who names it is told, and nothing is trained
 SELECT replicate('{"model": "markov", "config": {"model": "markov"}}', NULL);
-CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["south.strangers_lender"], "epochs": 1}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "gate": "user", "experts": ["south.strangers_lender"], "epochs": 1}');
 SELECT replicate('{}', data || '\x00') FROM good;
-CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["south.strangers_lender"], "epochs": 1}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "gate": "user", "experts": ["south.strangers_lender"], "epochs": 1}');
 SELECT replicate(jsonb_build_object('bytes', octet_length(data) + 1), data || '\x00') FROM good;
-CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["south.strangers_lender"], "epochs": 1}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "gate": "user", "experts": ["south.strangers_lender"], "epochs": 1}');
 SET client_min_messages = error;
 
 
@@ -210,7 +210,7 @@ SELECT item_id FROM fmoe_recommend('1', 3, domain => 'strangers_kinds', exclude_
 -- which domain a call without a name means: never a stranger's
 SELECT fmoe_drop_domain(d) FROM unnest('{strangers_lender,strangers_mix,strangers_ours}'::text[]) d;
 SELECT * FROM fmoe_recommend(1::bigint);
-CALL fmoe_train();
+CALL fmoe_train(options => '{"model": "sasrec"}');
 SET ROLE strangers_mallory;
 SELECT fmoe_drop_domain('strangers_kinds');
 GRANT SELECT ON her_view, her_shop TO PUBLIC;
@@ -232,21 +232,21 @@ RESET ROLE;
 
 -- who borrows may read what is lent, and what was borrowed does not leave
 SET client_min_messages = warning;
-CALL fmoe_train('strangers_lender', '{"width": 8, "layers": 1, "heads": 1, "epochs": 1, "max_length": 5, "deploy": false}');
+CALL fmoe_train('strangers_lender', '{"model": "sasrec", "width": 8, "layers": 1, "heads": 1, "epochs": 1, "max_length": 5, "deploy": false}');
 SELECT fmoe_forget('south');
 SELECT fmoe_lend('strangers_lender', 2) IS NOT NULL AS lent;
 SET ROLE strangers_mallory;
 SELECT fmoe_create_domain('strangers_mix', 'her_plays', 'u', 'i', 'at');
-CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
-CALL fmoe_train('strangers_mix', '{"start_encoder": "north.strangers_lender", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
-CALL fmoe_train('strangers_mix', '{"model": "fmoe", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "gate": "user", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+CALL fmoe_train('strangers_mix', '{"model": "sasrec", "start_encoder": "north.strangers_lender", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "gate": "user", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
 RESET ROLE;
 -- nor for her does who may
-CALL fmoe_train('strangers_mix', '{"model": "fmoe", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+CALL fmoe_train('strangers_mix', '{"model": "fmoe", "gate": "user", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
 SELECT version, jsonb_array_length(config -> 'experts') AS experts FROM fmoe.versions WHERE domain = 'strangers_mix';
 -- a grant on one expert, on all of a party, on everything
 SELECT 'fmoe.domain_' || domain_id || '_owner' AS marker FROM fmoe.domain WHERE name = 'strangers_lender' \gset
-\set mix 'CALL fmoe_train(''strangers_mix'', ''{"model": "fmoe", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}'')'
+\set mix 'CALL fmoe_train(''strangers_mix'', ''{"model": "fmoe", "gate": "user", "experts": ["north.strangers_lender"], "epochs": 1, "width": 8, "layers": 1, "deploy": false}'')'
 \set ECHO none
 GRANT SELECT ON :marker TO strangers_mallory;
 SET ROLE strangers_mallory;

@@ -15,7 +15,7 @@ CREATE TABLE clicks (who integer, what bigint, at integer);
 SELECT fmoe_create_domain('transfer_a', 'plays', 'listener', 'film', 'at');
 SELECT fmoe_create_domain('transfer_b', 'other_plays', 'listener', 'film', 'at');
 SELECT fmoe_create_domain('transfer_c', 'clicks', 'who', 'what', 'at');
-CALL fmoe_train('transfer_a', '{"width": 16, "layers": 1, "heads": 2, "epochs": 4, "max_length": 10, "deploy": false}');
+CALL fmoe_train('transfer_a', '{"model": "sasrec", "width": 16, "layers": 1, "heads": 2, "epochs": 4, "max_length": 10, "deploy": false}');
 CALL fmoe_train('transfer_a', '{"model": "gru4rec", "width": 8, "layers": 2, "epochs": 1, "deploy": false}');
 CALL fmoe_train('transfer_a', '{"model": "markov", "deploy": false}');
 

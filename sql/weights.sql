@@ -70,12 +70,12 @@ CALL train_all('{"model": "sasrec", "epochs": 2, "width": 16, "blend": 0, "deplo
 CALL train_all('{"model": "gru4rec", "epochs": 2, "width": 16, "blend": 0, "loss": "gbce", "deploy": false}');
 SELECT model, count(*), count(DISTINCT metrics - 'popularity' - 'markov') FROM fmoe.versions
 	WHERE domain IN ('weights_none', 'weights_one', 'weights_half') GROUP BY 1 ORDER BY 1;
-CALL fmoe_train('weights_none', '{"model": "fmoe", "count_experts": true, "epochs": 2, "width": 16, "deploy": false}');
-CALL fmoe_train('weights_one', '{"model": "fmoe", "count_experts": true, "epochs": 2, "width": 16, "deploy": false}');
+CALL fmoe_train('weights_none', '{"model": "fmoe", "gate": "user", "count_experts": true, "epochs": 2, "width": 16, "deploy": false}');
+CALL fmoe_train('weights_one', '{"model": "fmoe", "gate": "user", "count_experts": true, "epochs": 2, "width": 16, "deploy": false}');
 SELECT count(*), count(DISTINCT metrics) FROM fmoe.versions WHERE domain IN ('weights_none', 'weights_one') AND model = 'fmoe';
-CALL fmoe_train('weights_w', '{"model": "fmoe", "count_experts": true, "epochs": 2, "width": 16, "workers": 0, "deploy": false}');
-CALL fmoe_train('weights_w', '{"model": "fmoe", "count_experts": true, "epochs": 2, "width": 16, "workers": 1, "deploy": false}');
-CALL fmoe_train('weights_w', '{"model": "fmoe", "count_experts": true, "epochs": 2, "width": 16, "workers": 3, "deploy": false}');
+CALL fmoe_train('weights_w', '{"model": "fmoe", "gate": "user", "count_experts": true, "epochs": 2, "width": 16, "workers": 0, "deploy": false}');
+CALL fmoe_train('weights_w', '{"model": "fmoe", "gate": "user", "count_experts": true, "epochs": 2, "width": 16, "workers": 1, "deploy": false}');
+CALL fmoe_train('weights_w', '{"model": "fmoe", "gate": "user", "count_experts": true, "epochs": 2, "width": 16, "workers": 3, "deploy": false}');
 SELECT count(*), count(DISTINCT metrics) FROM fmoe.versions WHERE domain = 'weights_w';
 
 -- what weighs 0 is in no basket that fmoe_together counts

@@ -61,6 +61,16 @@ fmoe_expert_number(const FmoeExpertClass *class)
 	return i;
 }
 
+int
+fmoe_expert_row(const char *name)
+{
+	int			row = 0;
+
+	while (strcmp(fmoe_expert_names[row], name) != 0)
+		row++;
+	return row;
+}
+
 const FmoeExpertClass *
 fmoe_expert_class(const char *name)
 {

@@ -18,10 +18,14 @@ extern const char *const fmoe_expert_names[];
 extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED];
 
 /* The default of the option "model". */
-#define FMOE_DEFAULT_MODEL "sasrec"
+#define FMOE_DEFAULT_MODEL "auto"
+/* Its default where rows are all there is, and of what was stored without one: one encoder. */
+#define FMOE_PLAIN_MODEL "sasrec"
 
 /* NULL: none has that name. */
 extern const FmoeExpertClass *fmoe_expert_class(const char *name);
+/* The row of fmoe_expert_names that has the name, which must be there. */
+extern int	fmoe_expert_row(const char *name);
 /* The class's first row of fmoe_expert_classes, in which it must be. */
 extern int	fmoe_expert_number(const FmoeExpertClass *class);
 /*

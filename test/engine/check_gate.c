@@ -118,8 +118,20 @@ lend_two(FmoeConfig *config)
 	FmoeMixtureOptions *own = (FmoeMixtureOptions *) config->own.bytes;
 
 	own->experts.count = 2;
-	own->experts.lent[0] = (FmoeLentEncoder) {.name = "north.shop", .shape = {.encoder = 1, .width = 6, .layers = 1, .heads = 1}};
-	own->experts.lent[1] = (FmoeLentEncoder) {.name = "south.shop", .shape = {.encoder = 0, .width = 8, .layers = 1, .heads = 2}};
+	own->experts.lent[0] = (FmoeLentEncoder)
+	{
+		.name = "north.shop", .shape =
+		{
+			.encoder = 1, .width = 6, .layers = 1, .heads = 1
+			}
+	};
+	own->experts.lent[1] = (FmoeLentEncoder)
+	{
+		.name = "south.shop", .shape =
+		{
+			.encoder = 0, .width = 8, .layers = 1, .heads = 2
+			}
+	};
 }
 
 static void

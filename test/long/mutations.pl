@@ -38,7 +38,7 @@ CREATE TABLE events AS SELECT u::bigint u, ((u * 7 + n * n) % 12)::bigint i, n::
 	FROM generate_series(1, 20) u, generate_series(1, 6) n;
 SELECT fmoe_create_domain(d, 'events', 'u', 'i', 't'), fmoe_alter_domain(d, sharing => 'full') FROM unnest('{d,e}'::text[]) d;
 CALL fmoe_train('d', '{"model": "sasrec", "width": 4, "layers": 1, "max_length": 4, "epochs": 1, "workers": 0}');
-CALL fmoe_train('d', '{"model": "fmoe", "width": 4, "layers": 1, "max_length": 4, "epochs": 1, "workers": 0, "deploy": false}');
+CALL fmoe_train('d', '{"model": "fmoe", "gate": "user", "width": 4, "layers": 1, "max_length": 4, "epochs": 1, "workers": 0, "deploy": false}');
 CALL fmoe_train('d', '{"model": "markov", "deploy": false}');
 CALL fmoe_train('e', '{"model": "markov"}');
 CREATE TABLE seed_file (id serial, kind text, file bytea);
@@ -194,7 +194,7 @@ BEGIN
 			INSERT INTO fmoe.lent_part SELECT l.lent_id, 0, l.party, l.shared, CASE WHEN random() < 0.5 THEN mutated(o.file) ELSE o.file END
 				FROM fmoe.lent l, offer_once o;
 			PERFORM FROM fmoe.experts;
-			CALL fmoe_train('e', '{"model": "fmoe", "width": 4, "layers": 1, "max_length": 4, "epochs": 1, "workers": 0, "deploy": false, "experts": ["north.wares"]}');
+			CALL fmoe_train('e', '{"model": "fmoe", "gate": "user", "width": 4, "layers": 1, "max_length": 4, "epochs": 1, "workers": 0, "deploy": false, "experts": ["north.wares"]}');
 			RAISE EXCEPTION 'taken' USING ERRCODE = 'P0099';
 		WHEN 'options' THEN
 			CASE at_random(4)

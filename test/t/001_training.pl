@@ -78,8 +78,8 @@ SELECT fmoe_create_domain('large', 'large', 'u', 'i', 't');
 SQL
 
 # an epoch of a few tenths of a second, six of them
-my $six = '{"width": 32, "layers": 1, "epochs": 6, "max_length": 30, "seed": 5, "deploy": false}';
-my $long = '{"width": 64, "layers": 2, "epochs": 1000, "patience": 1000, "deploy": false}';
+my $six = '{"model": "sasrec", "width": 32, "layers": 1, "epochs": 6, "max_length": 30, "seed": 5, "deploy": false}';
+my $long = '{"model": "sasrec", "width": 64, "layers": 2, "epochs": 1000, "patience": 1000, "deploy": false}';
 
 # ---------------------------------------------------------------- the same seed, the same weights
 
@@ -142,7 +142,7 @@ sub written_by
 	my ($epochs) = @_;
 	my $before = value('SELECT pg_current_wal_insert_lsn()');
 
-	ask($trainer, train('small', qq({"width": 64, "layers": 1, "epochs": $epochs, "patience": 100, "checkpoint_every": 600, "deploy": false})));
+	ask($trainer, train('small', qq({"model": "sasrec", "width": 64, "layers": 1, "epochs": $epochs, "patience": 100, "checkpoint_every": 600, "deploy": false})));
 	return value("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$before')");
 }
 
@@ -422,9 +422,9 @@ is(ask($trainer, 'SELECT 1'), '1', 'the session goes on');
 value(<<'SQL');
 CREATE PROCEDURE nightly(INOUT epochs_seen integer) LANGUAGE plpgsql AS $$
 BEGIN
-	CALL fmoe_train('small', '{"width": 8, "layers": 1, "epochs": 2, "deploy": false}');
+	CALL fmoe_train('small', '{"model": "sasrec", "width": 8, "layers": 1, "epochs": 2, "deploy": false}');
 	COMMIT;
-	CALL fmoe_train('small', '{"width": 8, "layers": 1, "epochs": 3, "deploy": false}');
+	CALL fmoe_train('small', '{"model": "sasrec", "width": 8, "layers": 1, "epochs": 3, "deploy": false}');
 	SELECT pg_catalog.sum((metrics -> 'epochs')::integer) INTO epochs_seen
 		FROM (SELECT metrics FROM fmoe.versions WHERE domain = 'small' ORDER BY version DESC LIMIT 2) v;
 END $$

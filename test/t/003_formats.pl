@@ -105,7 +105,7 @@ sub try_lent
 	my ($versions, $key) = $renamed ? ('fmoe.version', 'version_id') : ('fmoe.expert', 'expert_id');
 	$node->safe_psql($database, <<'SQL');
 SET client_min_messages = warning;
-CALL fmoe_train('films', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 1, "experts": ["north.even", "west.odd", "south.even"], "deploy": false}');
+CALL fmoe_train('films', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 1, "experts": ["north.even", "west.odd", "south.even"], "deploy": false}');
 SQL
 	# what is between the norm that goes in and the one that comes out stays as it was lent
 	is($node->safe_psql($database, <<"SQL"), 't|t|t', 'a mixture is trained with them');

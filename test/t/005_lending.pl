@@ -147,7 +147,7 @@ like($out, qr/^0\|2\|0\|\d+\|\d+$/, 'and then nothing');
 cmp_ok($received, '<', 3000, 'at the price of looking');
 $node{north}->safe_psql('postgres', <<'SQL');
 SET client_min_messages = warning;
-CALL fmoe_train('films', '{"width": 24, "layers": 1, "heads": 2, "epochs": 1, "max_length": 10, "deploy": false}');
+CALL fmoe_train('films', '{"model": "sasrec", "width": 24, "layers": 1, "heads": 2, "epochs": 1, "max_length": 10, "deploy": false}');
 SELECT fmoe_lend('films', 2, '{"precision": "int8"}');
 SQL
 ($out) = sync_peer('south', 'north');

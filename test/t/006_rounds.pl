@@ -92,12 +92,12 @@ SQL
 }
 value($_, "SELECT fmoe_add_peer('other', '" . ($_ eq 'north' ? 'south' : 'north') . "')") foreach sort keys %first;
 
-my $alone = '{"width": 16, "layers": 1, "epochs": 2, "max_length": 20, "batch_size": 32}';
+my $alone = '{"model": "sasrec", "width": 16, "layers": 1, "epochs": 2, "max_length": 20, "batch_size": 32}';
 value('north', train('plays', $alone) . "; SELECT fmoe_lend('plays')");
 
 # ---------------------------------------------------------------- rounds
 
-my $mixture = '{"model": "fmoe", "width": 16, "layers": 1, "max_length": 20, "batch_size": 32, "patience": 100, "deploy": false, "rounds": 3, "local_epochs": 2}';
+my $mixture = '{"model": "fmoe", "gate": "user", "width": 16, "layers": 1, "max_length": 20, "batch_size": 32, "patience": 100, "deploy": false, "rounds": 3, "local_epochs": 2}';
 value('south', 'CALL fmoe_sync()');
 my $said = told('south', train('plays', $mixture));
 like($said, qr/round 1\/3: 0 of 1 lent experts are newer/, 'the first round finds what was fetched before');

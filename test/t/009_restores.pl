@@ -35,10 +35,10 @@ SELECT fmoe_create_domain('odd', '"Odd.name"."Big ""one"', 'u', 'i', 't');
 SELECT fmoe_create_domain('liked', 'liked', 'u', 'i', 't');
 SELECT fmoe_alter_domain('music', owner => 'shop_owner');
 GRANT SELECT ON plays, songs TO shop_owner;
-CALL fmoe_train('music', '{"epochs": 1, "width": 8}');
+CALL fmoe_train('music', '{"model": "sasrec", "epochs": 1, "width": 8}');
 CALL fmoe_train('music', '{"model": "markov", "deploy": false}');
 SELECT fmoe_deploy('music', 2);
-CALL fmoe_train('big', '{"epochs": 1, "width": 8}');
+CALL fmoe_train('big', '{"model": "sasrec", "epochs": 1, "width": 8}');
 CALL fmoe_train('odd', '{"model": "popularity", "holdout": "none"}');
 CALL fmoe_train('liked', '{"model": "markov"}');
 SQL

@@ -91,7 +91,7 @@ is(borrowed(), "north.music $second", 'until it is forgotten');
 # ---------------------------------------------------------------- two of the same name, as by logical replication
 
 my $third = lender('other');
-my $train = q{CALL fmoe_train('music', '{"model": "fmoe", "width": 8, "layers": 1, "epochs": 1, "deploy": false, "experts": ["north.music"]}')};
+my $train = q{CALL fmoe_train('music', '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "epochs": 1, "deploy": false, "experts": ["north.music"]}')};
 $node->safe_psql('south', $train);
 pass('an expert of a party of one database is used');
 foreach my $table ('lent', 'lent_part')

@@ -61,9 +61,9 @@ CREATE TABLE p AS SELECT u::bigint u, ((u * 7 + n * n) % 8000)::bigint i, (n * 1
 	FROM generate_series(1, 4000) u, generate_series(1, 12) n;
 CREATE INDEX ON p (u);
 SELECT fmoe_create_domain('d', 'p', 'u', 'i', 't');
-CALL fmoe_train('d', '{"epochs": 1, "width": 128, "max_length": 12, "loss": "gbce", "workers": 0, "deploy": false}');
-CALL fmoe_train('d', '{"epochs": 1, "width": 64, "max_length": 12, "loss": "gbce", "workers": 0, "deploy": false}');
-CALL fmoe_train('d', '{"epochs": 1, "width": 32, "max_length": 12, "loss": "gbce", "workers": 0, "deploy": false}');
+CALL fmoe_train('d', '{"model": "sasrec", "epochs": 1, "width": 128, "max_length": 12, "loss": "gbce", "workers": 0, "deploy": false}');
+CALL fmoe_train('d', '{"model": "sasrec", "epochs": 1, "width": 64, "max_length": 12, "loss": "gbce", "workers": 0, "deploy": false}');
+CALL fmoe_train('d', '{"model": "sasrec", "epochs": 1, "width": 32, "max_length": 12, "loss": "gbce", "workers": 0, "deploy": false}');
 ALTER SYSTEM SET fmoe.shared_cache_size = 0;
 SELECT pg_catalog.pg_reload_conf();
 SQL

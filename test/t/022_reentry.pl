@@ -23,7 +23,7 @@ CONF
 $node->start;
 
 my $sasrec = '{"model": "sasrec", "width": 8, "layers": 1, "max_length": 8, "epochs": 1, "holdout": "test", "workers": 0}';
-my $mixture = '{"model": "fmoe", "width": 8, "layers": 1, "max_length": 8, "epochs": 1, "holdout": "test", "workers": 0}';
+my $mixture = '{"model": "fmoe", "gate": "user", "width": 8, "layers": 1, "max_length": 8, "epochs": 1, "holdout": "test", "workers": 0}';
 
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION fmoe;

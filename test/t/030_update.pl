@@ -190,7 +190,7 @@ $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '
 check_data('data');
 $node->command_ok([ 'bash', '-c', 'pg_dump data | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null restored' ], 'a dump of it restores');
 check_data('restored');
-is($node->safe_psql('data', q(CALL fmoe_train('songs', '{"epochs": 1, "width": 8, "layers": 1, "deploy": false}');
+is($node->safe_psql('data', q(CALL fmoe_train('songs', '{"model": "sasrec", "epochs": 1, "width": 8, "layers": 1, "deploy": false}');
 	SELECT max(version) FROM fmoe.versions WHERE domain = 'songs')), '5', 'trainings go on, and numbers too');
 is($node->safe_psql('data', q(SELECT fmoe_rollback('films'))), '5', 'a deployment can be undone');
 

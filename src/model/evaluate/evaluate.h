@@ -96,7 +96,10 @@ typedef struct FmoePartUse
 	double		largest[FMOE_PARTS_MAX];	/* how often each weight was the largest; equal ones share the count */
 } FmoePartUse;
 
-/* Adds to use the weights after the histories of cases from .. to - 1; the class has the hook weigh. */
+/*
+ * Adds to use the weights after the histories of cases from .. to - 1, of a model with a gate or whose class has
+ * the hook weigh.
+ */
 extern void fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
 						  int64_t from, int64_t to, FmoePartUse *use);
 

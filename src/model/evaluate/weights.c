@@ -4,6 +4,8 @@
  */
 #include "model/evaluate/evaluate.h"
 
+#include <math.h>
+
 static void
 add_weights(FmoePartUse *use, int parts, const fnn_real *weight)
 {
@@ -25,12 +27,34 @@ add_weights(FmoePartUse *use, int parts, const fnn_real *weight)
 	use->histories++;
 }
 
+/*
+ * weight[sequences.count, parts] of each history.  A gate's may be of either sign and of any
+ * size: they are given as shares of what their sizes add up to.
+ */
+static void
+weigh_block(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int parts, fnn_real *weight)
+{
+	double		sum = 0;
+
+	if (!fmoe_has_gate(model))
+	{
+		fmoe_weigh(model, arena, batch, weight);
+		return;
+	}
+	for (int p = 0; p < parts; p++)
+		sum += fabs(fmoe_gate_weight(model, batch, p));
+	for (int32_t s = 0; s < batch->sequences.count; s++)
+		for (int p = 0; p < parts; p++)
+			weight[s * parts + p] = (fnn_real) (batch->last[s] >= 0 && sum > 0
+												? fabs(fmoe_gate_weight(model, batch, p)) / sum : 0);
+}
+
 void
 fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases,
 			  int64_t from, int64_t to, FmoePartUse *use)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	int			parts = main->class->part_count(main->config);
+	int			parts = fmoe_parts_count(model) - 1;
 	FnnMark		mark = fnn_arena_mark(arena);
 	fnn_real   *weight = fnn_alloc_reals(arena, FMOE_CASE_BLOCK_MAX, parts);
 	int64_t		end;
@@ -40,8 +64,8 @@ fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 		FnnMark		block = fnn_arena_mark(arena);
 
 		end = fmoe_case_block_end(cases, from, to, FMOE_CASE_BLOCK_MAX, main->config->max_length);
-		fmoe_weigh(model, arena, fmoe_batch(arena, &data->events, end - from, cases->begin + from,
-											cases->end + from, main->config->max_length), weight);
+		weigh_block(model, arena, fmoe_batch(arena, &data->events, end - from, cases->begin + from,
+											 cases->end + from, main->config->max_length), parts, weight);
 		for (int64_t i = 0; i < end - from; i++)
 			add_weights(use, parts, weight + i * parts);
 		fnn_arena_reset(arena, block);

@@ -237,7 +237,10 @@ typedef struct FmoeExpertClass
 	 */
 	int			(*part_count) (const FmoeConfig *config);
 	const char *(*part_name) (const FmoeConfig *config, int part);
-	/* begin[parts + 1]: the columns of states and item vectors that each part is a product of; where gated may be true */
+	/*
+	 * begin[parts + 1]: the columns of states and item vectors that each part is a product of; where gated may be
+	 * true
+	 */
 	void		(*part_columns) (const FmoeConfig *config, int64_t *begin);
 	/* weight[sequences.count, parts]; no sequence is empty */
 	void		(*weigh) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);

@@ -24,7 +24,7 @@ typedef enum FmoeGating
 	FMOE_GATE_USER,				/* the gate, for each history by its own mean state */
 	FMOE_GATE_BATCH,			/* the gate, for all histories of a batch alike; serving, for all there are */
 	FMOE_GATE_EQUAL,			/* nobody: all experts weigh the same */
-	FMOE_GATE_LINEAR			/* numbers that are fitted after training, with all experts that count (serve/gate.c) */
+	FMOE_GATE_LINEAR			/* numbers fitted after training, with all experts that count (serve/gate.c) */
 } FmoeGating;
 
 typedef enum FmoeHead

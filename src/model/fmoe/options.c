@@ -25,8 +25,8 @@ const FmoeOption fmoe_mixture_options[] = {
 	{"lora_alpha", FMOE_OPTION_REAL, AT(lora_alpha), 0, 1024, NULL, "8",
 	"adapters count lora_alpha / lora_rank", "lora_rank"},
 	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "linear",
-	"linear: all experts, those that count too, weighed as validation says; user: a network's weights for each history;"
-	" batch: one for all; equal: all the same"},
+		"linear: all experts, those that count too, weighed as validation says; user: a network's weights for each history;"
+		" batch: one for all; equal: all the same"},
 	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
 	"hidden layers of the gate"},
 	{"gate_top", FMOE_OPTION_INT, AT(gate_top), 0, FMOE_GATED_MAX, NULL, "0",
@@ -64,8 +64,9 @@ lacks_gate(const FmoeMixtureOptions *own, FmoeMisfit *misfit)
 	if (own->gate_loss <= 0 || own->gate == FMOE_GATE_USER || own->gate == FMOE_GATE_BATCH)
 		return false;
 	snprintf(misfit->message, sizeof(misfit->message), "option \"gate_loss\" needs a gate that learns");
-	snprintf(misfit->detail, sizeof(misfit->detail), own->gate == FMOE_GATE_EQUAL
-			 ? "With the gate equal the weights are given." : "With the gate linear the weights are fitted at the end.");
+	snprintf(misfit->detail, sizeof(misfit->detail), "%s", own->gate == FMOE_GATE_EQUAL
+			 ? "With the gate equal the weights are given."
+			 : "With the gate linear the weights are fitted at the end.");
 	snprintf(misfit->hint, sizeof(misfit->hint), "Set \"gate\" to \"user\" or \"batch\", or leave \"gate_loss\" out.");
 	return true;
 }
@@ -94,6 +95,6 @@ fmoe_mixture_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		  lacks_softmax(config, "item_graph", own->item_graph, misfit) ||
 		  lacks_gate(own, misfit) ||
 		  needs_network(own, "count_experts", own->count_experts,
-						"The gate linear weighs popularity, transitions and all other experts that count anyway.", misfit) ||
+						"It weighs popularity, transitions and all others that count anyway.", misfit) ||
 		  needs_network(own, "gate_top", own->gate_top > 0, "Its weights are the same for all histories.", misfit));
 }

@@ -388,7 +388,8 @@ model_bytes(const FmoeTrainer *trainer)
 			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
 	if (fmoe_is_gated(trainer->class, &trainer->config))
-		trial += fmoe_gate_bytes(&trainer->config, trainer->data->n_items, trainer->plan.n_cases) + trainer->data->n_items *
+		trial += fmoe_gate_bytes(&trainer->config, trainer->data->n_items, trainer->plan.n_cases) +
+			trainer->data->n_items *
 			((double) trainer->plan.params.list[0].cols + FMOE_GATE_COLUMNS) * sizeof(fnn_real);
 	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;

@@ -22,12 +22,12 @@ typedef struct OptionCall
 	const char *name;
 	const FmoeOption *options;
 	bool		trains;			/* the class of the model has options of its own beside these */
-	const char *const *left_out;	/* options that it has not; NULL: it has all */
+	const FmoeCallOptions *differs; /* from what its tables say; NULL: it does not */
 } OptionCall;
 
 static const OptionCall calls[] = {
-	{"fmoe_train", fmoe_train_options, true, NULL},
-	{"fmoe_fit", fmoe_train_options, true, fmoe_fit_left_out},
+	{"fmoe_train", fmoe_train_options, true, &fmoe_train_call},
+	{"fmoe_fit", fmoe_train_options, true, &fmoe_fit_call},
 	{"fmoe_evaluate", fmoe_evaluate_options, false, NULL},
 	{"fmoe_expert_report", fmoe_report_options, false, NULL},
 	{"fmoe_lend", fmoe_release_options, false, NULL},
@@ -43,6 +43,13 @@ set_text(Datum *values, bool *nulls, int column, const char *text)
 		values[column] = CStringGetTextDatum(text);
 }
 
+/* The first option of those that train is the model. */
+static const char *
+default_of(const OptionCall *call, const FmoeOption *option)
+{
+	return call->differs != NULL && option == fmoe_train_options ? call->differs->model : option->value;
+}
+
 /* A row an option of a table, which may be NULL; model NULL: it is for all models, or the call is for none. */
 static void
 put_table(ReturnSetInfo *result, const OptionCall *call, const char *model, const FmoeOption *options)
@@ -52,13 +59,13 @@ put_table(ReturnSetInfo *result, const OptionCall *call, const char *model, cons
 		Datum		values[COLUMNS] = {0};
 		bool		nulls[COLUMNS];
 
-		if (fmoe_is_left_out(call->left_out, option->name))
+		if (call->differs != NULL && fmoe_is_left_out(call->differs->left_out, option->name))
 			continue;
 		set_text(values, nulls, 0, call->name);
 		set_text(values, nulls, 1, model);
 		set_text(values, nulls, 2, option->name);
 		set_text(values, nulls, 3, fmoe_option_takes(option));
-		set_text(values, nulls, 4, option->value);
+		set_text(values, nulls, 4, default_of(call, option));
 		set_text(values, nulls, 5, option->help);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
@@ -75,7 +82,7 @@ fmoe_options(PG_FUNCTION_ARGS)
 		put_table(result, &calls[i], NULL, calls[i].options);
 		for (int k = 0; calls[i].trains && fmoe_expert_classes[k] != NULL; k++)
 			if (fmoe_expert_number(fmoe_expert_classes[k]) == k)
-			put_table(result, &calls[i], fmoe_expert_classes[k]->name, fmoe_expert_classes[k]->options);
+				put_table(result, &calls[i], fmoe_expert_classes[k]->name, fmoe_expert_classes[k]->options);
 	}
 	return (Datum) 0;
 }

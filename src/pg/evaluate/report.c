@@ -3,7 +3,8 @@
  *	  fmoe_expert_report: does each expert of a mixture help?
  *
  * The same users' events are ranked by the mixture, by the mixture without one
- * expert after the other (the gate's weights of the others then sum up to 1),
+ * expert after the other (the weights of the others then sum up to 1; those of the gate
+ * linear stay, and are told as shares of what their sizes add up to),
  * and by its own expert alone.  An expert helps or harms when the mean over
  * users of what it adds to NDCG@10 is away from 0 by more than chance
  * explains: when a bootstrap interval over users does not hold 0.
@@ -12,6 +13,8 @@
  * going live does (golive.c).  Over all events that training kept back for
  * validation its verdict is the one that going live reached, or would reach: a
  * mixture below its own expert does not go live, however small the difference.
+ * Not so with the gate linear, whose weights are fitted to these events: going live
+ * judged it by weights that each half of them was fitted without.
  */
 #include "postgres.h"
 
@@ -91,6 +94,7 @@ choose_mixture(Report *report)
 	FmoeVersion *version = fmoe_version_to_evaluate(domain, report->options.common.version);
 	const FmoeExpertClass *class = fmoe_expert_classes[version->config.model];
 
+	report->loaded = fmoe_load(domain, version->version_id);
 	if (class->weigh == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -98,14 +102,13 @@ choose_mixture(Report *report)
 				 errdetail("Its model is \"%s\".", version->model),
 				 errhint("Name a mixture with the option \"version\", or train one with CALL fmoe_train('%s', '{\"model\": \"fmoe\"}').",
 						 domain->name)));
-	report->gated = fmoe_score_parts(class, &version->config);
+	report->gated = fmoe_parts_count(&report->loaded->model) - 1;
 	/* with a single expert there is nothing to compare with */
 	report->compared = report->gated > 1 ? report->gated + 1 : 0;
 	if (version->config.holdout == FMOE_HOLDOUT_NONE && report->options.split == REPORT_VALIDATION)
 		fmoe_refuse_seen(domain, version, "validation", "events that a training kept back", "validation");
 	if (version->config.holdout != FMOE_HOLDOUT_TEST && report->options.split == REPORT_LEAVE_ONE_OUT)
 		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
-	report->loaded = fmoe_load(domain, version->version_id);
 }
 
 static size_t
@@ -165,7 +168,16 @@ rank_without(Report *report, uint32 without)
 {
 	FmoeProtocol protocol = {.exclude_seen = true, .seed = report->options.common.seed};
 
-	report->model->expert[FMOE_MAIN].without = without;
+	if (fmoe_has_gate(report->model))
+	{
+		report->model->gate = report->loaded->model.gate;
+		report->model->gate.without = without;
+		/* alone it ranks, whatever it weighed */
+		if (without == ~((uint32) 1 << OWN))
+			report->model->gate.weight[OWN][0] = 1;
+	}
+	else
+		report->model->expert[FMOE_MAIN].without = without;
 	fmoe_rank_set(report->set, report->model, FMOE_MAIN, report->arena, &protocol, report->rank, NULL);
 	return fmoe_mean_metric(FMOE_NDCG, CUT_OFF, report->cases, report->rank);
 }

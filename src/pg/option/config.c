@@ -11,13 +11,21 @@
 
 #include "pg/option/option_private.h"
 
+const FmoeCallOptions fmoe_train_call = {.model = FMOE_DEFAULT_MODEL};
+
 /* A configuration while it is read. */
 typedef struct Reading
 {
 	FmoeConfig *config;
 	bool		asked;			/* by a caller, so that an option without a meaning is an error */
-	const char *const *left_out;	/* options that are not to be had; NULL: none */
+	const FmoeCallOptions *call;	/* NULL: a stored one is read */
 } Reading;
+
+static const char *const *
+left_out_of(const Reading *reading)
+{
+	return reading->call != NULL ? reading->call->left_out : NULL;
+}
 
 static const FmoeExpertClass *
 class_of(const FmoeConfig *config)
@@ -46,7 +54,7 @@ remaining(const Reading *reading, const FmoeOption *options)
 	rest = palloc0(sizeof(FmoeOption) * (n + 1));
 	n = 0;
 	for (; options->name != NULL; options++)
-		if (!fmoe_is_left_out(reading->left_out, options->name))
+		if (!fmoe_is_left_out(left_out_of(reading), options->name))
 			rest[n++] = *options;
 	return rest;
 }
@@ -99,7 +107,7 @@ take_option(void *argument, const char *name, int length, const JsonbValue *valu
 		for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
 			if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
 				return;
-	if (option == NULL || fmoe_is_left_out(reading->left_out, option->name))
+	if (option == NULL || fmoe_is_left_out(left_out_of(reading), option->name))
 	{
 		const FmoeOption *const tables[] = {
 			remaining(reading, fmoe_train_options),
@@ -120,6 +128,7 @@ read_config(Jsonb *object, Reading *reading)
 
 	memset(config, 0, sizeof(*config));
 	fmoe_set_defaults(fmoe_train_options, config);
+	config->model = fmoe_expert_row(reading->call != NULL ? reading->call->model : FMOE_PLAIN_MODEL);
 	/* the model first */
 	fmoe_walk_options(object, fmoe_train_options, take_model, reading);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
@@ -179,9 +188,9 @@ check_needed(Jsonb *object, const FmoeOption *options, const void *target)
 }
 
 void
-fmoe_parse_asked(Jsonb *object, const char *const *left_out, FmoeConfig *config)
+fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config)
 {
-	Reading		reading = {.config = config, .asked = true, .left_out = left_out};
+	Reading		reading = {.config = config, .asked = true, .call = call};
 
 	read_config(object, &reading);
 	if (object != NULL)

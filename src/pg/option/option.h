@@ -23,6 +23,16 @@ extern char *fmoe_option_takes(const FmoeOption *option);
 
 /* ---------------------------------------------------------------- configurations (config.c) */
 
+/* What the options of one call differ in from their tables. */
+typedef struct FmoeCallOptions
+{
+	const char *model;			/* the default */
+	const char *const *left_out;	/* options that it has not, NULL-terminated; NULL: it has all */
+} FmoeCallOptions;
+
+/* Those of CALL fmoe_train. */
+extern const FmoeCallOptions fmoe_train_call;
+
 /*
  * Reads a configuration that was stored.  Options of other classes, which the first
  * builds stored too, are passed over.  NULL: the defaults.
@@ -31,10 +41,10 @@ extern void fmoe_parse_config(Jsonb *object, FmoeConfig *config);
 /*
  * Reads a configuration that a caller gives.  Fails, beside the reasons that
  * fmoe_parse_options has, for an option of another model, one that has no meaning
- * without another, one of left_out (NULL-terminated; may be NULL), and for options
+ * without another, one that the call has not, and for options
  * that do not fit each other.
  */
-extern void fmoe_parse_asked(Jsonb *object, const char *const *left_out, FmoeConfig *config);
+extern void fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config);
 /* Whether the name is among left_out, which may be NULL. */
 extern bool fmoe_is_left_out(const char *const *left_out, const char *name);
 /* Fails where the options of a configuration do not fit each other. */

@@ -359,7 +359,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
-	fmoe_parse_asked(PG_GETARG_JSONB_P(1), NULL, &training->config);
+	fmoe_parse_asked(PG_GETARG_JSONB_P(1), &fmoe_train_call, &training->config);
 	limit_epochs(&training->config);
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", &training->config);

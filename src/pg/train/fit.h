@@ -27,8 +27,8 @@ typedef struct FmoeFitState
 	size_t		fixed_bytes;	/* of the state and its options */
 } FmoeFitState;
 
-/* Options of fmoe_train that fmoe_fit has not, since they concern a domain; NULL-terminated. */
-extern const char *const fmoe_fit_left_out[];
+/* The options of fmoe_fit: not those of fmoe_train that concern a domain. */
+extern const FmoeCallOptions fmoe_fit_call;
 
 /* Bytes that a state takes now. */
 extern size_t fmoe_fit_bytes(const FmoeFitState *state);

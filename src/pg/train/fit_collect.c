@@ -80,15 +80,17 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 
 /* ---------------------------------------------------------------- the state */
 
-const char *const fmoe_fit_left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs",
+static const char *const left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs",
 "checkpoint_every", "deploy", NULL};
+
+const FmoeCallOptions fmoe_fit_call = {.model = FMOE_PLAIN_MODEL, .left_out = left_out};
 
 static void
 parse_options(FmoeFitState *state)
 {
 	FmoeLentList *experts;
 
-	fmoe_parse_asked(state->options, fmoe_fit_left_out, &state->config);
+	fmoe_parse_asked(state->options, &fmoe_fit_call, &state->config);
 	experts = fmoe_borrowed(&state->config);
 	if (experts != NULL)
 		experts->count = 0;
