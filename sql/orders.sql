@@ -31,13 +31,14 @@ CREATE TABLE e AS SELECT u, (u * 7 + n * n * 5) % 31 AS i, n AS at, n / 3 AS day
 	int4range(n, 9) AS range, n::money AS money, n::bit(4) AS bit, (1, n)::pair AS pair
 	FROM generate_series(1, 80) u, generate_series(1, 7) n ORDER BY hashint4(u * 10 + n);
 
--- with an order that tells all events apart, weights are bit for bit those of times that do
+-- with an order that tells all events apart, weights are bit for bit those of times that do; not so what is recent
 SELECT model, weights_of('orders_times', options, 'e', time_column => 'at') = weights_of('orders_times', options, 'e', 'at', time_column => 'once') AS order_is_time,
 	weights_of('orders_times', options, 'e', time_column => 'at') = weights_of('orders_times', options, 'e', 'at', time_column => 'day') AS order_in_days,
 	weights_of('orders_times', options, 'e', time_column => 'at') <> weights_of('orders_times', options, 'e', time_column => 'day') AS not_without
 	FROM unnest('{sasrec,gru4rec,markov,fmoe}'::text[]) model,
 		LATERAL (SELECT jsonb_build_object('model', model, 'holdout', 'none')
-			|| CASE WHEN model <> 'markov' THEN '{"epochs": 2, "width": 8}' ELSE '{}' END::jsonb AS options) o
+			|| CASE WHEN model <> 'markov' THEN '{"epochs": 2, "width": 8}' ELSE '{}' END::jsonb
+			|| CASE WHEN model = 'fmoe' THEN '{"gate": "user"}' ELSE '{}' END::jsonb AS options) o
 	ORDER BY model;
 -- an order may be of any type that has one
 SELECT c, weights_of('orders_types', '{"model": "markov", "holdout": "none"}', 'e', c, time_column => 'once')
