@@ -325,13 +325,14 @@ static void
 check_gate_of_weights(void)
 {
 	FmoeDataset *data = check_walks(120, 30, 4, 10, 5);
-	FmoeConfig	config = check_config("auto");
+	FmoeConfig	config = check_config("fmoe");
 	float	   *weight = check_event_weights(data, 1, 0);
 	int64_t    *offset = fnn_alloc(check_arena(), sizeof(int64_t) * (size_t) (data->n_users + 1));
 	int32_t    *item = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) data->n_users);
 	double	   *time = fnn_zalloc(check_arena(), sizeof(double) * (size_t) data->n_users);
 	FmoeGate	gate[4];
 
+	*check_own(&config) = (FmoeMixtureOptions) {.gate = FMOE_GATE_LINEAR};
 	config.epochs = 1;
 	config.holdout = FMOE_HOLDOUT_VALIDATION;
 	check_begin("a gate is fitted to answers by their weights, among what was not seen");

@@ -25,8 +25,8 @@ const FmoeOption fmoe_mixture_options[] = {
 	{"lora_alpha", FMOE_OPTION_REAL, AT(lora_alpha), 0, 1024, NULL, "8",
 	"adapters count lora_alpha / lora_rank", "lora_rank"},
 	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "linear",
-		"linear: all experts, those that count too, weighed as validation says; user: a network's weights for each history;"
-		" batch: one for all; equal: all the same"},
+		"linear: numbers that validation says, for these and all that count; user: a network, for each history;"
+		" batch: one for all histories; equal: all the same"},
 	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
 	"hidden layers of the gate"},
 	{"gate_top", FMOE_OPTION_INT, AT(gate_top), 0, FMOE_GATED_MAX, NULL, "0",
