@@ -354,6 +354,11 @@ CREATE FUNCTION fmoe._progress(OUT domain_id bigint, OUT pid integer, OUT phase 
 
 COMMENT ON FUNCTION fmoe._progress() IS 'trainings now running in this database, of the domains the caller may use';
 
+CREATE FUNCTION fmoe_refresh(domain text DEFAULT NULL) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_refresh(text) IS 'makes a version of the live one with the item table as it is now, and makes it live; returns its number';
+
 -- versions
 
 CREATE FUNCTION fmoe_deploy(domain text, version integer) RETURNS void

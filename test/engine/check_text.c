@@ -268,8 +268,8 @@ check_bags(void)
 	CHECK(fmoe_bag_bytes(bag, ROWS) > 0 && !fmoe_bag_empty(bag), "it takes no memory");
 	features.feature[0] = (FmoeFeature) {.name = "text", .modality = FMOE_TEXT};
 	features.feature[1] = (FmoeFeature) {.name = "again", .modality = FMOE_TEXT};
-	fmoe_bag_feature(bag, &features.feature[0], ROWS, NULL, true);
-	fmoe_bag_feature(filled_bag(place, true), &features.feature[1], ROWS, back_to, true);
+	fmoe_bag_feature(bag, &features.feature[0], ROWS, NULL, true, NULL);
+	fmoe_bag_feature(filled_bag(place, true), &features.feature[1], ROWS, back_to, true, NULL);
 	n = fmoe_features_arrays(&features, FMOE_OF_ITEMS, arrays, 16);
 	fmoe_features_bind(&back, check_host(), FMOE_OF_ITEMS, ROWS, n, arrays, true);
 	a = fmoe_feature(&back, "text");
@@ -290,10 +290,25 @@ check_bags(void)
 	fmoe_bag_add(bag, 1, "b", 1);
 	fmoe_bag_add(bag, 0, "a", 1);
 	features.feature[0] = (FmoeFeature) {.name = "category_1", .modality = FMOE_CATEGORY};
-	fmoe_bag_feature(bag, &features.feature[0], 3, NULL, false);
+	fmoe_bag_feature(bag, &features.feature[0], 3, NULL, false, NULL);
 	a = &features.feature[0];
 	CHECK(a->weight == NULL && a->width == 2 && a->offset[3] == 2 && a->offset[2] == 2 && a->offset[1] == 1 &&
 		  a->term[0] == 0 && a->term[1] == 1 && check_close(a->scale[0], log(4.0), 1e-6), "not what was added");
+	check_end();
+
+	check_begin("a bag has the terms of another, and leaves others out");
+	bag = fmoe_bag_create(check_host());
+	fmoe_bag_add(bag, 3, "c", 1);
+	fmoe_bag_add(bag, 3, "b", 1);
+	fmoe_bag_add(bag, 0, "b", 1);
+	fmoe_bag_add(bag, 2, "bb", 2);
+	features.feature[1] = (FmoeFeature) {.name = "category_1", .modality = FMOE_CATEGORY};
+	fmoe_bag_feature(bag, &features.feature[1], 4, NULL, false, a);
+	b = &features.feature[1];
+	CHECK(b->width == 2 && b->name_bytes == a->name_bytes && b->scale == a->scale && b->offset[4] == 2 &&
+		  b->offset[1] == 1 && b->offset[3] == 1 && b->term[0] == 1 && b->term[1] == 1, "not what they share");
+	fmoe_bag_feature(fmoe_bag_create(check_host()), &features.feature[1], 4, NULL, true, a);
+	CHECK(b->width == 2 && b->offset[4] == 0 && b->weight != NULL, "an empty bag is not empty");
 	check_end();
 }
 

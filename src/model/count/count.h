@@ -65,8 +65,9 @@ enum
 	FMOE_PAIRS_VALUE
 };
 
-/* Their types. */
+/* Their types, and what they hold. */
 extern const FnnDtype fmoe_pairs_dtypes[];
+extern const FmoeHolds fmoe_pairs_holds[];
 
 /* Score hook of a counter with such rows: of the sum, over the history, of the events' rows times their weights. */
 extern void fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,

@@ -89,6 +89,7 @@ static const FmoeCounter counter = {
 	.history = FMOE_SEQUENCE_EVENTS,
 	.array_names = array_names,
 	.array_dtypes = fmoe_pairs_dtypes,
+	.array_holds = fmoe_pairs_holds,
 	.check = fmoe_pairs_check
 };
 

@@ -18,6 +18,7 @@
 #define SHARE_SCALE 100.0		/* of what is below 1, before the logarithm */
 
 const FnnDtype fmoe_pairs_dtypes[] = {FNN_I64, FNN_I32, FNN_F32};
+const FmoeHolds fmoe_pairs_holds[] = {FMOE_HOLDS_OFFSETS, FMOE_HOLDS_ITEMS, FMOE_HOLDS_NUMBERS};
 
 /* ---------------------------------------------------------------- windows */
 

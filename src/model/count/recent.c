@@ -10,6 +10,7 @@
 
 static const char *const array_names[] = {"recent.count", NULL};
 static const FnnDtype array_dtypes[] = {FNN_F32};
+static const FmoeHolds array_holds[] = {FMOE_HOLDS_LEVELS};
 
 #define EARLIER 0.8				/* share of the events that are not recent */
 #define POLL_EVERY 0xfff
@@ -148,6 +149,7 @@ static const FmoeCounter counter = {
 	.level = level,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
+	.array_holds = array_holds,
 	.check = check
 };
 

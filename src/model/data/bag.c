@@ -279,6 +279,34 @@ number_by_name(FmoeBag *bag, FmoeFeature *feature)
 	host->release(host->context, place);
 }
 
+/* Numbers the pairs' terms as another feature does, and leaves out those that it has not. */
+static void
+number_like(FmoeBag *bag, FmoeFeature *feature, const FmoeFeature *like)
+{
+	int32_t    *place = allocate(bag->host, bag->n_terms, sizeof(int32_t));
+	int64_t		kept = 0;
+
+	for (int32_t t = 0; t < bag->n_terms; t++)
+	{
+		place[t] = fmoe_feature_term(like, bag->names + bag->terms[t].at, bag->terms[t].bytes);
+		if ((t & POLL_EVERY) == 0)
+			fnn_poll(bag->host);
+	}
+	for (int64_t i = 0; i < bag->n; i++)
+	{
+		if (place[bag->term[i]] < 0)
+			continue;
+		bag->row[kept] = bag->row[i];
+		bag->term[kept++] = place[bag->term[i]];
+	}
+	bag->n = kept;
+	feature->width = like->width;
+	feature->name_offset = like->name_offset;
+	feature->name_bytes = like->name_bytes;
+	feature->scale = like->scale;
+	bag->host->release(bag->host->context, place);
+}
+
 /* ---------------------------------------------------------------- the order of rows */
 
 /* Sorts the pairs by key[i] 0 .. n_keys - 1, those of one key as they were; count[n_keys + 1] is scratch. */
@@ -302,16 +330,16 @@ sort_pairs(FmoeBag *bag, const int32_t *key, int32_t n_keys, int64_t *count, int
 }
 
 static void
-sort_by_row(FmoeBag *bag, int32_t n)
+sort_by_row(FmoeBag *bag, int32_t width, int32_t n)
 {
 	const FnnHost *host = bag->host;
-	int64_t    *count = allocate(host, (int64_t) (n > bag->n_terms ? n : bag->n_terms) + 1, sizeof(int64_t));
+	int64_t    *count = allocate(host, (int64_t) (n > width ? n : width) + 1, sizeof(int64_t));
 	int32_t    *row = allocate(host, bag->n, sizeof(int32_t));
 	int32_t    *term = allocate(host, bag->n, sizeof(int32_t));
 	int32_t    *was_row = bag->row;
 	int32_t    *was_term = bag->term;
 
-	sort_pairs(bag, was_term, bag->n_terms, count, row, term);
+	sort_pairs(bag, was_term, width, count, row, term);
 	bag->row = row;
 	bag->term = term;
 	sort_pairs(bag, row, n, count, was_row, was_term);
@@ -322,23 +350,41 @@ sort_by_row(FmoeBag *bag, int32_t n)
 	host->release(host->context, term);
 }
 
+/* ln((n + 1) / how many of the n rows have the term), of terms that ascend within a row and are there once. */
+static const float *
+scales(const FmoeBag *bag, int32_t n, int64_t n_terms)
+{
+	const FnnHost *host = bag->host;
+	float	   *scale = allocate(host, bag->n_terms, sizeof(float));
+	int32_t    *rows_with = allocate(host, bag->n_terms, sizeof(int32_t));
+
+	memset(rows_with, 0, sizeof(int32_t) * (size_t) bag->n_terms);
+	for (int64_t k = 0; k < n_terms; k++)
+		rows_with[bag->term[k]]++;
+	for (int32_t t = 0; t < bag->n_terms; t++)
+		scale[t] = (float) log(((double) n + 1) / rows_with[t]);
+	host->release(host->context, rows_with);
+	return scale;
+}
+
 void
-fmoe_bag_feature(FmoeBag *bag, FmoeFeature *feature, int32_t n, const int32_t *row, bool counted)
+fmoe_bag_feature(FmoeBag *bag, FmoeFeature *feature, int32_t n, const int32_t *row, bool counted,
+				 const FmoeFeature *like)
 {
 	const FnnHost *host = bag->host;
 	int64_t    *offset = allocate(host, (int64_t) n + 1, sizeof(int64_t));
 	float	   *weight = counted ? allocate(host, bag->n, sizeof(float)) : NULL;
-	float	   *scale = allocate(host, bag->n_terms, sizeof(float));
-	int32_t    *rows_with = allocate(host, bag->n_terms, sizeof(int32_t));
 	int64_t		kept = 0;
 	int64_t		from = 0;
 
 	for (int64_t i = 0; row != NULL && i < bag->n; i++)
 		bag->row[i] = row[bag->row[i]];
 	host->release(host->context, bag->slot);
-	number_by_name(bag, feature);
-	sort_by_row(bag, n);
-	memset(rows_with, 0, sizeof(int32_t) * (size_t) bag->n_terms);
+	if (like != NULL)
+		number_like(bag, feature, like);
+	else
+		number_by_name(bag, feature);
+	sort_by_row(bag, feature->width, n);
 	for (int32_t r = 0; r < n; r++)
 	{
 		offset[r] = kept;
@@ -350,20 +396,17 @@ fmoe_bag_feature(FmoeBag *bag, FmoeFeature *feature, int32_t n, const int32_t *r
 				from++;
 			if (counted)
 				weight[kept] = (float) (1 + log((double) (from - first)));
-			bag->term[kept] = bag->term[first];
-			rows_with[bag->term[kept++]]++;
+			bag->term[kept++] = bag->term[first];
 		}
 		if ((r & POLL_EVERY) == 0)
 			fnn_poll(host);
 	}
 	offset[n] = kept;
-	for (int32_t t = 0; t < bag->n_terms; t++)
-		scale[t] = (float) log(((double) n + 1) / rows_with[t]);
+	if (like == NULL)
+		feature->scale = scales(bag, n, kept);
 	feature->offset = offset;
 	feature->term = bag->term;
 	feature->weight = weight;
-	feature->scale = scale;
-	host->release(host->context, rows_with);
 	host->release(host->context, bag->row);
 	host->release(host->context, bag->names);
 	host->release(host->context, bag->terms);

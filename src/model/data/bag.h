@@ -26,8 +26,10 @@ extern bool fmoe_bag_empty(const FmoeBag *bag);
  * row[i] (NULL: i).  Terms are numbered in the order of their names, so the feature
  * depends on what was added and not on when.  counted: weights are 1 + ln(times);
  * otherwise a term is in a row or is not, and there are no weights.
- * Uses the bag up.
+ * like, unless NULL, is a feature whose names, scales and width it shares: terms that are
+ * none of those are left out.  Uses the bag up.
  */
-extern void fmoe_bag_feature(FmoeBag *bag, FmoeFeature *feature, int32_t n, const int32_t *row, bool counted);
+extern void fmoe_bag_feature(FmoeBag *bag, FmoeFeature *feature, int32_t n, const int32_t *row, bool counted,
+							 const FmoeFeature *like);
 
 #endif							/* FMOE_MODEL_DATA_BAG_H */

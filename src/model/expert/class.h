@@ -141,6 +141,15 @@ typedef struct FmoeWord
 	double		share;
 } FmoeWord;
 
+/* What an array of a counter holds. */
+typedef enum FmoeHolds
+{
+	FMOE_HOLDS_NUMBERS,			/* of entries, or of something that items are not */
+	FMOE_HOLDS_ITEMS,			/* of entries, ascending where a row has several */
+	FMOE_HOLDS_OFFSETS,			/* [n_items + 1] where each item's entries begin */
+	FMOE_HOLDS_LEVELS			/* one number for each item, and perhaps others behind them */
+} FmoeHolds;
+
 /* A class that only counts: its arrays are made in one pass over the events that train. */
 typedef struct FmoeCounter
 {
@@ -148,6 +157,7 @@ typedef struct FmoeCounter
 	void		(*count) (FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout);
 	const char *const *array_names; /* NULL-terminated */
 	const FnnDtype *array_dtypes;	/* one each; all arrays have one dimension */
+	const FmoeHolds *array_holds;	/* one each; NULL: they follow from features, count needs no events */
 	/* bytes that count takes on the arena, of which the arrays are a part; features of the items, or NULL */
 	double		(*bytes) (double n_events, double n_items, const FmoeFeatures *features);
 	/* what a gate reads of an item whatever the history, on its scale; NULL: nothing */

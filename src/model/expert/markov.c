@@ -25,6 +25,9 @@
 
 static const char *const array_names[] = {"markov.offset", "markov.item", "markov.count", "markov.popularity", NULL};
 static const FnnDtype array_dtypes[] = {FNN_I64, FNN_I32, FNN_F32, FNN_F32};
+static const FmoeHolds array_holds[] = {
+	FMOE_HOLDS_OFFSETS, FMOE_HOLDS_ITEMS, FMOE_HOLDS_NUMBERS, FMOE_HOLDS_LEVELS
+};
 
 enum
 {
@@ -556,6 +559,7 @@ static const FmoeCounter counter = {
 	.bytes = bytes,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
+	.array_holds = array_holds,
 	.check = check
 };
 

@@ -108,6 +108,7 @@ bytes(double n_events, double n_items, const FmoeFeatures *features)
 }
 
 static const FnnDtype array_dtypes[] = {FNN_F32};
+static const FmoeHolds array_holds[] = {FMOE_HOLDS_LEVELS};
 
 static const FmoeCounter counter = {
 	.count = count,
@@ -115,6 +116,7 @@ static const FmoeCounter counter = {
 	.level = level,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
+	.array_holds = array_holds,
 	.check = check
 };
 

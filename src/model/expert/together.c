@@ -31,6 +31,9 @@ static const char *const array_names[] = {
 	"together.offset", "together.item", "together.count", "together.baskets", NULL
 };
 static const FnnDtype array_dtypes[] = {FNN_I64, FNN_I32, FNN_I32, FNN_I64};
+static const FmoeHolds array_holds[] = {
+	FMOE_HOLDS_OFFSETS, FMOE_HOLDS_ITEMS, FMOE_HOLDS_NUMBERS, FMOE_HOLDS_LEVELS
+};
 
 enum
 {
@@ -420,6 +423,7 @@ static const FmoeCounter counter = {
 	.count = count,
 	.array_names = array_names,
 	.array_dtypes = array_dtypes,
+	.array_holds = array_holds,
 	.check = check
 };
 

@@ -88,6 +88,15 @@ extern void fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDat
 /* Sets items to the rows of the main expert's first parameter, or to vectors that its class computes on the arena. */
 extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
 
+/*
+ * Makes a model over more items of another one, on the arena and over its arrays, both
+ * of which must stay.  Item i becomes number[i], which ascends; what was learned and
+ * counted of the others is 0.  features are those of all n_items items.  Fails with
+ * FNN_INVALID where a parameter does not fit them.
+ */
+extern void fmoe_model_extend(FmoeModel *new, FnnArena *arena, const FmoeModel *old, int32_t n_items,
+							  const int32_t *number, const FmoeFeatures *features);
+
 /* ---------------------------------------------------------------- the gate */
 
 /* Columns of the item table behind the main expert's, which the levels are in. */

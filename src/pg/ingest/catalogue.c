@@ -26,7 +26,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "model/data/bag.h"
 #include "model/data/text.h"
 #include "pg/ingest/ingest_private.h"
 
@@ -35,39 +34,7 @@
 #define FIRST_ITEMS 1024
 #define LATER_WORDS 40			/* of the text columns after the first, in all, where that is empty */
 
-/* A column of the query, behind the key. */
-typedef struct Column
-{
-	FmoeModality modality;
-	int			number;			/* from 1, among those of its modality */
-	const char *name;
-	Oid			type;			/* as it is selected */
-	FmoeBag    *bag;			/* of categories */
-	int32		width;			/* of vectors, as the first one has it; 0: none came yet */
-	float	   *vector;			/* [capacity, width] NaN: unknown */
-} Column;
-
-struct FmoeCatalogue
-{
-	const FmoeDomain *domain;
-	FmoeVocabulary *items;		/* id set */
-	FmoeItemKey key;
-	int			n;
-	Column		column[FMOE_FEATURES_MAX + FMOE_TEXT_COLUMNS_MAX];
-	unsigned	reads;
-	FmoeBag    *text;			/* NULL: it is not asked for */
-	int64		title_words;	/* of the row that is being read */
-	int32		item;			/* its number */
-	int32		capacity;		/* of items, in what has a value for each */
-	double	   *price;			/* [capacity] NaN: unknown; NULL: it is not asked for */
-	bool	   *seen;			/* [capacity] whether a row had this key */
-	MemoryContext context;
-	MemoryContext row;			/* of what one row takes */
-	const FnnHost *host;
-	size_t		beside;			/* bytes that are held beside */
-	int64		double_keys;
-	int64		odd_vectors;
-};
+typedef FmoeCatalogueColumn Column;
 
 /* ---------------------------------------------------------------- the query */
 
@@ -241,13 +208,6 @@ more_values(void *old, Size each, int32 n, int32 capacity, MemoryContext context
 		: repalloc_huge(old, each * (Size) capacity);
 }
 
-static void
-set_unknown(float *vector, int64 from, int64 end)
-{
-	for (int64 i = from; i < end; i++)
-		vector[i] = get_float4_nan();
-}
-
 /* Makes room for the items there are. */
 static void
 grow(FmoeCatalogue *catalogue)
@@ -275,7 +235,7 @@ grow(FmoeCatalogue *catalogue)
 			continue;
 		column->vector = more_values(column->vector, sizeof(float) * column->width, old, capacity,
 									 catalogue->context);
-		set_unknown(column->vector, (int64) old * column->width, (int64) capacity * column->width);
+		fmoe_set_unknown(column->vector, (int64) old * column->width, (int64) capacity * column->width);
 	}
 	catalogue->capacity = capacity;
 }
@@ -340,7 +300,7 @@ take_vector(FmoeCatalogue *catalogue, Column *column, Datum value, Datum id)
 	{
 		column->width = length;
 		column->vector = more_values(NULL, sizeof(float) * length, 0, catalogue->capacity, catalogue->context);
-		set_unknown(column->vector, 0, (int64) catalogue->capacity * length);
+		fmoe_set_unknown(column->vector, 0, (int64) catalogue->capacity * length);
 	}
 	if (length != column->width)
 		refuse_length(catalogue, column, length, id);
@@ -482,148 +442,4 @@ fmoe_catalogue_read(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *it
 			catalogue->column[i].bag = fmoe_bag_create(catalogue->host);
 	read_rows(catalogue, sql);
 	return catalogue;
-}
-
-/* ---------------------------------------------------------------- features */
-
-typedef struct Priced
-{
-	double		price;
-	int32		item;
-} Priced;
-
-#define ST_SORT sort_prices
-#define ST_ELEMENT_TYPE Priced
-#define ST_COMPARE(a, b) ((a)->price < (b)->price ? -1 : (a)->price > (b)->price)
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-static float *
-unknown_rows(FmoeCatalogue *catalogue, int32 n, int32 width)
-{
-	int64		reals = (int64) n * width;
-	float	   *value = catalogue->host->allocate(catalogue->host->context, sizeof(float) * Max(reals, 1));
-
-	set_unknown(value, 0, reals);
-	return value;
-}
-
-/* Logarithms of prices, and where each stands among those that are known: 0 the lowest, 1 the highest. */
-static const float *
-price_rows(FmoeCatalogue *catalogue, int32 n, const int32 *index_of)
-{
-	Priced	   *known = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Priced) * Max(n, 1));
-	int32		count = 0;
-	float	   *value;
-
-	for (int32 i = 0; i < n && i < catalogue->capacity; i++)
-		if (!isnan(catalogue->price[i]))
-			known[count++] = (Priced) {.price = catalogue->price[i], .item = index_of[i]};
-	if (count == 0)
-		return NULL;
-	sort_prices(known, count);
-	value = unknown_rows(catalogue, n, 2);
-	for (int32 first = 0, end; first < count; first = end)
-	{
-		for (end = first; end < count && known[end].price == known[first].price; end++)
-			;
-		for (int32 i = first; i < end; i++)
-		{
-			value[2 * (int64) known[i].item] = (float) log1p(known[i].price);
-			value[2 * (int64) known[i].item + 1] = count == 1 ? 0.5f
-				: (float) ((first + end - 1) / 2.0 / (count - 1));
-		}
-	}
-	pfree(known);
-	return value;
-}
-
-static const float *
-vector_rows(FmoeCatalogue *catalogue, const Column *column, int32 n, const int32 *index_of)
-{
-	float	   *value;
-	bool		any = false;
-
-	if (column->vector == NULL)
-		return NULL;
-	value = unknown_rows(catalogue, n, column->width);
-	for (int32 i = 0; i < n && i < catalogue->capacity; i++)
-	{
-		const float *row = column->vector + (int64) i * column->width;
-
-		any = any || !isnan(row[0]);
-		memcpy(value + (int64) index_of[i] * column->width, row, sizeof(float) * column->width);
-	}
-	return any ? value : NULL;
-}
-
-static FmoeFeature *
-add_feature(FmoeFeatures *features, FmoeModality modality, const char *name, int number)
-{
-	FmoeFeature *feature = &features->feature[features->count++];
-
-	memset(feature, 0, sizeof(*feature));
-	feature->modality = modality;
-	if (number == 0)
-		strlcpy(feature->name, name, sizeof(feature->name));
-	else
-		snprintf(feature->name, sizeof(feature->name), "%s_%d", name, number);
-	return feature;
-}
-
-static void
-add_rows(FmoeFeatures *features, FmoeModality modality, const char *name, int number, const float *value, int32 width)
-{
-	FmoeFeature *feature;
-
-	if (value == NULL)
-		return;
-	feature = add_feature(features, modality, name, number);
-	feature->value = value;
-	feature->width = width;
-}
-
-static void
-add_bag(FmoeFeatures *features, FmoeModality modality, const char *name, int number, FmoeBag *bag,
-		const int32 *index_of, bool counted)
-{
-	if (bag != NULL && !fmoe_bag_empty(bag))
-		fmoe_bag_feature(bag, add_feature(features, modality, name, number), features->n, index_of, counted);
-}
-
-void
-fmoe_catalogue_features(FmoeCatalogue *catalogue, FmoeFeatures *features, int32 n, const int32 *index_of)
-{
-	memset(features, 0, sizeof(*features));
-	features->n = n;
-	add_bag(features, FMOE_TEXT, "text", 0, catalogue->text, index_of, true);
-	for (int i = 0; i < catalogue->n; i++)
-	{
-		Column	   *column = &catalogue->column[i];
-
-		if (column->modality == FMOE_CATEGORY)
-			add_bag(features, FMOE_CATEGORY, "category", column->number, column->bag, index_of, false);
-		else if (column->modality == FMOE_PRICE)
-			add_rows(features, FMOE_PRICE, "price", 0, price_rows(catalogue, n, index_of), 2);
-		else if (column->modality == FMOE_VECTOR)
-			add_rows(features, FMOE_VECTOR, "vector", column->number, vector_rows(catalogue, column, n, index_of),
-					 column->width);
-	}
-}
-
-void
-fmoe_catalogue_tell(const FmoeCatalogue *catalogue)
-{
-	if (catalogue->double_keys > 0)
-		ereport(NOTICE,
-				(errmsg("the item table of domain \"%s\" has " INT64_FORMAT " rows whose key another row has, too",
-						catalogue->domain->name, catalogue->double_keys),
-				 errdetail("Their words and categories are joined, and the lowest price counts.")));
-	if (catalogue->odd_vectors > 0)
-		ereport(NOTICE,
-				(errmsg("the item table of domain \"%s\" has " INT64_FORMAT " vectors with nulls or numbers that are not finite",
-						catalogue->domain->name, catalogue->odd_vectors),
-				 errdetail("They count as unknown.")));
 }

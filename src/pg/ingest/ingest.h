@@ -50,6 +50,25 @@ extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVo
  */
 extern FmoeInteractions *fmoe_read_domain(const FmoeDomain *domain, unsigned reads, void (*begin) (void));
 
+/* The item table read over a vocabulary. */
+typedef struct FmoeCatalogueRead
+{
+	FmoeVocabulary *vocabulary; /* the items of that one, and of the table */
+	int32	   *number;			/* [items of that one] of each in vocabulary */
+	FmoeFeatures features;		/* of vocabulary's items; count 0: nothing is known */
+} FmoeCatalogueRead;
+
+/* Whether the domain has an item table with columns of what reads, a set of FmoeReads, asks for. */
+extern bool fmoe_has_features(const FmoeDomain *domain, unsigned reads);
+/*
+ * Reads of the item table what reads asks for, in the current context.  like, unless
+ * NULL: the features are those, by name and kind, with the same categories, whose names
+ * and scales are shared; a vector of another length is an error.  Fails where fmoe.max_memory
+ * does not allow for it and for so many bytes beside it.
+ */
+extern void fmoe_read_catalogue(FmoeCatalogueRead *read, const FmoeDomain *domain, unsigned reads,
+								const FmoeVocabulary *known, const FmoeFeatures *like, size_t beside);
+
 /* How many rows were left out, and why, as a sentence without its end; NULL: none. */
 extern char *fmoe_reasons_left_out(const FmoeInteractions *interactions);
 /* A NOTICE of them, if there are any. */

@@ -5,9 +5,11 @@
 #ifndef FMOE_PG_INGEST_INGEST_PRIVATE_H
 #define FMOE_PG_INGEST_INGEST_PRIVATE_H
 
+#include "model/data/bag.h"
 #include "pg/ingest/ingest.h"
 
 #include "tcop/dest.h"
+#include "utils/float.h"
 #include "utils/queryenvironment.h"
 
 /* Bytes that sorting takes for each event, beside the events. */
@@ -44,9 +46,46 @@ extern void fmoe_item_key(FmoeItemKey *key, const FmoeDomain *domain);
 /* The item of a key that is not null, in the current context; false: no item can have it as its id. */
 extern bool fmoe_item_of_key(const FmoeItemKey *key, Datum value, Datum *item);
 
-typedef struct FmoeCatalogue FmoeCatalogue;
-/* Whether the domain has an item table with columns of what reads, bits of FmoeReads, asks for. */
-extern bool fmoe_has_features(const FmoeDomain *domain, unsigned reads);
+/* A column of the query, behind the key. */
+typedef struct FmoeCatalogueColumn
+{
+	FmoeModality modality;
+	int			number;			/* from 1, among those of its modality */
+	const char *name;
+	Oid			type;			/* as it is selected */
+	FmoeBag    *bag;			/* of categories */
+	int32		width;			/* of vectors, as the first one has it; 0: none came yet */
+	float	   *vector;			/* [capacity, width] NaN: unknown */
+} FmoeCatalogueColumn;
+
+typedef struct FmoeCatalogue
+{
+	const FmoeDomain *domain;
+	FmoeVocabulary *items;		/* id set */
+	FmoeItemKey key;
+	int			n;
+	FmoeCatalogueColumn column[FMOE_FEATURES_MAX + FMOE_TEXT_COLUMNS_MAX];
+	unsigned	reads;
+	FmoeBag    *text;			/* NULL: it is not asked for */
+	int32		item;			/* number of that of the row that is being read */
+	int32		capacity;		/* of items, in what has a value for each */
+	double	   *price;			/* [capacity] NaN: unknown; NULL: it is not asked for */
+	bool	   *seen;			/* [capacity] whether a row had this key */
+	MemoryContext context;
+	MemoryContext row;			/* of what one row takes */
+	const FnnHost *host;
+	size_t		beside;			/* bytes that are held beside */
+	int64		double_keys;
+	int64		odd_vectors;
+} FmoeCatalogue;
+
+static inline void
+fmoe_set_unknown(float *vector, int64 from, int64 end)
+{
+	for (int64 i = from; i < end; i++)
+		vector[i] = get_float4_nan();
+}
+
 /*
  * Reads those columns, and adds the items of the table to an id set.  What is read is
  * in the current context, what becomes of it in another one.  Fails where fmoe.max_memory
@@ -56,10 +95,11 @@ extern FmoeCatalogue *fmoe_catalogue_read(const FmoeDomain *domain, unsigned rea
 										  MemoryContext result, size_t beside);
 /*
  * What was read as features of n items, of which the id set's i has become
- * index_of[i].  A column of which nothing is known is no feature.  Uses up what was read.
+ * index_of[i].  A column of which nothing is known is no feature, but with like, as
+ * fmoe_read_catalogue has it.  Uses up what was read.
  */
 extern void fmoe_catalogue_features(FmoeCatalogue *catalogue, FmoeFeatures *features, int32 n,
-									const int32 *index_of);
+									const int32 *index_of, const FmoeFeatures *like);
 /* A NOTICE of what is odd in the item table. */
 extern void fmoe_catalogue_tell(const FmoeCatalogue *catalogue);
 

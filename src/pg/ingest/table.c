@@ -383,7 +383,7 @@ number_items(FmoeInteractions *interactions, const Raw *raw, FmoeCatalogue *cata
 	if (catalogue == NULL)
 		return;
 	fmoe_catalogue_features(catalogue, &interactions->features, fmoe_vocabulary_count(interactions->vocabulary),
-							index_of);
+							index_of, NULL);
 	fmoe_catalogue_tell(catalogue);
 }
 

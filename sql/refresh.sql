@@ -1,0 +1,42 @@
+-- fmoe_refresh: the live version with the item table as it is now.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS fmoe;
+CREATE SCHEMA refresh_test;
+SET search_path = refresh_test, public;
+CREATE TABLE plays (listener integer, song text, at timestamptz);
+INSERT INTO plays SELECT u, 'song ' || (u * 7 + n * (1 + u % 3)) % 40, timestamptz '2024-01-01 UTC' + n * interval '1 day'
+	FROM generate_series(1, 120) u, generate_series(1, 9) n;
+CREATE TABLE songs (id text PRIMARY KEY, title text, look real[], genre text, price numeric);
+INSERT INTO songs SELECT 'song ' || i, CASE i % 4 WHEN 0 THEN 'quiet piano ' WHEN 1 THEN 'loud guitar ' WHEN 2 THEN 'fast drums ' ELSE 'slow bass ' END || i,
+	ARRAY[i % 4, 1, i / 40.0]::real[], 'genre ' || i % 4, i FROM generate_series(0, 39) i;
+SELECT fmoe_create_domain('songs', 'plays', 'listener', 'song', 'at', items => 'songs', item_key => 'id', text_columns => '{title}');
+SET fmoe.domain = 'songs';
+
+-- there must be something to refresh, that reads the item table
+SELECT fmoe_refresh();
+CALL fmoe_train('songs', '{"model": "sequence"}');
+SELECT fmoe_refresh('songs');
+SELECT fmoe_refresh('no such domain');
+
+CALL fmoe_train('songs', '{"model": "content"}');
+SELECT version FROM fmoe.versions WHERE domain = 'songs' AND live;
+SET client_min_messages = notice;
+SELECT fmoe_refresh();
+SET client_min_messages = warning;
+SELECT count(*) FROM fmoe.versions WHERE domain = 'songs';
+
+-- new items, before, between and after the others, and a text that has changed
+SELECT array_agg(r) AS before FROM fmoe_recommend_next('{"song 4","song 8"}'::text[], 40) r \gset
+INSERT INTO songs VALUES ('a song', 'quiet piano 4 8', NULL), ('song 10.5', 'loud kazoo', NULL), ('tune', 'kazoo kazoo', NULL);
+UPDATE songs SET title = 'quiet piano 4 8 8' WHERE id = 'song 5';
+SELECT count(*) FROM fmoe_recommend_next('{"song 4","song 8"}'::text[], 60) WHERE item_id IN ('a song', 'song 10.5', 'tune');
+SELECT fmoe_refresh() AS refreshed \gset
+SELECT :refreshed = max(version) AS newest, bool_or(live AND version = :refreshed) AS live FROM fmoe.versions WHERE domain = 'songs';
+SELECT item_id FROM fmoe_recommend_next('{"song 4","song 8"}'::text[], 2);
+SELECT item_id FROM fmoe_recommend_next('{"song 10.5"}'::text[], 1);
+SELECT item_id FROM fmoe_similar('tune'::text, 1);
+-- what was counted of the others is what it was
+SELECT a.model, a.holdout, a.events, a.users, b.items - a.items AS more, b.metrics - 'refreshed' = a.metrics AS same_metrics, b.metrics -> 'refreshed' AS of
+	FROM fmoe.versions a, fmoe.versions b WHERE a.domain = 'songs' AND b.domain = 'songs' AND a.version = 2 AND b.version = :refreshed;
+SELECT count(*), bool_and(a = b) AS same FROM fmoe_popular(50, version => 2) a FULL JOIN fmoe_popular(50, version => :refreshed) b USING (item_id)
+	WHERE item_id NOT IN ('a song', 'song 10.5', 'tune');
