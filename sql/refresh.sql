@@ -18,7 +18,8 @@ CALL fmoe_train('songs', '{"model": "sequence"}');
 SELECT fmoe_refresh('songs');
 SELECT fmoe_refresh('no such domain');
 
-CALL fmoe_train('songs', '{"model": "content"}');
+CALL fmoe_train('songs', '{"model": "content", "deploy": false, "holdout": "test"}');
+SELECT fmoe_deploy('songs', 2);
 SELECT version FROM fmoe.versions WHERE domain = 'songs' AND live;
 SET client_min_messages = notice;
 SELECT fmoe_refresh();
@@ -26,7 +27,6 @@ SET client_min_messages = warning;
 SELECT count(*) FROM fmoe.versions WHERE domain = 'songs';
 
 -- new items, before, between and after the others, and a text that has changed
-SELECT array_agg(r) AS before FROM fmoe_recommend_next('{"song 4","song 8"}'::text[], 40) r \gset
 INSERT INTO songs VALUES ('a song', 'quiet piano 4 8', NULL), ('song 10.5', 'loud kazoo', NULL), ('tune', 'kazoo kazoo', NULL);
 UPDATE songs SET title = 'quiet piano 4 8 8' WHERE id = 'song 5';
 SELECT count(*) FROM fmoe_recommend_next('{"song 4","song 8"}'::text[], 60) WHERE item_id IN ('a song', 'song 10.5', 'tune');
@@ -34,9 +34,51 @@ SELECT fmoe_refresh() AS refreshed \gset
 SELECT :refreshed = max(version) AS newest, bool_or(live AND version = :refreshed) AS live FROM fmoe.versions WHERE domain = 'songs';
 SELECT item_id FROM fmoe_recommend_next('{"song 4","song 8"}'::text[], 2);
 SELECT item_id FROM fmoe_recommend_next('{"song 10.5"}'::text[], 1);
-SELECT item_id FROM fmoe_similar('tune'::text, 1);
 -- what was counted of the others is what it was
 SELECT a.model, a.holdout, a.events, a.users, b.items - a.items AS more, b.metrics - 'refreshed' = a.metrics AS same_metrics, b.metrics -> 'refreshed' AS of
 	FROM fmoe.versions a, fmoe.versions b WHERE a.domain = 'songs' AND b.domain = 'songs' AND a.version = 2 AND b.version = :refreshed;
-SELECT count(*), bool_and(a = b) AS same FROM fmoe_popular(50, version => 2) a FULL JOIN fmoe_popular(50, version => :refreshed) b USING (item_id)
-	WHERE item_id NOT IN ('a song', 'song 10.5', 'tune');
+SELECT count(*), bool_and(a.score = b.score) AS same FROM fmoe_recommend_next('{}'::text[], 50, version => 2) a
+	JOIN fmoe_recommend_next('{}'::text[], 50, version => :refreshed) b USING (item_id) WHERE item_id NOT IN ('a song', 'song 10.5', 'tune');
+
+-- one after the other, back, and evaluated like any other version
+SELECT fmoe_refresh() = :refreshed AS nothing_new;
+DELETE FROM songs WHERE id = 'tune';
+SELECT fmoe_refresh() > :refreshed AS newer;
+SELECT item_id FROM fmoe_recommend_next('{"song 10.5"}'::text[], 60) WHERE item_id = 'tune';
+SELECT fmoe_rollback('songs') = :refreshed AS back;
+SELECT DISTINCT model FROM fmoe_evaluate('songs', '{"k": [5]}') ORDER BY 1;
+SELECT fmoe_alter_domain('songs', sharing => 'full');
+SELECT fmoe_import('songs', 'copy', fmoe_export('songs', :refreshed)) > :refreshed AS imported;
+
+-- in one transaction with the rows that it is for, which others then see together
+BEGIN;
+INSERT INTO songs VALUES ('newest', 'quiet quiet quiet');
+SELECT fmoe_refresh() > :refreshed AS newer;
+SELECT count(*) FROM fmoe_recommend_next('{"song 4"}'::text[], 60) WHERE item_id = 'newest';
+ROLLBACK;
+SELECT count(*) FROM fmoe_recommend_next('{"song 4"}'::text[], 60) WHERE item_id = 'newest';
+
+-- whose right it is
+CREATE ROLE refresh_reader;
+GRANT USAGE ON SCHEMA refresh_test TO refresh_reader;
+GRANT SELECT ON plays, songs TO refresh_reader;
+SET ROLE refresh_reader;
+SELECT fmoe_refresh('songs');
+RESET ROLE;
+DROP OWNED BY refresh_reader;
+DROP ROLE refresh_reader;
+BEGIN READ ONLY;
+SELECT fmoe_refresh('songs');
+ROLLBACK;
+BEGIN;
+INSERT INTO songs SELECT 'more ' || i, md5(i::text) FROM generate_series(1, 20000) i;
+SET LOCAL fmoe.max_memory = '2MB';
+\set VERBOSITY sqlstate
+SELECT fmoe_refresh('songs');
+ROLLBACK;
+\set VERBOSITY default
+SELECT fmoe_alter_domain('songs', items => '0');
+SELECT fmoe_refresh('songs');
+
+SELECT fmoe_drop_domain('songs', true);
+DROP SCHEMA refresh_test CASCADE;

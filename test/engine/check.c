@@ -446,6 +446,7 @@ static const Function functions[] = {
 	{"data", check_data},
 	{"class", check_class},
 	{"text", check_text},
+	{"extend", check_extending},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},

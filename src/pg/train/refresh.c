@@ -48,13 +48,20 @@ what_it_reads(const Refresh *refresh)
 	const FmoeConfig *config = &refresh->live->config;
 	unsigned	reads = fmoe_reads(fmoe_expert_classes[config->model], config);
 
-	if (!fmoe_has_features(refresh->domain, reads))
+	if ((reads & FMOE_READS_FEATURES) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version %d of domain \"%s\" reads nothing of an item table", refresh->live->version,
 						refresh->domain->name),
 				 errdetail("Its model is \"%s\".", refresh->live->model),
-				 errhint("Name its text_columns with fmoe_alter_domain(), and train a model that reads them.")));
+				 errhint("Train a model that reads texts or vectors of items.")));
+	if (!fmoe_has_features(refresh->domain, reads))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no column of items that its version %d reads", refresh->domain->name,
+						refresh->live->version),
+				 errhint("Name the item table and its columns with fmoe_alter_domain(%s, items => ...).",
+						 quote_literal_cstr(refresh->domain->name))));
 	return reads;
 }
 
