@@ -91,7 +91,7 @@ trained(const FmoeConfig *config, const FmoeDataset *data)
 	if (fmoe_only_counts(fmoe_expert_classes[config->model]))
 		fmoe_count_experts(model, check_arena(), config, data);
 	else
-		fmoe_trainer_model(check_finish_run(config, data), model);
+		fmoe_trainer_model(check_finish_run(config, data), NULL, model);
 	fmoe_count_together(model, check_arena(), data);
 	return model;
 }

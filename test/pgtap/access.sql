@@ -90,6 +90,7 @@ INSERT INTO access VALUES
 	('fmoe_recommend_as/10', 1, 'user'),
 	('fmoe_recommend_next/9', 4, 'user'),
 	('fmoe_recommend_next_as/10', 1, 'user'),
+	('fmoe_refresh/1', 1, 'manager'),
 	('fmoe_rollback/1', 1, 'manager'),
 	('fmoe_score/5', 3, 'user'),
 	('fmoe_score_as/6', 2, 'user'),

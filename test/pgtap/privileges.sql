@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(127);
+SELECT plan(128);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
@@ -100,6 +100,7 @@ SET ROLE regress_fmoe_user;
 SELECT denied($$CALL fmoe_train('shop')$$, 'but does not train');
 SELECT denied($$SELECT fmoe_deploy('shop', 2)$$, 'does not deploy');
 SELECT denied($$SELECT fmoe_rollback('shop')$$, 'does not roll back');
+SELECT denied($$SELECT fmoe_refresh('shop')$$, 'does not refresh');
 SELECT denied($$SELECT fmoe_drop_version('shop', 2)$$, 'does not drop versions');
 SELECT denied($$SELECT fmoe_export('shop')$$, 'does not export');
 SELECT denied($$SELECT fmoe_import('shop', 'x', '')$$, 'does not import');

@@ -114,6 +114,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_together', 7, 'f', 's', 'r'),
 	('public', 'fmoe_together', 7, 'f', 's', 'r'),
 	('public', 'fmoe_together_as', 8, 'f', 's', 'r'),
+	('public', 'fmoe_refresh', 1, 'f', 'v', 'u'),
 	('public', 'fmoe_rollback', 1, 'f', 'v', 'u'),
 	('public', 'fmoe_sync', 0, 'p', 'v', 'u'),
 	('public', 'fmoe_sync', 6, 'p', 'v', 'u'),
