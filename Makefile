@@ -33,7 +33,8 @@ STRICT_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-fie
 DEPENDENCY_CFLAGS = -MMD -MP
 
 PG_CPPFLAGS += -I$(top)/src
-PG_CFLAGS += $(STRICT_CFLAGS) $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
+# the headers of PostgreSQL 15 are no C23, which compilers have begun to take for their default
+PG_CFLAGS += -std=gnu11 $(STRICT_CFLAGS) $(DEPENDENCY_CFLAGS) $(EXTRA_CFLAGS)
 BLAS_LIBS = -lopenblas
 SHLIB_LINK += $(BLAS_LIBS) -lm -Wl,-Bsymbolic $(EXTRA_LDFLAGS)
 

@@ -356,7 +356,7 @@ void
 check_operation(int n, FnnTensor *const *inputs, CheckRun run, void *context)
 {
 	FnnTensor	copies[CHECK_INPUTS_MAX];
-	FnnTensor  *variant[CHECK_INPUTS_MAX];
+	FnnTensor  *variant[CHECK_INPUTS_MAX] = {NULL};
 
 	for (int frozen = -1; frozen < n; frozen++)
 	{

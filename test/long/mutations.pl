@@ -1,5 +1,6 @@
 # Bytes from outside, changed at random: files that are imported, applied and averaged,
-# rows that were lent, what a peer offers, options.  Nothing may crash, and what is
+# rows that were lent, what a peer offers, options, and rows of versions, of their arrays
+# and of an unfinished training, as a damaged table or an edited dump has them.  Nothing may crash, and what is
 # refused is refused in words, not by an internal error.
 #
 # FMOE_MUTATIONS: how many, else 2500, or 5000 for each of FMOE_LONG_MINUTES.
@@ -147,21 +148,62 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN substr(file, 1, at_random(octet_length(file)));
 END $$;
 
--- a head with another value that its column can hold
-CREATE FUNCTION odd_head(head jsonb) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+-- a row with another value that its column can hold
+CREATE FUNCTION odd_row(one jsonb, type anyelement, kept text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
 	result jsonb;
 BEGIN
 	FOR attempt IN 1 .. 20 LOOP
 		BEGIN
-			result := jsonb_set(head, ARRAY[(SELECT k FROM jsonb_object_keys(head) k WHERE k <> 'lent_id' ORDER BY random() LIMIT 1)], odd_value());
-			PERFORM jsonb_populate_record(NULL::fmoe.lent, result);
+			result := jsonb_set(one, ARRAY[(SELECT k FROM jsonb_object_keys(one) k WHERE k <> ALL (kept) ORDER BY random() LIMIT 1)], odd_value());
+			PERFORM jsonb_populate_record(type, result);
 			RETURN result;
 		EXCEPTION WHEN OTHERS THEN
 			NULL;
 		END;
 	END LOOP;
-	RETURN head;
+	RETURN one;
+END $$;
+CREATE FUNCTION odd_head(head jsonb) RETURNS jsonb LANGUAGE sql RETURN odd_row(head, NULL::fmoe.lent, '{lent_id}');
+
+-- some bytes of a row's data are others, or not there
+CREATE FUNCTION odd_bytes(data bytea) RETURNS bytea LANGUAGE sql VOLATILE AS $$
+	SELECT CASE at_random(3) WHEN 0 THEN substr(data, 1, at_random(octet_length(data)))
+		WHEN 1 THEN data || data
+		ELSE set_byte(data, at_random(octet_length(data)), at_random(256)) END WHERE octet_length(data) > 0
+	UNION ALL SELECT data WHERE octet_length(data) = 0 $$;
+
+-- a version of domain d once more, with something changed in its row or in its arrays; its number
+CREATE FUNCTION odd_version() RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+	one fmoe.version;
+	row jsonb;
+	array_row fmoe.tensor;
+	made bigint := nextval('fmoe.version_version_id_seq');
+BEGIN
+	SELECT v.* INTO one FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'd' ORDER BY random() LIMIT 1;
+	row := to_jsonb(one);
+	CASE at_random(4)
+		WHEN 0 THEN row := jsonb_set(row, '{config}', mutated(one.config));
+		WHEN 1 THEN row := odd_row(row, one, '{version_id,domain_id,version}');
+		WHEN 2 THEN row := jsonb_set(row, '{metrics}', mutated(one.metrics));
+		ELSE NULL;
+	END CASE;
+	row := row || jsonb_build_object('version_id', made, 'version', 1000, 'name', NULL);
+	INSERT INTO fmoe.version SELECT (jsonb_populate_record(one, row)).*;
+	INSERT INTO fmoe.tensor (version_id, name, part, dtype, shape, data)
+		SELECT made, name, part, dtype, shape, data FROM fmoe.tensor WHERE version_id = one.version_id;
+	IF row - '{version_id,version,name}'::text[] = to_jsonb(one) - '{version_id,version,name}'::text[] THEN
+		SELECT * INTO array_row FROM fmoe.tensor WHERE version_id = made ORDER BY random() LIMIT 1;
+		DELETE FROM fmoe.tensor WHERE version_id = made AND name = array_row.name AND part = array_row.part;
+		IF random() < 0.3 THEN
+			array_row.data := odd_bytes(array_row.data);
+		ELSIF random() < 0.8 THEN
+			INSERT INTO fmoe.tensor SELECT (jsonb_populate_record(array_row, odd_row(to_jsonb(array_row) - 'data', array_row, '{version_id}'))).*
+				ON CONFLICT DO NOTHING;
+		END IF;
+	END IF;
+	RETURN 1000;
 END $$;
 
 CREATE PROCEDURE try(target text, number integer) LANGUAGE plpgsql AS $$
@@ -204,6 +246,34 @@ BEGIN
 				ELSE CALL fmoe_train('e', mutated('{"model": "markov", "deploy": false, "width": 4, "heads": 1, "holdout": "test", "epochs": 1, "workers": 0, "batch_size": 8, "seed": 2}'::jsonb));
 			END CASE;
 			RAISE EXCEPTION 'taken' USING ERRCODE = 'P0099';
+		WHEN 'version' THEN
+			made := odd_version();
+			CASE at_random(9)
+				WHEN 0 THEN PERFORM fmoe_recommend(u::bigint, 5, 'd', version => made) FROM generate_series(1, 3) u;
+				WHEN 1 THEN PERFORM fmoe_explain(1::bigint, 2, 'd', version => made);
+				WHEN 2 THEN PERFORM fmoe_recommend_all('d', 2, version => made);
+				WHEN 3 THEN PERFORM fmoe_evaluate('d', jsonb_build_object('version', made, 'split', 'leave_one_out'));
+				WHEN 4 THEN PERFORM fmoe_embedding(1::bigint, 'd', (ARRAY['user', 'item'])[1 + at_random(2)], version => made),
+					fmoe_similar(1::bigint, 3, 'd', version => made), fmoe_together(ARRAY[1, 2]::bigint[], 3, 'd', version => made);
+				WHEN 5 THEN PERFORM fmoe_export('d', made);
+				WHEN 6 THEN PERFORM fmoe_lend('d', made);
+				WHEN 7 THEN PERFORM fmoe_deploy('d', made), fmoe_recommend(1::bigint, 5, 'd');
+				ELSE
+					PERFORM fmoe_deploy('d', made);
+					CALL fmoe_train('d', '{"model": "sasrec", "width": 4, "layers": 1, "max_length": 4, "epochs": 1, "workers": 0, "warm_start": true}');
+			END CASE;
+			RAISE EXCEPTION 'taken' USING ERRCODE = 'P0099';
+		WHEN 'checkpoint' THEN
+			CASE at_random(4)
+				WHEN 0 THEN UPDATE fmoe.training t SET config = mutated(t.config);
+				WHEN 1 THEN UPDATE fmoe.training t SET state = odd_bytes(t.state);
+				WHEN 2 THEN UPDATE fmoe.checkpoint c SET data = odd_bytes(c.data) WHERE random() < 0.5;
+				ELSE
+					WITH gone AS (DELETE FROM fmoe.checkpoint WHERE random() < 0.5 RETURNING *)
+					INSERT INTO fmoe.checkpoint SELECT domain_id, block + at_random(3) - 1, part + at_random(3) - 1, data FROM gone ON CONFLICT DO NOTHING;
+			END CASE;
+			CALL fmoe_train('c', '{"model": "sasrec", "width": 4, "layers": 1, "max_length": 4, "epochs": 3, "workers": 0, "checkpoint_every": 0}');
+			RAISE EXCEPTION 'taken' USING ERRCODE = 'P0099';
 		WHEN 'peer' THEN
 			CALL fmoe_sync('north', fetched, skipped, removed, sent, received);
 			RAISE EXCEPTION 'taken' USING ERRCODE = 'P0099';
@@ -218,7 +288,8 @@ DECLARE
 BEGIN
 	FOR number IN 1 .. mutations LOOP
 		-- trainings and exchanges take longest
-		target := (ARRAY['import', 'import', 'import', 'apply', 'apply', 'apply', 'fedavg', 'fedavg', 'options', 'lent', 'peer'])[1 + at_random(11)];
+		target := (ARRAY['import', 'import', 'import', 'apply', 'apply', 'apply', 'fedavg', 'fedavg', 'options', 'lent', 'peer',
+			'version', 'version', 'version', 'checkpoint'])[1 + at_random(15)];
 		IF target = 'peer' THEN
 			DELETE FROM offer;
 			INSERT INTO offer SELECT CASE WHEN random() < 0.5 THEN head ELSE odd_head(head) END,
@@ -239,6 +310,16 @@ BEGIN
 END $$;
 SQL
 
+# a training that failed after its first epoch, for whoever asks for it again
+$node->psql('postgres', <<'SQL');
+SELECT fmoe_create_domain('c', 'events', 'u', 'i', 't');
+CREATE FUNCTION enough() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.epoch > 1 THEN RAISE 'enough'; END IF; RETURN NEW; END$$;
+CREATE TRIGGER enough BEFORE UPDATE ON fmoe.training FOR EACH ROW EXECUTE FUNCTION enough();
+CALL fmoe_train('c', '{"model": "sasrec", "width": 4, "layers": 1, "max_length": 4, "epochs": 3, "workers": 0, "checkpoint_every": 0}');
+SQL
+is($node->safe_psql('postgres', 'DROP FUNCTION enough CASCADE; SELECT epoch, (SELECT count(*) > 2 FROM fmoe.checkpoint) FROM fmoe.training'), '1|t',
+	'there is an unfinished training');
+
 my $begun = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 my ($result, $out, $err) = $node->psql('postgres',
 	"SET client_min_messages = error; SET fmoe.max_memory = '64MB'; SELECT setseed($seed / 1000000.0); CALL fuzz($mutations);", timeout => 7200);
@@ -247,7 +328,7 @@ diag($node->safe_psql('postgres', "SELECT target || ' ' || code || ' ' || n || '
 is($node->safe_psql('postgres', 'SELECT sum(n) FROM outcome'), $mutations, "$mutations mutations");
 is($node->safe_psql('postgres', "SELECT string_agg(target || ': ' || code || ' ' || message, E'\\n') FROM outcome WHERE code ~ '^(XX000|58|53|57)'"), '',
 	'no internal error');
-is($node->safe_psql('postgres', 'SELECT count(DISTINCT target) FROM outcome WHERE code <> \'00000\''), '6', 'of each kind some are refused');
+is($node->safe_psql('postgres', q(SELECT count(DISTINCT target) FROM outcome WHERE code NOT IN ('00000', 'P0099') OR target = 'checkpoint')), '8', 'of each kind some are refused');
 is($node->safe_psql('postgres', "SELECT count(*) FROM fmoe.lent WHERE party <> fmoe._party()"), '0', 'nothing that was refused is here');
 is($node->safe_psql('postgres', orphans()), '0', 'nor rows that belong to nothing');
 is($node->safe_psql('postgres', "SELECT count(*) FROM fmoe_recommend(1::bigint, 3, 'd')"), '3', 'domains answer as before');

@@ -154,6 +154,25 @@ fmoe_reject_format(int version, int format)
 	pg_unreachable();
 }
 
+/* Rows are made whole, and may be damaged since: in the table, or in a dump that somebody has edited. */
+static void
+check_row(const FmoeVersion *version)
+{
+	const char *detail = NULL;
+
+	if (fmoe_expert_class(version->model) != fmoe_expert_classes[version->config.model])
+		detail = "Its options are of another model.";
+	else if (version->items < 1 || version->events < 0 || version->users < 0 || version->bytes < 0)
+		detail = "What it was made of has an impossible number.";
+	if (detail != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the row of version %d in fmoe.version is damaged", version->version),
+				 errdetail_internal("%s", detail),
+				 errhint("Roll back to another version, and drop this one.")));
+	fmoe_check_config(&version->config);
+}
+
 /* The version in the row of SPI_tuptable, in the current context. */
 static FmoeVersion *
 version_of_row(void)
@@ -185,6 +204,7 @@ version_of_row(void)
 	version->bytes = DatumGetInt64(fmoe_result_column(16, NULL));
 	version->checksum = fmoe_checksum_parse(fmoe_result_text(18));
 	version->last_event_local = DatumGetBool(fmoe_result_column(19, NULL));
+	check_row(version);
 	return version;
 }
 
