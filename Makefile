@@ -136,17 +136,41 @@ coverage: build/coverage/check
 
 # ---------------------------------------------------------------- libFuzzer, with clang
 
-# The reader of files with what it needs of nn.  New inputs stay in build; the corpus in the tree is only read.
+# The reader of files with what it needs of nn, and the parser of options in a backend of its own, not as root.  New
+# inputs stay in build; the corpus in the tree is only read.
 FUZZ_SECONDS = 20
-FUZZ_SOURCES = $(call sources_of,nn) $(call found_in,test/fuzz/*.c)
-FUZZ_CFLAGS = -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DFNN_NO_CLONES -Wno-everything -I$(top)/src
+FUZZ_CFLAGS = -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DFNN_NO_CLONES -Wno-everything -I$(top)/src
+FUZZ_FILES_SOURCES = $(call sources_of,nn) test/fuzz/safetensors.c
+FUZZ_OPTIONS_SOURCES = $(call sources_of,nn) $(call sources_of,model) $(call found_in,src/pg/option/*.c) test/fuzz/options.c
+fuzz_library = $$(clang -print-resource-dir)/lib/linux/libclang_rt.$(1)-$$(uname -m)
+# what runs: options of libFuzzer; $(1): files or options
+fuzz_run = '-max_total_time=$(FUZZ_SECONDS)' '-max_len=4096' '-print_final_stats=1' '-artifact_prefix=$(CURDIR)/build/fuzz/$(1)-' \
+	'$(CURDIR)/build/fuzz/corpus/$(1)' '$(abspath $(top))/test/fuzz/corpus/$(1)'
+empty :=
+space := $(empty) $(empty)
 
-.PHONY: fuzz
-fuzz: $(CURDIR)/build/openblas
-	mkdir -p build/fuzz/corpus
-	clang $(FUZZ_CFLAGS) -o build/fuzz/safetensors $(addprefix $(top)/,$(FUZZ_SOURCES)) $(ENGINE_LIBS)
-	OPENBLAS_NUM_THREADS=1 build/fuzz/safetensors -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1 \
-		-artifact_prefix=build/fuzz/ build/fuzz/corpus $(top)/test/fuzz/corpus
+.PHONY: fuzz fuzz-files fuzz-options
+fuzz: fuzz-files fuzz-options
+
+fuzz-files: $(CURDIR)/build/openblas
+	mkdir -p build/fuzz/corpus/files
+	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -o build/fuzz/files $(addprefix $(top)/,$(FUZZ_FILES_SOURCES)) $(ENGINE_LIBS)
+	OPENBLAS_NUM_THREADS=1 build/fuzz/files $(call fuzz_run,files)
+
+# The library of libFuzzer that has no main is linked into one of PostgreSQL's; ASan has to be there before all
+# others (test/asan/preload.c).
+fuzz-options: $(CURDIR)/build/openblas
+	rm -rf build/fuzz/data
+	mkdir -p build/fuzz/corpus/options
+	clang $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -shared-libasan -fPIC -shared -Wl,--exclude-libs,ALL -o build/fuzz/options.so \
+		$(addprefix $(top)/,$(FUZZ_OPTIONS_SOURCES)) $(call fuzz_library,fuzzer_no_main).a -lstdc++ $(ENGINE_LIBS)
+	clang '-DREPORTS="$(CURDIR)/build/fuzz"' -fPIC -shared -Wl,-z,initfirst -o build/fuzz/preload.so $(top)/test/asan/preload.c
+	$(bindir)/initdb -D build/fuzz/data -U postgres -A trust -N -E UTF8 --locale=C >build/fuzz/initdb.log
+	printf "%s\n" "CREATE FUNCTION fuzz(text, VARIADIC text[]) RETURNS int LANGUAGE c AS '$(CURDIR)/build/fuzz/options.so', 'fuzz_options'" \
+		"SELECT fuzz('$(CURDIR)/build/fuzz/words', '-dict=$(CURDIR)/build/fuzz/words', '-rss_limit_mb=0', $(subst $(space),$(comma),$(strip $(call fuzz_run,options))))" | \
+		ASAN_OPTIONS=halt_on_error=1:log_path=stderr LD_PRELOAD="$(CURDIR)/build/fuzz/preload.so $(call fuzz_library,asan).so" $(bindir)/postgres --single -D build/fuzz/data postgres >build/fuzz/options.log 2>&1 || { cat build/fuzz/options.log; exit 1; }
+	cat build/fuzz/options.log
+	grep -q '^Done ' build/fuzz/options.log
 
 # ---------------------------------------------------------------- other targets
 

@@ -2,8 +2,7 @@
  * safetensors.c
  *	  libFuzzer over the reader of files: whatever the bytes, it reads or refuses.
  *
- * What it reads is written again, and that is read again: the same arrays.  The parser
- * of options needs a server; test/long/mutations.pl changes what that is given.
+ * What it reads is written again, and that is read again: the same arrays.
  */
 #include <setjmp.h>
 #include <stdlib.h>
