@@ -273,9 +273,21 @@ foreach my $damage (
 cancel($trainer, train('small', $six), 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 1)');
 value("UPDATE small SET i = 149 - i WHERE u = 7 AND i < 150");
 ask($trainer, train('small', $six));
-like($trainer->{err}, qr/discarded\n.*interactions have changed/, 'other interactions start again');
+like($trainer->{err}, qr/discarded\n.*interactions, or what is known of the items, have changed/, 'other interactions start again');
 isnt(checksum('small'), $uninterrupted, 'and give other weights');
 value("UPDATE small SET i = 149 - i WHERE u = 7 AND i < 150");
+
+# what a model reads of the item table is part of what it was trained on
+my $texts = '{"model": "auto", "width": 16, "layers": 1, "epochs": 40, "patience": 40, "deploy": false}';
+value("CREATE TABLE goods AS SELECT DISTINCT i AS id, 'number ' || i AS title FROM small");
+value("SELECT fmoe_alter_domain('small', items => 'goods', item_key => 'id', text_columns => '{title}')");
+cancel($trainer, train('small', $texts), 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 1)');
+cancel($trainer, train('small', $texts), 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)');
+like($trainer->{err}, qr/continuing the training/, 'a training that reads texts is continued');
+value("UPDATE goods SET title = title || ' or more' WHERE id = 3");
+ask($trainer, train('small', $texts));
+like($trainer->{err}, qr/discarded\n.*known of the items, have changed/, 'with another text it starts again');
+value("SELECT fmoe_alter_domain('small', items => '0')");
 
 # ---------------------------------------------------------------- two at once
 
@@ -290,6 +302,8 @@ ask($rival, 'BEGIN; ' . train('small', $six) . '; ROLLBACK');
 like($rival->{err}, qr/55P03/, 'in a transaction block too');
 ask($rival, train('large', '{"model": "popularity", "deploy": false}'));
 unlike($rival->{err}, qr/ERROR/, 'a CALL on another domain works');
+ask($rival, "SELECT fmoe_refresh('small')");
+like($rival->{err}, qr/55P03: domain "small" is being trained by process $pid\n/, 'nor is it refreshed meanwhile');
 
 # ---------------------------------------------------------------- progress and snapshots
 

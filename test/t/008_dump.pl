@@ -44,6 +44,11 @@ CREATE TABLE orders AS SELECT viewer, film, at::date AS day, 'order ' || (film +
 SELECT fmoe_create_domain('orders', 'orders', 'viewer', 'film', 'day', order_column => 'line', basket_column => 'number',
 	weight_column => 'amount');
 CALL fmoe_train('orders', '{"model": "markov", "holdout": "none"}');
+CREATE TABLE wares AS SELECT DISTINCT film AS id, 'film ' || film % 4 AS title, ARRAY[film % 3, 1]::real[] AS look FROM films;
+INSERT INTO wares VALUES (7, 'film 2', NULL);
+SELECT fmoe_create_domain('wares', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id',
+	text_columns => '{title}', vector_columns => '{look}');
+CALL fmoe_train('wares', '{"model": "content", "holdout": "none"}');
 SET ROLE joe;
 SELECT fmoe_create_domain('songs', 'songs', 'listener', 'song', 'at'), fmoe_create_domain('steps', 'steps', 'walker', 'day', 'at');
 CALL fmoe_train('songs', '{"model": "markov", "holdout": "none"}');
@@ -59,6 +64,8 @@ SELECT * FROM dashboard;
 SELECT * FROM nightly ORDER BY user_id;
 SELECT * FROM tunes;
 SELECT * FROM fmoe_recommend_all('orders', 3);
+SELECT * FROM fmoe_recommend_all('wares', 5);
+SELECT fmoe_refresh('wares');
 SELECT order_column, basket_column, weight_column FROM fmoe.domains ORDER BY domain;
 SELECT * FROM fmoe_recommend('user 2', 3, domain => 'songs');
 SELECT * FROM tunes_next(ARRAY(SELECT song FROM songs WHERE listener = 'user 3' ORDER BY at), 2);

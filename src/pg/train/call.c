@@ -161,7 +161,7 @@ start_or_resume(FmoeTraining *training)
 			fmoe_checkpoint_discard(domain_id);
 			break;
 		case FMOE_RESUME_OTHER_DATA:
-			reason = "The interactions have changed since.";
+			reason = "The interactions, or what is known of the items, have changed since.";
 			break;
 		case FMOE_RESUME_OTHER_CONFIG:
 			reason = "It was started with other options.";

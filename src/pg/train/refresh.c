@@ -143,6 +143,10 @@ run(Refresh *refresh)
 	fmoe_read_catalogue(&refresh->read, refresh->domain, reads, refresh->vocabulary,
 						learned ? &refresh->model.features : NULL, bytes);
 	check_order(refresh);
+	/* what was loaded, what the item table says, and the arrays over all items */
+	bytes += fmoe_features_bytes(&refresh->read.features) + (size_t)
+		((double) bytes * fmoe_vocabulary_count(refresh->read.vocabulary) / Max(refresh->live->items, 1));
+	fmoe_check_memory(bytes, psprintf("refreshing domain \"%s\"", refresh->domain->name));
 	fmoe_model_extend(model, refresh->arena, &refresh->model, fmoe_vocabulary_count(refresh->read.vocabulary),
 					  refresh->read.number, &refresh->read.features);
 	fmoe_progress_phase("storing");
