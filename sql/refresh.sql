@@ -58,6 +58,26 @@ SELECT count(*) FROM fmoe_recommend_next('{"song 4"}'::text[], 60) WHERE item_id
 ROLLBACK;
 SELECT count(*) FROM fmoe_recommend_next('{"song 4"}'::text[], 60) WHERE item_id = 'newest';
 
+-- a gate over all experts: what learned and what counted knows nothing of a new item
+SELECT fmoe_alter_domain('songs', vector_columns => '{look}');
+CALL fmoe_train('songs', '{"model": "auto", "width": 8, "layers": 1, "epochs": 2, "holdout": "test", "deploy": false}');
+SELECT max(version) AS auto FROM fmoe.versions WHERE domain = 'songs' \gset
+SELECT fmoe_deploy('songs', :auto);
+INSERT INTO songs VALUES ('b song', 'quiet piano 4 8', '{0,1,0.1}');
+SELECT fmoe_refresh() AS refreshed \gset
+SELECT b.items - a.items AS more, b.model = a.model AS same_model FROM fmoe.versions a, fmoe.versions b
+	WHERE a.domain = 'songs' AND b.domain = 'songs' AND a.version = :auto AND b.version = :refreshed;
+SELECT item_id, score > '-Infinity' AS known FROM fmoe_score('1', '{"b song","no song"}'::text[]);
+SELECT array_agg(r) AS answers FROM fmoe_recommend('1', 60) r \gset
+SET fmoe.scan = 'exact';
+SELECT array_agg(r)::text = :'answers' AS same_scanned, bool_or(item_id = 'b song') AS among_them FROM fmoe_recommend('1', 60) r;
+RESET fmoe.scan;
+INSERT INTO songs VALUES ('c song', 'quiet', '{0,1}');
+UPDATE songs SET look = '{0,1}';
+SELECT fmoe_refresh();
+UPDATE songs SET look = NULL;
+SELECT fmoe_refresh() > :refreshed AS without_vectors;
+
 -- whose right it is
 CREATE ROLE refresh_reader;
 GRANT USAGE ON SCHEMA refresh_test TO refresh_reader;
