@@ -102,7 +102,28 @@ metrics_of(const FmoeVersion *live)
 											  DirectFunctionCall1(jsonb_in, CStringGetDatum(from))));
 }
 
-/* Stores the model as a version of its own and makes it live, unless it is what is live already; its number. */
+/* Whether the item table says what the live version knows already, of the same items. */
+static bool
+says_nothing_new(const Refresh *refresh)
+{
+	FnnArray   *was = palloc(sizeof(FnnArray) * 2 * FMOE_FEATURE_ARRAYS_MAX);
+	FnnArray   *is = was + FMOE_FEATURE_ARRAYS_MAX;
+	int			n = fmoe_features_arrays(&refresh->model.features, FMOE_OF_ITEMS, was, FMOE_FEATURE_ARRAYS_MAX);
+
+	if (fmoe_vocabulary_count(refresh->read.vocabulary) != refresh->live->items ||
+		fmoe_features_arrays(&refresh->read.features, FMOE_OF_ITEMS, is, FMOE_FEATURE_ARRAYS_MAX) != n)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		const FnnArray *now = fnn_find_array(n, is, was[i].name);
+
+		if (now == NULL || was[i].bytes != now->bytes || memcmp(was[i].data, now->data, was[i].bytes) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Stores the model as a version of its own and makes it live; its number. */
 static int
 store(Refresh *refresh, const FmoeModel *model)
 {
@@ -112,13 +133,6 @@ store(Refresh *refresh, const FmoeModel *model)
 	int			n_arrays = fmoe_model_arrays(model, arrays, max);
 
 	n_arrays += fmoe_vocabulary_arrays(refresh->read.vocabulary, arrays + n_arrays);
-	if (fmoe_checksum(n_arrays, arrays) == refresh->live->checksum)
-	{
-		ereport(NOTICE,
-				(errmsg("version %d of domain \"%s\" has what the item table says already", version.version,
-						refresh->domain->name)));
-		return version.version;
-	}
 	version.version_id = 0;
 	version.version = 0;
 	version.name = NULL;
@@ -143,6 +157,13 @@ run(Refresh *refresh)
 	fmoe_read_catalogue(&refresh->read, refresh->domain, reads, refresh->vocabulary,
 						learned ? &refresh->model.features : NULL, bytes);
 	check_order(refresh);
+	if (says_nothing_new(refresh))
+	{
+		ereport(NOTICE,
+				(errmsg("version %d of domain \"%s\" has what the item table says already", refresh->live->version,
+						refresh->domain->name)));
+		return refresh->live->version;
+	}
 	/* what was loaded, what the item table says, and the arrays over all items */
 	bytes += fmoe_features_bytes(&refresh->read.features) + (size_t)
 		((double) bytes * fmoe_vocabulary_count(refresh->read.vocabulary) / Max(refresh->live->items, 1));
