@@ -419,6 +419,7 @@ check_random_graph(int64_t items)
 			}
 		offset[i + 1] = edges;
 	}
+	graph->rows = items;
 	graph->offset = offset;
 	graph->to = to;
 	graph->weight = weight;

@@ -286,3 +286,38 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 	part.baskets = baskets_part(arena, batch->baskets, begin, offset[n], n, index);
 	return part;
 }
+
+/* ---------------------------------------------------------------- different items */
+
+#define FEW_ITEMS 512			/* repeats among so many are found by looking */
+
+int32_t
+fmoe_number_items(FnnArena *arena, int64_t n, const int32_t *item, int32_t n_items, int32_t *distinct, int32_t *row)
+{
+	int32_t		count = 0;
+	int32_t    *number = NULL;
+
+	if (n > FEW_ITEMS)
+	{
+		number = fnn_alloc(arena, sizeof(int32_t) * (size_t) n_items);
+		memset(number, 0xff, sizeof(int32_t) * (size_t) n_items);
+	}
+	for (int64_t i = 0; i < n; i++)
+	{
+		int32_t		k = 0;
+
+		if (number != NULL)
+			k = number[item[i]] >= 0 ? number[item[i]] : count;
+		else
+			while (k < count && distinct[k] != item[i])
+				k++;
+		if (k == count)
+		{
+			distinct[count++] = item[i];
+			if (number != NULL)
+				number[item[i]] = k;
+		}
+		row[i] = k;
+	}
+	return count;
+}

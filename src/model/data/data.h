@@ -286,5 +286,12 @@ fmoe_token_bytes(const FmoeEvents *events)
 extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
 /* Sequences first .. first + n - 1 of a batch. */
 extern FmoeBatch fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t n);
+/*
+ * Numbers the different ones among item[n], in the order in which they come first:
+ * distinct[n] are these, row[n] each one's number; returns how many there are.  What
+ * it leaves on the arena are n_items numbers at most.
+ */
+extern int32_t fmoe_number_items(FnnArena *arena, int64_t n, const int32_t *item, int32_t n_items, int32_t *distinct,
+								 int32_t *row);
 
 #endif							/* FMOE_MODEL_DATA_DATA_H */

@@ -69,6 +69,7 @@ typedef enum FmoePhase
 {
 	FMOE_RECORDED,				/* forward and backward of a step, but the loss over the items */
 	FMOE_UNRECORDED,			/* states of last tokens */
+	FMOE_PREPARED,				/* what the hook prepare leaves, as long as a training lasts; only with that hook */
 	FMOE_SETTLING				/* the hook settle */
 } FmoePhase;
 
@@ -209,6 +210,8 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
+	/* Whether the hooks items, learn, prepare and start apply, else they are as if NULL; NULL: they do. */
+	bool		(*computes) (const FmoeConfig *config);
 	/*
 	 * Terms of the scores after a history of the batch, which led to that state, on
 	 * the arena; of a counter, what a gate reads beside its level, on the gate's
@@ -236,6 +239,8 @@ typedef struct FmoeExpertClass
 	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 	/* Names of the losses that learn tells apart with fmoe_goal_loss, NULL-terminated; NULL: it has one. */
 	const char *const *losses;
+	/* Makes, on the arena, what every step reads, as expert->prepared; by every member of a training.  NULL: nothing. */
+	const void *(*prepare) (const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 	/* Sets parameters that follow from the data; by the leader, before the first epoch.  NULL: there are none. */
 	void		(*start) (FmoeExpert *expert, const FnnHost *host);
 	/* Sets parameters that are computed, not learned; by the leader, before validation.  NULL: there are none. */
@@ -279,6 +284,8 @@ struct FmoeExpert
 	FnnArray   *array;			/* of a counter, in the order of its array_names */
 	const FmoeFeatures *features;	/* NULL: none */
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
+	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
+	const void *prepared;		/* of the hook prepare; NULL: outside of a training */
 	uint32_t	without;		/* set of parts that are left out of its scores */
 };
 

@@ -133,6 +133,18 @@ fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *config)
 	return class->reads != NULL ? class->reads(config) : 0;
 }
 
+bool
+fmoe_hooks_apply(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->computes == NULL || class->computes(config);
+}
+
+bool
+fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->items != NULL && fmoe_hooks_apply(class, config);
+}
+
 int
 fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config)
 {

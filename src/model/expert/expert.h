@@ -54,6 +54,10 @@ extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *conf
 
 /* Whether its parts are weighed by a gate, beside all experts that count. */
 extern bool fmoe_is_gated(const FmoeExpertClass *class, const FmoeConfig *config);
+/* Whether the class computes item vectors; else they are the rows of the first parameter. */
+extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config);
+/* Whether the hooks learn, prepare and start apply, of those that the class has. */
+extern bool fmoe_hooks_apply(const FmoeExpertClass *class, const FmoeConfig *config);
 
 /* ---------------------------------------------------------------- losses */
 

@@ -7,7 +7,7 @@
 FnnTensor *
 fmoe_item_vectors(const FmoeExpert *expert, FnnTape *tape)
 {
-	if (expert->class->items != NULL)
+	if (fmoe_computes_items(expert->class, expert->config))
 		return expert->class->items(expert, tape, expert->n_items, NULL);
 	return fmoe_parameter(expert, 0);
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define NORM_EPSILON 1e-8
-#define FEW_TOKENS 512			/* repeats among so many are found by looking */
 
 /* ---------------------------------------------------------------- members */
 
@@ -44,39 +43,6 @@ member_table(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape 
 
 /* ---------------------------------------------------------------- input */
 
-/* Numbers the distinct items of a batch: row[n_tokens] is each token's number; returns how many there are. */
-static int32_t
-number_items(FnnArena *arena, const FmoeBatch *batch, int32_t n_items, int32_t *distinct, int32_t *row)
-{
-	int32_t		n = 0;
-	int32_t    *number = NULL;
-
-	if (batch->n_tokens > FEW_TOKENS)
-	{
-		number = fnn_alloc(arena, sizeof(int32_t) * (size_t) n_items);
-		memset(number, 0xff, sizeof(int32_t) * (size_t) n_items);
-	}
-	for (int64_t t = 0; t < batch->n_tokens; t++)
-	{
-		int32_t		item = batch->events.item[t];
-		int32_t		k = 0;
-
-		if (number != NULL)
-			k = number[item] >= 0 ? number[item] : n;
-		else
-			while (k < n && distinct[k] != item)
-				k++;
-		if (k == n)
-		{
-			distinct[n++] = item;
-			if (number != NULL)
-				number[item] = k;
-		}
-		row[t] = k;
-	}
-	return n;
-}
-
 /*
  * The mean vector of what followed each token's item, weighed by how often it did,
  * times sqrt(d) / 2: half of the item graph's convolution, but for the item itself.
@@ -88,7 +54,7 @@ smoothed(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const FmoeBa
 	FnnArena   *arena = tape->arena;
 	int32_t    *distinct = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
 	int32_t    *row = fnn_alloc(arena, sizeof(int32_t) * (size_t) batch->n_tokens);
-	int32_t		n = number_items(arena, batch, expert->n_items, distinct, row);
+	int32_t		n = fmoe_number_items(arena, batch->n_tokens, batch->events.item, expert->n_items, distinct, row);
 	int64_t    *offset = fnn_alloc(arena, sizeof(int64_t) * ((size_t) n + 1));
 	FnnGraph   *graph = fnn_alloc(arena, sizeof(FnnGraph));
 	double		scale = sqrt(table->cols) / 2;
@@ -110,6 +76,7 @@ smoothed(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const FmoeBa
 			weight[offset[i] + k] = (float) (scale * follows.count[k] / follows.sum);
 		}
 	}
+	graph->rows = n;
 	graph->offset = offset;
 	graph->to = to;
 	graph->weight = weight;

@@ -114,10 +114,10 @@ bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray
 static void
 bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
-	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
 	const FnnArray *array = fnn_find_array(n_arrays, arrays, ITEMS_ARRAY);
 
-	if (main->class->items == NULL && !fmoe_is_gated(main->class, main->config))
+	if (!fmoe_computes_items(main->class, main->config) && !fmoe_is_gated(main->class, main->config))
 	{
 		model->items = main->tensor[0];
 		return;
@@ -131,6 +131,8 @@ bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *
 	if (fmoe_is_gated(main->class, main->config) && model->items.cols != main->tensor[0].cols + FMOE_GATE_COLUMNS)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %lld columns, which do not fit a gate", ITEMS_ARRAY,
 				 (long long) model->items.cols);
+	if (!fmoe_is_gated(main->class, main->config))
+		main->items = &model->items;
 }
 
 static void
@@ -331,7 +333,7 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 	if (fmoe_only_counts(main->class))
 		return n;
 	n += fmoe_expert_arrays(main, out + n, max - n);
-	if ((main->class->items != NULL || fmoe_has_gate(model)) && n < max)
+	if ((fmoe_computes_items(main->class, main->config) || fmoe_has_gate(model)) && n < max)
 		out[n++] = own_array(ITEMS_ARRAY, FMOE_REAL_DTYPE, model->items.rows, model->items.cols, model->items.value);
 	if (fmoe_has_gate(model))
 		return n + gate_arrays(model, out + n, max - n);
@@ -386,10 +388,10 @@ fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
 void
 fmoe_model_compute_items(FmoeModel *model, FnnArena *arena)
 {
-	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeExpert *main = &model->expert[FMOE_MAIN];
 	fnn_real   *value = NULL;
 
-	if (main->class->items == NULL)
+	if (!fmoe_computes_items(main->class, main->config))
 	{
 		model->items = main->tensor[0];
 		return;
@@ -423,4 +425,5 @@ fmoe_model_compute_items(FmoeModel *model, FnnArena *arena)
 	}
 	model->items.rows = model->n_items;
 	model->items.value = value;
+	main->items = &model->items;
 }

@@ -45,7 +45,7 @@ bind_main(FmoeTrainer *trainer, FmoeModel *model, fnn_real *values)
 	main->features = data->features != NULL ? &model->features : NULL;
 	main->tensor = new_tensors(trainer);
 	fnn_params_bind(main->params, main->tensor, values, NULL, NULL);
-	if (main->class->items == NULL)
+	if (!fmoe_computes_items(main->class, main->config))
 		fmoe_model_compute_items(model, trainer->arena);
 }
 
@@ -70,6 +70,8 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	else
 		fmoe_model_setup(&trainer->model, config, data->n_items);
 	bind_main(trainer, &trainer->model, fmoe_judged(trainer));
+	if (trainer->class->prepare != NULL && fmoe_hooks_apply(trainer->class, config))
+		trainer->model.expert[FMOE_MAIN].prepared = trainer->class->prepare(&trainer->model.expert[FMOE_MAIN], arena, data);
 	/* an expert with gradients, over the values that they move */
 	trainer->expert = trainer->model.expert[FMOE_MAIN];
 	trainer->expert.config = &trainer->config;
@@ -100,7 +102,7 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 static void
 start_computed(FmoeTrainer *trainer)
 {
-	if (trainer->class->start != NULL)
+	if (trainer->class->start != NULL && fmoe_hooks_apply(trainer->class, &trainer->config))
 		trainer->class->start(&trainer->expert, trainer->host);
 }
 
@@ -139,7 +141,7 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 	int64_t		from;
 
 	/* item vectors that are computed have changed with the parameters */
-	if (n > 0 && trainer->class->items != NULL)
+	if (n > 0 && fmoe_computes_items(trainer->class, &trainer->config))
 		fmoe_model_compute_items(&trainer->model, trainer->arena);
 	while ((from = fmoe_claim(trainer) * FMOE_VALIDATION_BLOCK) < n)
 	{
@@ -328,7 +330,7 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : fmoe_judged(trainer), size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
 	bind_main(trainer, model, values);
-	if (trainer->class->items != NULL)
+	if (fmoe_computes_items(trainer->class, &trainer->config))
 		fmoe_model_compute_items(model, trainer->arena);
 	if (fmoe_is_gated(trainer->class, &trainer->config))
 	{

@@ -1,6 +1,7 @@
 /*
  * graph.c
- *	  One layer of graph convolution over items, for the rows asked for.
+ *	  One layer of graph convolution over items, or sums of bags of terms, for the
+ *	  rows asked for.
  *
  * A batch asks for the same items again and again, so each is worked out where
  * it is asked for first and copied from there; backward brings the gradients
@@ -58,6 +59,15 @@ find_first(FnnTape *tape, int64_t n, const int32_t *id, int32_t *first)
 	fnn_arena_reset(tape->arena, mark);
 }
 
+/* What edge e of a row counts. */
+static fnn_real
+weight_of(const FnnGraph *graph, int64_t row, int64_t e)
+{
+	if (graph->weight == NULL)
+		return (fnn_real) 1 / (fnn_real) (graph->offset[row + 1] - graph->offset[row]);
+	return (fnn_real) graph->weight[e];
+}
+
 /* y[d] += weight * dropout(row); index: of the row's first element in the draw */
 static FNN_CLONES void
 add_edge(int64_t d, fnn_real weight, const fnn_real *row, const FnnDropout *dropout, uint32_t index, fnn_real *y)
@@ -103,7 +113,7 @@ neighbours_backward(FnnTape *tape, FnnNode *node)
 			int64_t		to = graph->to[e];
 
 			count_work(tape, d, &work);
-			add_edge(d, (fnn_real) graph->weight[e], dy + i * d, &node->dropout, (uint32_t) (to * d),
+			add_edge(d, weight_of(graph, neighbours->id[i], e), dy + i * d, &node->dropout, (uint32_t) (to * d),
 					 fnn_grad_row(tape->host, table, to));
 		}
 	}
@@ -122,10 +132,10 @@ sum_edges(FnnTape *tape, const FnnTensor *table, const FnnGraph *graph, int64_t 
 		int64_t		to = graph->to[e];
 
 		if (to < 0 || to >= table->rows)
-			fnn_fail(tape->host, FNN_INVALID, "item %lld is followed by %lld, which a table of %lld rows has not",
+			fnn_fail(tape->host, FNN_INVALID, "row %lld has an edge to %lld, which a table of %lld rows has not",
 					 (long long) item, (long long) to, (long long) table->rows);
 		count_work(tape, d, work);
-		add_edge(d, (fnn_real) graph->weight[e], table->value + to * fnn_stride(table), dropout,
+		add_edge(d, weight_of(graph, item, e), table->value + to * fnn_stride(table), dropout,
 				 (uint32_t) (to * d), y);
 	}
 }
@@ -142,9 +152,9 @@ fnn_neighbours(FnnTape *tape, FnnTensor *table, const FnnGraph *graph, const int
 	FnnNode    *node;
 
 	for (int64_t i = 0; i < n; i++)
-		if (id[i] < 0 || id[i] >= table->rows)
-			fnn_fail(tape->host, FNN_INVALID, "a table of %lld rows has no row %d",
-					 (long long) table->rows, (int) id[i]);
+		if (id[i] < 0 || id[i] >= graph->rows)
+			fnn_fail(tape->host, FNN_INVALID, "a graph of %lld rows has no row %d",
+					 (long long) graph->rows, (int) id[i]);
 	y = fnn_result(tape, n, d, fnn_has_grad(table));
 	neighbours->graph = *graph;
 	neighbours->id = id;

@@ -76,20 +76,40 @@ extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, 
  */
 extern FnnTensor *fnn_adapt(FnnTape *tape, FnnTensor *w, FnnTensor *a, FnnTensor *b, double scale);
 
-/* A graph of items as a sparse matrix [items, items]: row i has the edges from item i. */
+/* A sparse matrix: row i has the edges from item i to other items, or the terms of bag i. */
 typedef struct FnnGraph
 {
-	const int64_t *offset;		/* [items + 1] */
-	const int32_t *to;			/* [edges] ascending in each row */
-	const float *weight;		/* [edges] */
+	int64_t		rows;
+	const int64_t *offset;		/* [rows + 1] */
+	const int32_t *to;			/* [edges] */
+	const float *weight;		/* [edges]; NULL: an edge counts 1 / the number of its row's */
 } FnnGraph;
 
 /*
  * y[n, d] = sum over j of graph[id[i], j] * dropout(table)[j]: one layer of
- * graph convolution, for the rows that are asked for.  The dropout is of the
- * table's elements, the same wherever in the batch a row is needed.
+ * graph convolution, or sums of bags, for the rows that are asked for.  The
+ * dropout is of the table's elements, the same wherever in the batch a row is
+ * needed.
  */
 extern FnnTensor *fnn_neighbours(FnnTape *tape, FnnTensor *table, const FnnGraph *graph, const int32_t *id, int64_t n,
 								 double dropout);
+
+/* A matrix too wide to be kept: its rows are made where they are needed. */
+typedef struct FnnMaker
+{
+	int64_t		width;
+	/* x[n, width] = rows first .. first + n - 1 */
+	void		(*make) (const void *context, int64_t first, int64_t n, fnn_real *x);
+	const void *context;
+} FnnMaker;
+
+/*
+ * y[n, out] = base + dropout(x) weightᵀ with the n rows x that a maker makes, some
+ * at a time; weight [out, width], base [n, out].
+ */
+extern FnnTensor *fnn_project(FnnTape *tape, FnnTensor *base, const FnnMaker *maker, FnnTensor *weight,
+							  double dropout);
+/* Reals on the arena while it runs, beside its result. */
+extern double fnn_project_reals(int64_t width);
 
 #endif							/* FNN_OP_OP_H */

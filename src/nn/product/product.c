@@ -182,3 +182,16 @@ fnn_add_scaled(int64_t n, fnn_real weight, const fnn_real *x, fnn_real *y)
 	for (int64_t i = 0; i < n; i++)
 		y[i] += weight * x[i];
 }
+
+FNN_CLONES void
+fnn_add_signs(int64_t n, fnn_real weight, const uint64_t *bits, fnn_real *y)
+{
+	for (int64_t k = 0; k < n / 32; k++, y += 32)
+	{
+		uint32_t	half = (uint32_t) (bits[k / 2] >> (k % 2 * 32));
+
+		FNN_SIMD
+		for (uint32_t c = 0; c < 32; c++)
+			y[c] += weight * (fnn_real) ((int32_t) (half >> c & 1) * 2 - 1);
+	}
+}

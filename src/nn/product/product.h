@@ -61,6 +61,8 @@ extern void fnn_widen(int64_t rows, int64_t cols, const fnn_real *in, int64_t ld
 
 /* y[n] += weight * x */
 extern void fnn_add_scaled(int64_t n, fnn_real weight, const fnn_real *x, fnn_real *y);
+/* y[n] += weight where the bit of that number is set, -= weight where not; n is a multiple of 64 */
+extern void fnn_add_signs(int64_t n, fnn_real weight, const uint64_t *bits, fnn_real *y);
 /* max[lanes]: the largest of itself and its column of tile[rows, lanes] */
 extern void fnn_columns_max(int64_t rows, int64_t lanes, const fnn_real *tile, fnn_real *max);
 /* tile[rows, lanes] = exp(tile - shift[lanes]); sum[lanes] of its columns */

@@ -1,0 +1,113 @@
+/*
+ * dense.c
+ *	  Features as rows of numbers.
+ */
+#include "model/data/dense.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SIGN_WORDS (FMOE_TEXT_SIGNS / 64)
+#define PRICE_WIDTH 3
+
+/* So that the numbers of a price are about 1 at most. */
+#define LOG_PRICE_SCALE 0.1f
+
+int64_t
+fmoe_dense_width(const FmoeFeature *feature)
+{
+	if (feature->value == NULL)
+		return feature->modality == FMOE_TEXT && feature->name_offset != NULL ? FMOE_TEXT_SIGNS : 0;
+	return feature->modality == FMOE_PRICE ? PRICE_WIDTH : feature->width;
+}
+
+/* ---------------------------------------------------------------- text */
+
+/* 512 bits that are a word's: splitmix64 from FNV-1a of "w:" and the word. */
+static void
+word_bits(const char *word, size_t bytes, uint64_t bits[SIGN_WORDS])
+{
+	uint64_t	hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < bytes + 2; i++)
+		hash = (hash ^ (unsigned char) (i < 2 ? "w:"[i] : word[i - 2])) * UINT64_C(0x100000001b3);
+	for (int k = 0; k < SIGN_WORDS; k++)
+	{
+		uint64_t	z = hash += UINT64_C(0x9E3779B97F4A7C15);
+
+		z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+		z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+		bits[k] = z ^ (z >> 31);
+	}
+}
+
+static void
+make_length_one(fnn_real *x)
+{
+	double		squares = 0;
+
+	for (int c = 0; c < FMOE_TEXT_SIGNS; c++)
+		squares += (double) x[c] * x[c];
+	if (!(squares > 0))
+		return;
+	squares = 1 / sqrt(squares);
+	for (int c = 0; c < FMOE_TEXT_SIGNS; c++)
+		x[c] *= (fnn_real) squares;
+}
+
+static void
+text_row(const FmoeFeature *feature, int64_t row, fnn_real *x)
+{
+	for (int64_t k = feature->offset[row]; k < feature->offset[row + 1]; k++)
+	{
+		int32_t		term = feature->term[k];
+		double		weight = feature->weight != NULL ? feature->weight[k] : 1;
+		uint64_t	bits[SIGN_WORDS];
+		size_t		bytes;
+		const char *word = fmoe_feature_term_name(feature, term, &bytes);
+
+		if (feature->scale != NULL)
+			weight *= feature->scale[term];
+		word_bits(word, bytes, bits);
+		fnn_add_signs(FMOE_TEXT_SIGNS, (fnn_real) weight, bits, x);
+	}
+	make_length_one(x);
+}
+
+/* ---------------------------------------------------------------- the rest */
+
+static void
+price_row(const float *price, int32_t width, fnn_real *x)
+{
+	if (width < 1 || !isfinite(price[0]))
+		return;
+	x[0] = LOG_PRICE_SCALE * price[0];
+	x[1] = width > 1 && isfinite(price[1]) ? price[1] : 0;
+	x[2] = 1;
+}
+
+static void
+vector_row(const float *value, int32_t width, fnn_real *x)
+{
+	for (int32_t c = 0; c < width; c++)
+		x[c] = isfinite(value[c]) ? value[c] : 0;
+}
+
+void
+fmoe_dense_rows(const FmoeFeature *feature, const int32_t *row, int64_t first, int64_t n, fnn_real *x)
+{
+	int64_t		width = fmoe_dense_width(feature);
+
+	memset(x, 0, (size_t) (n * width) * sizeof(fnn_real));
+	for (int64_t i = 0; i < n; i++, x += width)
+	{
+		int64_t		at = row != NULL ? row[i] : first + i;
+
+		if (feature->value == NULL)
+			text_row(feature, at, x);
+		else if (feature->modality == FMOE_PRICE)
+			price_row(feature->value + at * feature->width, feature->width, x);
+		else
+			vector_row(feature->value + at * feature->width, feature->width, x);
+	}
+}
