@@ -460,6 +460,7 @@ static const Function functions[] = {
 	{"weights", check_weights},
 	{"gate", check_gate},
 	{"content", check_content},
+	{"featured", check_featured},
 };
 
 static bool

@@ -85,6 +85,9 @@ extern FnnGraph *check_random_graph(int64_t items);
 extern FmoeDataset *check_walks(int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest, uint64_t seed);
 /* … of check_content.c: text and vectors of items; … */
 extern FmoeFeatures *check_random_features(int32_t n_items, uint64_t seed);
+/* … of check_features.c: a category, a price, a text and a vector of each item, where known; small options with features; … */
+extern FmoeFeatures *check_item_features(int32_t n_items);
+extern FmoeConfig check_featured_config(const char *model, double id_dropout);
 /* … of check_weights.c: gives events weights, all the same, or with 0 drawn ones of which some are 0; … */
 extern float *check_event_weights(FmoeDataset *data, float same, uint64_t seed);
 /* … the cases of a split, with all of their answers; … */
@@ -120,5 +123,6 @@ extern void check_counting(void);
 extern void check_weights(void);
 extern void check_gate(void);
 extern void check_content(void);
+extern void check_featured(void);
 
 #endif							/* FMOE_CHECK_H */

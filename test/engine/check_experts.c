@@ -644,7 +644,7 @@ check_registry(void)
 
 		CHECK(strcmp(class->name, fmoe_expert_names[i]) == 0, "choice %d is \"%s\"", i, fmoe_expert_names[i]);
 		CHECK(fmoe_expert_class(class->name) == class, "\"%s\" is found", class->name);
-		if (fmoe_only_counts(class) || class->items != NULL)
+		if (fmoe_only_counts(class) || fmoe_computes_items(class, &config))
 			continue;
 		expert = make_expert(&config, 9, false);
 		CHECK(expert->tensor[0].rows == 9 && expert->tensor[0].cols == 8, "item table of \"%s\"", class->name);

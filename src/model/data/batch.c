@@ -8,6 +8,8 @@
  */
 #include "model/data/data.h"
 
+#include <string.h>
+
 /* ---------------------------------------------------------------- baskets that are cut */
 
 /* An event of a basket, and the number it is chosen by. */

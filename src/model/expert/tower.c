@@ -13,6 +13,7 @@
 #include "model/data/stream.h"
 #include "model/expert/expert.h"
 #include "model/expert/featured.h"
+#include "model/expert/tower.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,13 +21,7 @@
 /* Dropout of the numbers of features. */
 #define FEATURE_DROPOUT 0.1
 
-typedef struct TowerOptions
-{
-	bool		features;
-	double		id_dropout;
-} TowerOptions;
-
-#define AT(field) offsetof(TowerOptions, field)
+#define AT(field) offsetof(FmoeTowerOptions, field)
 
 static const FmoeOption own_options[] = {
 	{"features", FMOE_OPTION_BOOL, AT(features), 0, 0, NULL, "false",
@@ -57,7 +52,7 @@ encoding_of(const FmoeExpert *expert, int encoder)
 		};
 }
 
-static const TowerOptions *
+static const FmoeTowerOptions *
 own(const FmoeConfig *config)
 {
 	return fmoe_own_options(config);

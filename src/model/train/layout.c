@@ -367,13 +367,23 @@ step_bytes(const FmoeTrainer *trainer)
 	return bytes + loss * sizeof(fnn_real);
 }
 
+/* Bytes of item vectors that are computed; 0: they are parameters. */
+static double
+computed_bytes(const FmoeTrainer *trainer)
+{
+	if (!fmoe_computes_items(trainer->class, &trainer->config))
+		return 0;
+	return (double) trainer->data->n_items * (double) trainer->plan.params.list[0].cols * sizeof(fnn_real);
+}
+
 /* Bytes while a block of at most so many cases is ranked. */
 static double
 ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 
-	return fmoe_case_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
+	return computed_bytes(trainer) +
+		fmoe_case_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
 								 fmin(plan->n_cases, cases_max), plan->longest + 1);
 }
 
@@ -391,7 +401,7 @@ model_bytes(const FmoeTrainer *trainer)
 		trial += fmoe_gate_bytes(&trainer->config, trainer->data->n_items, trainer->plan.n_cases) +
 			trainer->data->n_items *
 			((double) trainer->plan.params.list[0].cols + FMOE_GATE_COLUMNS) * sizeof(fnn_real);
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
+	return trial + computed_bytes(trainer) + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;
 }
 
@@ -413,6 +423,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	most = fmax(most, trainer->class->bytes(config, &plan->facts, FMOE_SETTLING, 0, plan->n_cases));
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
+	if (trainer->class->prepare != NULL && fmoe_hooks_apply(trainer->class, config))
+		most += trainer->class->bytes(config, &plan->facts, FMOE_PREPARED, 0, 0);
 	/* counts that the training reads stay all the time */
 	if (fmoe_needs_counts(trainer))
 		most += fmoe_counts_bytes(config, data) + plan->basket_bytes;

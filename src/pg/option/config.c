@@ -164,6 +164,15 @@ fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 	check_borrowed(config);
 }
 
+/* Whether a BOOL option is true, or an INT option above 0. */
+static bool
+is_given(const FmoeOption *option, const void *target)
+{
+	const char *value = (const char *) target + option->offset;
+
+	return option->type == FMOE_OPTION_BOOL ? *(const bool *) value : *(const int *) value > 0;
+}
+
 /* Fails where the object gives an option that has no meaning without another. */
 static void
 check_needed(Jsonb *object, const FmoeOption *options, const void *target)
@@ -178,11 +187,11 @@ check_needed(Jsonb *object, const FmoeOption *options, const void *target)
 			value.type == jbvNull)
 			continue;
 		needed = fmoe_find_option(options, option->needs, strlen(option->needs));
-		if (*(const int *) ((const char *) target + needed->offset) <= 0)
+		if (!is_given(needed, target))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" needs option \"%s\"", option->name, needed->name),
-					 errdetail("Option \"%s\" is 0.", needed->name),
+					 errdetail("Option \"%s\" is %s.", needed->name, needed->type == FMOE_OPTION_BOOL ? "false" : "0"),
 					 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
 	}
 }
