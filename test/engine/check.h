@@ -11,6 +11,7 @@
 #define FMOE_CHECK_H
 
 #include "model/fmoe/fmoe.h"
+#include "model/expert/tower.h"
 #include "model/model.h"
 
 /* -DCHECK_FEW: under valgrind, which takes fifty times as long, sizes that still reach every path. */
@@ -25,6 +26,13 @@ static inline FmoeMixtureOptions *
 check_own(FmoeConfig *config)
 {
 	return (FmoeMixtureOptions *) config->own.bytes;
+}
+
+/* Those of sasrec and gru4rec. */
+static inline FmoeTowerOptions *
+check_tower(FmoeConfig *config)
+{
+	return (FmoeTowerOptions *) config->own.bytes;
 }
 
 /* Everything allocated through the host is freed after each test function. */
@@ -85,8 +93,11 @@ extern FnnGraph *check_random_graph(int64_t items);
 extern FmoeDataset *check_walks(int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest, uint64_t seed);
 /* … of check_content.c: text and vectors of items; … */
 extern FmoeFeatures *check_random_features(int32_t n_items, uint64_t seed);
-/* … of check_features.c: a category, a price, a text and a vector of each item, where known; small options with features; … */
+/* … of check_features.c: a category, a price, a text and a vector of items, where known, … */
 extern FmoeFeatures *check_item_features(int32_t n_items);
+/* … check_walks, with them where the options read them, and small options that do; … */
+extern FmoeDataset *check_walks_for(const FmoeConfig *config, int64_t n_users, int32_t n_items, int64_t shortest,
+									int64_t longest, uint64_t seed);
 extern FmoeConfig check_featured_config(const char *model, double id_dropout);
 /* … of check_weights.c: gives events weights, all the same, or with 0 drawn ones of which some are 0; … */
 extern float *check_event_weights(FmoeDataset *data, float same, uint64_t seed);

@@ -384,7 +384,7 @@ resolve_config(void *config)
 	fmoe_config_check(config, check_host(), 1000);
 }
 
-/* Every default of a table is in its range, and what an option needs is a number of the table. */
+/* Every default of a table is in its range, and what an option needs is a number or a flag of the table. */
 static void
 check_table(const char *of, const FmoeOption *table)
 {
@@ -408,7 +408,8 @@ check_table(const char *of, const FmoeOption *table)
 			CHECK(value >= option->min && value <= option->max, "default of \"%s\" is %g", option->name, value);
 		while (option->needs != NULL && needed->name != NULL && strcmp(needed->name, option->needs) != 0)
 			needed++;
-		CHECK(option->needs == NULL || (needed->name != NULL && needed->type == FMOE_OPTION_INT),
+		CHECK(option->needs == NULL || (needed->name != NULL && (needed->type == FMOE_OPTION_INT ||
+																 needed->type == FMOE_OPTION_BOOL)),
 			  "\"%s\" needs \"%s\"", option->name, option->needs);
 	}
 	check_end();

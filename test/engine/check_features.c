@@ -7,7 +7,6 @@
 
 #include "model/data/dense.h"
 #include "model/expert/expert.h"
-#include "model/expert/tower.h"
 #include "nn/base/tape_private.h"
 
 #include <math.h>
@@ -233,8 +232,8 @@ check_project(int64_t rows, int64_t width, int64_t out, double dropout)
 			for (int64_t c = 0; c < width; c++)
 				sum += (double) x[r * width + c] * (double) mask[r * width + c] *
 					(double) inputs[1]->value[o * width + c];
-			CHECK(check_close(y->value[r * out + o], sum, EXACT), "row %d column %d: %g instead of %g", (int) r, (int) o,
-				  (double) y->value[r * out + o], sum);
+			CHECK(check_close(y->value[r * out + o], sum, EXACT), "row %d column %d: %g instead of %g", (int) r,
+				  (int) o, (double) y->value[r * out + o], sum);
 		}
 	if (rows < 100)
 		check_gradients(2, inputs, run_project, &made);
@@ -292,10 +291,15 @@ check_means_of_bags(void)
 
 /* ---------------------------------------------------------------- models */
 
-static FmoeTowerOptions *
-tower_options(FmoeConfig *config)
+FmoeDataset *
+check_walks_for(const FmoeConfig *config, int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest,
+				uint64_t seed)
 {
-	return (FmoeTowerOptions *) config->own.bytes;
+	FmoeDataset *data = check_walks(n_users, n_items, shortest, longest, seed);
+
+	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_TEXT)
+		data->features = check_item_features(n_items);
+	return data;
 }
 
 FmoeConfig
@@ -303,8 +307,7 @@ check_featured_config(const char *model, double id_dropout)
 {
 	FmoeConfig	config = check_config(model);
 
-	tower_options(&config)->features = true;
-	tower_options(&config)->id_dropout = id_dropout;
+	*check_tower(&config) = (FmoeTowerOptions) {true, id_dropout};
 	return config;
 }
 
@@ -406,6 +409,12 @@ check_model_gradients(const char *model, double id_dropout)
 	}
 }
 
+static const fnn_real *
+row_of(const FnnTensor *table, int64_t row)
+{
+	return table->value + row * table->cols;
+}
+
 /* v = e + sum of W x and means of rows. */
 static void
 check_vectors(void)
@@ -427,7 +436,7 @@ check_vectors(void)
 			double		sum = expert->tensor[0].value[i * 16 + c];
 
 			for (int64_t k = 0; k < n; k++)
-				sum += (double) expert->tensor[first].value[category->term[category->offset[i] + k] * 16 + c] / (double) n;
+				sum += row_of(&expert->tensor[first], category->term[category->offset[i] + k])[c] / (double) n;
 			for (int f = 1; f < 4; f++)
 			{
 				int64_t		width = fmoe_dense_width(&features->feature[f]);
@@ -439,6 +448,140 @@ check_vectors(void)
 			CHECK(check_close(model->items.value[i * 16 + c], sum, EXACT), "item %d number %d: %g instead of %g", i, c,
 				  (double) model->items.value[i * 16 + c], sum);
 		}
+	check_end();
+}
+
+/* ---------------------------------------------------------------- training */
+
+#define PLACES 60
+
+/*
+ * Users walk along a circle; what is known of an item says where it lies.  Items
+ * behind those have no event: a second one at every sixth place.
+ */
+static FmoeDataset *
+circle(int32_t cold)
+{
+	FmoeDataset *data = check_walks(150, PLACES, 6, 12, 21);
+	int32_t    *item = (int32_t *) data->events.item;
+	FmoeFeatures *features = fnn_zalloc(check_arena(), sizeof(FmoeFeatures));
+	int32_t		n_items = PLACES + cold;
+	float	   *value = fnn_alloc(check_arena(), sizeof(float) * (size_t) n_items * 6);
+
+	for (int64_t u = 0; u < data->n_users; u++)
+		for (int64_t e = data->offset[u] + 1; e < data->offset[u + 1]; e++)
+			item[e] = (int32_t) ((item[e - 1] + 1 + fnn_random_below(5, 6, (uint64_t) e, 2)) % PLACES);
+	for (int i = 0; i < n_items; i++)
+		for (int c = 0; c < 6; c++)
+		{
+			int			place = i < PLACES ? i : (i - PLACES) * 6;
+
+			value[i * 6 + c] = (float) (c % 2 == 0 ? cos((c / 2 + 1) * place * 2 * M_PI / PLACES)
+										: sin((c / 2 + 1) * place * 2 * M_PI / PLACES));
+		}
+	features->n = n_items;
+	features->count = 1;
+	features->feature[0] = (FmoeFeature) {.name = "vector_1", .modality = FMOE_VECTOR, .width = 6, .value = value};
+	data->n_items = n_items;
+	data->features = features;
+	return data;
+}
+
+/* Bound to its own arrays, it scores and is scanned the same. */
+static void
+check_bound(const FmoeModel *model, const FmoeConfig *config, const FmoeDataset *data)
+{
+	FmoeModel  *bound = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FnnArray   *array = fnn_alloc(check_arena(), sizeof(FnnArray) * (size_t) fmoe_model_arrays_max(model));
+	int			n = fmoe_model_arrays(model, array, fmoe_model_arrays_max(model));
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[3], &data->offset[4],
+								   config->max_length);
+	FmoeEligible all = {0};
+	fnn_real   *score = fnn_alloc_reals(check_arena(), 2, data->n_items);
+	fnn_real   *again = score + data->n_items;
+	int32_t    *every = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) data->n_items);
+	int32_t		best[5];
+	fnn_real	best_score[5];
+	FnnTopk		topk;
+
+	fmoe_model_bind(bound, check_host(), config, data->n_items, n, array);
+	fmoe_scan_build(bound, check_arena(), fnn_alloc(check_arena(), fmoe_scan_bytes(bound)));
+	fmoe_score(model, FMOE_MAIN, check_arena(), batch, score);
+	fmoe_score(bound, FMOE_MAIN, check_arena(), batch, again);
+	CHECK(check_same(data->n_items, score, again), "scores differ when it is bound");
+	for (int i = 0; i < data->n_items; i++)
+		every[i] = i;
+	fmoe_scores_of(bound, FMOE_MAIN, check_arena(), batch, data->n_items, every, again);
+	CHECK(bound->items.value != bound->expert[FMOE_MAIN].tensor[0].value, "vectors are not the table's rows");
+	fnn_topk_init(&topk, 5, best, best_score);
+	fmoe_best(bound, FMOE_MAIN, check_arena(), batch, FMOE_SCAN_INT8, &all, &topk);
+	fnn_topk_sort(&topk);
+	for (int k = 0; k < 5; k++)
+	{
+		int			better = 0;
+
+		for (int i = 0; i < data->n_items; i++)
+			better += again[i] > best_score[k];
+		CHECK(topk.count == 5 && better == k, "place %d of the scan is place %d", k, better);
+	}
+}
+
+/* Mean rank, by the item that lies where the answer does, of items without an event. */
+static double
+rank_of_cold(const FmoeModel *model, const FmoeDataset *data, int32_t cold)
+{
+	fnn_real   *score = fnn_alloc_reals(check_arena(), 1, data->n_items);
+	double		sum = 0;
+	int64_t		n = 0;
+
+	for (int64_t u = 0; u < data->n_users; u++)
+	{
+		int64_t		last = data->offset[u + 1] - 1;
+		int32_t		answer = data->events.item[last];
+		FmoeBatch  *batch;
+
+		if (answer % 6 != 0 || answer / 6 >= cold)
+			continue;
+		answer = PLACES + answer / 6;
+		batch = fmoe_batch(check_arena(), &data->events, 1, &data->offset[u], &last, model->config.max_length);
+		fmoe_score(model, FMOE_MAIN, check_arena(), batch, score);
+		for (int32_t i = PLACES; i < data->n_items; i++)
+			sum += score[i] > score[answer];
+		n++;
+	}
+	return sum / (double) n;
+}
+
+static void
+check_cold_items(const char *model, FmoeLoss loss)
+{
+	const int32_t cold = PLACES / 6;
+	FmoeDataset *data = circle(cold);
+	FmoeConfig	config = check_featured_config(model, 0.2);
+	FmoeModel  *trained = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	FmoeTrainer *trainer;
+	const FnnTensor *table;
+	double		rank;
+
+	check_begin("%s, %s: items without an event are placed by what is known of them", model,
+				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax");
+	config.epochs = config.patience = CHECK_SIZE(20, 2);
+	config.loss = loss;
+	config.weight_decay = 0.01;
+	trainer = check_finish_run(&config, data);
+	fmoe_trainer_model(trainer, trained);
+	table = &trained->expert[FMOE_MAIN].tensor[0];
+	for (int32_t i = 0; i < data->n_items; i++)
+	{
+		double		squares = 0;
+
+		for (int64_t c = 0; c < table->cols; c++)
+			squares += (double) row_of(table, i)[c] * row_of(table, i)[c];
+		CHECK((squares > 0) == (i < PLACES), "the row of item %d has the square %g", (int) i, squares);
+	}
+	rank = rank_of_cold(trained, data, cold);
+	CHECK(rank < CHECK_SIZE(1.5, 6), "mean rank %.2f of %d", rank, (int) cold);
+	check_bound(trained, &config, data);
 	check_end();
 }
 
@@ -457,4 +600,7 @@ check_featured(void)
 	check_model_gradients("sasrec", 0);
 	check_model_gradients("sasrec", 0.4);
 	check_model_gradients("gru4rec", 0.4);
+	check_cold_items("sasrec", FMOE_LOSS_SOFTMAX);
+	check_cold_items("sasrec", FMOE_LOSS_GBCE);
+	check_cold_items("gru4rec", FMOE_LOSS_SOFTMAX);
 }

@@ -71,8 +71,10 @@ check_config(const char *model)
 		.loss = FMOE_LOSS_SOFTMAX, .negatives = 16, .calibration = 0.75, .epochs = 12, .patience = 12,
 	.batch_size = 16, .learning_rate = 0.01, .learning_rate_decay = 1, .seed = 1, .holdout = FMOE_HOLDOUT_TEST};
 
-	while (strcmp(fmoe_expert_names[config.model], model) != 0)
+	while (strncmp(fmoe_expert_names[config.model], model, strcspn(model, " ")) != 0)
 		config.model++;
+	if (strstr(model, " features") != NULL)
+		*check_tower(&config) = (FmoeTowerOptions) {true, 0.2};
 	if (strcmp(model, "fmoe") == 0)
 	{
 		/* nobody has lent anything: a frozen encoder as it is drawn */
@@ -376,8 +378,8 @@ check_blend(void)
 static void
 check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 {
-	FmoeDataset *data = check_walks(40, 300, 1, 8, 9);
 	FmoeConfig	config = check_config(model);
+	FmoeDataset *data = check_walks_for(&config, 40, 300, 1, 8, 9);
 	FmoeTrainer *first = NULL;
 	size_t		bytes;
 	int			size;
@@ -417,18 +419,18 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 }
 
 static void
-check_resume(FmoeLoss loss)
+check_resume(const char *model, FmoeLoss loss)
 {
-	FmoeDataset *data = check_walks(50, 40, 3, 14, 11);
-	FmoeConfig	config = check_config("sasrec");
+	FmoeConfig	config = check_config(model);
+	FmoeDataset *data = check_walks_for(&config, 50, 40, 3, 14, 11);
 	FmoeTrainer *whole;
 	FmoeTrainer *begun;
 	FmoeTrainer *resumed;
 	size_t		bytes;
 	int			block;
 
-	check_begin("a run resumed from its blocks ends with the same weights, %s", loss == FMOE_LOSS_GBCE ? "gbce"
-				: "softmax");
+	check_begin("a run of %s resumed from its blocks ends with the same weights, %s", model,
+				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax");
 	config.loss = loss;
 	config.average = FMOE_AVERAGE_TAIL;
 	config.epochs = 5;
@@ -581,8 +583,8 @@ static void
 check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, bool counted)
 {
 	/* sequences of one length: the longest batch is the usual one; more cases than training ranks at once */
-	FmoeDataset *data = check_walks(users, CHECK_SIZE(500, 200), 42, 42, 8);
 	FmoeConfig	config = check_config(name);
+	FmoeDataset *data = check_walks_for(&config, users, CHECK_SIZE(500, 200), 42, 42, 8);
 	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
 	FmoeProtocol protocol = {.exclude_seen = true, .negatives = 100};
 	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
@@ -653,8 +655,12 @@ check_training(void)
 	check_teams("fmoe", FMOE_LOSS_GBCE, 0, false);
 	check_teams("gru4rec", FMOE_LOSS_GBCE, 0.5, true);
 	check_teams("fmoe", FMOE_LOSS_SOFTMAX, 0, true);
-	check_resume(FMOE_LOSS_SOFTMAX);
-	check_resume(FMOE_LOSS_GBCE);
+	check_teams("sasrec features", FMOE_LOSS_SOFTMAX, 0.5, true);
+	check_teams("gru4rec features", FMOE_LOSS_GBCE, 0.5, false);
+	check_resume("sasrec", FMOE_LOSS_SOFTMAX);
+	check_resume("sasrec", FMOE_LOSS_GBCE);
+	check_resume("sasrec features", FMOE_LOSS_SOFTMAX);
+	check_resume("sasrec features", FMOE_LOSS_GBCE);
 	check_seeds();
 	check_adopt();
 	check_divergence();
@@ -675,4 +681,7 @@ check_training(void)
 	check_memory("fmoe", FMOE_LOSS_GBCE, 0, 64, false);
 	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64, true);
 	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0, 300, true);
+	check_memory("sasrec features", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
+	check_memory("sasrec features", FMOE_LOSS_GBCE, 0, 64, false);
+	check_memory("gru4rec features", FMOE_LOSS_SOFTMAX, 0.1, 300, false);
 }

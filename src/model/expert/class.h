@@ -239,7 +239,7 @@ typedef struct FmoeExpertClass
 	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 	/* Names of the losses that learn tells apart with fmoe_goal_loss, NULL-terminated; NULL: it has one. */
 	const char *const *losses;
-	/* Makes, on the arena, what every step reads, as expert->prepared; by every member of a training.  NULL: nothing. */
+	/* Makes, on the arena, what steps read, as expert->prepared; by every member of a training.  NULL: nothing. */
 	const void *(*prepare) (const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 	/* Sets parameters that follow from the data; by the leader, before the first epoch.  NULL: there are none. */
 	void		(*start) (FmoeExpert *expert, const FnnHost *host);

@@ -150,7 +150,7 @@ static FnnTensor *
 add_bag(FnnTape *tape, FnnTensor *vectors, const FmoeFeatures *features, const FmoeFeature *feature,
 		FnnTensor *table, const int32_t *item, double dropout)
 {
-	FnnGraph	bags = {.rows = features->n, .offset = feature->offset, .to = feature->term,.weight = feature->weight};
+	FnnGraph	bags = {features->n, feature->offset, feature->term, feature->weight};
 
 	return fnn_add_dropout(tape, vectors, fnn_neighbours(tape, table, &bags, item, vectors->rows, dropout), 0);
 }

@@ -384,7 +384,7 @@ ranking_bytes(const FmoeTrainer *trainer, double cases_max)
 
 	return computed_bytes(trainer) +
 		fmoe_case_block_bytes(trainer->class, &trainer->config, &plan->facts, &trainer->data->events,
-								 fmin(plan->n_cases, cases_max), plan->longest + 1);
+								  fmin(plan->n_cases, cases_max), plan->longest + 1);
 }
 
 /* Bytes of the finished model, and of the one on which weights of the blend are tried. */

@@ -54,6 +54,7 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 {
 	FmoeTrainer *trainer = fnn_zalloc(arena, sizeof(FmoeTrainer));
 	FmoeTrainPlan *plan = &trainer->plan;
+	FmoeExpert *main = &trainer->model.expert[FMOE_MAIN];
 	size_t		list_bytes;
 	int64_t		n = 0;
 	int64_t		user;
@@ -71,9 +72,9 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 		fmoe_model_setup(&trainer->model, config, data->n_items);
 	bind_main(trainer, &trainer->model, fmoe_judged(trainer));
 	if (trainer->class->prepare != NULL && fmoe_hooks_apply(trainer->class, config))
-		trainer->model.expert[FMOE_MAIN].prepared = trainer->class->prepare(&trainer->model.expert[FMOE_MAIN], arena, data);
+		main->prepared = trainer->class->prepare(main, arena, data);
 	/* an expert with gradients, over the values that they move */
-	trainer->expert = trainer->model.expert[FMOE_MAIN];
+	trainer->expert = *main;
 	trainer->expert.config = &trainer->config;
 	trainer->expert.tensor = new_tensors(trainer);
 	fnn_params_bind(trainer->expert.params, trainer->expert.tensor, trainer->values, NULL, NULL);
