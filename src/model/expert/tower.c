@@ -135,8 +135,7 @@ computes(const FmoeConfig *config)
 static unsigned
 reads(const FmoeConfig *config)
 {
-	return own(config)->features
-		? FMOE_READS_TEXT | FMOE_READS_CATEGORIES | FMOE_READS_PRICE | FMOE_READS_VECTORS : 0;
+	return own(config)->features ? FMOE_READS_FEATURES : 0;
 }
 
 static const void *
