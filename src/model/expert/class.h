@@ -51,7 +51,8 @@ typedef enum FmoeReads
 	FMOE_READS_VECTORS = 16,
 	FMOE_READS_USERS = 32,
 	FMOE_READS_COUNTS = 64,		/* what the experts that count have counted */
-	FMOE_WEIGHS_COUNTS = 128	/* weighs these counts among its terms: blend adds nothing */
+	FMOE_WEIGHS_COUNTS = 128,	/* weighs these counts among its terms: blend adds nothing */
+	FMOE_NEEDS_FEATURES = 256	/* is no model without some of the features that it reads */
 } FmoeReads;
 
 /* Those that are features of items. */

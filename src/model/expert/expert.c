@@ -65,6 +65,7 @@ fmoe_declare_items(FmoeDeclaring *to, const FmoeConfig *config, int32_t n_items,
 	FnnParam   *param = fmoe_declare(to, FNN_ITEMS, "item.weight", n_items, width, FNN_INIT_NORMAL, FMOE_INIT_SCALE);
 
 	param->share = FNN_LOCAL;
+	param->rows_of = FNN_OF_ITEMS;
 	param->decay = true;
 	param->sparse = config->loss == FMOE_LOSS_GBCE;
 	return param;

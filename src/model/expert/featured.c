@@ -18,6 +18,12 @@
 /* ---------------------------------------------------------------- parameters */
 
 void
+fmoe_featured_name(const char *feature, char name[FNN_NAME_MAX])
+{
+	snprintf(name, FNN_NAME_MAX, "item.%s.weight", feature);
+}
+
+void
 fmoe_declare_featured(FmoeDeclaring *to, const FmoeFeatures *features, int64_t width)
 {
 	FmoeDeclaring local = *to;
@@ -32,14 +38,19 @@ fmoe_declare_featured(FmoeDeclaring *to, const FmoeFeatures *features, int64_t w
 		int64_t		dense = fmoe_dense_width(feature);
 		char		name[FNN_NAME_MAX];
 
-		snprintf(name, sizeof(name), "item.%s.weight", feature->name);
+		fmoe_featured_name(feature->name, name);
 		/* the maps of dense features are one, from all their numbers end to end (Glorot & Bengio 2010, equation 16) */
 		if (feature->value != NULL || dense > 0)
 			fmoe_declare_weight(&local, FNN_ITEMS, name, width, dense, FNN_INIT_UNIFORM,
 								sqrt(6 / ((double) width + numbers)));
 		else
-			fmoe_declare(&local, FNN_ITEMS, name, feature->width, width, FNN_INIT_NORMAL,
-						 FMOE_INIT_SCALE)->decay = true;
+		{
+			FnnParam   *table = fmoe_declare(&local, FNN_ITEMS, name, feature->width, width, FNN_INIT_NORMAL,
+											 FMOE_INIT_SCALE);
+
+			table->decay = true;
+			table->rows_of = FNN_OF_TERMS;
+		}
 	}
 }
 

@@ -135,7 +135,7 @@ computes(const FmoeConfig *config)
 static unsigned
 reads(const FmoeConfig *config)
 {
-	return own(config)->features ? FMOE_READS_FEATURES : 0;
+	return own(config)->features ? FMOE_READS_FEATURES | FMOE_NEEDS_FEATURES : 0;
 }
 
 static const void *

@@ -96,8 +96,13 @@ fmoe_mixture_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFact
 	/* nothing may change the count columns */
 	table->decay = !own->count_experts;
 	if (own->head == FMOE_HEAD_OWN)
-		fmoe_declare(&local, FNN_ITEMS, "input.weight", facts->n_items, fmoe_mixture_states_width(config),
-					 FNN_INIT_NORMAL, FMOE_INIT_SCALE)->decay = true;
+	{
+		FnnParam   *input = fmoe_declare(&local, FNN_ITEMS, "input.weight", facts->n_items,
+										 fmoe_mixture_states_width(config), FNN_INIT_NORMAL, FMOE_INIT_SCALE);
+
+		input->decay = true;
+		input->rows_of = FNN_OF_ITEMS;
+	}
 	for (int i = 0; i < fmoe_mixture_members(config); i++)
 		declare_member(to, config, i);
 	if (fmoe_mixture_gate_learns(config))

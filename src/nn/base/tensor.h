@@ -75,6 +75,14 @@ typedef enum FnnGroup
 	FNN_HEAD
 } FnnGroup;
 
+/* What a parameter has a row for, where that tells rows of two databases apart. */
+typedef enum FnnRowsOf
+{
+	FNN_OF_NONE,
+	FNN_OF_ITEMS,
+	FNN_OF_TERMS				/* of a feature of items */
+} FnnRowsOf;
+
 /* A set of groups, as fnn_params_freeze takes it. */
 #define FNN_GROUP_BIT(group) (1u << (group))
 #define FNN_GROUPS_ALL (~0u)
@@ -90,6 +98,7 @@ typedef struct FnnParam
 	double		init_scale;
 	FnnShare	share;
 	FnnGroup	group;
+	FnnRowsOf	rows_of;
 	bool		linear;			/* the weight of a linear map [out, in]: a low-rank adapter may be added to it */
 	bool		frozen;			/* gets no gradient and no update */
 	bool		sparse;			/* gradient and update by touched rows */

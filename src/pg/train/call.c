@@ -120,6 +120,7 @@ read_interactions(FmoeTraining *training)
 						   training->domain->optional[FMOE_WEIGHT_COLUMN].name)));
 	fmoe_training_check_times(training);
 	fmoe_training_check_labels(training);
+	fmoe_training_check_features(training);
 	fmoe_tell_left_out(training->domain, interactions);
 }
 
@@ -361,6 +362,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 				 errmsg("options must not be null")));
 	fmoe_parse_asked(PG_GETARG_JSONB_P(1), &fmoe_train_call, &training->config);
 	limit_epochs(&training->config);
+	fmoe_training_check_features(training);
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", &training->config);
 

@@ -73,6 +73,29 @@ fmoe_training_check_labels(const FmoeTraining *training)
 			 errhint("If only some of them mean a choice, use a view with a column that says so.")));
 }
 
+void
+fmoe_training_check_features(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
+	unsigned	reads = fmoe_reads(fmoe_expert_classes[training->config.model], &training->config);
+
+	if ((reads & FMOE_NEEDS_FEATURES) == 0)
+		return;
+	if (!fmoe_has_features(domain, reads))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no columns that say what its items are", domain->name),
+				 errdetail("With \"features\" item vectors are made of the item table's texts, categories, price and vectors."),
+				 errhint("Name such columns with fmoe_alter_domain, or leave \"features\" out.")));
+	if (training->interactions != NULL &&
+		(training->interactions->data.features == NULL || training->interactions->data.features->count == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("the item table of domain \"%s\" says nothing of its items", domain->name),
+				 errdetail("All of its columns that the model reads are empty."),
+				 errhint("Fill them, or leave \"features\" out.")));
+}
+
 static void
 announce_baskets(const FmoeDomain *domain, const FmoeDataset *data)
 {

@@ -55,6 +55,8 @@ extern void fmoe_training_check_extension(const FmoeTraining *training);
 extern char *fmoe_training_recheck(const FmoeTraining *training);
 /* Says when the times are hardly what they are taken for. */
 extern void fmoe_training_check_times(const FmoeTraining *training);
+/* Fails where the model needs to know of items what the domain has no columns for; after reading: what is in none. */
+extern void fmoe_training_check_features(const FmoeTraining *training);
 /* Says what labels are taken for that do not speak for themselves. */
 extern void fmoe_training_check_labels(const FmoeTraining *training);
 /* Says how much memory the training will take, and refuses when that is not allowed. */
