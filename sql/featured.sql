@@ -46,7 +46,7 @@ SELECT count(*) FROM (SELECT * FROM exact EXCEPT SELECT u, r.* FROM generate_ser
 SELECT fmoe_deploy('featured', 1);
 
 -- a warm start finds items and categories again that have other numbers now
-UPDATE songs SET kinds = 'a first one' || kinds WHERE song = 5;
+UPDATE songs SET kinds = ARRAY['a first one'] || kinds WHERE song = 5;
 INSERT INTO songs VALUES (-3, 'calm river', '{a first one,calm}', 2, NULL);
 CALL fmoe_train('featured', '{"features": true, "width": 16, "layers": 1, "epochs": 1, "max_length": 10, "learning_rate": 1e-7, "warm_start": true, "deploy": false}');
 CREATE FUNCTION array_of(wanted text, number integer) RETURNS bytea LANGUAGE sql STABLE

@@ -30,9 +30,9 @@ fmoe_declare_featured(FmoeDeclaring *to, const FmoeFeatures *features, int64_t w
 	double		numbers = 0;
 
 	local.share = FNN_LOCAL;
-	for (int i = 0; i < features->count; i++)
+	for (int i = 0; features != NULL && i < features->count; i++)
 		numbers += (double) fmoe_dense_width(&features->feature[i]);
-	for (int i = 0; i < features->count; i++)
+	for (int i = 0; features != NULL && i < features->count; i++)
 	{
 		const FmoeFeature *feature = &features->feature[i];
 		int64_t		dense = fmoe_dense_width(feature);
@@ -88,7 +88,7 @@ fmoe_prepare_featured(const FmoeExpert *expert, FnnArena *arena, const FmoeDatas
 	int64_t		n = expert->n_items;
 
 	prepared->trained = items_that_train(arena, data, (FmoeHoldout) expert->config->holdout);
-	for (int i = 0; i < expert->features->count && all; i++)
+	for (int i = 0; all && expert->features != NULL && i < expert->features->count; i++)
 	{
 		const FmoeFeature *feature = &expert->features->feature[i];
 		int64_t		width = fmoe_dense_width(feature);
@@ -112,7 +112,7 @@ fmoe_prepared_bytes(const FmoeFeatures *features, double n_items, bool all)
 {
 	double		bytes = sizeof(FmoePrepared) + n_items;
 
-	for (int i = 0; i < features->count && all; i++)
+	for (int i = 0; all && features != NULL && i < features->count; i++)
 		if (is_text(&features->feature[i]))
 			bytes += n_items * (double) fmoe_dense_width(&features->feature[i]) * sizeof(fnn_real);
 	return bytes;
@@ -195,7 +195,7 @@ fmoe_featured(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, FnnTens
 	FnnTensor  *vectors = kept != NULL ? kept_rows(tape, table, n, item, kept)
 		: fnn_embed(tape, table, item, n, 1, NULL, NULL);
 
-	for (int i = 0; i < features->count; i++)
+	for (int i = 0; features != NULL && i < features->count; i++)
 	{
 		const FmoeFeature *feature = &features->feature[i];
 
@@ -214,7 +214,7 @@ fmoe_featured_bytes(const FmoeFeatures *features, double width, double n, bool r
 	double		tensors = 1;
 	double		block = 0;
 
-	for (int i = 0; i < features->count; i++)
+	for (int i = 0; features != NULL && i < features->count; i++)
 	{
 		int64_t		dense = fmoe_dense_width(&features->feature[i]);
 

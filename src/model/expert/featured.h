@@ -13,7 +13,7 @@
 
 /* The name of the parameter of a feature. */
 extern void fmoe_featured_name(const char *feature, char name[FNN_NAME_MAX]);
-/* Declares "item.NAME.weight" for each feature: [width, numbers] of a dense one, [terms, width] of a bag. */
+/* Declares "item.NAME.weight" for each feature, if any: [width, numbers] of a dense one, [terms, width] of a bag. */
 extern void fmoe_declare_featured(FmoeDeclaring *to, const FmoeFeatures *features, int64_t width);
 
 /* What a training makes once, to be read in every step. */

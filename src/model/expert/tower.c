@@ -65,11 +65,8 @@ declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts, int
 
 	fmoe_declare_items(to, config, facts->n_items, config->width);
 	fmoe_encoders[encoder]->declare(to, &shape, config->max_length);
-	if (!own(config)->features)
-		return;
-	if (facts->features == NULL || facts->features->count == 0)
-		fnn_fail(to->host, FNN_INVALID, "option \"features\" is set, and nothing is known of the items");
-	fmoe_declare_featured(to, facts->features, config->width);
+	if (own(config)->features)
+		fmoe_declare_featured(to, facts->features, config->width);
 }
 
 /* States after the tokens, whose items' vectors are rows row[n_tokens] of a table. */
