@@ -37,7 +37,7 @@ RESET fmoe.scan;
 
 -- the maps stay here: only the encoder leaves
 SELECT fmoe_alter_domain('featured', sharing => 'encoder');
-SELECT position('item' IN encode(fmoe_export('featured', 1), 'escape')) AS item_arrays;
+SELECT position('"item.' IN encode(fmoe_export('featured', 1), 'escape')) AS item_arrays;
 -- a whole version comes back as it was
 SELECT fmoe_alter_domain('featured', sharing => 'full');
 SELECT fmoe_import('featured', 'again', fmoe_export('featured', 1));
