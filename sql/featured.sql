@@ -18,7 +18,7 @@ SELECT fmoe_create_domain('featured', 'plays', 'listener', 'song', 'at', items =
 	text_columns => '{title}', category_columns => '{kinds}', price_column => 'price', vector_columns => '{sound}');
 SELECT fmoe_create_domain('featured_bare', 'plays', 'listener', 'song', 'at');
 
-CALL fmoe_train('featured', '{"features": true, "id_dropout": 0.2, "width": 16, "layers": 1, "epochs": 15, "max_length": 10, "learning_rate": 0.01, "deploy": false}');
+CALL fmoe_train('featured', '{"model": "sasrec", "features": true, "id_dropout": 0.2, "width": 16, "layers": 1, "epochs": 15, "max_length": 10, "learning_rate": 0.01, "deploy": false}');
 SELECT t.name, t.dtype, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
 	WHERE d.name = 'featured' AND t.name ~ '^items?\.' ORDER BY t.name COLLATE "C";
 SELECT config -> 'features' AS features, config -> 'id_dropout' AS id_dropout, items FROM fmoe.versions WHERE domain = 'featured';
@@ -48,7 +48,7 @@ SELECT fmoe_deploy('featured', 1);
 -- a warm start finds items and categories again that have other numbers now
 UPDATE songs SET kinds = ARRAY['a first one'] || kinds WHERE song = 5;
 INSERT INTO songs VALUES (-3, 'calm river', '{a first one,calm}', 2, NULL);
-CALL fmoe_train('featured', '{"features": true, "width": 16, "layers": 1, "epochs": 1, "max_length": 10, "learning_rate": 1e-7, "warm_start": true, "deploy": false}');
+CALL fmoe_train('featured', '{"model": "sasrec", "features": true, "width": 16, "layers": 1, "epochs": 1, "max_length": 10, "learning_rate": 1e-7, "warm_start": true, "deploy": false}');
 CREATE FUNCTION array_of(wanted text, number integer) RETURNS bytea LANGUAGE sql STABLE
 	RETURN (SELECT string_agg(data, '' ORDER BY part) FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
 		WHERE d.name = 'featured' AND v.version = number AND t.name = wanted);
@@ -61,15 +61,15 @@ CALL fmoe_train('featured', '{"model": "gru4rec", "features": true, "loss": "gbc
 SELECT version, model, config -> 'features' AS features FROM fmoe.versions WHERE domain = 'featured' ORDER BY version;
 
 -- what cannot be
-CALL fmoe_train('featured_bare', '{"features": true}');
-CALL fmoe_train('featured', '{"id_dropout": 0.2}');
-CALL fmoe_train('featured', '{"features": false, "id_dropout": 0.2}');
+CALL fmoe_train('featured_bare', '{"model": "sasrec", "features": true}');
+CALL fmoe_train('featured', '{"model": "sasrec", "id_dropout": 0.2}');
+CALL fmoe_train('featured', '{"model": "sasrec", "features": false, "id_dropout": 0.2}');
 CALL fmoe_train('featured', '{"model": "markov", "features": true}');
 \set VERBOSITY terse
-SELECT fmoe_fit(listener, song, at, '{"features": true}') FROM plays;
+SELECT fmoe_fit(listener, song, at, '{"model": "sasrec", "features": true}') FROM plays;
 \set VERBOSITY default
 UPDATE songs SET title = '', kinds = NULL, price = NULL, sound = NULL;
-CALL fmoe_train('featured', '{"features": true}');
+CALL fmoe_train('featured', '{"model": "sasrec", "features": true}');
 
 SELECT fmoe_drop_domain('featured');
 SELECT fmoe_drop_domain('featured_bare');
