@@ -569,7 +569,7 @@ check_cold_items(const char *model, FmoeLoss loss)
 	config.loss = loss;
 	config.weight_decay = 0.01;
 	trainer = check_finish_run(&config, data);
-	fmoe_trainer_model(trainer, trained);
+	fmoe_trainer_model(trainer, NULL, trained);
 	table = &trained->expert[FMOE_MAIN].tensor[0];
 	for (int32_t i = 0; i < data->n_items; i++)
 	{
