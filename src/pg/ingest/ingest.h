@@ -49,8 +49,6 @@ extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVo
  * or not.  begin is called before the item table is read, if it is.
  */
 extern FmoeInteractions *fmoe_read_domain(const FmoeDomain *domain, unsigned reads, void (*begin) (void));
-/* Whether the domain has an item table with columns of what reads, bits of FmoeReads, asks for. */
-extern bool fmoe_has_features(const FmoeDomain *domain, unsigned reads);
 
 /* The item table read over a vocabulary. */
 typedef struct FmoeCatalogueRead
