@@ -266,9 +266,8 @@ fmoe_tie_break(const FmoeExpert *expert, int32_t item)
 	return FMOE_TIE_BREAK * log1p(popularity[item]) / 2;
 }
 
-/* log(1 + 100 sum) / 2: what a gate reads. */
-static double
-on_gate_scale(double sum)
+double
+fmoe_on_gate_scale(double sum)
 {
 	return log1p(SHARE_SCALE * sum) / 2;
 }
@@ -279,7 +278,7 @@ fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int64_t n, cons
 	for (int64_t i = 0; i < n; i++)
 	{
 		int32_t		of = item != NULL ? item[i] : (int32_t) i;
-		double		value = sum[of] > 0 ? on_gate_scale(sum[of]) : 0;
+		double		value = sum[of] > 0 ? fmoe_on_gate_scale(sum[of]) : 0;
 
 		score[i] = (fnn_real) (value + fmoe_tie_break(expert, of));
 	}
@@ -302,7 +301,7 @@ fmoe_terms_of_sums(FnnArena *arena, int32_t n_items, const double *sum)
 		if (!(sum[i] > 0))
 			continue;
 		item[n] = i;
-		value[n++] = on_gate_scale(sum[i]);
+		value[n++] = fmoe_on_gate_scale(sum[i]);
 	}
 	return (FmoeTerms) {.n = n, .item = item, .value = value};
 }
@@ -326,6 +325,69 @@ sum_rows(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int3
 			sum[to[k]] += weight[t - first] * value[k];
 	}
 	return sum;
+}
+
+/* The same sums of the items that have any, by hash: as much memory as there are entries, however many items. */
+typedef struct Sums
+{
+	uint32_t	slots;			/* a power of two */
+	int			shift;
+	int32_t    *item;			/* [slots] -1: free */
+	double	   *sum;			/* [slots] */
+} Sums;
+
+static Sums
+new_sums(FnnArena *arena, int64_t most)
+{
+	Sums		sums = {.slots = 64, .shift = 32 - 6};
+
+	while (sums.slots < 2 * most && sums.shift > 1)
+	{
+		sums.slots *= 2;
+		sums.shift--;
+	}
+	sums.item = fnn_alloc(arena, sizeof(int32_t) * sums.slots);
+	sums.sum = fnn_alloc(arena, sizeof(double) * sums.slots);
+	memset(sums.item, -1, sizeof(int32_t) * sums.slots);
+	return sums;
+}
+
+static inline void
+add_to_sum(Sums *sums, int32_t item, double value)
+{
+	uint32_t	at = (uint32_t) item * UINT32_C(2654435769) >> sums->shift;
+
+	while (sums->item[at] != item && sums->item[at] >= 0)
+		at = (at + 1) & (sums->slots - 1);
+	sums->sum[at] = sums->item[at] == item ? sums->sum[at] + value : value;
+	sums->item[at] = item;
+}
+
+void
+fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+					 double weight, float *sum)
+{
+	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
+	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
+	const float *value = expert->array[FMOE_PAIRS_VALUE].data;
+	double		of[FMOE_SEQUENCE_EVENTS];
+	int32_t		first = fmoe_history_weights(batch, sequence, of);
+	int64_t		entries = 0;
+	Sums		sums;
+
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+		entries += offset[batch->events.item[t] + 1] - offset[batch->events.item[t]];
+	sums = new_sums(arena, entries < expert->n_items ? entries : expert->n_items);
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+	{
+		int32_t		row = batch->events.item[t];
+
+		for (int64_t k = offset[row]; k < offset[row + 1]; k++)
+			add_to_sum(&sums, to[k], of[t - first] * value[k]);
+	}
+	for (uint32_t at = 0; at < sums.slots; at++)
+		if (sums.item[at] >= 0 && sums.sum[at] > 0)
+			sum[sums.item[at]] += (float) (weight * fmoe_on_gate_scale(sums.sum[at]));
 }
 
 void
