@@ -327,13 +327,53 @@ sum_rows(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int3
 	return sum;
 }
 
-/* The same sums of the items that have any, by hash: as much memory as there are entries, however many items. */
+/*
+ * ln x for 1 <= x, to 1e-7 of max(1, ln x): the polynomial of Moshier's Cephes, in a
+ * form that loops are made vectors of.
+ */
+static inline float
+logarithm(float x)
+{
+	const uint32_t root_half = 0x3f3504f3;	/* sqrt(1/2) */
+	int32_t		bits;
+	int32_t		exponent;
+	float		f;
+	float		y;
+
+	memcpy(&bits, &x, sizeof(bits));
+	bits -= (int32_t) root_half;
+	exponent = bits >> 23;
+	bits = (bits & 0x7fffff) + (int32_t) root_half;
+	memcpy(&f, &bits, sizeof(f));
+	f -= 1;
+	y = 7.0376836292e-2f;
+	y = y * f - 1.1514610310e-1f;
+	y = y * f + 1.1676998740e-1f;
+	y = y * f - 1.2420140846e-1f;
+	y = y * f + 1.4249322787e-1f;
+	y = y * f - 1.6668057665e-1f;
+	y = y * f + 2.0000714765e-1f;
+	y = y * f - 2.4999993993e-1f;
+	y = y * f + 3.3333331174e-1f;
+	y = y * f * f * f - 0.5f * f * f + (float) exponent * -2.12194440e-4f;
+	return f + y + (float) exponent * 0.693359375f;
+}
+
+/* value[n] becomes weight x what a gate reads of it. */
+static void
+to_gate_scale(int64_t n, float weight, float *restrict value)
+{
+	for (int64_t i = 0; i < n; i++)
+		value[i] = weight / 2 * logarithm(1 + (float) SHARE_SCALE * value[i]);
+}
+
+/* Sums of items by hash: as much memory as there are entries, however many items. */
 typedef struct Sums
 {
 	uint32_t	slots;			/* a power of two */
 	int			shift;
 	int32_t    *item;			/* [slots] -1: free */
-	double	   *sum;			/* [slots] */
+	float	   *sum;			/* [slots] */
 } Sums;
 
 static Sums
@@ -347,21 +387,24 @@ new_sums(FnnArena *arena, int64_t most)
 		sums.shift--;
 	}
 	sums.item = fnn_alloc(arena, sizeof(int32_t) * sums.slots);
-	sums.sum = fnn_alloc(arena, sizeof(double) * sums.slots);
+	sums.sum = fnn_zalloc(arena, sizeof(float) * sums.slots);
 	memset(sums.item, -1, sizeof(int32_t) * sums.slots);
 	return sums;
 }
 
 static inline void
-add_to_sum(Sums *sums, int32_t item, double value)
+add_to_sum(Sums *sums, int32_t item, float value)
 {
 	uint32_t	at = (uint32_t) item * UINT32_C(2654435769) >> sums->shift;
 
 	while (sums->item[at] != item && sums->item[at] >= 0)
 		at = (at + 1) & (sums->slots - 1);
-	sums->sum[at] = sums->item[at] == item ? sums->sum[at] + value : value;
 	sums->item[at] = item;
+	sums->sum[at] += value;
 }
+
+/* Up to so many times as many items as entries, sums are an array over all items. */
+#define ITEMS_AN_ENTRY 8
 
 void
 fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
@@ -370,24 +413,42 @@ fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch 
 	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
 	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
 	const float *value = expert->array[FMOE_PAIRS_VALUE].data;
+	const int32_t *item = batch->events.item;
 	double		of[FMOE_SEQUENCE_EVENTS];
 	int32_t		first = fmoe_history_weights(batch, sequence, of);
 	int64_t		entries = 0;
-	Sums		sums;
+	float	   *all = NULL;
+	Sums		sums = {0};
 
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
-		entries += offset[batch->events.item[t] + 1] - offset[batch->events.item[t]];
-	sums = new_sums(arena, entries < expert->n_items ? entries : expert->n_items);
+		entries += offset[item[t] + 1] - offset[item[t]];
+	if (expert->n_items <= ITEMS_AN_ENTRY * entries)
+		all = fnn_zalloc(arena, sizeof(float) * (size_t) expert->n_items);
+	else
+		sums = new_sums(arena, entries);
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
 	{
-		int32_t		row = batch->events.item[t];
+		float		factor = (float) of[t - first];
 
-		for (int64_t k = offset[row]; k < offset[row + 1]; k++)
-			add_to_sum(&sums, to[k], of[t - first] * value[k]);
+		for (int64_t k = offset[item[t]]; k < offset[item[t] + 1]; k++)
+		{
+			if (all != NULL)
+				all[to[k]] += factor * value[k];
+			else
+				add_to_sum(&sums, to[k], factor * value[k]);
+		}
 	}
+	if (all != NULL)
+	{
+		to_gate_scale(expert->n_items, (float) weight, all);
+		for (int32_t i = 0; i < expert->n_items; i++)
+			sum[i] += all[i];
+		return;
+	}
+	to_gate_scale(sums.slots, (float) weight, sums.sum);
 	for (uint32_t at = 0; at < sums.slots; at++)
-		if (sums.item[at] >= 0 && sums.sum[at] > 0)
-			sum[sums.item[at]] += (float) (weight * fmoe_on_gate_scale(sums.sum[at]));
+		if (sums.item[at] >= 0)
+			sum[sums.item[at]] += sums.sum[at];
 }
 
 void
