@@ -232,6 +232,24 @@ plain_scores(const FmoeModel *model, const FmoeDataset *data, int64_t user, cons
 	}
 }
 
+/* What a gate adds is the score without the order of equal ones, times the weight. */
+static void
+compare_added(const FmoeModel *model, const FmoeBatch *batch, const double *score)
+{
+	const FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	const float *popularity = model->expert[FMOE_POPULARITY].array[0].data;
+	float	   *sum = fnn_zalloc(check_arena(), sizeof(float) * (size_t) model->n_items);
+
+	expert->class->counter->add(expert, check_arena(), batch, 0, -1.5, sum);
+	for (int32_t i = 0; i < model->n_items; i++)
+	{
+		double		expected = -1.5 * (score[i] - 1e-3 * log(1 + (double) popularity[i]) / 2);
+
+		CHECK(check_close((double) sum[i], expected, 1e-5), "item %d: %g added instead of %g", i, (double) sum[i],
+			  expected);
+	}
+}
+
 static void
 compare_scores(const FmoeModel *model, const FmoeDataset *data, const double *plain)
 {
@@ -250,6 +268,7 @@ compare_scores(const FmoeModel *model, const FmoeDataset *data, const double *pl
 		for (int32_t i = 0; i < n; i++)
 			CHECK(check_close(score[i], expected[i], 1e-5), "user %d item %d: %g instead of %g", (int) u, i, score[i],
 				  expected[i]);
+		compare_added(model, batch, expected);
 		fmoe_scores_of(model, FMOE_MAIN, check_arena(), batch, 3, few, some);
 		for (int i = 0; i < 3; i++)
 			CHECK(some[i] == score[few[i]], "asked for alone, item %d has another score", few[i]);
@@ -262,11 +281,14 @@ check_scores(void)
 	for (int baskets = 0; baskets < 2; baskets++)
 	{
 		const FmoeDataset *data = random_users(12, 30, baskets, 17);
+		const FmoeDataset *sparse = random_users(900, 4, baskets, 18);
 
 		check_begin("scores of counting experts after histories%s", baskets ? " of baskets" : "");
 		compare_scores(counted("sequence", data, FMOE_HOLDOUT_NONE), data, plain_sequence(data, 1000));
 		compare_scores(counted("neighbours", data, FMOE_HOLDOUT_NONE), data, plain_neighbours(data));
 		compare_scores(counted("repeat", data, FMOE_HOLDOUT_NONE), data, NULL);
+		/* many items, of which a history says something of few */
+		compare_scores(counted("sequence", sparse, FMOE_HOLDOUT_NONE), sparse, plain_sequence(sparse, 1000));
 		check_end();
 	}
 }

@@ -278,15 +278,32 @@ check_bounds(void)
 
 /* ---------------------------------------------------------------- scans */
 
-/* All rows' products offered, and sorted. */
+/* Kinds of numbers that are added to products. */
+#define ADDED_KINDS 4
+
+/* [rows] added to rows: nothing (NULL); as much as products are; to few rows; so much that products hardly count. */
+static float *
+new_added(int kind, int64_t rows, uint64_t seed)
+{
+	float	   *added = fnn_zalloc(check_arena(), sizeof(float) * (size_t) rows);
+
+	for (int64_t i = 0; i < rows; i++)
+		if (kind != 2 || i % 7 == 3)
+			added[i] = (float) (fnn_random_normal(seed, 77, (uint64_t) i) * (kind == 3 ? 1e4 : 1));
+	return kind == 0 ? NULL : added;
+}
+
+/* All rows' products offered, with what is added to them, and sorted. */
 static FnnTopk *
-naive_scan(int64_t rows, int64_t cols, const fnn_real *table, const fnn_real *vector, const uint64_t *passed,
-		   int32_t k)
+naive_scan(int64_t rows, int64_t cols, const fnn_real *table, const fnn_real *vector, const float *added,
+		   const uint64_t *passed, int32_t k)
 {
 	FnnTopk    *topk = new_topk(k);
 	fnn_real   *product = fnn_alloc_reals(check_arena(), 1, rows);
 
 	fnn_products(rows, cols, table, NULL, vector, product);
+	for (int64_t i = 0; i < rows && added != NULL; i++)
+		product[i] += (fnn_real) added[i];
 	for (int64_t i = 0; i < rows; i++)
 		if (passed == NULL || (passed[i / 64] >> i % 64 & 1) == 0)
 			fnn_topk_offer(topk, (int32_t) i, 1, &product[i]);
@@ -300,16 +317,17 @@ compare_scans(TableKind kind, int64_t rows, int64_t cols, const fnn_real *table,
 {
 	fnn_real   *vector = fnn_alloc_reals(check_arena(), 1, cols);
 
-	for (int number = 0; number < 5; number++)
+	for (int number = 0; number < 5 * ADDED_KINDS; number++)
 	{
+		const float *added = new_added(number % ADDED_KINDS, rows, (uint64_t) number);
 		FnnTopk    *expected;
 		FnnTopk    *exact = new_topk(k);
 		FnnTopk    *coded = new_topk(k);
 
-		fill_vector(number, rows, cols, table, vector);
-		expected = naive_scan(rows, cols, table, vector, passed, k);
-		fnn_scan(check_arena(), rows, cols, table, NULL, vector, passed, exact);
-		fnn_scan(check_arena(), rows, cols, table, codes, vector, passed, coded);
+		fill_vector(number / ADDED_KINDS, rows, cols, table, vector);
+		expected = naive_scan(rows, cols, table, vector, added, passed, k);
+		fnn_scan(check_arena(), rows, cols, table, NULL, vector, added, passed, exact);
+		fnn_scan(check_arena(), rows, cols, table, codes, vector, added, passed, coded);
 		CHECK(same_topk(expected, exact), "exact scan, kind %d, %lld x %lld, k %d, vector %d",
 			  kind, (long long) rows, (long long) cols, k, number);
 		CHECK(same_topk(expected, coded), "scan by codes, kind %d, %lld x %lld, k %d, vector %d",
@@ -374,8 +392,8 @@ check_vectors_beyond(void)
 
 		for (int64_t c = 0; c < cols; c++)
 			vector[c] = (fnn_real) (c % 2 == 0 ? factors[f] : 0.5 * factors[f]);
-		expected = naive_scan(rows, cols, table, vector, NULL, 10);
-		fnn_scan(check_arena(), rows, cols, table, codes, vector, NULL, coded);
+		expected = naive_scan(rows, cols, table, vector, NULL, NULL, 10);
+		fnn_scan(check_arena(), rows, cols, table, codes, vector, NULL, NULL, coded);
 		CHECK(same_topk(expected, coded), "times %g", factors[f]);
 	}
 	check_end();
@@ -393,6 +411,7 @@ check_one_many(TableKind kind, int64_t rows, int64_t cols, int32_t k, bool with_
 	fnn_real   *vectors = fnn_alloc_reals(check_arena(), VECTORS, cols);
 	FnnTopk    *many = fnn_alloc(check_arena(), sizeof(FnnTopk) * VECTORS);
 	FnnRows		passed[VECTORS];
+	const float *added[VECTORS];
 	uint64_t   *never = never_share > 0 ? some_rows(rows, never_share, never_share > 50) : NULL;
 
 	for (int v = 0; v < VECTORS; v++)
@@ -401,13 +420,15 @@ check_one_many(TableKind kind, int64_t rows, int64_t cols, int32_t k, bool with_
 
 		fill_vector(v, rows, cols, table, vectors + v * cols);
 		many[v] = *new_topk(k);
+		added[v] = new_added(v % ADDED_KINDS, rows, (uint64_t) v);
 		/* ascending, with repeats */
 		for (int i = 0; i < 20; i++)
 			row[i] = (int32_t) ((rows - 1) * (i / 2 * 2) / 20);
 		passed[v].count = v % 3 == 0 ? 0 : 20;
 		passed[v].row = row;
 	}
-	fnn_scan_many(check_arena(), rows, cols, table, with_codes ? codes : NULL, VECTORS, vectors, never, passed, many);
+	fnn_scan_many(check_arena(), rows, cols, table, with_codes ? codes : NULL, VECTORS, vectors, added, never, passed,
+				  many);
 	for (int v = 0; v < VECTORS; v++)
 	{
 		uint64_t   *set = fnn_zalloc(check_arena(), fnn_set_words(rows) * sizeof(uint64_t));
@@ -416,7 +437,7 @@ check_one_many(TableKind kind, int64_t rows, int64_t cols, int32_t k, bool with_
 			memcpy(set, never, fnn_set_words(rows) * sizeof(uint64_t));
 		for (int64_t i = 0; i < passed[v].count; i++)
 			set[passed[v].row[i] / 64] |= UINT64_C(1) << passed[v].row[i] % 64;
-		CHECK(same_topk(naive_scan(rows, cols, table, vectors + v * cols, set, k), &many[v]),
+		CHECK(same_topk(naive_scan(rows, cols, table, vectors + v * cols, added[v], set, k), &many[v]),
 			  "kind %d, %lld x %lld, k %d, vector %d", kind, (long long) rows, (long long) cols, k, v);
 	}
 }

@@ -42,6 +42,9 @@ extern int32_t fmoe_history_weights(const FmoeBatch *batch, int32_t sequence, do
 /* What a version's popularity adds to scores, so that equal ones are in its order. */
 extern double fmoe_tie_break(const FmoeExpert *expert, int32_t item);
 
+/* log(1 + 100 sum) / 2: what a gate reads of a share. */
+extern double fmoe_on_gate_scale(double sum);
+
 /* score[n] of items (NULL: of all): log(1 + 100 sum) / 2 and the tie-break; sum[n_items]. */
 extern void fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int64_t n, const int32_t *item,
 								fnn_real *score);
@@ -75,6 +78,9 @@ extern void fmoe_pairs_score(const FmoeExpert *expert, FnnArena *arena, const Fm
 /* Its terms hook. */
 extern FmoeTerms fmoe_pairs_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 								  const fnn_real *state);
+/* The hook add. */
+extern void fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								 double weight, float *sum);
 /* Its check hook. */
 extern void fmoe_pairs_check(const FmoeExpert *expert, const FnnHost *host);
 /* Bytes on the arena while so many pairs are counted. */

@@ -90,7 +90,8 @@ static const FmoeCounter counter = {
 	.array_names = array_names,
 	.array_dtypes = fmoe_pairs_dtypes,
 	.array_holds = fmoe_pairs_holds,
-	.check = fmoe_pairs_check
+	.check = fmoe_pairs_check,
+	.add = fmoe_pairs_add_terms
 };
 
 const FmoeExpertClass fmoe_neighbours_class = {

@@ -266,9 +266,8 @@ fmoe_tie_break(const FmoeExpert *expert, int32_t item)
 	return FMOE_TIE_BREAK * log1p(popularity[item]) / 2;
 }
 
-/* log(1 + 100 sum) / 2: what a gate reads. */
-static double
-on_gate_scale(double sum)
+double
+fmoe_on_gate_scale(double sum)
 {
 	return log1p(SHARE_SCALE * sum) / 2;
 }
@@ -279,7 +278,7 @@ fmoe_scores_of_sums(const FmoeExpert *expert, const double *sum, int64_t n, cons
 	for (int64_t i = 0; i < n; i++)
 	{
 		int32_t		of = item != NULL ? item[i] : (int32_t) i;
-		double		value = sum[of] > 0 ? on_gate_scale(sum[of]) : 0;
+		double		value = sum[of] > 0 ? fmoe_on_gate_scale(sum[of]) : 0;
 
 		score[i] = (fnn_real) (value + fmoe_tie_break(expert, of));
 	}
@@ -302,7 +301,7 @@ fmoe_terms_of_sums(FnnArena *arena, int32_t n_items, const double *sum)
 		if (!(sum[i] > 0))
 			continue;
 		item[n] = i;
-		value[n++] = on_gate_scale(sum[i]);
+		value[n++] = fmoe_on_gate_scale(sum[i]);
 	}
 	return (FmoeTerms) {.n = n, .item = item, .value = value};
 }
@@ -326,6 +325,130 @@ sum_rows(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int3
 			sum[to[k]] += weight[t - first] * value[k];
 	}
 	return sum;
+}
+
+/*
+ * ln x for 1 <= x, to 1e-7 of max(1, ln x): the polynomial of Moshier's Cephes, in a
+ * form that loops are made vectors of.
+ */
+static inline float
+logarithm(float x)
+{
+	const uint32_t root_half = 0x3f3504f3;	/* sqrt(1/2) */
+	int32_t		bits;
+	int32_t		exponent;
+	float		f;
+	float		y;
+
+	memcpy(&bits, &x, sizeof(bits));
+	bits -= (int32_t) root_half;
+	exponent = bits >> 23;
+	bits = (bits & 0x7fffff) + (int32_t) root_half;
+	memcpy(&f, &bits, sizeof(f));
+	f -= 1;
+	y = 7.0376836292e-2f;
+	y = y * f - 1.1514610310e-1f;
+	y = y * f + 1.1676998740e-1f;
+	y = y * f - 1.2420140846e-1f;
+	y = y * f + 1.4249322787e-1f;
+	y = y * f - 1.6668057665e-1f;
+	y = y * f + 2.0000714765e-1f;
+	y = y * f - 2.4999993993e-1f;
+	y = y * f + 3.3333331174e-1f;
+	y = y * f * f * f - 0.5f * f * f + (float) exponent * -2.12194440e-4f;
+	return f + y + (float) exponent * 0.693359375f;
+}
+
+/* value[n] becomes weight x what a gate reads of it. */
+static void
+to_gate_scale(int64_t n, float weight, float *restrict value)
+{
+	for (int64_t i = 0; i < n; i++)
+		value[i] = weight / 2 * logarithm(1 + (float) SHARE_SCALE * value[i]);
+}
+
+/* Sums of items by hash: as much memory as there are entries, however many items. */
+typedef struct Sums
+{
+	uint32_t	slots;			/* a power of two */
+	int			shift;
+	int32_t    *item;			/* [slots] -1: free */
+	float	   *sum;			/* [slots] */
+} Sums;
+
+static Sums
+new_sums(FnnArena *arena, int64_t most)
+{
+	Sums		sums = {.slots = 64, .shift = 32 - 6};
+
+	while (sums.slots < 2 * most && sums.shift > 1)
+	{
+		sums.slots *= 2;
+		sums.shift--;
+	}
+	sums.item = fnn_alloc(arena, sizeof(int32_t) * sums.slots);
+	sums.sum = fnn_zalloc(arena, sizeof(float) * sums.slots);
+	memset(sums.item, -1, sizeof(int32_t) * sums.slots);
+	return sums;
+}
+
+static inline void
+add_to_sum(Sums *sums, int32_t item, float value)
+{
+	uint32_t	at = (uint32_t) item * UINT32_C(2654435769) >> sums->shift;
+
+	while (sums->item[at] != item && sums->item[at] >= 0)
+		at = (at + 1) & (sums->slots - 1);
+	sums->item[at] = item;
+	sums->sum[at] += value;
+}
+
+/* Up to so many times as many items as entries, sums are an array over all items. */
+#define ITEMS_AN_ENTRY 8
+
+void
+fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+					 double weight, float *sum)
+{
+	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
+	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
+	const float *value = expert->array[FMOE_PAIRS_VALUE].data;
+	const int32_t *item = batch->events.item;
+	double		of[FMOE_SEQUENCE_EVENTS];
+	int32_t		first = fmoe_history_weights(batch, sequence, of);
+	int64_t		entries = 0;
+	float	   *all = NULL;
+	Sums		sums = {0};
+
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+		entries += offset[item[t] + 1] - offset[item[t]];
+	if (expert->n_items <= ITEMS_AN_ENTRY * entries)
+		all = fnn_zalloc(arena, sizeof(float) * (size_t) expert->n_items);
+	else
+		sums = new_sums(arena, entries);
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+	{
+		float		factor = (float) of[t - first];
+
+		for (int64_t k = offset[item[t]]; k < offset[item[t] + 1]; k++)
+		{
+			if (all != NULL)
+				all[to[k]] += factor * value[k];
+			else
+				add_to_sum(&sums, to[k], factor * value[k]);
+		}
+	}
+	if (all != NULL)
+	{
+		to_gate_scale(expert->n_items, (float) weight, all);
+		for (int32_t i = 0; i < expert->n_items; i++)
+			sum[i] += all[i];
+		return;
+	}
+	to_gate_scale(sums.slots, (float) weight, sums.sum);
+	for (uint32_t at = 0; at < sums.slots; at++)
+		if (sums.item[at] >= 0)
+			sum[sums.item[at]] += sums.sum[at];
 }
 
 void

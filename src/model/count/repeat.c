@@ -43,6 +43,29 @@ terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 	return fmoe_terms_of_sums(arena, expert->n_items, sum_events(expert, arena, batch, sequence));
 }
 
+/* An item's sum is there as soon as its first event is met; few events, so all are looked at for each. */
+static void
+add(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence, double weight, float *sum)
+{
+	const int32_t *item = batch->events.item;
+	double		of[FMOE_SEQUENCE_EVENTS];
+	int32_t		first = fmoe_history_weights(batch, sequence, of);
+
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+	{
+		double		all = 0;
+		bool		met = false;
+
+		for (int32_t k = first; k <= batch->last[sequence]; k++)
+		{
+			met |= k < t && item[k] == item[t];
+			all += item[k] == item[t] ? of[k - first] : 0;
+		}
+		if (!met)
+			sum[item[t]] += (float) (weight * fmoe_on_gate_scale(all));
+	}
+}
+
 static void
 check(const FmoeExpert *expert, const FnnHost *host)
 {
@@ -59,7 +82,8 @@ static const FmoeCounter counter = {
 	.bytes = bytes,
 	.history = FMOE_SEQUENCE_EVENTS,
 	.array_names = array_names,
-	.check = check
+	.check = check,
+	.add = add
 };
 
 const FmoeExpertClass fmoe_repeat_class = {

@@ -22,6 +22,8 @@
 /* Items whose products are computed before they are offered. */
 #define PIECE 1024
 #define POLL_PIECES 64
+/* Numbers that are added to the products of as many sequences as are looked at together: 64 MB. */
+#define ADDED_TOGETHER (16.0 * 1024 * 1024)
 
 /* ---------------------------------------------------------------- the block */
 
@@ -150,9 +152,9 @@ all_scores(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const F
 	return score;
 }
 
-/* Offers given items, whose products are computed one by one. */
+/* Offers given items, whose products are computed one by one, with what is added to all (NULL: nothing). */
 static void
-offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
+offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden, const float *added,
 			int64_t n, const int32_t *item, FnnTopk *topk)
 {
 	fnn_real	product[PIECE];
@@ -165,7 +167,11 @@ offer_items(const FnnHost *host, const FnnTensor *table, const fnn_real *hidden,
 			fnn_poll(host);
 		fnn_products(piece, table->cols, table->value, item + first, hidden, product);
 		for (int64_t i = 0; i < piece; i++)
+		{
+			if (added != NULL)
+				product[i] += (fnn_real) added[item[first + i]];
 			fnn_topk_offer(topk, item[first + i], 1, &product[i]);
+		}
 	}
 }
 
@@ -214,15 +220,15 @@ best_by_table(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, F
 			  const FmoeEligible *eligible, FnnTopk *topk)
 {
 	const fnn_real *hidden = encoded(model, arena, batch);
-	FmoeTerms	terms = fmoe_model_terms(model, arena, batch, 0, hidden);
+	FmoeAdded	added = fmoe_model_added(model, arena, batch, 0, hidden);
 	const FnnTensor *table = &model->items;
 	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
 	bool		by_codes = scan == FMOE_SCAN_INT8 || (scan == FMOE_SCAN_AUTO && model->n_items >= CODES_ITEMS);
 
-	if (terms.n > 0)
+	if (added.few.n > 0)
 	{
-		offer_with_terms(model, hidden, &terms, passed, NULL, topk);
-		passed = passed_and_terms(arena, model->n_items, passed, &terms);
+		offer_with_terms(model, hidden, &added.few, passed, NULL, topk);
+		passed = passed_and_terms(arena, model->n_items, passed, &added.few);
 	}
 	if (eligible->candidate != NULL && eligible->n_candidates < model->n_items / FEW_CANDIDATES)
 	{
@@ -232,10 +238,11 @@ best_by_table(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, F
 
 		others.passed = (uint64_t *) passed;
 		n = distinct_candidates(arena, model->n_items, &others, item);
-		offer_items(fnn_arena_host(arena), table, hidden, n, item, topk);
+		offer_items(fnn_arena_host(arena), table, hidden, added.all, n, item, topk);
 		return;
 	}
-	fnn_scan(arena, table->rows, table->cols, table->value, by_codes ? model->scan : NULL, hidden, passed, topk);
+	fnn_scan(arena, table->rows, table->cols, table->value, by_codes ? model->scan : NULL, hidden, added.all, passed,
+			 topk);
 }
 
 static void
@@ -262,16 +269,20 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	fnn_arena_reset(arena, mark);
 }
 
-/* Adds terms to score[n] of the items that have any. */
+/* Adds to score[n] of items what is added to their products. */
 static void
-add_terms(const FmoeTerms *terms, int64_t n, const int32_t *item, fnn_real *score)
+add_to_scores(const FmoeAdded *added, int64_t n, const int32_t *item, fnn_real *score)
 {
-	for (int64_t i = 0; terms->n > 0 && i < n; i++)
+	const FmoeTerms *few = &added->few;
+
+	for (int64_t i = 0; added->all != NULL && i < n; i++)
+		score[i] += (fnn_real) added->all[item[i]];
+	for (int64_t i = 0; few->n > 0 && i < n; i++)
 	{
-		int64_t		k = fnn_find_ascending(terms->n, terms->item, item[i]);
+		int64_t		k = fnn_find_ascending(few->n, few->item, item[i]);
 
 		if (k >= 0)
-			score[i] += (fnn_real) terms->value[k];
+			score[i] += (fnn_real) few->value[k];
 	}
 }
 
@@ -286,7 +297,7 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 	if (is_encoded(model, slot, batch))
 	{
 		fnn_real   *hidden = encoded(model, arena, batch);
-		FmoeTerms	terms = fmoe_model_terms(model, arena, batch, 0, hidden);
+		FmoeAdded	added = fmoe_model_added(model, arena, batch, 0, hidden);
 
 		for (int64_t first = 0; first < n; first += POLL_PIECES * PIECE)
 		{
@@ -294,7 +305,7 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 			fnn_products(n - first < POLL_PIECES * PIECE ? n - first : POLL_PIECES * PIECE, table->cols,
 						 table->value, item + first, hidden, score + first);
 		}
-		add_terms(&terms, n, item, score);
+		add_to_scores(&added, n, item, score);
 	}
 	else
 		expert->class->score(expert, arena, batch, 0, n, item, score);
@@ -341,29 +352,55 @@ encode_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 	}
 }
 
+/* The best for some sequences of a batch, from their states. */
+static void
+best_of_some(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t count,
+			 const fnn_real *hidden, const uint64_t *never, const FnnRows *passed, FnnTopk *topk)
+{
+	const FnnTensor *table = &model->items;
+	FnnMark		mark = fnn_arena_mark(arena);
+	FnnRows    *all_passed = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), count, sizeof(FnnRows)));
+	const float **all = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), count, sizeof(float *)));
+
+	for (int32_t i = 0; i < count; i++)
+	{
+		FmoeAdded	added = fmoe_model_added(model, arena, batch, first + i, hidden + i * table->cols);
+
+		all[i] = added.all;
+		all_passed[i] = passed[i];
+		if (added.few.n == 0)
+			continue;
+		offer_with_terms(model, hidden + i * table->cols, &added.few, never, &passed[i], &topk[i]);
+		all_passed[i] = with_terms(arena, &passed[i], &added.few);
+	}
+	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, all, never, all_passed,
+				  topk);
+	fnn_arena_reset(arena, mark);
+}
+
+/* How many sequences are looked at together: what a gate adds for each takes a number an item. */
+static int32_t
+together(const FmoeModel *model, double sequences)
+{
+	double		most = fmoe_has_gate(model) ? ADDED_TOGETHER / fmax(model->n_items, 1) : sequences;
+
+	return (int32_t) fmax(fmin(most, sequences), 1);
+}
+
 void
 fmoe_best_many(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const uint64_t *never,
 			   const FnnRows *passed, FnnTopk *topk)
 {
-	const FnnHost *host = fnn_arena_host(arena);
-	const FnnTensor *table = &model->items;
+	int64_t		width = model->items.cols;
 	FnnMark		mark = fnn_arena_mark(arena);
 	int32_t		count = batch->sequences.count;
-	fnn_real   *hidden = fnn_alloc_reals(arena, count, table->cols);
-	FnnRows    *all_passed = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(FnnRows)));
+	fnn_real   *hidden = fnn_alloc_reals(arena, count, width);
+	int32_t		most = together(model, count);
 
 	encode_by_parts(model, arena, batch, hidden);
-	for (int32_t i = 0; i < count; i++)
-	{
-		FmoeTerms	terms = fmoe_model_terms(model, arena, batch, i, hidden + i * table->cols);
-
-		all_passed[i] = passed[i];
-		if (terms.n == 0)
-			continue;
-		offer_with_terms(model, hidden + i * table->cols, &terms, never, &passed[i], &topk[i]);
-		all_passed[i] = with_terms(arena, &passed[i], &terms);
-	}
-	fnn_scan_many(arena, table->rows, table->cols, table->value, model->scan, count, hidden, never, all_passed, topk);
+	for (int32_t first = 0; first < count; first += most)
+		best_of_some(model, arena, batch, first, count - first < most ? count - first : most, hidden + first * width,
+					 never, passed + first, topk + first);
 	fnn_arena_reset(arena, mark);
 }
 
@@ -383,6 +420,8 @@ fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *events, double se
 		(events->basket != NULL ? FMOE_BASKETS_MORE : 1);
 	/* terms, as if every history ended with another item, and what is passed over with them */
 	bytes += fmin(followers, sequences * n_items) * (2 * sizeof(int32_t) + sizeof(double)) + tokens * sizeof(int32_t);
+	if (fmoe_has_gate(model))
+		bytes += together(model, sequences) * n_items * sizeof(float) + n_items * sizeof(double);
 	return bytes + fnn_set_words(model->n_items) * sizeof(uint64_t);
 }
 

@@ -12,7 +12,7 @@
  *
  * A score is then one product and a few terms, and is scanned as such: behind an
  * item's vector stand its levels, which depend on no history, and behind a state the
- * weights of these.  What depends on the history, only few items have.
+ * weights of these.  What depends on the history is added up for all items at once.
  */
 #include "model/expert/expert.h"
 #include "model/registry.h"
@@ -108,24 +108,27 @@ terms_of(const FmoeModel *model, int slot, FnnArena *arena, const FmoeBatch *bat
 	return expert->class->terms(expert, arena, batch, sequence, NULL);
 }
 
-FmoeTerms
-fmoe_gate_terms(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
+float *
+fmoe_gate_added(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
 {
-	FmoeTerms	all = {0};
+	float	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), model->n_items, sizeof(float)));
 
 	for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
 	{
+		const FmoeExpert *expert = &model->expert[slot];
 		double		weight = fmoe_gate_weight(model, batch, slot);
+		FnnMark		mark = fnn_arena_mark(arena);
 		FmoeTerms	terms = {0};
 
-		if (weight != 0)
+		if (weight != 0 && expert->class->counter->add != NULL)
+			expert->class->counter->add(expert, arena, batch, sequence, weight, sum);
+		else if (weight != 0)
 			terms = terms_of(model, slot, arena, batch, sequence);
 		for (int64_t k = 0; k < terms.n; k++)
-			((double *) terms.value)[k] *= weight;
-		if (terms.n > 0)
-			all = all.n > 0 ? fmoe_sum_terms(arena, &all, &terms) : terms;
+			sum[terms.item[k]] += (float) (weight * terms.value[k]);
+		fnn_arena_reset(arena, mark);
 	}
-	return all;
+	return sum;
 }
 
 /* What the parts of the main expert read: the products of their columns. */

@@ -107,12 +107,14 @@ score_by_vectors(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
 		fnn_real   *score = scores + of[i] * n_items;
-		FmoeTerms	terms = fmoe_model_terms(model, arena, &full, i, hidden + i * width);
+		FmoeAdded	added = fmoe_model_added(model, arena, &full, i, hidden + i * width);
 
 		if (of[i] != i)
 			memcpy(score, scores + i * n_items, sizeof(fnn_real) * n_items);
-		for (int64_t k = 0; k < terms.n; k++)
-			score[terms.item[k]] += (fnn_real) terms.value[k];
+		for (int64_t k = 0; added.all != NULL && k < n_items; k++)
+			score[k] += (fnn_real) added.all[k];
+		for (int64_t k = 0; k < added.few.n; k++)
+			score[added.few.item[k]] += (fnn_real) added.few.value[k];
 		fnn_arena_reset(arena, mark);
 	}
 }

@@ -51,18 +51,26 @@ fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, FnnRows last)
 	return fmoe_mean_terms(arena, last.count, each);
 }
 
-FmoeTerms
-fmoe_model_terms(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+FmoeAdded
+fmoe_model_added(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 				 const fnn_real *state)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FmoeTerms	counted = fmoe_has_gate(model) ? fmoe_gate_terms(model, arena, batch, sequence)
-		: fmoe_blend_terms(model, arena, fmoe_last_items(batch, sequence));
 	FmoeTerms	own = {0};
+	FmoeTerms	counted;
 
 	if (main->class->terms != NULL)
 		own = main->class->terms(main, arena, batch, sequence, state);
-	if (own.n == 0)
-		return counted;
-	return counted.n == 0 ? own : fmoe_sum_terms(arena, &counted, &own);
+	if (fmoe_has_gate(model))
+	{
+		float	   *all = fmoe_gate_added(model, arena, batch, sequence);
+
+		for (int64_t k = 0; k < own.n; k++)
+			all[own.item[k]] += (float) own.value[k];
+		return (FmoeAdded) {.all = all};
+	}
+	counted = fmoe_blend_terms(model, arena, fmoe_last_items(batch, sequence));
+	if (own.n == 0 || counted.n == 0)
+		return (FmoeAdded) {.few = own.n == 0 ? counted : own};
+	return (FmoeAdded) {.few = fmoe_sum_terms(arena, &counted, &own)};
 }

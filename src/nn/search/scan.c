@@ -21,6 +21,8 @@
  * same rows, the same bits.  How much steps 2 and 3 cost depends on the
  * numbers in the table, but not on their order.
  *
+ * What is added to products is added to their bounds.
+ *
  * What a scan costs is the memory it reads.  A core has several streams of
  * memory under way in the time of one, so both scans read STREAMS places of
  * their memory in turn: half as much again in the same time.
@@ -123,6 +125,7 @@ fnn_products(int64_t n, int64_t cols, const fnn_real *table, const int32_t *item
 #define STREAMS 8				/* of tiles */
 #define FEW_ROWS 8				/* of a tile: reading them takes half of what both halves of its codes take */
 #define DUE_ROWS 32				/* whose products are worth a call */
+#define ADDED_MARGIN 0x1p-21	/* of what is added up in single precision; its rounding is an eighth of that */
 #define ROW_AHEAD 1024			/* bytes of a row at most that are asked for before its turn */
 
 /* What the steps of a scan share. */
@@ -133,6 +136,7 @@ typedef struct Scan
 	int64_t		cols;
 	const fnn_real *table;
 	const fnn_real *vector;
+	const float *added;			/* NULL: nothing */
 	const uint64_t *passed;
 	FnnTopk    *topk;
 	FnnDots		dots;
@@ -166,6 +170,15 @@ drop_passed(const uint64_t *passed, int64_t first, int64_t n, fnn_real *product)
 	}
 }
 
+/* product[n] of rows item[n], NULL: first .. first + n - 1, with what is added to them. */
+static void
+scores(const Scan *scan, int64_t n, int64_t first, const int32_t *item, fnn_real *product)
+{
+	scan->dots(n, scan->cols, scan->table + first * scan->cols, item, scan->vector, product);
+	for (int64_t i = 0; scan->added != NULL && i < n; i++)
+		product[i] += (fnn_real) scan->added[item != NULL ? item[i] : first + i];
+}
+
 static void
 scan_table(const Scan *scan)
 {
@@ -177,7 +190,7 @@ scan_table(const Scan *scan)
 
 		if (first % (POLL_PIECES * PIECE) == 0)
 			fnn_poll(scan->host);
-		scan->dots(n, scan->cols, scan->table + first * scan->cols, NULL, scan->vector, product);
+		scores(scan, n, first, NULL, product);
 		if (scan->passed != NULL)
 			drop_passed(scan->passed, first, n, product);
 		fnn_topk_offer(scan->topk, (int32_t) first, n, product);
@@ -201,6 +214,20 @@ bounds(const uint16_t *restrict scale, const int32_t *restrict sum, int32_t shif
 		bound[i] = factor * (step * (float) (sum[i] + shift) + offset);
 		most = bound[i] > most ? bound[i] : most;
 	}
+	return most;
+}
+
+/* Adds what is added to a tile's rows to their bounds; returns the largest of these. */
+static FNN_CLONES float
+bounds_more(int n, const float *restrict added, float *restrict bound)
+{
+	float		most = -INFINITY;
+
+	for (int i = 0; i < n; i++)
+		bound[i] += added[i];
+	FNN_PRAGMA(omp simd reduction(max:most))
+	for (int i = 0; i < FNN_CODES_TILE; i++)
+		most = bound[i] > most ? bound[i] : most;
 	return most;
 }
 
@@ -242,7 +269,11 @@ tile_rows(const Scan *scan, int64_t tile)
 	return scan->passed != NULL ? set & ~scan->passed[tile] : set;
 }
 
-/* What a bound must reach, its base taken off.  The rounding here is far below the base's margin. */
+/*
+ * What a bound must reach, its base taken off.  The rounding here is far below the base's
+ * margin, which knows nothing of what is added: the two sums with that, of the bound and of
+ * the score, have a margin of their own.
+ */
 static float
 needed(const Scan *scan)
 {
@@ -250,7 +281,18 @@ needed(const Scan *scan)
 
 	if (scan->topk->count == scan->topk->k && scan->topk->score[0] > enough)
 		enough = scan->topk->score[0];
+	if (scan->added != NULL && enough > -INFINITY)
+		enough -= ADDED_MARGIN * (fabs(enough) + fabs(scan->bound.base));
 	return (float) (enough - scan->bound.base);
+}
+
+/* How many rows a tile has. */
+static int
+rows_in(const Scan *scan, int64_t tile)
+{
+	int64_t		left = scan->rows - tile * FNN_CODES_TILE;
+
+	return left < FNN_CODES_TILE ? (int) left : FNN_CODES_TILE;
 }
 
 /* Which of a tile's bounds are not below need. */
@@ -284,6 +326,8 @@ look_roughly(const Scan *scan, int64_t tile, FnnTopk *rough)
 	__builtin_prefetch(tile_scale(scan, tile + 4) + FNN_CODES_TILE / 2);
 	tile_sums(scan, 0, tile, sum);
 	most = bounds(tile_scale(scan, tile), sum, 0, bound->rough_step, bound->rough_offset, value);
+	if (scan->added != NULL)
+		most = bounds_more(rows_in(scan, tile), scan->added + tile * FNN_CODES_TILE, value);
 	if (~rows != 0)
 		most = bounds_without(~rows, value);
 	scan->most[tile] = most;
@@ -306,7 +350,7 @@ raise_enough(Scan *scan, const FnnTopk *rough, fnn_real *product)
 
 	if (rough->count < scan->topk->k || rough->score[0] == -INFINITY)
 		return;
-	scan->dots(rough->count, scan->cols, scan->table, rough->item, scan->vector, product);
+	scores(scan, rough->count, 0, rough->item, product);
 	for (int32_t i = 0; i < rough->count; i++)
 		least = product[i] < least ? product[i] : least;
 	scan->enough = least > scan->enough ? least : scan->enough;
@@ -347,7 +391,7 @@ offer_pending(Scan *scan)
 {
 	fnn_real	product[DUE_ROWS + FNN_CODES_TILE];
 
-	scan->dots(scan->pending, scan->cols, scan->table, scan->item, scan->vector, product);
+	scores(scan, scan->pending, 0, scan->item, product);
 	for (int32_t i = 0; i < scan->pending; i++)
 		fnn_topk_offer(scan->topk, scan->item[i], 1, &product[i]);
 	scan->pending = 0;
@@ -367,6 +411,8 @@ look_closer(const Scan *scan, int64_t tile, float need)
 	for (int i = 0; i < FNN_CODES_TILE; i++)
 		sum[i] = 16 * sum[i] + lower[i];
 	bounds(tile_scale(scan, tile), sum, bound->fine_shift, bound->fine_step, bound->fine_offset, value);
+	if (scan->added != NULL)
+		bounds_more(rows_in(scan, tile), scan->added + tile * FNN_CODES_TILE, value);
 	return reaching(value, need);
 }
 
@@ -414,7 +460,7 @@ scan_codes(Scan *scan, FnnArena *arena)
 
 void
 fnn_scan(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
-		 const fnn_real *vector, const uint64_t *passed, FnnTopk *topk)
+		 const fnn_real *vector, const float *added, const uint64_t *passed, FnnTopk *topk)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
 	Scan		scan = {
@@ -423,6 +469,7 @@ fnn_scan(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, con
 		.cols = cols,
 		.table = table,
 		.vector = vector,
+		.added = added,
 		.passed = passed,
 		.topk = topk,
 		.dots = fnn_dots_variant(0)

@@ -21,6 +21,7 @@
 
 #define TILE 256				/* rows */
 #define GROUP 24				/* vectors: 24 * 256 products are half of the first cache */
+#define ADDED_MARGIN 0x1p-21	/* of what is added up in single precision; its rounding is an eighth of that */
 #define STRIDE 64				/* products that are looked at together */
 
 /* What the steps of a scan share. */
@@ -30,6 +31,7 @@ typedef struct Scan
 	int64_t		cols;
 	const fnn_real *table;
 	const fnn_real *vectors;	/* [n, cols] */
+	const float *const *added;	/* [n], or NULL */
 	const uint64_t *never;		/* rows passed over by all vectors, or NULL */
 	const FnnRows *passed;		/* [n], or NULL */
 	FnnTopk    *topk;			/* [n] */
@@ -86,7 +88,9 @@ static void
 take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const fnn_real *product)
 {
 	FnnTopk    *topk = &scan->topk[vector];
+	const float *added = scan->added == NULL ? NULL : scan->added[vector];
 	fnn_real	need = (fnn_real) -INFINITY;
+	fnn_real	sum[TILE];
 	fnn_real	exact[TILE];
 	int32_t		row[TILE];
 	int64_t		hits;
@@ -94,7 +98,11 @@ take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const 
 
 	/* the difference's own rounding is far below the margin that rounding has */
 	if (topk->count == topk->k)
-		need = (fnn_real) (topk->score[0] - scan->rounding[vector]);
+		need = (fnn_real) (topk->score[0] - scan->rounding[vector] - (added != NULL ? ADDED_MARGIN : 0) *
+						   fabs((double) topk->score[0]));
+	for (int64_t i = 0; added != NULL && i < n; i++)
+		sum[i] = product[i] + (fnn_real) added[first + i];
+	product = added != NULL ? sum : product;
 	if (largest(n, product) < need)
 		return;
 	hits = reaching(n, product, need, row);
@@ -109,7 +117,11 @@ take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const 
 		return;
 	scan->dots(kept, scan->cols, scan->table, row, scan->vectors + vector * scan->cols, exact);
 	for (int64_t i = 0; i < kept; i++)
+	{
+		if (added != NULL)
+			exact[i] += (fnn_real) added[row[i]];
 		fnn_topk_offer(topk, row[i], 1, &exact[i]);
+	}
 }
 
 /* turned [cols, TILE] and product [GROUP, TILE] are scratch. */
@@ -175,14 +187,15 @@ scan_each(FnnArena *arena, const Scan *scan, int64_t n_vectors)
 			memcpy(set, scan->never, fnn_set_words(scan->rows) * sizeof(uint64_t));
 		for (int64_t i = 0; scan->passed != NULL && i < scan->passed[v].count; i++)
 			set[scan->passed[v].row[i] / 64] |= UINT64_C(1) << scan->passed[v].row[i] % 64;
-		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols, set,
-				 &scan->topk[v]);
+		fnn_scan(arena, scan->rows, scan->cols, scan->table, NULL, scan->vectors + v * scan->cols,
+				 scan->added == NULL ? NULL : scan->added[v], set, &scan->topk[v]);
 	}
 }
 
 void
 fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
-			  int64_t n, const fnn_real *vectors, const uint64_t *never, const FnnRows *passed, FnnTopk *topk)
+			  int64_t n, const fnn_real *vectors, const float *const *added, const uint64_t *never,
+			  const FnnRows *passed, FnnTopk *topk)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
 	Scan		scan = {
@@ -190,6 +203,7 @@ fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table
 		.cols = cols,
 		.table = table,
 		.vectors = vectors,
+		.added = added,
 		.never = never,
 		.passed = passed,
 		.topk = topk,

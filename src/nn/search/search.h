@@ -94,11 +94,12 @@ fnn_set_words(int64_t rows)
 
 /*
  * Offers to topk every row of table[rows, cols] but those in the set passed
- * (NULL: none).  With codes of the same table, rows are left out whose product
- * is certainly too small; what topk holds in the end is the same.
+ * (NULL: none), by its product plus added[rows] (NULL: by its product).  With
+ * codes of the same table, rows are left out for which that is certainly too small;
+ * what topk holds in the end is the same.
  */
 extern void fnn_scan(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
-					 const fnn_real *vector, const uint64_t *passed, FnnTopk *topk);
+					 const fnn_real *vector, const float *added, const uint64_t *passed, FnnTopk *topk);
 
 /* Rows in ascending order; repeats allowed. */
 typedef struct FnnRows
@@ -108,13 +109,13 @@ typedef struct FnnRows
 } FnnRows;
 
 /*
- * fnn_scan for each of vectors[n, cols] and its topk[n], passing over passed[n]
- * and, for all of them, the set never (NULL: none), at the speed of a matrix
- * product where there are codes.
+ * fnn_scan for each of vectors[n, cols] and its topk[n], with added[n] (NULL: none
+ * for any), passing over passed[n] and, for all of them, the set never (NULL: none),
+ * at the speed of a matrix product where there are codes.
  */
 extern void fnn_scan_many(FnnArena *arena, int64_t rows, int64_t cols, const fnn_real *table, const void *codes,
-						  int64_t n, const fnn_real *vectors, const uint64_t *never, const FnnRows *passed,
-						  FnnTopk *topk);
+						  int64_t n, const fnn_real *vectors, const float *const *added, const uint64_t *never,
+						  const FnnRows *passed, FnnTopk *topk);
 
 /* Place of a row among n ascending ones; -1: it is not there. */
 extern int64_t fnn_find_ascending(int64_t n, const int32_t *ascending, int32_t row);
