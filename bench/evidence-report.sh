@@ -41,12 +41,13 @@ report()
 			value = with_error(key, name, name "_error")
 			return value == "" || value ~ /^-/ ? value : "+" value
 		}
-		# of several draws the spread of their means is the error
-		function spread(key, name, k, v)
+		# of several draws the spread of their means is the error, of one that over its users
+		function spread(key, name, error, k, v)
 		{
 			k = count[key, name]
-			v = k > 1 ? (squares[key, name] - sum[key, name] ^ 2 / k) / (k - 1) : 0
-			return k ? sprintf("%.4f ± %.4f", sum[key, name] / k, sqrt((v > 0 ? v : 0) / k)) : ""
+			if (k < 2) return with_error(key, name, error)
+			v = (squares[key, name] - sum[key, name] ^ 2 / k) / (k - 1)
+			return sprintf("%.4f ± %.4f", sum[key, name] / k, sqrt((v > 0 ? v : 0) / k))
 		}
 		function of_all(key, model)
 		{
@@ -57,15 +58,16 @@ report()
 		}
 		function of_draws(key, model)
 		{
-			printf "| %s | %s | %s | %s | %s | %s | %s |\n", model, n[key], spread(key, "ndcg"), cell(key, "hr", 4),
-				spread(key, "cold_ndcg"), spread(key, "over_sasrec"), spread(key, "over_auto")
+			printf "| %s | %s | %s | %s | %s | %s | %s |\n", model, n[key], spread(key, "ndcg", "ndcg_error"), cell(key, "hr", 4),
+				spread(key, "cold_ndcg", "cold_error"), spread(key, "over_sasrec", "over_sasrec_error"),
+				spread(key, "over_auto", "over_auto_error")
 		}
 		function heads(group, parts)
 		{
 			split(group, parts, SUBSEP)
 			printf "\n%s, %s", parts[1], parts[2] == "file" ? "by order of file" : "baskets"
 			if (parts[3] != "all") {
-				printf ", %s; mean ± standard error over draws:\n\n", parts[3]
+				printf ", %s; mean ± standard error over draws, over users where there is one:\n\n", parts[3]
 				printf "| model | draws | NDCG@10 | HR@10 | NDCG@10 among cold items | over sasrec | over auto |\n"
 				printf "| --- | --- | --- | --- | --- | --- | --- |\n"
 				return 0
@@ -76,7 +78,29 @@ report()
 			printf "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
 			return 1
 		}
+		# NDCG@10 of the best counting expert, with its name
+		function best_counting(group, k, i, list, key, best, name)
+		{
+			k = split(models[group], list, " ")
+			for (i = 1; i <= k; i++) {
+				key = group SUBSEP list[i]
+				if (index(counting, " " list[i] " ") && sum[key, "ndcg"] > best + 0) { best = sum[key, "ndcg"]; name = list[i] }
+			}
+			return name == "" ? "" : cell(group SUBSEP name, "ndcg", 4) " " name
+		}
+		function summary(group, auto, parts)
+		{
+			split(group, parts, SUBSEP)
+			auto = group SUBSEP "auto"
+			if (parts[3] != "all" || !(auto in n)) return
+			printf "| %s | %s | %d | %s | %s | %s | %d | %s | %s |\n", parts[1], parts[2], users[group], best_counting(group),
+				with_error(group SUBSEP "sasrec", "ndcg", "ndcg_error"), with_error(auto, "ndcg", "ndcg_error"), n[auto],
+				difference(auto, "over_sasrec"), difference(auto, "over_best")
+		}
 		END {
+			printf "| data | order | users | best counting expert | sasrec | auto | seeds | auto over sasrec | over the counting expert |\n"
+			printf "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+			for (g = 1; g <= groups; g++) summary(order[g])
 			for (g = 1; g <= groups; g++) {
 				group = order[g]
 				all = heads(group)
