@@ -52,9 +52,6 @@ extern unsigned fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *confi
 /* Number of parts that the class's scores are sums of, at least 1. */
 extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config);
 
-/* Whether its parts are weighed by a gate, beside all experts that count. */
-extern bool fmoe_is_gated(const FmoeExpertClass *class, const FmoeConfig *config);
-
 /* ---------------------------------------------------------------- losses */
 
 /* A sum of weights as an array of a counter holds it: finite, and above 0 where the sum is. */
