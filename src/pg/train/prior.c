@@ -45,7 +45,7 @@ prior_of(const FmoeDomain *domain, const FmoeConfig *config, const char *name, i
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the lent expert \"%s\" has no gate", name),
-				 errdetail("It was lent by a model without one, or with noise, which a gate's weights would not have."),
+				 errdetail("It was lent by a model without one, or clipped, which a gate is not."),
 				 errhint("Name another with the option \"gate_prior\", or leave it out.")));
 }
 
