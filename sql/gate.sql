@@ -76,5 +76,37 @@ CALL fmoe_train('gate', '{"model": "auto", "width": 8, "layers": 1, "epochs": 1,
 SELECT metrics -> 'gate' -> 'own' AS own, metrics -> 'gate' -> 'sequence' AS sequence, metrics -> 'dropped' AS dropped
 	FROM fmoe.versions WHERE domain = 'gate' AND version = 5;
 
-SELECT fmoe_drop_domain('gate');
+-- the gate is lent with the encoder, and is what another's weights are pulled towards; fitted to nothing, they are it
+CREATE FUNCTION weight(expert text, options jsonb) RETURNS TABLE (weight float8, lent_gates int) LANGUAGE plpgsql AS $$
+BEGIN
+	CALL fmoe_train('few', '{"width": 8, "layers": 1, "epochs": 1, "holdout": "none", "deploy": false}' || options);
+	RETURN QUERY SELECT (metrics -> 'gate' -> expert)::float8, (metrics -> 'lent_gates')::int FROM fmoe.versions
+		WHERE domain = 'few' ORDER BY version DESC LIMIT 1;
+END $$;
+CREATE VIEW some_plays AS SELECT * FROM plays WHERE listener <= 20;
+SELECT fmoe_create_domain('few', 'some_plays', 'listener', 'song', 'at');
+SET fmoe.party = 'here';
+SELECT weight('sequence', '{}'), weight('sequence', '{"gate_prior": "default"}'), weight('sequence', '{"gate_prior": "none"}');
+SELECT weight('sequence', '{"gate_prior": "here.gate"}');
+SELECT fmoe_lend('gate', 1) IS NOT NULL AS lent;
+SELECT metrics #>> '{gate,sequence}' AS lent FROM fmoe.versions WHERE domain = 'gate' AND version = 1 \gset
+SELECT abs(n.weight - :lent) < 1e-4 AS named, n.lent_gates FROM weight('sequence', '{"gate_prior": "here.gate"}') n;
+SELECT abs(l.weight - (:lent + 0.5) / 2) < 1e-4 AS mean, l.lent_gates FROM weight('sequence', '{}') l;
+SELECT weight('sequence', '{"gate_prior": "default"}'), weight('sequence', '{"gate_prior": "none"}');
+-- lent with noise, or by a model that has none, there is no gate
+SELECT fmoe_lend('gate', 1, '{"clip": 1, "noise": 0.1}') IS NOT NULL AS lent;
+SELECT weight('sequence', '{"gate_prior": "here.gate"}');
+SELECT weight('sequence', '{}');
+CALL fmoe_train('few', '{"gate": "user", "gate_prior": "none"}');
+-- where there is nothing to learn from, what counts answers, and says by whose weights
+CREATE TABLE once AS SELECT u AS listener, u * u % 17 AS song, timestamptz '2024-01-01 UTC' + u * interval '1 hour' AS at FROM generate_series(1, 60) u;
+SELECT fmoe_create_domain('once', 'once', 'listener', 'song', 'at');
+SET client_min_messages = notice;
+CALL fmoe_train('once', '{"width": 8, "layers": 1}');
+SET client_min_messages = error;
+SELECT model, live, metrics #> '{gate,own}' AS own, metrics -> 'cases' AS cases FROM fmoe.versions WHERE domain = 'once';
+SELECT item_id, score > 0 AS positive, source FROM fmoe_recommend(3, 2, 'once');
+SELECT source, count(*) FROM fmoe_recommend_all('once', 1) GROUP BY source;
+
+SELECT fmoe_drop_domain(d) FROM unnest('{gate,few,once}'::text[]) d;
 DROP SCHEMA gate CASCADE;

@@ -3,7 +3,6 @@
  *	  The options of training that every model has: names, ranges, defaults, and
  *	  whether all of a configuration fits together.
  */
-#include "model/expert/expert.h"
 #include "model/options.h"
 #include "model/registry.h"
 

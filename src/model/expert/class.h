@@ -270,6 +270,8 @@ typedef struct FmoeExpertClass
 	FmoeLentList *(*borrows) (FmoeConfig *config);
 	/* What the names of the parameters of lent encoder i, from 0, begin with: prefix[FNN_NAME_MAX]. */
 	void		(*borrowed_prefix) (int i, char *prefix);
+	/* Where a gate's prior comes from: "default", "lent", "none" or a lent expert's name; NULL: there is no gate. */
+	const char *(*gate_prior) (const FmoeConfig *config);
 	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
 } FmoeExpertClass;
@@ -294,6 +296,13 @@ static inline bool
 fmoe_only_counts(const FmoeExpertClass *class)
 {
 	return class->counter != NULL;
+}
+
+/* Whether its parts are weighed by a gate, beside all experts that count. */
+static inline bool
+fmoe_is_gated(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->gated != NULL && class->gated(config);
 }
 
 /* The own options of the configuration's class, as the struct that its table fills. */

@@ -152,12 +152,6 @@ fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config)
 	return class->part_count != NULL ? class->part_count(config) : 1;
 }
 
-bool
-fmoe_is_gated(const FmoeExpertClass *class, const FmoeConfig *config)
-{
-	return class->gated != NULL && class->gated(config);
-}
-
 float
 fmoe_counted(double sum)
 {

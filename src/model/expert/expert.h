@@ -52,8 +52,6 @@ extern unsigned fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *confi
 /* Number of parts that the class's scores are sums of, at least 1. */
 extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config);
 
-/* Whether its parts are weighed by a gate, beside all experts that count. */
-extern bool fmoe_is_gated(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the class computes item vectors; else they are the rows of the first parameter. */
 extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the hooks learn, prepare and start apply, of those that the class has. */

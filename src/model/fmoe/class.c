@@ -91,6 +91,12 @@ borrowed_prefix(int i, char *prefix)
 	fmoe_mixture_prefix(1 + i, prefix);
 }
 
+static const char *
+gate_prior(const FmoeConfig *config)
+{
+	return gated(config) ? fmoe_mixture_own(config)->gate_prior : NULL;
+}
+
 static int
 rounds(const FmoeConfig *config, int *local_epochs)
 {
@@ -124,5 +130,6 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.lends = lends,
 	.borrows = borrows,
 	.borrowed_prefix = borrowed_prefix,
+	.gate_prior = gate_prior,
 	.rounds = rounds
 };

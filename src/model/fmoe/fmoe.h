@@ -42,6 +42,7 @@ typedef struct FmoeMixtureOptions
 	int			lora_rank;		/* of the adapters of lent encoders; 0: none */
 	double		lora_alpha;
 	int			gate;			/* FmoeGating */
+	char		gate_prior[FMOE_EXPERT_NAME_MAX];	/* of gate linear: default, lent, none, or a lent expert's name */
 	int			gate_layers;	/* hidden layers of the gate */
 	int			gate_top;		/* experts that get a weight; 0: all */
 	double		gate_loss;		/* weight of the gate's own loss */

@@ -5,10 +5,12 @@
 #include "model/fmoe/fmoe.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char *const gate_names[] = {"user", "batch", "equal", "linear", NULL};
 static const char *const head_names[] = {"tied", "own", NULL};
 
+#define DEFAULT_PRIOR "lent"
 #define AT(field) offsetof(FmoeMixtureOptions, field)
 
 const FmoeOption fmoe_mixture_options[] = {
@@ -27,6 +29,9 @@ const FmoeOption fmoe_mixture_options[] = {
 	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "linear",
 		"linear: numbers that validation says, for these and all that count; user: a network, for each history;"
 		" batch: one for all histories; equal: all the same"},
+	{"gate_prior", FMOE_OPTION_NAME, AT(gate_prior), 0, 0, NULL, DEFAULT_PRIOR,
+		"of the gate linear, towards which its weights are pulled: default, which ships; lent, the mean of that and of the"
+		" gates that others lent; the name of a lent expert; none"},
 	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
 	"hidden layers of the gate"},
 	{"gate_top", FMOE_OPTION_INT, AT(gate_top), 0, FMOE_GATED_MAX, NULL, "0",
@@ -83,6 +88,17 @@ needs_network(const FmoeMixtureOptions *own, const char *option, bool used, cons
 	return true;
 }
 
+static bool
+lacks_linear(const FmoeMixtureOptions *own, FmoeMisfit *misfit)
+{
+	if (own->gate == FMOE_GATE_LINEAR || own->gate_prior[0] == '\0' || strcmp(own->gate_prior, DEFAULT_PRIOR) == 0)
+		return false;
+	snprintf(misfit->message, sizeof(misfit->message), "option \"gate_prior\" needs the gate linear");
+	snprintf(misfit->detail, sizeof(misfit->detail), "The weights of other gates have no prior.");
+	snprintf(misfit->hint, sizeof(misfit->hint), "Set \"gate\" to \"linear\", or leave \"gate_prior\" out.");
+	return true;
+}
+
 bool
 fmoe_mixture_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {
@@ -94,6 +110,7 @@ fmoe_mixture_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		  lacks_softmax(config, "count_experts", own->count_experts, misfit) ||
 		  lacks_softmax(config, "item_graph", own->item_graph, misfit) ||
 		  lacks_gate(own, misfit) ||
+		  lacks_linear(own, misfit) ||
 		  needs_network(own, "count_experts", own->count_experts,
 						"It weighs popularity, transitions and all others that count anyway.", misfit) ||
 		  needs_network(own, "gate_top", own->gate_top > 0, "Its weights are the same for all histories.", misfit));

@@ -19,6 +19,8 @@
 #define ITEMS_ARRAY "items.weight"
 /* What the names of a gate's weights begin with; each is two numbers. */
 #define GATE_ARRAY "gate.weight."
+/* How many cases they were fitted to. */
+#define GATE_CASES_ARRAY "gate.cases"
 
 /* The array of that name, checked against dtype and shape (cols < 0: one dimension of any length). */
 static const FnnArray *
@@ -145,27 +147,52 @@ gate_array_name(const FmoeConfig *config, int expert, char name[FNN_NAME_MAX])
 		snprintf(name, FNN_NAME_MAX, GATE_ARRAY "lent.%d", 1 + expert - FMOE_GATED);
 }
 
+/* Reads the weights of an expert from its array; false: there is none. */
+static bool
+read_gate_array(const FmoeConfig *config, const FnnHost *host, int n_arrays, const FnnArray *arrays, int expert,
+				double weight[2])
+{
+	char		name[FNN_NAME_MAX];
+	const FnnArray *array;
+
+	gate_array_name(config, expert, name);
+	if (fnn_find_array(n_arrays, arrays, name) == NULL)
+		return false;
+	array = find_array(host, n_arrays, arrays, name, FNN_F64, 0, -1);
+	if (array->shape[0] != 2 || !isfinite(((double *) array->data)[0]) || !isfinite(((double *) array->data)[1]))
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold two finite numbers", name);
+	for (int kept = 0; kept < 2; kept++)
+		weight[kept] = ((double *) array->data)[kept];
+	return true;
+}
+
+bool
+fmoe_gate_of_arrays(const FmoeConfig *config, const FnnHost *host, int n_arrays, const FnnArray *arrays,
+					FmoeGatePrior *prior)
+{
+	if (!fmoe_is_gated(fmoe_expert_classes[config->model], config))
+		return false;
+	for (int expert = 0; expert < FMOE_GATED; expert++)
+		(void) read_gate_array(config, host, n_arrays, arrays, expert, prior->weight[expert]);
+	return true;
+}
+
 /* An expert that the gate was made without weighs nothing. */
 static void
 bind_gate(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
 	FmoeGate   *gate = &model->gate;
+	const FnnArray *cases;
 
 	fmoe_gate_setup(gate, &model->config);
 	for (int expert = 0; expert < fmoe_weighed(gate); expert++)
-	{
-		char		name[FNN_NAME_MAX];
-		const FnnArray *array;
-
-		gate_array_name(&model->config, expert, name);
-		if (expert != FMOE_MAIN && fnn_find_array(n_arrays, arrays, name) == NULL)
-			continue;
-		array = find_array(host, n_arrays, arrays, name, FNN_F64, 0, -1);
-		if (array->shape[0] != 2 || !isfinite(((double *) array->data)[0]) || !isfinite(((double *) array->data)[1]))
-			fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold two finite numbers", name);
-		for (int kept = 0; kept < 2; kept++)
-			gate->weight[expert][kept] = ((double *) array->data)[kept];
-	}
+		if (!read_gate_array(&model->config, host, n_arrays, arrays, expert, gate->weight[expert]) &&
+			expert == FMOE_MAIN)
+			fnn_fail(host, FNN_FORMAT, "array \"%s\" is missing", GATE_ARRAY "own");
+	cases = find_array(host, n_arrays, arrays, GATE_CASES_ARRAY, FNN_I64, 0, -1);
+	if (cases->shape[0] != 1)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold one number", GATE_CASES_ARRAY);
+	gate->cases = *(const int64_t *) cases->data;
 }
 
 static double
@@ -306,6 +333,8 @@ gate_arrays(const FmoeModel *model, FnnArray *out, int max)
 		gate_array_name(&model->config, expert, name);
 		out[n++] = own_array(name, FNN_F64, 2, 0, model->gate.weight[expert]);
 	}
+	if (n < max)
+		out[n++] = own_array(GATE_CASES_ARRAY, FNN_I64, 1, 0, &model->gate.cases);
 	return n;
 }
 
@@ -313,7 +342,7 @@ int
 fmoe_model_arrays_max(const FmoeModel *model)
 {
 	return model->params.count + (FMOE_GATED + 1) * FMOE_ARRAYS_MAX + 2 * FMOE_FEATURE_ARRAYS_MAX + 2 +
-		FMOE_WEIGHED_MAX;
+		FMOE_WEIGHED_MAX + 1;
 }
 
 int

@@ -28,6 +28,7 @@ typedef struct FmoeGate
 	int			parts;			/* of the main expert */
 	int64_t		begin[FMOE_GATE_PARTS_MAX + 1]; /* the columns that belong to each */
 	double		weight[FMOE_WEIGHED_MAX][2];	/* of each: [0] without, [1] with what was seen among the answers */
+	int64_t		cases;			/* that the weights were fitted to; 0: they are the prior's */
 	uint32_t	without;		/* set of experts that are left out */
 	bool		has_folds;		/* not stored: only right after the fit, to judge it by */
 	double		fold_weight[2][FMOE_WEIGHED_MAX];	/* in place of [0]: of each fold, fitted without its cases */
@@ -134,6 +135,12 @@ fmoe_vectors(const FmoeModel *model)
 
 /* The name that an expert has in a gate of the configuration. */
 extern const char *fmoe_weighed_name(const FmoeConfig *config, int expert);
+/*
+ * The weights of the own expert and of those that count, from a version's arrays, as a prior; those that are
+ * missing stay.  False: it has no gate.  Fails with FNN_FORMAT as binding does.
+ */
+extern bool fmoe_gate_of_arrays(const FmoeConfig *config, const FnnHost *host, int n_arrays, const FnnArray *arrays,
+								FmoeGatePrior *prior);
 /* Sets up a gate that weighs nothing for a configuration whose class is gated. */
 extern void fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config);
 /* Gives a model that has all counts a gate that weighs nothing, and the item table to it, on the arena. */

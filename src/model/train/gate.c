@@ -431,7 +431,7 @@ errors_better(const FmoeCases *cases, const int32_t *rank, const int32_t *other)
  * epoch was chosen on these events.
  */
 static void
-compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
+compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, bool trained)
 {
 	FmoeProtocol protocol = {.exclude_seen = true};
 	FnnMark		mark = fnn_arena_mark(arena);
@@ -447,7 +447,7 @@ compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
 
 	*alone = *model;
 	fmoe_rank_by_folds(model, arena, data, cases, &protocol, 0, cases->count, rank);
-	for (int expert = 0; expert < weighed && cases->count > 0; expert++)
+	for (int expert = trained ? 0 : FMOE_MAIN + 1; expert < weighed && cases->count > 0; expert++)
 	{
 		double		errors;
 
@@ -489,7 +489,8 @@ fmoe_gate_prior(FmoeGatePrior *prior)
 
 /* Fits the weights for answers with, or without, what was seen among them. */
 static void
-fit_weights(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior, int kept)
+fit_weights(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior, bool trained,
+			int kept)
 {
 	FmoeCasesWanted wanted = {
 		.split = FMOE_SPLIT_VALIDATION, .holdout = (FmoeHoldout) model->config.holdout, .unseen = kept == 0,
@@ -506,10 +507,16 @@ fit_weights(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const Fm
 		fit.left_out = 1u << FMOE_REPEAT;
 	if (!fmoe_content_known(&model->expert[FMOE_CONTENT]))
 		fit.left_out |= 1u << FMOE_CONTENT;
+	/* drawn weights know nothing */
+	for (int p = 0; p < model->gate.parts && !trained; p++)
+		fit.left_out |= 1u << fmoe_weighed_part(p);
 	if (fit.n > 0)
 		leave_out(&fit, weight);
 	if (kept == 0)
+	{
 		memcpy(model->gate.fold_weight, weight, sizeof(weight));
+		model->gate.cases = fit.n;
+	}
 	for (int expert = 0; expert < fit.weighed; expert++)
 		w[expert] = fit.n > 0 ? (weight[0][expert] + weight[1][expert]) / 2 : fit.prior[expert];
 	find_weights(&fit, -1, w);
@@ -518,16 +525,17 @@ fit_weights(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const Fm
 }
 
 void
-fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior)
+fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior,
+				 bool trained)
 {
 	fmoe_gate_open(model, arena);
 	for (int kept = 0; kept < 2; kept++)
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
 
-		fit_weights(model, arena, data, prior, kept);
+		fit_weights(model, arena, data, prior, trained, kept);
 		fnn_arena_reset(arena, mark);
 	}
 	model->gate.has_folds = true;
-	compare_with_each(model, arena, data);
+	compare_with_each(model, arena, data, trained);
 }

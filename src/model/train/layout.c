@@ -3,7 +3,6 @@
  *	  What a training run needs, and where it lies in the shared block.
  */
 #include "model/evaluate/evaluate.h"
-#include "model/expert/expert.h"
 #include "model/registry.h"
 #include "model/train/train_private.h"
 

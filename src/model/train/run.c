@@ -14,7 +14,6 @@
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
-#include "model/expert/expert.h"
 #include "model/train/train_private.h"
 
 #include <math.h>
@@ -337,7 +336,8 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 	{
 		if (prior == NULL)
 			fmoe_gate_prior(&shipped);
-		fmoe_gate_choose(model, trainer->arena, trainer->data, prior != NULL ? prior : &shipped);
+		fmoe_gate_choose(model, trainer->arena, trainer->data, prior != NULL ? prior : &shipped,
+						 trainer->state->step > 0);
 		return;
 	}
 	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)

@@ -159,8 +159,9 @@ extern void fmoe_average(FmoeTrainer *trainer, const FmoeTeam *team, int32_t epo
 
 /* Cases that are validated together: a constant, so that products do not depend on who computes them. */
 #define FMOE_VALIDATION_BLOCK 128
-/* Gives a finished model of a gated class its gate, on the arena. */
-extern void fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior);
+/* Gives a finished model of a gated class its gate, on the arena; trained: its encoder has made a step. */
+extern void fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior,
+							 bool trained);
 /* Bytes that this takes on the arena, beside what ranking takes. */
 extern double fmoe_gate_bytes(const FmoeConfig *config, int32_t n_items, int64_t n_cases);
 /* The blend with the best validation, of a model whose main expert learns. */

@@ -93,6 +93,7 @@ typedef struct FmoeVerdict
 	FmoeStanding standing[FMOE_SLOTS];
 	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
 	FmoeGate	gate;			/* the model's, if it has one */
+	int			lent_gates;		/* that its prior is the mean of, beside the one that ships; set by who trained */
 	bool		mixed;			/* it is a mixture, so own is set */
 	FmoeStanding own;			/* of the mixture with its own expert alone */
 	int			live_number;	/* of the version that is live; 0: none */

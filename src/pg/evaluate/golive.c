@@ -259,7 +259,7 @@ put_named(StringInfo json, const char *name, double value)
 
 /* What weighs nothing where the seen is no answer was dropped; repeat has nothing to say there. */
 static void
-put_gate(StringInfo json, const FmoeGate *gate, const FmoeConfig *config)
+put_gate(StringInfo json, const FmoeGate *gate, const FmoeConfig *config, int lent_gates)
 {
 	const char *separator = "";
 
@@ -281,13 +281,13 @@ put_gate(StringInfo json, const FmoeGate *gate, const FmoeConfig *config)
 		escape_json(json, fmoe_weighed_name(config, expert));
 		separator = ", ";
 	}
-	appendStringInfoChar(json, ']');
+	appendStringInfo(json, "], \"lent_gates\": %d", lent_gates);
 }
 
 /*
  * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943, "repeated": 12, "tied": 0.85,
  *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...},
- *	"gate": {NAME: 0.8, ...}, "gate_seen_kept": {...}, "dropped": [NAME, ...]}
+ *	"gate": {NAME: 0.8, ...}, "gate_seen_kept": {...}, "dropped": [NAME, ...], "lent_gates": 2}
  *
  * with losses where the class names them, repeated the users who are no case
  * because they had had all their answers before, tied the share of users whose
@@ -318,7 +318,7 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config, const
 	if (verdict->mixed && verdict->cases > 0)
 		put_standing(&json, "own", &verdict->own);
 	if (verdict->gate.there)
-		put_gate(&json, &verdict->gate, config);
+		put_gate(&json, &verdict->gate, config, verdict->lent_gates);
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

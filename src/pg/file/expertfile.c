@@ -19,6 +19,7 @@
  *	  precision		  of an encoder's arrays (precision.c), unless float32
  *	  privacy		  what was done to an encoder, as a JSON object
  *	  checksum		  of the arrays, 16 hexadecimal digits
+ *	  gate			  weights of the gate that an encoder had a part under, as a JSON object
  *	  created		  when the version was made; not in files of fmoe_fit, whose
  *					  bytes depend on nothing but data, options and seed
  *
@@ -295,6 +296,8 @@ fmoe_expert_write(FmoeExpertFile *file)
 		say(&out, "precision", file->precision);
 	if (file->privacy != NULL)
 		say(&out, "privacy", JsonbToCString(NULL, &file->privacy->root, VARSIZE(file->privacy)));
+	if (file->gate != NULL)
+		say(&out, "gate", JsonbToCString(NULL, &file->gate->root, VARSIZE(file->gate)));
 	say(&out, "checksum", fmoe_checksum_text(facts->checksum));
 	if (file->created != NULL)
 		say(&out, "created", file->created);
@@ -442,6 +445,14 @@ read_release(const FnnFile *in, FmoeExpertFile *file)
 		file->privacy = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(asked(in, "privacy"))));
 		if (!JB_ROOT_IS_OBJECT(file->privacy))
 			fmoe_bad_file("Its metadata \"privacy\" is not a JSON object.");
+	}
+	if (fnn_file_metadata(in, "gate") != NULL)
+	{
+		FmoeGatePrior weights;
+
+		file->gate = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(asked(in, "gate"))));
+		if (!fmoe_gate_take(file->gate, &file->facts.config, &weights))
+			fmoe_bad_file("Its metadata \"gate\" is not a JSON object with two numbers for each expert.");
 	}
 	if (!fmoe_release_restore(file, &problem))
 		fmoe_bad_file("%s", problem);

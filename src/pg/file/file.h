@@ -18,6 +18,7 @@ typedef struct FmoeExpertFile
 	const char *created;		/* NULL: unknown */
 	const char *precision;		/* of an encoder's arrays in the file; NULL: float32 */
 	Jsonb	   *privacy;		/* what was done to an encoder for privacy; NULL: nothing */
+	Jsonb	   *gate;			/* weights of the gate that the encoder had a part under; NULL: none */
 	int			n_arrays;
 	FnnArray   *arrays;			/* [n_arrays], the vocabulary's text in the database's encoding */
 } FmoeExpertFile;
@@ -45,6 +46,11 @@ extern void fmoe_expert_check_encoder(const FmoeExpertFile *file);
  * and returns their number; 0 for experts that only count.
  */
 extern int	fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arrays);
+
+/* The weights of the own expert and of those that count, as they leave with an encoder. */
+extern Jsonb *fmoe_gate_jsonb(const FmoeConfig *config, const FmoeGatePrior *prior);
+/* Sets those that gate has; false: it is not what that gives. */
+extern bool fmoe_gate_take(const Jsonb *gate, const FmoeConfig *config, FmoeGatePrior *prior);
 
 /* A type's name in files: int8, text, uuid for types of the system, else with its schema. */
 extern const char *fmoe_id_type_name(Oid type);

@@ -41,6 +41,18 @@ fmoe_check_sharing(const FmoeDomain *domain)
 						 "sharing => 'full' whole versions.", quote_literal_cstr(domain->name))));
 }
 
+/* The weights of a version's gate; NULL: it has none, or they would leave without the noise that was asked for. */
+static Jsonb *
+gate_to_share(const FmoeVersion *version, const FmoeExpertFile *file, const FmoeRelease *release)
+{
+	FmoeGatePrior prior = {0};
+
+	if (release->clip > 0 ||
+		!fmoe_gate_of_arrays(&version->config, fmoe_host(CurrentMemoryContext), file->n_arrays, file->arrays, &prior))
+		return NULL;
+	return fmoe_gate_jsonb(&version->config, &prior);
+}
+
 FmoeExpertFile *
 fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const FmoeRelease *release, bool complete)
 {
@@ -60,6 +72,7 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 		file->item_type = fmoe_id_type_name(domain->item_type);
 		return file;
 	}
+	file->gate = gate_to_share(version, file, release);
 	file->n_arrays = fmoe_keep_encoder(&version->config, version->items, file->n_arrays, file->arrays);
 	if (file->n_arrays == 0)
 		ereport(ERROR,

@@ -23,6 +23,10 @@ fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot)
 {
 	const FmoeExpertClass *class = serving->call.loaded->model.expert[slot].class;
 
+	/* a gate that nothing was fitted to */
+	if (slot == FMOE_MAIN && fmoe_has_gate(&serving->call.loaded->model) &&
+		serving->call.loaded->model.gate.cases == 0)
+		return "prior";
 	/* popularity goes by its name, even as a model: it knows nothing of the user */
 	return slot == FMOE_MAIN && class != fmoe_slot_classes[FMOE_POPULARITY] ? "model" : class->name;
 }

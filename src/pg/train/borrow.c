@@ -21,8 +21,8 @@ find_lent(int n, const FmoeLent *list, const char *name)
 	return NULL;
 }
 
-static const FmoeLent *
-need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *name)
+const FmoeLent *
+fmoe_need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *name)
 {
 	const FmoeLent *lent = find_lent(n, list, name);
 
@@ -125,7 +125,7 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	n = fmoe_lent_list(domain, &list);
 	if (config->start_encoder[0] != '\0')
 	{
-		borrowing->start = *need_lent(domain, n, list, config->start_encoder);
+		borrowing->start = *fmoe_need_lent(domain, n, list, config->start_encoder);
 		check_start(domain, config, &borrowing->start);
 	}
 	if (experts == NULL)
@@ -146,7 +146,7 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	}
 	for (int i = 0; i < experts->count; i++)
 	{
-		borrowing->lent[i] = *need_lent(domain, n, list, experts->lent[i].name);
+		borrowing->lent[i] = *fmoe_need_lent(domain, n, list, experts->lent[i].name);
 		describe(&borrowing->lent[i], &experts->lent[i]);
 	}
 	borrowing->count = experts->count;

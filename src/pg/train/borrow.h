@@ -12,6 +12,8 @@ typedef struct FmoeBorrowing
 {
 	int			count;
 	FmoeLent	lent[FMOE_LENT_MAX];	/* in the order of the configuration's list */
+	FmoeGatePrior prior;		/* of a gate, where the model has one */
+	int			gates;			/* how many lent ones are in it */
 	FmoeLent	start;			/* whose weights the own encoder begins with; name NULL: nobody's */
 } FmoeBorrowing;
 
@@ -23,6 +25,10 @@ typedef struct FmoeBorrowing
  * result is in the current context.
  */
 extern FmoeBorrowing *fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config);
+/* One of a list of lent experts by its name; fails when it is not there or may not be read. */
+extern const FmoeLent *fmoe_need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *name);
+/* Sets the prior of a gate.  Fails when a lent expert is named that was not lent or has no gate. */
+extern void fmoe_borrow_prior(const FmoeDomain *domain, const FmoeConfig *config, FmoeBorrowing *borrowing);
 /* Copies the weights of the lent encoders, and those to start from, into the trainer. */
 extern void fmoe_borrow_weights(const FmoeBorrowing *borrowing, FmoeTrainer *trainer);
 /* Takes over what has been lent since under the same names; returns how many. */

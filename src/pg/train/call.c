@@ -58,6 +58,7 @@ complete_options(FmoeTraining *training)
 	FmoeConfig	same;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
+	fmoe_borrow_prior(training->domain, &training->config, training->borrowing);
 	fmoe_choose_loss(&training->config, training->interactions->data.n_items);
 	fmoe_check_config(&training->config);
 	same = training->config;
@@ -71,15 +72,20 @@ complete_options(FmoeTraining *training)
 static void
 count_if_nothing_to_learn(FmoeTraining *training)
 {
+	bool		gated;
+
 	if (fmoe_only_counts(fmoe_expert_classes[training->config.model]) ||
 		fmoe_anything_to_learn(&training->interactions->data, &training->config))
 		return;
+	gated = fmoe_is_gated(fmoe_expert_classes[training->config.model], &training->config);
+	training->untrained = true;
 	ereport(NOTICE,
 			(errmsg("domain \"%s\" has no transition from one basket to another to learn from",
 					training->domain->name),
-			 errdetail("The version answers by popularity.")));
-	fmoe_count_instead(&training->config);
-	training->untrained = true;
+			 errdetail_internal("%s", gated ? "The version answers by what counts."
+								: "The version answers by popularity.")));
+	if (!gated)
+		fmoe_count_instead(&training->config);
 }
 
 /* Whether what is known of items is enough to begin with, where nobody has chosen any. */
@@ -310,7 +316,7 @@ finish(FmoeTraining *training)
 	fmoe_progress_phase("evaluating");
 	training->evaluation_started = GetCurrentTimestamp();
 	if (training->trainer != NULL)
-		fmoe_trainer_model(training->trainer, NULL, model);
+		fmoe_trainer_model(training->trainer, &training->borrowing->prior, model);
 	else
 		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
 	fmoe_training_check_extension(training);
@@ -318,6 +324,7 @@ finish(FmoeTraining *training)
 							 training->config.deploy ? training->live : NULL, &watch);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
 	verdict->untrained = training->untrained;
+	verdict->lent_gates = training->borrowing->gates;
 	fmoe_training_commit(training);
 
 	fmoe_progress_phase("storing");

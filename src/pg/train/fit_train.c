@@ -77,7 +77,8 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 	FnnArena   *arena = fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb);
 	size_t		bytes = fmoe_fit_bytes(state) + MemoryContextMemAllocated(CurrentMemoryContext, true);
 
-	if (!fmoe_only_counts(fmoe_expert_classes[config->model]) && !fmoe_anything_to_learn(data, config))
+	if (!fmoe_only_counts(fmoe_expert_classes[config->model]) &&
+		!fmoe_is_gated(fmoe_expert_classes[config->model], config) && !fmoe_anything_to_learn(data, config))
 	{
 		ereport(NOTICE,
 				(errmsg("no user has two baskets to learn from, so the model counts instead of learning")));
