@@ -4,6 +4,8 @@
  */
 #include "check.h"
 
+#include "model/fmoe/fmoe.h"
+
 #include <string.h>
 
 #define ITEMS 30
@@ -129,6 +131,24 @@ check_scores(const FmoeModel *old, const FmoeModel *more, const FmoeDataset *dat
 	CHECK(fmoe_has_together(&bound->together), "what was in the same basket is gone");
 }
 
+/* A new item, such as the last one, has the mean of the old items' vectors. */
+static void
+check_new_vectors(const FmoeModel *old, const FmoeModel *more)
+{
+	const FnnTensor *was = fmoe_vectors(old);
+	const FnnTensor *is = fmoe_vectors(more);
+
+	CHECK(more->gate.there && is->rows == MORE, "%d rows", (int) is->rows);
+	for (int64_t c = 0; c < was->cols; c++)
+	{
+		double		mean = 0;
+
+		for (int64_t i = 0; i < ITEMS; i++)
+			mean += was->value[i * was->cols + c] / ITEMS;
+		CHECK(check_close(is->value[(MORE - 1) * is->cols + c], mean, 1e-5), "column %d", (int) c);
+	}
+}
+
 static void
 check_model_of(const char *name, FmoeDataset *data)
 {
@@ -139,12 +159,16 @@ check_model_of(const char *name, FmoeDataset *data)
 	FmoeModel  *more = fnn_zalloc(check_arena(), sizeof(FmoeModel));
 	const FmoeModel *old;
 
+	if (strcmp(name, "auto") == 0)
+		*(FmoeMixtureOptions *) config.own.bytes = (FmoeMixtureOptions) {.gate = FMOE_GATE_LINEAR};
 	config.epochs = 1;
 	check_begin("%s over more items is for the others what it was", name);
 	old = trained(&config, data);
 	fmoe_model_extend(more, check_arena(), old, MORE, number, features);
 	new->features = features;
 	check_scores(old, more, data, new, number);
+	if (fmoe_has_gate(old))
+		check_new_vectors(old, more);
 	check_end();
 }
 

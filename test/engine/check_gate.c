@@ -320,6 +320,36 @@ check_stored(void)
 	check_end();
 }
 
+/* What the encoder learned of an item that nobody chose is that it is no answer. */
+static void
+check_unchosen(void)
+{
+	FmoeDataset *data = check_walks(60, 40, 6, 9, 71);
+	FmoeConfig	config = gated_config();
+	FmoeModel  *model;
+	const FnnTensor *vectors;
+
+	check_begin("under a gate an item that nobody chose has the mean vector");
+	data->n_items = 43;
+	model = gated_model(data, &config);
+	vectors = fmoe_vectors(model);
+	for (int64_t c = 0; c < vectors->cols; c++)
+	{
+		double		mean = 0;
+		int			chosen = 0;
+
+		for (int32_t i = 0; i < 40; i++)
+			if (((float *) model->expert[FMOE_POPULARITY].array[0].data)[i] > 0)
+			{
+				mean += vectors->value[i * vectors->cols + c];
+				chosen++;
+			}
+		CHECK(chosen > 10 && check_close(vectors->value[42 * vectors->cols + c], mean / chosen, 1e-5), "column %d: %g",
+			  (int) c, (double) vectors->value[42 * vectors->cols + c]);
+	}
+	check_end();
+}
+
 /* The own expert learns as it would alone. */
 static void
 check_own_expert(void)
@@ -393,6 +423,7 @@ check_gate(void)
 {
 	check_served(false);
 	check_served(true);
+	check_unchosen();
 	check_own_expert();
 	check_gate_weights();
 	check_stored();

@@ -320,6 +320,37 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 	return adopted;
 }
 
+/*
+ * Items that nobody chose have learned only to be no answer.  Under a gate, where others
+ * may know them, their vectors become the mean of the others', which says nothing of them.
+ */
+static void
+forget_unchosen(FmoeTrainer *trainer, const FmoeModel *model, fnn_real *values)
+{
+	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
+	const FnnParam *items = &trainer->plan.params.list[0];
+	FnnMark		mark = fnn_arena_mark(trainer->arena);
+	double	   *mean = fnn_zalloc(trainer->arena, sizeof(double) * (size_t) items->cols);
+	int64_t		chosen = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (int32_t i = 0; i < model->n_items; i++)
+		{
+			bool		known = popularity->class->counter->level(popularity, i) > 0;
+			fnn_real   *row = values + items->offset + (int64_t) i * items->cols;
+
+			chosen += pass == 0 && known;
+			for (int64_t c = 0; c < items->cols; c++)
+				if (pass == 0 && known)
+					mean[c] += row[c];
+				else if (pass == 1 && !known)
+					row[c] = (fnn_real) (mean[c] / (double) (chosen > 0 ? chosen : 1));
+			if ((i & 0xffff) == 0)
+				fnn_poll(trainer->host);
+		}
+	fnn_arena_reset(trainer->arena, mark);
+}
+
 void
 fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *model)
 {
@@ -329,6 +360,8 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 
 	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : fmoe_judged(trainer), size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
+	if (fmoe_is_gated(trainer->class, &trainer->config))
+		forget_unchosen(trainer, model, values);
 	bind_main(trainer, model, values);
 	if (fmoe_computes_items(trainer->class, &trainer->config))
 		fmoe_model_compute_items(model, trainer->arena);
