@@ -39,6 +39,16 @@ SELECT exclude_seen, count(*) AS rows, count(*) FILTER (WHERE a.score IS DISTINC
 	GROUP BY exclude_seen ORDER BY exclude_seen;
 SELECT model, value > 0.2 AS good FROM fmoe_evaluate('gate', '{"k": 10}') WHERE metric = 'ndcg' AND model = 'live';
 SELECT model, value > 0 AS judged FROM fmoe_evaluate('gate', '{"k": 10, "exclude_seen": false}') WHERE metric = 'ndcg' AND model = 'live';
+-- who has no history gets what is recent, here and in lists
+WITH recent AS (
+	SELECT song, count(*) AS plays FROM (SELECT *, row_number() OVER (PARTITION BY listener ORDER BY at DESC) > 2 AS trains FROM plays) p
+	WHERE trains AND at > (SELECT percentile_cont(0.8) WITHIN GROUP (ORDER BY at) FROM
+		(SELECT at, row_number() OVER (PARTITION BY listener ORDER BY at DESC) > 2 AS trains FROM plays) p WHERE trains) GROUP BY song
+)
+SELECT r.source, count(*) AS rows, bool_and(recent.plays >= (SELECT plays FROM recent ORDER BY plays DESC OFFSET 4 LIMIT 1)) AS most_played
+	FROM fmoe_recommend(-1::bigint, 5, 'gate') r LEFT JOIN recent ON recent.song = r.item_id GROUP BY r.source;
+SELECT source, count(*) FROM fmoe_recommend_all('gate', 2, users => '{-1,3}') GROUP BY source ORDER BY source;
+SELECT DISTINCT part, name FROM fmoe_explain(-1::bigint, 2, 'gate');
 -- vectors are the encoder's own
 SELECT array_length(fmoe_embedding(7::bigint, domain => 'gate'), 1) AS width;
 SELECT count(*) AS similar FROM fmoe_similar(7::bigint, 3, 'gate');

@@ -290,7 +290,7 @@ void
 fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 			   int64_t n, const int32_t *item, fnn_real *score)
 {
-	const FmoeExpert *expert = &model->expert[batch->last[0] < 0 ? FMOE_POPULARITY : slot];
+	const FmoeExpert *expert = &model->expert[fmoe_scoring_slot(model, slot, batch->last[0] < 0)];
 	const FnnTensor *table = &model->items;
 	FnnMark		mark = fnn_arena_mark(arena);
 

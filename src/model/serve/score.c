@@ -3,7 +3,7 @@
  *	  States and scores of all items after many histories.
  *
  * Empty histories are taken out before a class sees the batch; they get the scores
- * of popularity.
+ * of popularity, or where there is a gate of what is recent.
  */
 #include "model/serve/serve_private.h"
 
@@ -123,7 +123,7 @@ void
 fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch, fnn_real *scores)
 {
 	const FmoeExpert *expert = &model->expert[slot];
-	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
+	const FmoeExpert *other = &model->expert[fmoe_scoring_slot(model, slot, true)];
 	FnnMark		mark = fnn_arena_mark(arena);
 	int64_t		n_items = model->n_items;
 
@@ -132,7 +132,7 @@ fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const F
 	for (int32_t i = 0; i < batch->sequences.count; i++)
 	{
 		if (batch->last[i] < 0)
-			popularity->class->score(popularity, arena, batch, i, n_items, NULL, scores + i * n_items);
+			other->class->score(other, arena, batch, i, n_items, NULL, scores + i * n_items);
 		else if (expert->class->score != NULL)
 			expert->class->score(expert, arena, batch, i, n_items, NULL, scores + i * n_items);
 		fnn_poll(fnn_arena_host(arena));

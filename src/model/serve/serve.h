@@ -133,6 +133,22 @@ fmoe_vectors(const FmoeModel *model)
 	return fmoe_has_gate(model) ? &model->expert[FMOE_MAIN].tensor[0] : &model->items;
 }
 
+/* Which expert answers for the main one where a history has no known item: recent, if it is there, else popularity. */
+static inline FmoeExpertSlot
+fmoe_empty_slot(const FmoeModel *model)
+{
+	return fmoe_has_gate(model) ? FMOE_RECENT : FMOE_POPULARITY;
+}
+
+/* Which expert scores by a slot, after an empty history or another. */
+static inline FmoeExpertSlot
+fmoe_scoring_slot(const FmoeModel *model, FmoeExpertSlot slot, bool empty)
+{
+	if (!empty)
+		return slot;
+	return slot == FMOE_MAIN || slot == FMOE_RECENT ? fmoe_empty_slot(model) : FMOE_POPULARITY;
+}
+
 /* The name that an expert has in a gate of the configuration. */
 extern const char *fmoe_weighed_name(const FmoeConfig *config, int expert);
 /*
@@ -169,7 +185,7 @@ fmoe_has_vectors(const FmoeModel *model)
 
 /*
  * scores[sequences.count, n_items] by an expert.  An empty history gets the scores
- * of popularity.
+ * of popularity, or of recent.
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);

@@ -2,9 +2,10 @@
  * answer.c
  *	  From a history to the best items.
  *
- * A history without a known item is answered by popularity, any other by the
- * model.  Where no version is live, the newest one's fallback answers, which is
- * the counting expert that was better in validation.
+ * A history without a known item is answered by what is recent, where the version
+ * has that expert, or else by popularity, any other by the model.  Where no version is
+ * live, the newest one's fallback answers, which is the counting expert that was better
+ * in validation.
  */
 #include "postgres.h"
 
@@ -14,7 +15,7 @@ FmoeExpertSlot
 fmoe_serve_slot(const FmoeServing *serving, int64 events)
 {
 	if (events == 0)
-		return FMOE_POPULARITY;
+		return fmoe_empty_slot(&serving->call.loaded->model);
 	return serving->moment.whole ? FMOE_MAIN : serving->call.loaded->fallback;
 }
 

@@ -173,7 +173,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving)
 	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
 		fmoe_serve_basket(serving, history);
 	filter.seen = history;
-	slot = history->count > 0 ? FMOE_MAIN : FMOE_POPULARITY;
+	slot = history->count > 0 ? FMOE_MAIN : fmoe_empty_slot(model);
 	fmoe_serve_answer(fcinfo, serving, applied->loaded.vocabulary, applied->item_type,
 						  fmoe_serve_best(serving, model, slot, history, &filter, k), NULL);
 }

@@ -10,7 +10,8 @@
  *					 popularity, markov
  *	  transitions	 the last basket's	 blend			what was added because the item
  *					 items								followed those in training
- *	  fallback		 popularity, markov	 1				the score: no model answered
+ *	  fallback		 recent, popularity, 1				the score: no model answered
+ *					 markov
  *	  word			 a word that item	 NULL			of the expert content's, what the word adds
  *					 and history share
  *	  history		 an event's item	 NULL			what the score would lack without that event

@@ -9,6 +9,7 @@
  *		held up to as_of.  Events of items that the version does not know are
  *		passed over.
  *	  - A history without a known item, so also an unknown user, is answered by
+ *		what is recent, source 'recent', where the version has a gate, or else by
  *		popularity: source 'popularity'.
  *	  - Otherwise the model of the version asked for, or else of the live
  *		one, answers: source 'model'.  With nothing live (every version lost

@@ -189,7 +189,7 @@ make_popular(Everybody *all)
 	const FmoeModel *model = &all->serving->call.loaded->model;
 	FmoeItems	nothing = {0};
 
-	all->popular = fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &nothing, &all->filter, all->k);
+	all->popular = fmoe_serve_best(all->serving, model, fmoe_empty_slot(model), &nothing, &all->filter, all->k);
 }
 
 /* In memory of the call, as well. */
@@ -219,7 +219,7 @@ popular_for(const Everybody *all, int u, const FmoeEvents *events)
 	if (!all->exclude_seen || history.n_shown == 0)
 		return all->popular;
 	filter.seen = &history;
-	return fmoe_serve_best(all->serving, model, FMOE_POPULARITY, &history, &filter, all->k);
+	return fmoe_serve_best(all->serving, model, fmoe_empty_slot(model), &history, &filter, all->k);
 }
 
 /* Leaves users out whose events were all of unknown items. */
@@ -291,7 +291,8 @@ finish_batch(Everybody *all)
 		if (is_known)
 			put_rows(all, all->user[u], &known->best[next++], slot);
 		else
-			put_rows(all, all->user[u], popular_for(all, u, &events), FMOE_POPULARITY);
+			put_rows(all, all->user[u], popular_for(all, u, &events),
+					 fmoe_empty_slot(&serving->call.loaded->model));
 	}
 	fnn_arena_reset(serving->site.arena, mark);
 	MemoryContextReset(all->batch);
