@@ -31,7 +31,7 @@ take_item(void *argument, Datum id)
 {
 	Taking	   *taking = argument;
 	int32		item = fmoe_vocabulary_find(taking->vocabulary, id);
-	uint64		bit = UINT64CONST(1) << item % 64;
+	uint64		bit = UINT64CONST(1) << Max(item, 0) % 64;
 
 	if (item < 0 || (taking->allowed->set[item / 64] & bit) != 0)
 		return;
