@@ -42,7 +42,7 @@ SELECT model, value > 0 AS judged FROM fmoe_evaluate('gate', '{"k": 10, "exclude
 -- who has no history gets what is recent, here and in lists
 WITH recent AS (
 	SELECT song, count(*) AS plays FROM (SELECT *, row_number() OVER (PARTITION BY listener ORDER BY at DESC) > 2 AS trains FROM plays) p
-	WHERE trains AND at > (SELECT percentile_cont(0.8) WITHIN GROUP (ORDER BY at) FROM
+	WHERE trains AND extract(epoch FROM at)::float8 > (SELECT percentile_cont(0.8) WITHIN GROUP (ORDER BY extract(epoch FROM at)::float8) FROM
 		(SELECT at, row_number() OVER (PARTITION BY listener ORDER BY at DESC) > 2 AS trains FROM plays) p WHERE trains) GROUP BY song
 )
 SELECT r.source, count(*) AS rows, bool_and(recent.plays >= (SELECT plays FROM recent ORDER BY plays DESC OFFSET 4 LIMIT 1)) AS most_played
