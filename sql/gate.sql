@@ -96,17 +96,17 @@ END $$;
 CREATE VIEW some_plays AS SELECT * FROM plays WHERE listener <= 20;
 SELECT fmoe_create_domain('few', 'some_plays', 'listener', 'song', 'at');
 SET fmoe.party = 'here';
-SELECT weight('sequence', '{}'), weight('sequence', '{"gate_prior": "default"}'), weight('sequence', '{"gate_prior": "none"}');
+SELECT weight('sequence', '{}'), weight('sequence', '{"gate_prior": "lent"}'), weight('sequence', '{"gate_prior": "none"}');
 SELECT weight('sequence', '{"gate_prior": "here.gate"}');
 SELECT fmoe_lend('gate', 1) IS NOT NULL AS lent;
 SELECT metrics #>> '{gate,sequence}' AS lent FROM fmoe.versions WHERE domain = 'gate' AND version = 1 \gset
 SELECT abs(n.weight - :lent) < 1e-4 AS named, n.lent_gates FROM weight('sequence', '{"gate_prior": "here.gate"}') n;
-SELECT abs(l.weight - (:lent + 0.5) / 2) < 1e-4 AS mean, l.lent_gates FROM weight('sequence', '{}') l;
-SELECT weight('sequence', '{"gate_prior": "default"}'), weight('sequence', '{"gate_prior": "none"}');
+SELECT abs(l.weight - (:lent + 0.5) / 2) < 1e-4 AS mean, l.lent_gates FROM weight('sequence', '{"gate_prior": "lent"}') l;
+SELECT weight('sequence', '{}'), weight('sequence', '{"gate_prior": "none"}');
 -- lent with noise, or by a model that has none, there is no gate
 SELECT fmoe_lend('gate', 1, '{"clip": 1, "noise": 0.1}') IS NOT NULL AS lent;
 SELECT weight('sequence', '{"gate_prior": "here.gate"}');
-SELECT weight('sequence', '{}');
+SELECT weight('sequence', '{"gate_prior": "lent"}');
 CALL fmoe_train('few', '{"gate": "user", "gate_prior": "none"}');
 -- where there is nothing to learn from, what counts answers, and says by whose weights
 CREATE TABLE once AS SELECT u AS listener, u * u % 17 AS song, timestamptz '2024-01-01 UTC' + u * interval '1 hour' AS at FROM generate_series(1, 60) u;

@@ -10,7 +10,7 @@
 static const char *const gate_names[] = {"user", "batch", "equal", "linear", NULL};
 static const char *const head_names[] = {"tied", "own", NULL};
 
-#define DEFAULT_PRIOR "lent"
+#define DEFAULT_PRIOR "default"
 #define AT(field) offsetof(FmoeMixtureOptions, field)
 
 const FmoeOption fmoe_mixture_options[] = {
