@@ -139,7 +139,7 @@ experts_story()
 {
 	local party
 
-	party_mixture=${party_train%\}}', "model": "fmoe"}'
+	party_mixture=${party_train%\}}', "model": "fmoe", "gate": "user"}'
 	say "three databases: $(printf '%s, ' "${parties[@]}" | sed 's/, $//')"
 	define_cut
 	for party in "${parties[@]}"; do
