@@ -461,6 +461,7 @@ static const Function functions[] = {
 	{"gate", check_gate},
 	{"content", check_content},
 	{"featured", check_featured},
+	{"postnorm", check_postnorm},
 };
 
 static bool

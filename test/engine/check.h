@@ -135,5 +135,6 @@ extern void check_weights(void);
 extern void check_gate(void);
 extern void check_content(void);
 extern void check_featured(void);
+extern void check_postnorm(void);
 
 #endif							/* FMOE_CHECK_H */
