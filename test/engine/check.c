@@ -462,6 +462,7 @@ static const Function functions[] = {
 	{"content", check_content},
 	{"featured", check_featured},
 	{"postnorm", check_postnorm},
+	{"whitening", check_whitening},
 };
 
 static bool

@@ -136,5 +136,6 @@ extern void check_gate(void);
 extern void check_content(void);
 extern void check_featured(void);
 extern void check_postnorm(void);
+extern void check_whitening(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -112,4 +112,27 @@ extern FnnTensor *fnn_project(FnnTape *tape, FnnTensor *base, const FnnMaker *ma
 /* Reals on the arena while it runs, beside its result. */
 extern double fnn_project_reals(int64_t width);
 
+/* y[n, d] = scale * x / |x|, row by row; a row of zeros stays one. */
+extern FnnTensor *fnn_unit_rows(FnnTape *tape, FnnTensor *x, double scale);
+/*
+ * Gate weights y[n, experts] (Shazeer et al. 2017, equations 3 and 4, of all experts):
+ * softmax of columns 0 .. experts - 1 of x[n, 2 experts], to which N(0, 1) times
+ * softplus of the others + 0.01 is added when recording, if noisy.
+ */
+extern FnnTensor *fnn_noisy_softmax(FnnTape *tape, FnnTensor *x, bool noisy);
+/*
+ * A mixture of maps of made rows x (ANT, arXiv 2309.10195; parametric whitening, Hou
+ * et al. 2022, equation 3):
+ *	y[n, d] = sum over experts e of gate[r, e] * (weight_e (dropout(x) - centre_e) + bias_e)
+ * weight [experts * d, width] has the maps one below the other; centre [experts,
+ * width] and bias [experts, d] may be NULL.  Where a row x is all 0, nothing being
+ * known, so is y's.
+ */
+extern FnnTensor *fnn_mixed_maps(FnnTape *tape, const FnnMaker *maker, FnnTensor *weight, FnnTensor *gate,
+								 FnnTensor *centre, FnnTensor *bias, double dropout);
+/* Reals on the arena beside its result. */
+extern double fnn_mixed_maps_reals(int64_t width, int64_t experts, int64_t d);
+/* y = x + scale * a * b, element by element; all of one shape. */
+extern FnnTensor *fnn_add_product(FnnTape *tape, FnnTensor *x, FnnTensor *a, FnnTensor *b, double scale);
+
 #endif							/* FNN_OP_OP_H */
