@@ -325,7 +325,7 @@ static void
 compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what)
 {
 	static const char *const names[] = {"values", "first moments", "second moments", "best values", "last steps",
-	"means"};
+	"means", "rival"};
 	FmoeTrainState *x = fmoe_trainer_state(a);
 	FmoeTrainState *y = fmoe_trainer_state(b);
 	int			block;

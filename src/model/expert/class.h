@@ -93,6 +93,7 @@ typedef struct FmoeFacts
 } FmoeFacts;
 
 #define FMOE_LOSSES_MAX 8
+#define FMOE_ATTEMPTS_MAX 2
 
 /* What the tokens of a recorded batch should be followed by, and how much each loss weighs. */
 typedef struct FmoeGoal
@@ -242,6 +243,12 @@ typedef struct FmoeExpertClass
 	const char *const *losses;
 	/* Makes, on the arena, what steps read, as expert->prepared; by every member of a training.  NULL: nothing. */
 	const void *(*prepare) (const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
+	/*
+	 * What a training tries one after another, to keep what validates best: sets the options of attempt number, from
+	 * 0, which change what is frozen and drawn but no shape, and returns its name; NULL: there is none of that
+	 * number.  The first one begins with the lent encoder, if any.  Hook NULL: it tries one thing.
+	 */
+	const char *(*attempt) (FmoeConfig *config, int number);
 	/* Sets parameters that follow from the data; by the leader, before the first epoch.  NULL: there are none. */
 	void		(*start) (FmoeExpert *expert, const FnnHost *host);
 	/* Sets parameters that are computed, not learned; by the leader, before validation.  NULL: there are none. */

@@ -159,3 +159,11 @@ fmoe_counted(double sum)
 		return 0;
 	return sum < FLT_MIN ? FLT_MIN : sum < FLT_MAX ? (float) sum : FLT_MAX;
 }
+
+int
+fmoe_attempts(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	FmoeConfig	copy = *config;
+
+	return class->attempt != NULL && class->attempt(&copy, 1) != NULL ? FMOE_ATTEMPTS_MAX : 1;
+}

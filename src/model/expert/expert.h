@@ -57,6 +57,9 @@ extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *
 /* Whether the hooks learn, prepare and start apply, of those that the class has. */
 extern bool fmoe_hooks_apply(const FmoeExpertClass *class, const FmoeConfig *config);
 
+/* How many things a training tries one after another, at least 1 and at most FMOE_ATTEMPTS_MAX. */
+extern int	fmoe_attempts(const FmoeExpertClass *class, const FmoeConfig *config);
+
 /* ---------------------------------------------------------------- losses */
 
 /* A sum of weights as an array of a counter holds it: finite, and above 0 where the sum is. */

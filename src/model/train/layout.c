@@ -184,6 +184,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	if (config->loss != FMOE_LOSS_SOFTMAX && config->loss != FMOE_LOSS_GBCE)
 		fnn_fail(trainer->host, FNN_INVALID, "the loss of a training run is still auto");
 	memset(plan, 0, sizeof(*plan));
+	plan->attempts = fmoe_attempts(trainer->class, config);
 	plan->facts.n_items = data->n_items;
 	plan->facts.features = data->features;
 	fmoe_declare_class(&plan->params, trainer->host, trainer->class, config, &plan->facts);
@@ -286,6 +287,8 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->best = take(host, shared, &used, size, sizeof(fnn_real));
 	if (trainer->config.average != FMOE_AVERAGE_NONE)
 		trainer->average = take(host, shared, &used, size, sizeof(fnn_real));
+	if (plan->attempts > 1)
+		trainer->rival = take(host, shared, &used, size, sizeof(fnn_real));
 	trainer->shard_loss = take(host, shared, &used, FMOE_SHARDS, sizeof(double));
 	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
@@ -312,7 +315,7 @@ planned_trainer(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *da
 
 	trainer->host = fnn_arena_host(arena);
 	trainer->arena = arena;
-	trainer->config = *config;
+	trainer->asked = trainer->config = *config;
 	trainer->data = data;
 	fmoe_trainer_plan(trainer);
 	return trainer;
@@ -400,6 +403,8 @@ model_bytes(const FmoeTrainer *trainer)
 		trial += fmoe_gate_bytes(&trainer->config, trainer->data->n_items, trainer->plan.n_cases) +
 			trainer->data->n_items *
 			((double) trainer->plan.params.list[0].cols + FMOE_GATE_COLUMNS) * sizeof(fnn_real);
+	if (trainer->plan.attempts > 1)
+		trial = fmax(trial, fmoe_attempt_bytes(&trainer->plan) + ranking_bytes(trainer, FMOE_VALIDATION_BLOCK));
 	return trial + computed_bytes(trainer) + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;
 }

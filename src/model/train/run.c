@@ -60,7 +60,7 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 
 	trainer->host = fnn_arena_host(arena);
 	trainer->arena = arena;
-	trainer->config = *config;
+	trainer->asked = trainer->config = *config;
 	trainer->data = data;
 	fmoe_trainer_plan(trainer);
 	fmoe_trainer_carve(trainer, shared);
@@ -98,31 +98,19 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	return trainer;
 }
 
-/* Lets the class set parameters that follow from the data. */
-static void
-start_computed(FmoeTrainer *trainer)
-{
-	if (trainer->class->start != NULL && fmoe_hooks_apply(trainer->class, &trainer->config))
-		trainer->class->start(&trainer->expert, trainer->host);
-}
-
 void
 fmoe_trainer_start(FmoeTrainer *trainer)
 {
-	size_t		bytes = trainer->plan.params.size * sizeof(fnn_real);
-
-	fnn_params_init(&trainer->plan.params, trainer->host, (uint64_t) trainer->config.seed, trainer->values);
-	start_computed(trainer);
-	fnn_poll(trainer->host);
-	memset(trainer->moment1, 0, bytes);
-	memset(trainer->moment2, 0, bytes);
-	memset(trainer->best, 0, bytes);
-	if (trainer->average != NULL)
-		memset(trainer->average, 0, bytes);
-	memset(trainer->last_step, 0, sizeof(int32_t) * (size_t) trainer->plan.sparse_rows);
 	memset(trainer->state, 0, sizeof(FmoeTrainState));
-	trainer->state->metric = NAN;
-	trainer->state->best_metric = NAN;
+	if (trainer->rival != NULL)
+		memset(trainer->rival, 0, trainer->plan.params.size * sizeof(fnn_real));
+	fmoe_attempt_begin(trainer);
+}
+
+int
+fmoe_trainer_epochs(const FmoeTrainer *trainer)
+{
+	return trainer->asked.epochs * trainer->plan.attempts;
 }
 
 FmoeTrainState *
@@ -157,7 +145,8 @@ validate(FmoeTrainer *trainer, const FmoeTeam *team)
 static double
 mean_judged(const FmoeTrainState *state)
 {
-	int32_t		n = state->epoch < FMOE_EPOCHS_JUDGED ? state->epoch : FMOE_EPOCHS_JUDGED;
+	int32_t		epochs = fmoe_attempt_epochs(state);
+	int32_t		n = epochs < FMOE_EPOCHS_JUDGED ? epochs : FMOE_EPOCHS_JUDGED;
 	double		sum = 0;
 
 	for (int32_t i = 0; i < n; i++)
@@ -188,8 +177,10 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 	}
 	else if (validated)
 		state->stale_epochs++;
-	state->finished = state->epoch >= trainer->config.epochs ||
+	state->finished = fmoe_attempt_epochs(state) >= trainer->config.epochs ||
 		(validated && state->stale_epochs >= trainer->config.patience);
+	if (state->finished && state->attempt + 1 < trainer->plan.attempts)
+		fmoe_attempt_next(trainer);
 }
 
 void
@@ -198,13 +189,14 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 	const FmoeConfig *config = &trainer->config;
 	int64_t		batches = trainer->plan.batches;
 	int64_t		step = trainer->state->step;
-	int32_t		epoch = trainer->state->epoch;
+	int32_t		epoch = fmoe_attempt_epochs(trainer->state);
 	bool		finished = trainer->state->finished != 0;
 	double		losses[FMOE_LOSSES_MAX] = {0};
 	double		loss = 0;
 	double		weight = 0;
 	int64_t		b;
 
+	fmoe_attempt_enter(trainer);
 	fmoe_step_prepare(trainer, team);
 	fmoe_barrier(team);
 	if (batches == 0 && team->rank == 0)
@@ -265,6 +257,9 @@ fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
 		case FMOE_BLOCK_AVERAGE:
 			*bytes = trainer->average != NULL ? *bytes : 0;
 			return trainer->average;
+		case FMOE_BLOCK_RIVAL:
+			*bytes = trainer->rival != NULL ? *bytes : 0;
+			return trainer->rival;
 		case FMOE_BLOCK_LAST_STEP:
 			*bytes = sizeof(int32_t) * (size_t) trainer->plan.sparse_rows;
 			return trainer->last_step;
@@ -316,7 +311,7 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 		memcpy(trainer->values + param->offset, arrays[i].data, sizeof(fnn_real) * rows * param->cols);
 		adopted++;
 	}
-	start_computed(trainer);
+	fmoe_attempt_computed(trainer);
 	return adopted;
 }
 
@@ -358,7 +353,7 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 	size_t		size = trainer->plan.params.size;
 	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
 
-	memcpy(values, trainer->state->best_epoch > 0 ? trainer->best : fmoe_judged(trainer), size * sizeof(fnn_real));
+	memcpy(values, fmoe_attempt_best(trainer), size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
 	if (fmoe_is_gated(trainer->class, &trainer->config))
 		forget_unchosen(trainer, model, values);

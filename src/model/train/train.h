@@ -40,11 +40,18 @@ typedef struct FmoeTrainState
 	int32_t		best_epoch;		/* 0: none yet */
 	int32_t		stale_epochs;	/* since the best one */
 	int32_t		finished;		/* 1: epochs or patience used up */
+	int32_t		attempt;		/* what is being tried, from 0 */
+	int32_t		first_epoch;	/* epochs done before it began */
+	int32_t		won;			/* the attempt that the model is of; set by fmoe_trainer_model */
+	int32_t		tried;			/* attempts that were compared then; 0: there was one, or nothing to compare by */
 	double		loss;			/* mean over the last epoch's targets, by their weights */
 	double		judged[FMOE_EPOCHS_JUDGED]; /* validation NDCG@10 after epoch e, at place e % FMOE_EPOCHS_JUDGED */
 	double		metric;			/* mean of those after the last epochs; NaN without validation */
 	double		best_metric;
 	double		losses[FMOE_LOSSES_MAX];	/* parts of loss, as the class names them */
+	double		tried_metric[FMOE_ATTEMPTS_MAX];	/* validation NDCG@10 of each attempt's best values, same cases */
+	double		tried_error;	/* standard error of the difference of the two, by cases */
+	int32_t		tried_epoch[FMOE_ATTEMPTS_MAX]; /* the best one of each, counted from its first */
 } FmoeTrainState;
 
 typedef struct FmoeTrainer FmoeTrainer;
@@ -65,6 +72,8 @@ extern FmoeTrainer *fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *confi
 extern void fmoe_trainer_start(FmoeTrainer *trainer);
 /* Trains one epoch and validates; the state then says whether the run is finished. */
 extern void fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team);
+/* Epochs that a run has at most, of all that it tries. */
+extern int	fmoe_trainer_epochs(const FmoeTrainer *trainer);
 /* The state, in the shared block. */
 extern FmoeTrainState *fmoe_trainer_state(FmoeTrainer *trainer);
 
@@ -77,6 +86,7 @@ typedef enum FmoeTrainBlock
 	FMOE_BLOCK_BEST,			/* the values that were judged after best_epoch */
 	FMOE_BLOCK_LAST_STEP,		/* of sparse slices; 0 bytes without any */
 	FMOE_BLOCK_AVERAGE,			/* the mean of the values after each epoch; 0 bytes where none is kept */
+	FMOE_BLOCK_RIVAL,			/* the best values of the attempt before; 0 bytes where one thing is tried */
 	FMOE_BLOCKS
 } FmoeTrainBlock;
 

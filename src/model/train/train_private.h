@@ -3,7 +3,8 @@
  *	  Inside of the training loop: shared by its files.
  *
  * layout.c knows what a run needs and where it lies, step.c does one optimiser
- * step, average.c the mean of the weights, run.c the run around the steps.
+ * step, average.c the mean of the weights, attempts.c what is tried one after
+ * another, run.c the run around the steps.
  */
 #ifndef FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
 #define FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
@@ -27,6 +28,7 @@ typedef struct FmoeTrainPlan
 	int64_t		sparse_rows;	/* of all of them */
 	size_t		dense_from;		/* first real that the gradient slots hold: only sparse slices come before */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
+	int			attempts;
 	int64_t		n_cases;		/* validation */
 	int64_t		n_answers;		/* of these */
 	int64_t		seen_most;		/* items of any of them that have to be put together */
@@ -49,7 +51,8 @@ struct FmoeTrainer
 {
 	const FnnHost *host;
 	FnnArena   *arena;
-	FmoeConfig	config;
+	FmoeConfig	asked;
+	FmoeConfig	config;			/* of the attempt that is made: as asked, where one thing is tried */
 	const FmoeExpertClass *class;
 	const FmoeDataset *data;
 	FmoeTrainPlan plan;
@@ -61,6 +64,7 @@ struct FmoeTrainer
 	fnn_real   *moment2;		/* [params.size] */
 	fnn_real   *average;		/* [params.size] mean of the values after each epoch; NULL: option average is none */
 	fnn_real   *best;			/* [params.size] values judged after the best epoch */
+	fnn_real   *rival;			/* [params.size] the best of the attempt before; NULL: one thing is tried */
 	fnn_real   *slot[FMOE_SHARDS];	/* gradients; only reals dense_from .. size - 1 exist */
 	double	   *shard_loss;		/* [FMOE_SHARDS] of the step */
 	double	   *shard_losses;	/* [FMOE_SHARDS, FMOE_LOSSES_MAX] the parts of these losses */
@@ -152,6 +156,26 @@ static inline fnn_real *
 fmoe_judged(const FmoeTrainer *trainer)
 {
 	return trainer->average != NULL ? trainer->average : trainer->values;
+}
+
+/* Sets options, what is frozen and how it is drawn as the attempt has them that the state names; by each member. */
+extern void fmoe_attempt_enter(FmoeTrainer *trainer);
+/* Draws the parameters and clears moments, means and the best values; by the leader. */
+extern void fmoe_attempt_begin(FmoeTrainer *trainer);
+/* Lets the class set parameters that follow from the data. */
+extern void fmoe_attempt_computed(FmoeTrainer *trainer);
+/* Keeps the best values of an attempt that has ended and begins the next one; by the leader. */
+extern void fmoe_attempt_next(FmoeTrainer *trainer);
+/* The values of a finished run; of several attempts those that validate best, as the state then says. */
+extern const fnn_real *fmoe_attempt_best(FmoeTrainer *trainer);
+/* Bytes that this takes on the arena, beside what ranking takes. */
+extern double fmoe_attempt_bytes(const FmoeTrainPlan *plan);
+
+/* The epochs of the attempt so far. */
+static inline int32_t
+fmoe_attempt_epochs(const FmoeTrainState *state)
+{
+	return state->epoch - state->first_epoch;
 }
 
 /* Takes the values after an epoch, counted from 1, into their mean: this member's part. */

@@ -30,6 +30,7 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 
+#include "model/expert/expert.h"
 #include "pg/evaluate/evaluate.h"
 
 #define CUT_OFF 10
@@ -284,10 +285,35 @@ put_gate(StringInfo json, const FmoeGate *gate, const FmoeConfig *config, int le
 	appendStringInfo(json, "], \"lent_gates\": %d", lent_gates);
 }
 
+/* What was tried, where the training has compared it. */
+static void
+put_tried(StringInfo json, const FmoeExpertClass *class, const FmoeConfig *config, const FmoeTrainState *state)
+{
+	appendStringInfoString(json, ", \"tried\": {");
+	for (int i = 0; i < FMOE_ATTEMPTS_MAX; i++)
+	{
+		FmoeConfig	copy = *config;
+		const char *name = class->attempt(&copy, i);
+
+		if (i == state->won)
+			appendStringInfo(json, "\"won\": \"%s\", ", name);
+		if (state->tried == 0)
+			continue;
+		appendStringInfo(json, "\"%s\": {\"best_epoch\": %d, ", name, state->tried_epoch[i]);
+		put_number(json, "ndcg@10", state->tried_metric[i]);
+		appendStringInfoString(json, "}, ");
+	}
+	put_number(json, "difference", state->tried > 0 ? state->tried_metric[0] - state->tried_metric[1] : NAN);
+	appendStringInfoString(json, ", ");
+	put_number(json, "standard_error", state->tried > 0 ? state->tried_error : NAN);
+	appendStringInfoChar(json, '}');
+}
+
 /*
  * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943, "repeated": 12, "tied": 0.85,
  *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...},
- *	"gate": {NAME: 0.8, ...}, "gate_seen_kept": {...}, "dropped": [NAME, ...], "lent_gates": 2}
+ *	"gate": {NAME: 0.8, ...}, "gate_seen_kept": {...}, "dropped": [NAME, ...], "lent_gates": 2,
+ *	"tried": {"won": NAME, NAME: {"best_epoch": 7, "ndcg@10": 0.1}, ..., "difference": 0.01, "standard_error": 0.004}}
  *
  * with losses where the class names them, repeated the users who are no case
  * because they had had all their answers before, tied the share of users whose
@@ -319,6 +345,8 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config, const
 		put_standing(&json, "own", &verdict->own);
 	if (verdict->gate.there)
 		put_gate(&json, &verdict->gate, config, verdict->lent_gates);
+	if (fmoe_attempts(class, config) > 1 && state->epoch > 0)
+		put_tried(&json, class, config, state);
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

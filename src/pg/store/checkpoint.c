@@ -14,8 +14,8 @@
  * not fit, and the training starts again.
  *
  * FMOE_BLOCK_BEST is written only when there was a better epoch since the last
- * checkpoint; it
- * is part of the checkpoint once best_epoch is not 0.
+ * checkpoint, or another attempt began; it is part of the checkpoint once
+ * best_epoch is not 0, and FMOE_BLOCK_RIVAL from the second attempt on.
  */
 #include "postgres.h"
 
@@ -33,7 +33,7 @@
 #include "pg/store/store.h"
 
 #define SEAL_MAGIC 0x464d4f45	/* "FMOE" */
-#define SEAL_FORMAT 2
+#define SEAL_FORMAT 3
 
 typedef struct TrainingSeal
 {
@@ -89,7 +89,25 @@ static FmoeStatement discard_training = {
 static bool
 block_counts(const FmoeTrainState *state, FmoeTrainBlock block)
 {
-	return block != FMOE_BLOCK_BEST || state->best_epoch > 0;
+	if (block == FMOE_BLOCK_RIVAL)
+		return state->attempt > 0;
+	return block != FMOE_BLOCK_BEST || state->best_epoch > 0 || state->attempt > 0;
+}
+
+/*
+ * Whether the checkpoint that was taken after saved_epoch has the block as it is: the best epoch may be one
+ * before, and all best values change where another attempt begins.
+ */
+static bool
+is_saved(const FmoeTrainState *state, FmoeTrainBlock block, int saved_epoch)
+{
+	bool		same_attempt = state->attempt == 0 || saved_epoch >= state->first_epoch;
+
+	if (!block_counts(state, block))
+		return true;
+	if (block == FMOE_BLOCK_RIVAL)
+		return same_attempt;
+	return block == FMOE_BLOCK_BEST && state->best_epoch <= saved_epoch && same_attempt;
 }
 
 static void
@@ -279,8 +297,7 @@ fmoe_checkpoint_save(int64 domain_id, Jsonb *config, uint64 fingerprint, int epo
 		size_t		bytes;
 		const char *data = fmoe_trainer_block(trainer, block, &bytes);
 
-		/* the best epoch may be one whose block is stored already */
-		if (block == FMOE_BLOCK_BEST && seal.state.best_epoch <= saved_epoch)
+		if (is_saved(&seal.state, block, saved_epoch))
 			continue;
 		part[1] = Int32GetDatum(block);
 		if (bytes > 0)

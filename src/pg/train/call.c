@@ -138,7 +138,7 @@ show_batch(void *context, int64_t batch, int64_t batches, double loss)
 	const FmoeTraining *training = context;
 	const FmoeTrainState *state = fmoe_trainer_state(training->trainer);
 	double		done = state->epoch - training->first_epoch + (double) batch / Max(batches, 1);
-	double		all = training->config.epochs - training->first_epoch;
+	double		all = fmoe_trainer_epochs(training->trainer) - training->first_epoch;
 
 	fmoe_progress_batch(batch, batches, loss,
 						done > 0 ? fmoe_seconds_since(training->epochs_started) / done * (all - done) : NAN);
@@ -200,7 +200,7 @@ save_epoch(FmoeTraining *training, bool due)
 	if (due || fmoe_seconds_since(training->saved) >= training->config.checkpoint_every)
 	{
 		fmoe_checkpoint_save(training->domain->id, training->identity, training->interactions->fingerprint,
-							 training->config.epochs, training->trainer, training->saved_epoch,
+							 fmoe_trainer_epochs(training->trainer), training->trainer, training->saved_epoch,
 							 training->earlier_seconds + fmoe_seconds_since(training->started));
 		training->saved = GetCurrentTimestamp();
 		training->saved_epoch = fmoe_trainer_state(training->trainer)->epoch;
@@ -260,7 +260,6 @@ train_weights(FmoeTraining *training)
 	start_or_resume(training);
 	fmoe_training_commit(training);
 	run_epochs(training);
-	training->state = *fmoe_trainer_state(training->trainer);
 }
 
 /* ---------------------------------------------------------------- storing */
@@ -316,7 +315,10 @@ finish(FmoeTraining *training)
 	fmoe_progress_phase("evaluating");
 	training->evaluation_started = GetCurrentTimestamp();
 	if (training->trainer != NULL)
+	{
 		fmoe_trainer_model(training->trainer, &training->borrowing->prior, model);
+		training->state = *fmoe_trainer_state(training->trainer);
+	}
 	else
 		fmoe_count_experts(model, training->arena, &training->config, &training->interactions->data);
 	fmoe_training_check_extension(training);

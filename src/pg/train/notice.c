@@ -159,17 +159,18 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 {
 	const FmoeTrainState *state = fmoe_trainer_state(training->trainer);
 	double		elapsed = fmoe_seconds_since(training->epochs_started);
-	double		left = elapsed / (state->epoch - training->first_epoch) * (training->config.epochs - state->epoch);
+	int			epochs = fmoe_trainer_epochs(training->trainer);
+	double		left = elapsed / (state->epoch - training->first_epoch) * (epochs - state->epoch);
 	StringInfoData text;
 
 	fmoe_progress_epoch(state);
 	initStringInfo(&text);
-	appendStringInfo(&text, "epoch %d/%d: loss %.4f", state->epoch, training->config.epochs, state->loss);
+	appendStringInfo(&text, "epoch %d/%d: loss %.4f", state->epoch, epochs, state->loss);
 	if (!isnan(state->metric))
 		appendStringInfo(&text, ", validation NDCG@10 %.4f (best %.4f in epoch %d)%s over %d epochs",
 						 state->metric, state->best_metric, state->best_epoch,
 						 training->config.blend != 0 ? " without blend" : "", Min(state->epoch, FMOE_EPOCHS_JUDGED));
-	if (state->finished && state->epoch < training->config.epochs)
+	if (state->finished && state->epoch < epochs)
 		appendStringInfo(&text, ", no better for %d epochs", state->stale_epochs);
 	else if (!state->finished)
 		appendStringInfo(&text, ", at most %.0f s left", ceil(left));
