@@ -30,10 +30,13 @@ typedef enum FmoeAverage
 #define FMOE_EXPERT_NAME_MAX 144	/* "party.domain", NUL included */
 #define FMOE_LENT_MAX 7
 
+/* An encoder that is none of fmoe_encoders: only models of its own class can take it. */
+#define FMOE_OWN_ENCODER (-2)
+
 /* What decides which parameters an encoder has. */
 typedef struct FmoeShape
 {
-	int			encoder;		/* row of fmoe_encoders */
+	int			encoder;		/* row of fmoe_encoders; FMOE_OWN_ENCODER: its class says what it is */
 	int			width;			/* length of its states */
 	int			layers;
 	int			heads;
@@ -52,8 +55,24 @@ typedef struct FmoeLentList
 	FmoeLentEncoder lent[FMOE_LENT_MAX];
 } FmoeLentList;
 
+#define FMOE_INPUTS_MAX 8
+
+/* Numbers of an item that its vector is computed from, as another database can have them too. */
+typedef struct FmoeInput
+{
+	char		name[FMOE_EXPERT_NAME_MAX]; /* "text", "price", else a vector column's */
+	int			width;			/* numbers; 0: so far only the name is known */
+	int			number;			/* of the vector column among those of the domain, from 1; 0: it has none */
+} FmoeInput;
+
+typedef struct FmoeInputList
+{
+	int			count;			/* negative: all that the item table has */
+	FmoeInput	input[FMOE_INPUTS_MAX];
+} FmoeInputList;
+
 /* Room for the options of one class. */
-#define FMOE_OWN_OPTIONS_BYTES 2048
+#define FMOE_OWN_OPTIONS_BYTES 4096
 
 /*
  * All options of a training.  fmoe_train_options[] lists those that every model

@@ -6,6 +6,7 @@
 
 #include "model/count/count.h"
 #include "model/fmoe/fmoe.h"
+#include "model/xcross/base.h"
 
 #include <string.h>
 
@@ -30,12 +31,13 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_repeat_class,
 	&fmoe_content_class,
 	&fmoe_mixture_class,
+	&fmoe_foundation_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", "content", "auto", TEST_CLASS("projection") NULL};
+	"neighbours", "repeat", "content", "auto", "foundation", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_MAIN] = NULL,
@@ -107,7 +109,7 @@ fmoe_encoder_config(const FmoeConfig *config)
 	FmoeConfig	own = *config;
 	FmoeShape	shape;
 
-	if (!fmoe_lendable(config, &shape))
+	if (!fmoe_lendable(config, &shape) || shape.encoder == FMOE_OWN_ENCODER)
 		return own;
 	own.model = fmoe_expert_number(encoder_classes[shape.encoder]);
 	own.width = shape.width;
@@ -124,6 +126,14 @@ fmoe_borrowed(FmoeConfig *config)
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 
 	return class->borrows != NULL ? class->borrows(config) : NULL;
+}
+
+FmoeInputList *
+fmoe_inputs(FmoeConfig *config)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	return class->inputs != NULL ? class->inputs(config) : NULL;
 }
 
 int

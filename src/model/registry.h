@@ -35,11 +35,16 @@ extern int	fmoe_expert_number(const FmoeExpertClass *class);
 extern void fmoe_config_canonical(FmoeConfig *config);
 /* The shape of the encoder that a model of this configuration can lend; false: it has none. */
 extern bool fmoe_lendable(const FmoeConfig *config, FmoeShape *shape);
-/* The configuration of that encoder as a model of its own; of a model without an encoder, its configuration. */
+/*
+ * The configuration of that encoder as a model of its own; of a model without an encoder, or with one of its own
+ * kind, its configuration.
+ */
 extern FmoeConfig fmoe_encoder_config(const FmoeConfig *config);
 
 /* The lent encoders that a model of this configuration uses, in its options; NULL: it uses none. */
 extern FmoeLentList *fmoe_borrowed(FmoeConfig *config);
+/* What item vectors of a model of this configuration are computed from, in its options; NULL: it has no such list. */
+extern FmoeInputList *fmoe_inputs(FmoeConfig *config);
 /* Exchanges with peers while training, each after so many epochs; 0: none. */
 extern int	fmoe_rounds(const FmoeConfig *config, int *local_epochs);
 

@@ -271,8 +271,14 @@ typedef struct FmoeExpertClass
 	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
 
-	/* Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none. */
+	/*
+	 * Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none.
+	 * With encoder FMOE_OWN_ENCODER it is lent with the options of the model, which must say all shapes: its
+	 * class declares it without features.
+	 */
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
+	/* What item vectors are computed from, in its options; NULL: it has no such list. */
+	FmoeInputList *(*inputs) (FmoeConfig *config);
 	/* The lent encoders that the model uses, in its options; NULL: it uses none. */
 	FmoeLentList *(*borrows) (FmoeConfig *config);
 	/* What the names of the parameters of lent encoder i, from 0, begin with: prefix[FNN_NAME_MAX]. */

@@ -71,6 +71,16 @@ put_table(ReturnSetInfo *result, const OptionCall *call, const char *model, cons
 	}
 }
 
+/* Whether a call can have models of the class, whatever their options. */
+static bool
+has_class(const OptionCall *call, int row)
+{
+	FmoeConfig	config = {.model = row};
+
+	return call->trains && fmoe_expert_number(fmoe_expert_classes[row]) == row &&
+		(!call->differs->no_items || (fmoe_reads(fmoe_expert_classes[row], &config) & FMOE_NEEDS_FEATURES) == 0);
+}
+
 Datum
 fmoe_options(PG_FUNCTION_ARGS)
 {
@@ -80,8 +90,8 @@ fmoe_options(PG_FUNCTION_ARGS)
 	for (int i = 0; i < lengthof(calls); i++)
 	{
 		put_table(result, &calls[i], NULL, calls[i].options);
-		for (int k = 0; calls[i].trains && fmoe_expert_classes[k] != NULL; k++)
-			if (fmoe_expert_number(fmoe_expert_classes[k]) == k)
+		for (int k = 0; fmoe_expert_classes[k] != NULL; k++)
+			if (has_class(&calls[i], k))
 				put_table(result, &calls[i], fmoe_expert_classes[k]->name, fmoe_expert_classes[k]->options);
 	}
 	return (Datum) 0;

@@ -132,6 +132,18 @@ check_architecture(const FmoeConfig *a, const FmoeConfig *b)
 					   fmoe_expert_names[b->model], b->width, b->layers, b->heads, b->max_length)));
 }
 
+/* The shapes of an encoder of its own kind follow from options that are not compared here. */
+static void
+check_averages(const FmoeVersion *facts)
+{
+	FmoeShape	shape;
+
+	if (fmoe_lendable(&facts->config, &shape) && shape.encoder == FMOE_OWN_ENCODER)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("experts of model \"%s\" have no average", facts->model)));
+}
+
 static void
 add_count(int64 *sum, int64 count)
 {
@@ -213,6 +225,7 @@ fmoe_fedavg_transition(PG_FUNCTION_ARGS)
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "fmoe average", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(scratch);
 	file = read_encoder(PG_GETARG_BYTEA_PP(1));
+	check_averages(&file->facts);
 	examples = PG_NARGS() > 2 ? PG_GETARG_INT64(2) : file->facts.events;
 	if (examples < 1)
 		ereport(ERROR,
@@ -343,6 +356,7 @@ fmoe_fedavg_deserialize(PG_FUNCTION_ARGS)
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 	StringInfoData in;
 	FmoeConfig	config = {0};
+	FmoeShape	shape;
 	FmoeMisfit	misfit;
 	State	   *state;
 	int			holdout;
@@ -358,7 +372,8 @@ fmoe_fedavg_deserialize(PG_FUNCTION_ARGS)
 	config.heads = take_option(&in, "heads");
 	config.max_length = take_option(&in, "max_length");
 	holdout = take_int(&in, FMOE_HOLDOUT_NONE, FMOE_HOLDOUT_TEST);
-	if (fmoe_only_counts(fmoe_expert_classes[config.model]) || !fmoe_config_fits(&config, &misfit))
+	if (fmoe_only_counts(fmoe_expert_classes[config.model]) || !fmoe_config_fits(&config, &misfit) ||
+		!fmoe_lendable(&config, &shape) || shape.encoder == FMOE_OWN_ENCODER)
 		damaged_state();
 	state = state_create(CurrentMemoryContext, &config);
 	state->holdout = holdout;

@@ -155,6 +155,22 @@ check_borrowed(FmoeConfig *config)
 					 errdetail("A stored model has the shapes of all of them in its options.")));
 }
 
+/* A stored model says what its item vectors are computed from, and how many numbers these are. */
+static void
+check_inputs(FmoeConfig *config)
+{
+	const FmoeInputList *list = fmoe_inputs(config);
+	bool		complete = list == NULL || list->count > 0;
+
+	for (int i = 0; list != NULL && i < list->count; i++)
+		complete = complete && list->input[i].width > 0;
+	if (!complete)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the options of model \"%s\" do not say what it knows of items", class_of(config)->name),
+				 errdetail("A stored model has a list \"inputs\" with the width of each.")));
+}
+
 void
 fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 {
@@ -162,6 +178,8 @@ fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 
 	read_config(object, &reading);
 	check_borrowed(config);
+	if (object != NULL)
+		check_inputs(config);
 }
 
 /* Whether a BOOL option is true, or an INT option above 0. */
@@ -202,6 +220,12 @@ fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config)
 	Reading		reading = {.config = config, .asked = true, .call = call};
 
 	read_config(object, &reading);
+	if (call->no_items && (fmoe_reads(class_of(config), config) & FMOE_NEEDS_FEATURES) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("model \"%s\" needs to know what items are", class_of(config)->name),
+				 errdetail("Rows are all there is here, and no item table."),
+				 errhint("CALL fmoe_train() trains it on a domain with an item table.")));
 	if (object != NULL)
 	{
 		check_needed(object, fmoe_train_options, config);

@@ -28,6 +28,7 @@ typedef struct FmoeCallOptions
 {
 	const char *model;			/* the default */
 	const char *const *left_out;	/* options that it has not, NULL-terminated; NULL: it has all */
+	bool		no_items;		/* there is no item table: models that need one cannot be */
 } FmoeCallOptions;
 
 /* Those of CALL fmoe_train. */

@@ -10,6 +10,7 @@
 
 #include "utils/memutils.h"
 
+#include "model/expert/inputs.h"
 #include "pg/train/borrow.h"
 
 static const FmoeLent *
@@ -64,6 +65,15 @@ is_usable(const FmoeLent *lent)
 	return error == NULL;
 }
 
+/* Whether a mixture can have it as a member; what only models of its own class can take is none. */
+static bool
+is_member(const FmoeLent *lent)
+{
+	FmoeShape	shape;
+
+	return fmoe_lendable(&lent->facts.config, &shape) && shape.encoder != FMOE_OWN_ENCODER;
+}
+
 /* Leaves out what may not or cannot be used: it does not stop who takes all there is.  Returns how many stay. */
 static int
 keep_usable(int n, FmoeLent *list)
@@ -71,7 +81,7 @@ keep_usable(int n, FmoeLent *list)
 	int			kept = 0;
 
 	for (int i = 0; i < n; i++)
-		if (list[i].readable && is_usable(&list[i]))
+		if (list[i].readable && is_member(&list[i]) && is_usable(&list[i]))
 			list[kept++] = list[i];
 	return kept;
 }
@@ -83,6 +93,11 @@ describe(const FmoeLent *lent, FmoeLentEncoder *encoder)
 	strlcpy(encoder->name, lent->name, sizeof(encoder->name));
 	if (!fmoe_lendable(&lent->facts.config, &encoder->shape))
 		elog(ERROR, "expert \"%s\" has no encoder", lent->name);
+	if (encoder->shape.encoder == FMOE_OWN_ENCODER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expert \"%s\" cannot be part of a mixture", lent->name),
+				 errdetail("Only models of class \"%s\" can use its encoder.", lent->facts.model)));
 }
 
 static char *
@@ -92,24 +107,94 @@ shape_text(const FmoeShape *shape)
 					shape->layers, shape->heads);
 }
 
-/* Fails unless the encoder to start from has the shape of the own one. */
-static void
-check_start(const FmoeDomain *domain, const FmoeConfig *config, const FmoeLent *lent)
+/* The slices that a model of the configuration lends. */
+static FnnParams *
+lent_slices(const FmoeConfig *config)
 {
-	FmoeLentEncoder other;
-	FmoeShape	own;
+	FnnParams  *params = palloc0(sizeof(FnnParams));
 
+	fmoe_declare_class(params, fmoe_host(CurrentMemoryContext), fmoe_expert_classes[config->model], config,
+					   &(FmoeFacts) {.n_items = 1});
+	return params;
+}
+
+static bool
+same_inputs(const FmoeConfig *own, const FmoeConfig *other)
+{
+	FmoeConfig	copy[2] = {*own, *other};
+	const FmoeInputList *list = fmoe_inputs(&copy[0]);
+
+	return list == NULL || fmoe_same_inputs(list, fmoe_inputs(&copy[1]));
+}
+
+/* How two models' encoders of their own kinds differ; NULL: each can take the other's weights. */
+static char *
+difference(const FmoeConfig *own, const FmoeConfig *other)
+{
+	FnnParams  *here;
+	FnnParams  *there;
+
+	if (own->model != other->model)
+		return psprintf("It is of model \"%s\"; the training is for \"%s\".",
+						fmoe_expert_classes[other->model]->name, fmoe_expert_classes[own->model]->name);
+	if (!same_inputs(own, other))
+		return pstrdup("It has other inputs.");
+	here = lent_slices(own);
+	there = lent_slices(other);
+	for (int i = 0; i < Max(here->count, there->count); i++)
+	{
+		const FnnParam *a = i < here->count ? &here->list[i] : NULL;
+		const FnnParam *b = i < there->count ? &there->list[i] : NULL;
+		int			k = a != NULL ? fnn_params_find(there, a->name) : -1;
+
+		if (a != NULL && a->share == FNN_PUBLIC && k < 0)
+			return psprintf("It has no array \"%s\".", a->name);
+		if (b != NULL && b->share == FNN_PUBLIC && fnn_params_find(here, b->name) < 0)
+			return psprintf("Its array \"%s\" has no place here.", b->name);
+		if (a != NULL && a->share == FNN_PUBLIC &&
+			((a->rows != there->list[k].rows && a->group != FNN_POSITIONS) || a->cols != there->list[k].cols))
+			return psprintf("Its array \"%s\" has %lld rows and %lld columns; the training is for %lld and %lld.",
+							a->name, (long long) there->list[k].rows, (long long) there->list[k].cols,
+							(long long) a->rows, (long long) a->cols);
+	}
+	return NULL;
+}
+
+void
+fmoe_borrow_check(const FmoeDomain *domain, const FmoeConfig *config, const FmoeBorrowing *borrowing)
+{
+	const FmoeLent *lent = &borrowing->start;
+	char	   *detail = NULL;
+	FmoeShape	own;
+	FmoeShape	other;
+
+	if (lent->name == NULL)
+		return;
 	if (!fmoe_lendable(config, &own))
+		detail = psprintf("Model \"%s\" has no encoder.", fmoe_expert_classes[config->model]->name);
+	else if (!fmoe_lendable(&lent->facts.config, &other))
+		elog(ERROR, "expert \"%s\" has no encoder", lent->name);
+	else if (own.encoder == FMOE_OWN_ENCODER || other.encoder == FMOE_OWN_ENCODER)
+		detail = difference(config, &lent->facts.config);
+	else if (!fmoe_same_shape(&own, &other))
+		detail = psprintf("It is %s; the training is for %s.", shape_text(&other), shape_text(&own));
+	if (detail != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("training of domain \"%s\" cannot start from expert \"%s\"", domain->name, lent->name),
-				 errdetail("Model \"%s\" has no encoder.", fmoe_expert_classes[config->model]->name)));
-	describe(lent, &other);
-	if (!fmoe_same_shape(&own, &other.shape))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("training of domain \"%s\" cannot start from expert \"%s\"", domain->name, lent->name),
-				 errdetail("It is %s; the training is for %s.", shape_text(&other.shape), shape_text(&own))));
+				 errdetail("%s", detail)));
+}
+
+/* Inputs that are not given are those of the encoder to start from. */
+static void
+take_inputs(FmoeConfig *config, const FmoeLent *start)
+{
+	FmoeConfig	other = start->facts.config;
+	FmoeInputList *own = fmoe_inputs(config);
+	const FmoeInputList *theirs = fmoe_inputs(&other);
+
+	if (own != NULL && theirs != NULL && own->count < 0)
+		*own = *theirs;
 }
 
 FmoeBorrowing *
@@ -126,7 +211,7 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 	if (config->start_encoder[0] != '\0')
 	{
 		borrowing->start = *fmoe_need_lent(domain, n, list, config->start_encoder);
-		check_start(domain, config, &borrowing->start);
+		take_inputs(config, &borrowing->start);
 	}
 	if (experts == NULL)
 		return borrowing;

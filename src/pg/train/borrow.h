@@ -20,11 +20,18 @@ typedef struct FmoeBorrowing
 /*
  * Finds the lent experts that a configuration names, or all there are, and writes
  * their names and shapes into its list.  Classes without such a list borrow only
- * what start_encoder names.  Fails when a name was not lent, when there are more
- * than FMOE_LENT_MAX, or when the encoder to start from has another shape.  The
- * result is in the current context.
+ * what start_encoder names; of that one, inputs that are not given are taken.
+ * Fails when a name was not lent, when it is of a kind that no mixture has, or when
+ * there are more than FMOE_LENT_MAX.  The result is in the current context.
  */
 extern FmoeBorrowing *fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config);
+/*
+ * Finds the inputs that a configuration names among the items' features, with a NOTICE for one that is
+ * not there and an error for one of another length; where none are named, lists all there are.
+ */
+extern void fmoe_find_inputs(const FmoeDomain *domain, const FmoeFeatures *features, FmoeConfig *config);
+/* Fails unless the encoder to start from, if any, has the shape of the own one of the whole configuration. */
+extern void fmoe_borrow_check(const FmoeDomain *domain, const FmoeConfig *config, const FmoeBorrowing *borrowing);
 /* One of a list of lent experts by its name; fails when it is not there or may not be read. */
 extern const FmoeLent *fmoe_need_lent(const FmoeDomain *domain, int n, const FmoeLent *list, const char *name);
 /* Sets the prior of a gate.  Fails when a lent expert is named that was not lent or has no gate. */

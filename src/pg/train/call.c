@@ -58,9 +58,11 @@ complete_options(FmoeTraining *training)
 	FmoeConfig	same;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
+	fmoe_find_inputs(training->domain, training->interactions->data.features, &training->config);
 	fmoe_borrow_prior(training->domain, &training->config, training->borrowing);
 	fmoe_choose_loss(&training->config, training->interactions->data.n_items);
 	fmoe_check_config(&training->config);
+	fmoe_borrow_check(training->domain, &training->config, training->borrowing);
 	same = training->config;
 	same.workers = 0;
 	same.checkpoint_every = 0;

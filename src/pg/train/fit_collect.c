@@ -83,7 +83,7 @@ id_number(FmoeFitState *state, FmoeFitIds *ids, Datum id)
 static const char *const left_out[] = {"workers", "warm_start", "start_encoder", "experts", "rounds", "local_epochs",
 "checkpoint_every", "deploy", "features", "id_dropout", NULL};
 
-const FmoeCallOptions fmoe_fit_call = {.model = FMOE_PLAIN_MODEL, .left_out = left_out};
+const FmoeCallOptions fmoe_fit_call = {.model = FMOE_PLAIN_MODEL, .left_out = left_out, .no_items = true};
 
 static void
 parse_options(FmoeFitState *state)

@@ -77,7 +77,9 @@ void
 fmoe_training_check_features(const FmoeTraining *training)
 {
 	const FmoeDomain *domain = training->domain;
-	unsigned	reads = fmoe_reads(fmoe_expert_classes[training->config.model], &training->config);
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+	unsigned	reads = fmoe_reads(class, &training->config);
+	bool		by_option = class->computes != NULL;
 
 	if ((reads & FMOE_NEEDS_FEATURES) == 0)
 		return;
@@ -85,15 +87,19 @@ fmoe_training_check_features(const FmoeTraining *training)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("domain \"%s\" has no columns that say what its items are", domain->name),
-				 errdetail("With \"features\" item vectors are made of the item table's texts, categories, price and vectors."),
-				 errhint("Name such columns with fmoe_alter_domain, or leave \"features\" out.")));
+				 by_option
+				 ? errdetail("With \"features\" item vectors are made of the item table's texts, categories, price and vectors.")
+				 : errdetail("Model \"%s\" makes item vectors of the item table's texts, categories, price and vectors.",
+							 class->name),
+				 by_option ? errhint("Name such columns with fmoe_alter_domain, or leave \"features\" out.")
+				 : errhint("Name such columns with fmoe_alter_domain().")));
 	if (training->interactions != NULL &&
 		(training->interactions->data.features == NULL || training->interactions->data.features->count == 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("the item table of domain \"%s\" says nothing of its items", domain->name),
 				 errdetail("All of its columns that the model reads are empty."),
-				 errhint("Fill them, or leave \"features\" out.")));
+				 by_option ? errhint("Fill them, or leave \"features\" out.") : 0));
 }
 
 static void
