@@ -108,7 +108,10 @@ CREATE TABLE fmoe.domain (
 	available_column name,
 	order_column name,
 	basket_column name,
-	weight_column name
+	weight_column name,
+	users fmoe._relation,
+	user_key name,
+	user_category_columns name[] NOT NULL DEFAULT '{}'
 );
 
 CREATE TABLE fmoe.version (
@@ -307,14 +310,15 @@ CREATE FUNCTION fmoe_create_domain(name text, interactions regclass, user_column
 		time_column name, label_column name DEFAULT NULL, items regclass DEFAULT NULL, item_key name DEFAULT NULL,
 		text_columns name[] DEFAULT '{}', category_columns name[] DEFAULT '{}', price_column name DEFAULT NULL,
 		vector_columns name[] DEFAULT '{}', order_column name DEFAULT NULL, basket_column name DEFAULT NULL,
-		weight_column name DEFAULT NULL, time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
+		weight_column name DEFAULT NULL, time_unit text DEFAULT NULL, available_column name DEFAULT NULL,
+		users regclass DEFAULT NULL, user_key name DEFAULT NULL, user_category_columns name[] DEFAULT '{}') RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name)
+COMMENT ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name, regclass, name, name[])
 	IS 'registers an interaction table as a domain';
 
 -- names of domains are the whole database's, and so are the memory and the time that they take
-REVOKE EXECUTE ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name)
+REVOKE EXECUTE ON FUNCTION fmoe_create_domain(text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, name, name, text, name, regclass, name, name[])
 	FROM PUBLIC;
 
 CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interactions regclass DEFAULT NULL,
@@ -323,11 +327,12 @@ CREATE FUNCTION fmoe_alter_domain(name text, new_name text DEFAULT NULL, interac
 		text_columns name[] DEFAULT NULL, category_columns name[] DEFAULT NULL, price_column name DEFAULT NULL,
 		vector_columns name[] DEFAULT NULL, owner name DEFAULT NULL, sharing text DEFAULT NULL,
 		order_column name DEFAULT NULL, basket_column name DEFAULT NULL, weight_column name DEFAULT NULL,
-		time_unit text DEFAULT NULL, available_column name DEFAULT NULL) RETURNS void
+		time_unit text DEFAULT NULL, available_column name DEFAULT NULL,
+		users regclass DEFAULT NULL, user_key name DEFAULT NULL, user_category_columns name[] DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, name, name, name, text, name)
-	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item table';
+COMMENT ON FUNCTION fmoe_alter_domain(text, text, regclass, name, name, name, name, regclass, name, name[], name[], name, name[], name, text, name, name, name, text, name, regclass, name, name[])
+	IS 'changes what is given of a domain and leaves the rest; an empty name takes an optional column away, 0 the item or user table';
 
 CREATE FUNCTION fmoe_drop_domain(name text, if_exists boolean DEFAULT false) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -900,7 +905,8 @@ CREATE VIEW fmoe.domains WITH (security_barrier) AS
 		d.label_column, fmoe._to_regtype(d.user_type) AS user_type, fmoe._to_regtype(d.item_type) AS item_type,
 		fmoe._to_regclass(d.items) AS items, d.item_key, d.text_columns, d.category_columns,
 		d.price_column, d.vector_columns, d.sharing, d.created_at, d.time_unit, d.available_column,
-		d.order_column, d.basket_column, d.weight_column
+		d.order_column, d.basket_column, d.weight_column, fmoe._to_regclass(d.users) AS users, d.user_key,
+		d.user_category_columns
 	FROM fmoe.domain d LEFT JOIN pg_catalog.pg_class c ON c.oid = fmoe._to_regclass(d.interactions)
 	WHERE fmoe._may_use(d.domain_id);
 

@@ -127,6 +127,27 @@ SELECT fmoe_alter_domain('music', item_column => 'song_name');
 SELECT fmoe_alter_domain('music', item_column => 'song_number');
 SELECT fmoe_alter_domain('music', item_column => 'song');
 
+-- the user table
+CREATE TABLE people (id int PRIMARY KEY, name text, age_group int, region text, spot point);
+SELECT fmoe_alter_domain('music', users => 'people');
+SELECT fmoe_alter_domain('music', user_key => 'id');
+SELECT fmoe_alter_domain('music', users => 'people', user_key => 'spot');
+SELECT fmoe_alter_domain('music', users => 'people', user_key => 'name');
+SELECT fmoe_alter_domain('music', users => 'people', user_key => 'id', user_category_columns => '{spot}');
+SELECT fmoe_alter_domain('music', users => 'people', user_key => 'id', user_category_columns => '{region,region}');
+SELECT fmoe_alter_domain('music', users => 'people', user_key => 'id', user_category_columns => '{nothing}');
+SELECT fmoe_alter_domain('music', users => 'people', user_key => 'id', user_category_columns => '{age_group,region}');
+SELECT users, user_key, user_category_columns FROM fmoe.domains;
+SELECT fmoe_alter_domain('music', user_category_columns => '{region}');
+ALTER TABLE people RENAME TO persons;
+SELECT users, user_key, user_category_columns FROM fmoe.domains;
+DROP TABLE persons;
+SELECT fmoe_alter_domain('music', item_column => 'song');
+SELECT users IS NULL AS nowhere, user_key, user_category_columns FROM fmoe.domains;
+SELECT fmoe_alter_domain('music', users => 0::regclass);
+SELECT users, user_key, user_category_columns FROM fmoe.domains;
+SELECT fmoe_create_domain('p', 'plays', 'listener', 'song', 'at', user_key => 'id');
+
 -- the table changes under a domain
 ALTER TABLE plays RENAME TO listened;
 ALTER TABLE listened SET SCHEMA public;

@@ -299,9 +299,48 @@ check_shared(void)
 	check_end();
 }
 
+/* Two users of four and three impressions, between whom one has none. */
+static void
+check_impressions(void)
+{
+	static const int32_t shown_item[] = {0, 1, 2, 3, 0, 1, 2};
+	static const int8_t chosen[] = {1, 0, 1, 0, 0, 0, 1};
+	static const double at[] = {1, 2, 3, 4, 1, 2, 3};
+	static const int64_t offset[] = {0, 4, 4, 7};
+	static const int64_t begin[] = {4, 0};
+	static const int64_t end[] = {6, 3};
+	const FmoeDataset data = {
+		.n_users = 3, .n_events = 7, .n_items = 4, .offset = offset,
+		.events = {.item = shown_item, .time = at, .label = chosen}
+	};
+	FmoeCasesWanted wanted = {.split = FMOE_SPLIT_VALIDATION, .holdout = FMOE_HOLDOUT_VALIDATION};
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &data.events, 2, begin, end, 10);
+	FmoeCases  *cases = fmoe_cases(check_arena(), &data, &wanted);
+	int32_t		of[2];
+	FmoeBatch	part;
+
+	check_begin("impressions: what comes next, and what was chosen");
+	CHECK(fmoe_event_weight(&data.events, 1) == 0 && fmoe_target_weight(&data.events, 1) == 1,
+		  "what was not chosen counts, or does not come next");
+	CHECK(fmoe_events_counting(&data.events, 0, 7) == 3 && fmoe_targets_counting(&data.events, 0, 7) == 7,
+		  "chosen and shown are miscounted");
+	CHECK(fmoe_train_end(&data, FMOE_HOLDOUT_VALIDATION, 0) == 3 && fmoe_train_end(&data, FMOE_HOLDOUT_TEST, 0) == 2 &&
+		  fmoe_train_end(&data, FMOE_HOLDOUT_VALIDATION, 2) == 6, "other than the last impressions are kept back");
+	CHECK(cases->count == 1 && cases->answer[0] == 6 && cases->end[0] == 6, "what was not chosen is an answer");
+	CHECK(batch->events.label[0] == 0 && batch->events.label[2] == 1 && batch->events.label[4] == 1,
+		  "labels are not those of the events");
+	fmoe_batch_users(check_arena(), batch, &data, begin);
+	part = fmoe_batch_part(check_arena(), batch, 1, 1);
+	CHECK(batch->user[0] == 2 && batch->user[1] == 0 && part.user[0] == 0, "sequences are of other users");
+	part = fmoe_without_empty(check_arena(), batch, of);
+	CHECK(part.user[0] == 2 && part.user[1] == 0, "without empty ones they are of other users");
+	check_end();
+}
+
 void
 check_data(void)
 {
+	check_impressions();
 	check_columns();
 	check_gather();
 	check_growth();

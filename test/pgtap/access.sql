@@ -49,9 +49,9 @@ INSERT INTO access VALUES
 	('fmoe._type_in/1', 1, 'inside'),
 	('fmoe._type_out/1', 1, 'inside'),
 	('fmoe_add_peer/2', 1, 'anybody'),		-- with USAGE on the server
-	('fmoe_alter_domain/20', 1, 'manager'),
+	('fmoe_alter_domain/23', 1, 'manager'),
 	('fmoe_apply/4', 1, 'anybody'),
-	('fmoe_create_domain/17', 1, 'granted'),
+	('fmoe_create_domain/20', 1, 'granted'),
 	('fmoe_create_functions/2', 1, 'user'),
 	('fmoe_deploy/2', 1, 'manager'),
 	('fmoe_drop_domain/2', 1, 'manager'),

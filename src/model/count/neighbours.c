@@ -52,7 +52,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	const FmoeOccurrence *list = fmoe_occurrences(arena, data, holdout, FMOE_NEIGHBOURS_EVENTS, start);
 	int64_t		now = 0;
 
-	if (data->events.weight != NULL)
+	if (!fmoe_events_even(&data->events))
 		added.weight = fnn_zalloc(arena, fnn_mul_size(host, data->n_items, sizeof(float)));
 	for (int32_t item = 0; item < data->n_items; item++)
 	{

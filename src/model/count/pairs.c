@@ -109,7 +109,7 @@ fmoe_pairs_begin(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 	rows->scale = fnn_zalloc(arena, fnn_mul_size(host, n, sizeof(double)));
 	rows->sum = fnn_zalloc(arena, fnn_mul_size(host, n, sizeof(double)));
 	rows->row_scale = rows->scale;
-	if (data->events.weight != NULL)
+	if (!fmoe_events_even(&data->events))
 		rows->row_scale = fnn_zalloc(arena, fnn_mul_size(host, n, sizeof(double)));
 	rows->touched = fnn_alloc(arena, fnn_mul_size(host, n, sizeof(int32_t)));
 	rows->offset[0] = 0;

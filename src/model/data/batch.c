@@ -203,6 +203,32 @@ fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t n, const int64_t *
 	return batch;
 }
 
+void
+fmoe_batch_users(FnnArena *arena, FmoeBatch *batch, const FmoeDataset *data, const int64_t *begin)
+{
+	int32_t    *user = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->sequences.count, sizeof(int32_t)));
+
+	for (int32_t s = 0; s < batch->sequences.count; s++)
+	{
+		int64_t		low = 0;
+		int64_t		high = data->n_users - 1;
+
+		/* the last user whose events begin there: those before have none */
+		while (low < high)
+		{
+			int64_t		middle = low + (high - low + 1) / 2;
+
+			if (data->offset[middle] <= begin[s])
+				low = middle;
+			else
+				high = middle - 1;
+		}
+		user[s] = (int32_t) low;
+	}
+	batch->user = user;
+	batch->users = data->user_features;
+}
+
 /* ---------------------------------------------------------------- parts */
 
 /* The baskets of a batch that is a part of another: of its tokens from first on, in the sequences index[count]. */
@@ -255,6 +281,14 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 	full.sequences.count = n;
 	full.sequences.offset = offset;
 	full.last = last;
+	if (batch->user != NULL)
+	{
+		int32_t    *user = fnn_alloc(arena, fnn_mul_size(host, n, sizeof(int32_t)));
+
+		for (i = 0; i < n; i++)
+			user[i] = batch->user[of[i]];
+		full.user = user;
+	}
 	if (batch->baskets != NULL)
 		full.baskets = baskets_part(arena, batch->baskets, 0, (int32_t) batch->n_tokens, n, of);
 	return full;
@@ -282,6 +316,8 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 	part.events = fmoe_events_from(&batch->events, begin);
 	part.position += begin;
 	part.last = last;
+	if (batch->user != NULL)
+		part.user += first;
 	if (batch->baskets == NULL)
 		return part;
 	part.sequences.reach += begin;

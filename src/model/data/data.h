@@ -103,16 +103,45 @@ fmoe_basket_end(const FmoeEvents *events, int64_t event, int64_t end)
 	return event;
 }
 
-/* How much an event counts as what is chosen; as part of a history every event is the same. */
+/* Whether all events count the same as what is chosen. */
+static inline bool
+fmoe_events_even(const FmoeEvents *events)
+{
+	return events->weight == NULL && events->label == NULL;
+}
+
+/* How much an event counts as what is chosen, where it was; as part of a history every event is the same. */
 static inline double
 fmoe_event_weight(const FmoeEvents *events, int64_t event)
 {
+	if (events->label != NULL && events->label[event] == 0)
+		return 0;
 	return events->weight != NULL ? (double) events->weight[event] : 1;
 }
 
 /* How many of the events first .. end - 1 count at all. */
 static inline int64_t
 fmoe_events_counting(const FmoeEvents *events, int64_t first, int64_t end)
+{
+	int64_t		counting = 0;
+
+	if (fmoe_events_even(events))
+		return end - first;
+	for (int64_t event = first; event < end; event++)
+		counting += fmoe_event_weight(events, event) > 0;
+	return counting;
+}
+
+/* How much an event counts as what comes next: where events have labels, what was not chosen counts, too. */
+static inline double
+fmoe_target_weight(const FmoeEvents *events, int64_t event)
+{
+	return events->weight != NULL ? (double) events->weight[event] : 1;
+}
+
+/* How many of the events first .. end - 1 count at all as what comes next. */
+static inline int64_t
+fmoe_targets_counting(const FmoeEvents *events, int64_t first, int64_t end)
 {
 	int64_t		counting = 0;
 
@@ -172,11 +201,11 @@ extern FmoeDataset fmoe_dataset_shared(FnnArena *arena, const void *block);
 
 /*
  * End of a user's events that train under a holdout: they are offset[user] .. the
- * result - 1.  Of what is kept back the first basket has an event that counts.
+ * result - 1.  Of what is kept back the first basket has an event that counts as what comes next.
  */
 extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
 
-/* Where a user's last basket before end begins that has an event that counts, and a basket before it; -1: nowhere. */
+/* Where a user's last basket before end begins that has such an event, and a basket before it; -1: nowhere. */
 extern int64_t fmoe_last_answer(const FmoeDataset *data, int64_t user, int64_t end);
 
 /*
@@ -255,6 +284,8 @@ typedef struct FmoeBatch
 	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
 	const FmoeBaskets *baskets; /* NULL: every token is one, and sequences has no reach */
 	bool		keeps_seen;		/* what a history has may be an answer; set by who asks */
+	const int32_t *user;		/* [sequences.count] whose each is: a row of users; NULL: nobody knows */
+	const FmoeFeatures *users;	/* what is known of the users; NULL: nothing */
 } FmoeBatch;
 
 /* The items of the last basket of a sequence that is not empty. */
@@ -282,6 +313,8 @@ fmoe_token_bytes(const FmoeEvents *events)
 	return fmoe_event_bytes(events) + sizeof(int32_t) * (events->basket != NULL ? 8 : 1);
 }
 
+/* Sets whose the sequences of a batch are, that was packed of a dataset with these begins. */
+extern void fmoe_batch_users(FnnArena *arena, FmoeBatch *batch, const FmoeDataset *data, const int64_t *begin);
 /* The batch without its empty sequences; of[sequences.count]: which sequence the i-th one was. */
 extern FmoeBatch fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of);
 /* Sequences first .. first + n - 1 of a batch. */

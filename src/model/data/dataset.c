@@ -29,7 +29,7 @@ fmoe_last_answer(const FmoeDataset *data, int64_t user, int64_t end)
 	{
 		int64_t		begin = fmoe_basket_begin(events, first, end - 1);
 
-		if (begin > first && fmoe_events_counting(events, begin, end) > 0)
+		if (begin > first && fmoe_targets_counting(events, begin, end) > 0)
 			return begin;
 		end = begin;
 	}

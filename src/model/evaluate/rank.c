@@ -264,6 +264,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		end = fmoe_case_block_end(cases, begin, to, ranker.cases_max, max_length);
 		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin, cases->end + begin, max_length);
 		batch->keeps_seen = !protocol->exclude_seen;
+		fmoe_batch_users(arena, batch, data, cases->begin + begin);
 		if (ranker.along)
 			rank_block_along(&ranker, arena, begin, end, batch, rank);
 		else

@@ -220,7 +220,7 @@ fmoe_basket_count_bytes(FnnArena *arena, const FmoeDataset *data)
 	double	   *count;
 	double		entries = 0;
 
-	if (data->events.basket == NULL && data->events.weight == NULL)
+	if (data->events.basket == NULL && fmoe_events_even(&data->events))
 		return 0;
 	count = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), data->n_items, sizeof(double)));
 	fmoe_count_followers(fnn_arena_host(arena), data, FMOE_HOLDOUT_NONE, count);
@@ -366,7 +366,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 	int32_t    *to = NULL;
 	float	   *number = NULL;
 
-	if (data->events.basket != NULL || data->events.weight != NULL)
+	if (data->events.basket != NULL || !fmoe_events_even(&data->events))
 		count_baskets(arena, data, holdout, offset, &to, &number);
 	else
 	{

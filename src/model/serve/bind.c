@@ -58,6 +58,7 @@ bind_features(FmoeModel *model)
 {
 	for (int slot = 0; slot < FMOE_GATED; slot++)
 		model->expert[slot].features = model->features.count > 0 ? &model->features : NULL;
+	model->expert[FMOE_MAIN].user_features = model->user_features.count > 0 ? &model->user_features : NULL;
 }
 
 static void
@@ -93,7 +94,8 @@ static void
 bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features};
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features,
+		.user_features = main->user_features};
 
 	check_borrowed(model, host, n_arrays, arrays);
 	fmoe_declare_class(&model->params, host, main->class, &model->config, &facts);

@@ -154,7 +154,8 @@ static void
 extend_learned(const Extending *to, FmoeModel *new, const FmoeModel *old)
 {
 	FmoeExpert *main = &new->expert[FMOE_MAIN];
-	FmoeFacts	facts = {.n_items = to->n_new, .features = main->features};
+	FmoeFacts	facts = {.n_items = to->n_new, .features = main->features,
+		.user_features = main->user_features};
 
 	fmoe_declare_class(&new->params, to->host, main->class, &new->config, &facts);
 	main->params = &new->params;
@@ -192,6 +193,8 @@ fmoe_model_extend(FmoeModel *new, FnnArena *arena, const FmoeModel *old, int32_t
 		new->expert[slot].features = old->expert[slot].features != NULL ? &new->features : NULL;
 		extend_counter(&to, &new->expert[slot], &old->expert[slot]);
 	}
+	if (old->expert[FMOE_MAIN].user_features != NULL)
+		new->expert[FMOE_MAIN].user_features = &new->user_features;
 	if (fmoe_has_together(&old->together))
 		extend_counter(&to, &new->together, &old->together);
 	if (fmoe_only_counts(new->expert[FMOE_MAIN].class))

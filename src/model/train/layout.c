@@ -42,10 +42,10 @@ static double
 mean_weight(const FmoeEvents *events, int64_t first, int64_t end)
 {
 	double		sum = 0;
-	int64_t		counting = fmoe_events_counting(events, first, end);
+	int64_t		counting = fmoe_targets_counting(events, first, end);
 
 	for (int64_t event = first; event < end; event++)
-		sum += fmoe_event_weight(events, event);
+		sum += fmoe_target_weight(events, event);
 	return counting > 0 ? sum / (double) counting : 0;
 }
 
@@ -187,6 +187,8 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	plan->attempts = fmoe_attempts(trainer->class, config);
 	plan->facts.n_items = data->n_items;
 	plan->facts.features = data->features;
+	plan->facts.user_features = data->user_features;
+	plan->facts.n_users = data->n_users;
 	fmoe_declare_class(&plan->params, trainer->host, trainer->class, config, &plan->facts);
 	plan_sequences(trainer);
 	if (fmoe_needs_counts(trainer))
@@ -354,9 +356,10 @@ step_bytes(const FmoeTrainer *trainer)
 	double		tokens = plan->shard_tokens;
 	/* the table that is scored against is declared first; one that is computed is not wider than the widest map */
 	double		width = plan->params.list[0].cols;
-	/* target, row of the loss; the target's weight */
+	/* target, row of the loss; the target's weight and label; whose a sequence is */
 	double		bytes = tokens * (fmoe_token_bytes(&trainer->data->events) + 2 * sizeof(int32_t) +
-								  (trainer->data->events.weight != NULL ? sizeof(float) : 0)) +
+								  (trainer->data->events.weight != NULL ? sizeof(float) : 0) +
+								  (trainer->data->events.label != NULL ? sizeof(int8_t) : 0) + sizeof(int32_t)) +
 		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0) *
 		(trainer->data->events.basket != NULL ? FMOE_BASKETS_MORE : 1);
 	double		loss;

@@ -39,9 +39,14 @@ bind_main(FmoeTrainer *trainer, FmoeModel *model, fnn_real *values)
 	if (data->features != NULL)
 		model->features = *data->features;
 	if (data->user_features != NULL)
+	{
+		/* what categories there are; which of them users have stays in their table */
 		model->user_features = *data->user_features;
+		model->user_features.n = 0;
+	}
 	main->params = &model->params;
 	main->features = data->features != NULL ? &model->features : NULL;
+	main->user_features = data->user_features != NULL ? &model->user_features : NULL;
 	main->tensor = new_tensors(trainer);
 	fnn_params_bind(main->params, main->tensor, values, NULL, NULL);
 	if (!fmoe_computes_items(main->class, main->config))

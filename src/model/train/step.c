@@ -159,16 +159,19 @@ typedef struct Targets
 {
 	int32_t    *item;			/* [n_tokens] -1: nothing that counts */
 	float	   *weight;			/* [n_tokens] NULL: all count 1 */
+	int8_t	   *label;			/* [n_tokens] NULL: all were chosen */
 } Targets;
 
 static void
 set_target(const Targets *targets, int64_t token, const FmoeEvents *events, int64_t event)
 {
-	double		weight = fmoe_event_weight(events, event);
+	double		weight = fmoe_target_weight(events, event);
 
 	targets->item[token] = weight > 0 ? events->item[event] : -1;
 	if (targets->weight != NULL)
 		targets->weight[token] = (float) weight;
+	if (targets->label != NULL)
+		targets->label[token] = events->label[event];
 }
 
 /* The events first .. end - 1 that count, on the arena; where none does, the first. */
@@ -180,7 +183,7 @@ counting_events(FnnArena *arena, const FmoeEvents *events, int64_t first, int64_
 	*n = 0;
 	event[0] = first;
 	for (int64_t i = first; i < end; i++)
-		if (fmoe_event_weight(events, i) > 0)
+		if (fmoe_target_weight(events, i) > 0)
 			event[(*n)++] = i;
 	*n += *n == 0;
 	return event;
@@ -248,6 +251,8 @@ batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batc
 
 	if (events->weight != NULL)
 		targets.weight = fnn_alloc(arena, sizeof(float) * (size_t) batch->n_tokens);
+	if (events->label != NULL)
+		targets.label = fnn_alloc(arena, sizeof(int8_t) * (size_t) batch->n_tokens);
 	if (events->basket != NULL)
 	{
 		targets_of_baskets(arena, trainer, batch, end, last_end, stream, &targets);
@@ -259,10 +264,11 @@ batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batc
 		int32_t		length = batch->sequences.offset[i + 1] - first;
 		int64_t		from = end[i] - length + 1;
 
-		if (events->weight == NULL)
+		if (events->weight == NULL && events->label == NULL)
 			memcpy(targets.item + first, events->item + from, sizeof(int32_t) * length);
-		for (int32_t k = 0; events->weight != NULL && k < length; k++)
-			set_target(&targets, first + k, events, from + k);
+		else
+			for (int32_t k = 0; k < length; k++)
+				set_target(&targets, first + k, events, from + k);
 	}
 	return targets;
 }
@@ -277,6 +283,7 @@ add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const T
 	FmoeGoal	goal = {
 		.target = targets->item,
 		.target_weight = targets->weight,
+		.target_label = targets->label,
 		.weight = 1.0 / batch->weight,
 		.position_weight = 1.0 / batch->positions,
 		.sequence_weight = 1.0 / batch->count,
@@ -341,6 +348,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	expert->tensor[0].fresh = overwritten(trainer) > 0;
 
 	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
+	fmoe_batch_users(arena, packed, data, begin);
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{

@@ -27,7 +27,7 @@ enum
 {
 	R_NAME, R_INTERACTIONS, R_USER, R_ITEM, R_TIME, R_LABEL, R_USER_TYPE, R_ITEM_TYPE,
 	R_ITEMS, R_KEY, R_TEXT, R_CATEGORY, R_PRICE, R_VECTOR, R_SHARING,
-	R_TIME_UNIT, R_AVAILABLE, R_ORDER, R_BASKET, R_WEIGHT, R_COLUMNS
+	R_TIME_UNIT, R_AVAILABLE, R_ORDER, R_BASKET, R_WEIGHT, R_USERS, R_USER_KEY, R_USER_CATEGORY, R_COLUMNS
 };
 
 static const int r_optional[FMOE_OPTIONAL_COLUMNS] = {
@@ -40,28 +40,29 @@ static const int r_optional[FMOE_OPTIONAL_COLUMNS] = {
 #define REGISTRATION_COLUMNS \
 	"name, interactions, user_column, item_column, time_column, label_column, user_type, item_type," \
 	" items, item_key, text_columns, category_columns, price_column, vector_columns, sharing, time_unit," \
-	" available_column, order_column, basket_column, weight_column"
+	" available_column, order_column, basket_column, weight_column, users, user_key, user_category_columns"
 #define REGISTRATION_TYPES \
 	TEXTOID, REGCLASSOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGTYPEOID, REGTYPEOID, \
 	REGCLASSOID, NAMEOID, NAMEARRAYOID, NAMEARRAYOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID, \
-	NAMEOID, NAMEOID, NAMEOID, NAMEOID
+	NAMEOID, NAMEOID, NAMEOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEARRAYOID
 
 static FmoeStatement insert_domain = {
 	"INSERT INTO fmoe.domain (" REGISTRATION_COLUMNS ")"
 	" VALUES ($1, fmoe._to_relation($2), $3, $4, $5, $6, fmoe._to_type($7), fmoe._to_type($8), fmoe._to_relation($9),"
-	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, fmoe._to_relation($21), $22, $23)"
 	" ON CONFLICT (name) DO NOTHING RETURNING domain_id",
 	R_COLUMNS, {REGISTRATION_TYPES}
 };
 
-/* Names of what is not there stay as they are; $22: whether the item table is given. */
+/* Names of what is not there stay as they are; $25, $26: whether the item table, the user table is given. */
 static FmoeStatement update_domain = {
 	"UPDATE fmoe.domain SET (" REGISTRATION_COLUMNS ")"
 	" = ROW ($1, COALESCE(fmoe._to_relation($2), interactions),"
-	" $3, $4, $5, $6, COALESCE(fmoe._to_type($7), user_type), COALESCE(fmoe._to_type($8), item_type), CASE WHEN $22 THEN fmoe._to_relation($9) ELSE items END,"
-	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
-	" WHERE domain_id OPERATOR(pg_catalog.=) $21",
-	R_COLUMNS + 2, {REGISTRATION_TYPES, INT8OID, BOOLOID}
+	" $3, $4, $5, $6, COALESCE(fmoe._to_type($7), user_type), COALESCE(fmoe._to_type($8), item_type), CASE WHEN $25 THEN fmoe._to_relation($9) ELSE items END,"
+	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,"
+	" CASE WHEN $26 THEN fmoe._to_relation($21) ELSE users END, $22, $23)"
+	" WHERE domain_id OPERATOR(pg_catalog.=) $24",
+	R_COLUMNS + 3, {REGISTRATION_TYPES, INT8OID, BOOLOID, BOOLOID}
 };
 
 static FmoeStatement read_domain = {
@@ -136,6 +137,9 @@ row_of_registration(const FmoeRegistration *r, Datum *values, char *nulls)
 	set_column(values, nulls, R_SHARING, true, CStringGetTextDatum(d->sharing));
 	set_text(values, nulls, R_TIME_UNIT, fmoe_time_unit_names[d->time_unit]);
 	set_name(values, nulls, R_AVAILABLE, d->available_column);
+	set_column(values, nulls, R_USERS, OidIsValid(d->users), ObjectIdGetDatum(d->users));
+	set_name(values, nulls, R_USER_KEY, d->user_key);
+	set_column(values, nulls, R_USER_CATEGORY, true, PointerGetDatum(r->user_category_columns));
 }
 
 static char *
@@ -164,6 +168,7 @@ read_registration(int64 id, FmoeRegistration *r)
 	FmoeOwn		own;
 	HeapTuple	tuple;
 	Datum		items;
+	Datum		users;
 
 	memset(r, 0, sizeof(FmoeRegistration));
 	fmoe_own_begin(&own);
@@ -190,6 +195,10 @@ read_registration(int64 id, FmoeRegistration *r)
 	r->price_column = string_of(tuple, R_PRICE);
 	r->vector_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_VECTOR));
 	d->available_column = string_of(tuple, R_AVAILABLE);
+	users = datum_of(tuple, R_USERS);
+	d->users = users == (Datum) 0 ? InvalidOid : fmoe_referenced_relation(users);
+	d->user_key = string_of(tuple, R_USER_KEY);
+	r->user_category_columns = DatumGetArrayTypePCopy(datum_of(tuple, R_USER_CATEGORY));
 	MemoryContextSwitchTo(old);
 	fmoe_own_end(&own);
 }
@@ -308,12 +317,16 @@ fmoe_create_domain(PG_FUNCTION_ARGS)
 	take_name(fcinfo, 14, &r.base.optional[FMOE_WEIGHT_COLUMN].name);
 	take_time_unit(fcinfo, 15, &r.base.time_unit);
 	take_name(fcinfo, 16, &r.base.available_column);
+	r.base.users = PG_ARGISNULL(17) ? InvalidOid : PG_GETARG_OID(17);
+	take_name(fcinfo, 18, &r.base.user_key);
+	take_list(fcinfo, 19, &r.user_category_columns);
 	r.base.sharing = "encoder";
 
 	check_name(r.base.name);
 	require_columns(&r.base);
 	fmoe_check_interactions(&r.base);
 	fmoe_check_items(&r);
+	fmoe_check_users(&r);
 
 	row_of_registration(&r, values, nulls);
 	id = insert(values, nulls);
@@ -353,6 +366,24 @@ announce_item_type(const FmoeDomain *d, Oid before)
 #define ALTER_ORDER 15
 #define ALTER_TIME_UNIT 18
 #define ALTER_AVAILABLE 19
+#define ALTER_USERS 20
+
+/* The user table and its columns, which go with it. */
+static void
+apply_users(FunctionCallInfo fcinfo, FmoeRegistration *r)
+{
+	if (!PG_ARGISNULL(ALTER_USERS))
+	{
+		r->base.users = PG_GETARG_OID(ALTER_USERS);
+		if (!OidIsValid(r->base.users))
+		{
+			r->base.user_key = NULL;
+			r->user_category_columns = construct_empty_array(NAMEOID);
+		}
+	}
+	take_name(fcinfo, ALTER_USERS + 1, &r->base.user_key);
+	take_list(fcinfo, ALTER_USERS + 2, &r->user_category_columns);
+}
 
 /* Puts the arguments that are not null over what is registered. */
 static void
@@ -393,6 +424,7 @@ apply_changes(FunctionCallInfo fcinfo, FmoeRegistration *r)
 		take_name(fcinfo, ALTER_ORDER + i - FMOE_ORDER_COLUMN, &d->optional[i].name);
 	take_time_unit(fcinfo, ALTER_TIME_UNIT, &d->time_unit);
 	take_name(fcinfo, ALTER_AVAILABLE, &d->available_column);
+	apply_users(fcinfo, r);
 	require_columns(d);
 }
 
@@ -443,8 +475,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	FmoeRegistration r;
 	FmoeDomain *domain;
 	FmoeDomain *other;
-	Datum		values[R_COLUMNS + 2];
-	char		nulls[R_COLUMNS + 2];
+	Datum		values[R_COLUMNS + 3];
+	char		nulls[R_COLUMNS + 3];
 	Oid			item_type;
 
 	require(fcinfo, 0, "name");
@@ -461,6 +493,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 		fmoe_check_interactions(&r.base);
 	if (any_given(fcinfo, 7, 12) || !PG_ARGISNULL(ALTER_AVAILABLE))
 		fmoe_check_items(&r);
+	if (any_given(fcinfo, ALTER_USERS, ALTER_USERS + 2))
+		fmoe_check_users(&r);
 	announce_item_type(&r.base, item_type);
 	other = fmoe_domain_lookup(r.base.name);
 	if (other != NULL && other->id != r.base.id)
@@ -471,6 +505,8 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	nulls[R_COLUMNS] = ' ';
 	values[R_COLUMNS + 1] = BoolGetDatum(!PG_ARGISNULL(7));
 	nulls[R_COLUMNS + 1] = ' ';
+	values[R_COLUMNS + 2] = BoolGetDatum(!PG_ARGISNULL(ALTER_USERS));
+	nulls[R_COLUMNS + 2] = ' ';
 	(void) fmoe_own_change(&update_domain, values, nulls);
 	apply_owner(fcinfo, &r.base);
 	if (strcmp(r.base.sharing, "none") == 0)

@@ -51,7 +51,10 @@ enum
 	AVAILABLE_COLUMN,
 	ORDER_COLUMN,
 	BASKET_COLUMN,
-	WEIGHT_COLUMN
+	WEIGHT_COLUMN,
+	USERS,
+	USER_KEY,
+	USER_CATEGORY_COLUMNS
 };
 
 static const int optional_columns[FMOE_OPTIONAL_COLUMNS] = {
@@ -131,6 +134,10 @@ domain_of_row(HeapTuple tuple, TupleDesc shape)
 	if ((price = name_column(tuple, shape, PRICE_COLUMN)) != NULL)
 		domain->features[FMOE_PRICE] = list_make1(price);
 	domain->features[FMOE_VECTOR] = names_column(tuple, shape, VECTOR_COLUMNS);
+	if (column_value(tuple, shape, USERS) != (Datum) 0)
+		domain->users = fmoe_referenced_relation(column_value(tuple, shape, USERS));
+	domain->user_key = name_column(tuple, shape, USER_KEY);
+	domain->user_categories = names_column(tuple, shape, USER_CATEGORY_COLUMNS);
 	domain->sharing = text_column(tuple, shape, SHARING);
 	if (column_value(tuple, shape, TIME_UNIT) != (Datum) 0)
 		domain->time_unit = fmoe_time_unit_of(text_column(tuple, shape, TIME_UNIT));
@@ -251,6 +258,38 @@ Oid
 fmoe_domain_reader(const FmoeDomain *domain, Oid table)
 {
 	return fmoe_reader(fmoe_reader(GetUserId(), domain->owner), fmoe_relation_owner(table));
+}
+
+FmoeDomain
+fmoe_users_as_items(const FmoeDomain *domain)
+{
+	FmoeDomain	users = *domain;
+
+	users.of_users = true;
+	users.items = domain->users;
+	users.item_key = domain->user_key;
+	users.item_type = domain->user_type;
+	(void) fmoe_column_type(domain->interactions, domain->user_column, &users.item_collation);
+	users.available_column = NULL;
+	memset(users.features, 0, sizeof(users.features));
+	users.features[FMOE_CATEGORY] = domain->user_categories;
+	return users;
+}
+
+const char *
+fmoe_described(const FmoeDomain *domain)
+{
+	return domain->of_users ? "user" : "item";
+}
+
+char *
+fmoe_described_hint(const FmoeDomain *domain)
+{
+	const char *what = fmoe_described(domain);
+
+	return psprintf("Name what there is now with fmoe_alter_domain(%s, %ss => ..., %s_key => ...),"
+					" or do without %s %s table: %ss => 0.", quote_literal_cstr(domain->name), what, what,
+					domain->of_users ? "a" : "an", what, what);
 }
 
 FmoeDomain *
@@ -495,7 +534,7 @@ nearness(const FmoeDomain *domain)
 		(OidIsValid(owner) && is_member_of_role_nosuper(GetUserId(), owner)))
 		return OWNED;
 	if (!fmoe_granted_by_name(domain->interactions, domain->user_column) ||
-		runs_code(domain->interactions) || runs_code(domain->items))
+		runs_code(domain->interactions) || runs_code(domain->items) || runs_code(domain->users))
 		return STRANGE;
 	return GRANTED;
 }

@@ -71,6 +71,10 @@ typedef struct FmoeDomain
 	char	   *item_key;		/* its column of item ids */
 	char	   *available_column;	/* its column that says whether an item is; NULL: none */
 	List	   *features[FMOE_MODALITIES];	/* names of its columns that say what items are */
+	bool		of_users;		/* fmoe_users_as_items made it: the item table is that of the users */
+	Oid			users;			/* the user table; InvalidOid: none */
+	char	   *user_key;		/* its column of user ids */
+	List	   *user_categories;	/* names of its columns that say what users are */
 	char	   *sharing;
 	Oid			owner;			/* role */
 } FmoeDomain;
@@ -90,11 +94,18 @@ extern FmoeDomain *fmoe_domain_find(const char *name, FmoeAccess access);
 extern FmoeDomain *fmoe_domain_argument(FunctionCallInfo fcinfo, int argument, FmoeAccess access);
 
 /*
- * As whom a table of the domain is read, which is its interactions or its item
- * table: as the caller, but where he could act as the domain's owner as that role,
+ * As whom a table of the domain is read, which is its interactions, its item or its
+ * user table: as the caller, but where he could act as the domain's owner as that role,
  * and where that role could act as the table's owner as this one.
  */
 extern Oid	fmoe_domain_reader(const FmoeDomain *domain, Oid table);
+
+/* The domain with its users as items and the user table as item table, for what reads that one. */
+extern FmoeDomain fmoe_users_as_items(const FmoeDomain *domain);
+/* "item", or "user" where fmoe_users_as_items made the domain. */
+extern const char *fmoe_described(const FmoeDomain *domain);
+/* Its hint for who has to say what replaces that table or its key. */
+extern char *fmoe_described_hint(const FmoeDomain *domain);
 
 /* Whether the caller himself may read all columns of the item table that words come from, and all rows. */
 extern bool fmoe_may_read_texts(const FmoeDomain *domain);
@@ -123,6 +134,7 @@ typedef struct FmoeRegistration
 	ArrayType  *category_columns;
 	char	   *price_column;
 	ArrayType  *vector_columns;
+	ArrayType  *user_category_columns;
 } FmoeRegistration;
 
 /* What values of the types fmoe._relation and fmoe._type name; InvalidOid: nothing that is there. */
@@ -131,8 +143,9 @@ extern Oid	fmoe_referenced_type(Datum reference);
 
 /* Error when these cannot be the columns of a domain; sets the types of its ids. */
 extern void fmoe_check_interactions(FmoeDomain *domain);
-/* The same for its item table. */
+/* The same for its item table, and its user table. */
 extern void fmoe_check_items(const FmoeRegistration *registration);
+extern void fmoe_check_users(const FmoeRegistration *registration);
 /* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
 extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 /* Whether fmoe_event_at() takes values of a type. */
@@ -151,6 +164,8 @@ typedef struct FmoeColumnRule
 extern const FmoeColumnRule fmoe_column_rules[FMOE_OPTIONAL_COLUMNS];
 /* The same for what a column of the item table has to be that says what items are. */
 extern const FmoeColumnRule fmoe_item_rules[FMOE_MODALITIES];
+/* And of the user table, which has categories only. */
+extern const FmoeColumnRule fmoe_user_rule;
 
 /* Texts are one feature together, like prices; all others are one each. */
 #define FMOE_TEXT_COLUMNS_MAX 16

@@ -178,10 +178,41 @@ is_empty(ArrayType *array)
 	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) == 0;
 }
 
+/* The table that says what items or users are, and its key, which compares with ids of that type. */
+static void
+check_described(Oid table, const char *key, const char *what, Oid id_type)
+{
+	Operator	equal;
+	Oid			type;
+
+	check_relation(table, what);
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s %s table is given, but not its key", what[0] == 'i' ? "an" : "a", what),
+				 errhint("Give the parameter %s_key: the column that holds the %s ids.", what, what)));
+	type = check_id_column(table, key, psprintf("%s %s id", what[0] == 'i' ? "an" : "a", what));
+	equal = oper(NULL, list_make1(makeString("=")), id_type, type, true, -1);
+	if (equal == NULL)
+		reject_type(table, key, type, psprintf("the key of the %s table", what),
+					psprintf("%s ids have type %s.", what[0] == 'i' ? "Item" : "User", format_type_be(id_type)));
+	ReleaseSysCache(equal);
+}
+
+/* Error: columns of a table are given, but not the table. */
+pg_noreturn static void
+reject_no_table(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("columns of %s %s table are given, but no %s table", what[0] == 'i' ? "an" : "a", what, what),
+			 errhint("Give the parameter %ss.", what)));
+	pg_unreachable();
+}
+
 void
 fmoe_check_items(const FmoeRegistration *r)
 {
-	Operator	equal;
 	Oid			type;
 
 	if (!OidIsValid(r->base.items))
@@ -189,25 +220,10 @@ fmoe_check_items(const FmoeRegistration *r)
 		if (r->base.item_key != NULL || r->base.available_column != NULL || r->price_column != NULL ||
 			!is_empty(r->text_columns) ||
 			!is_empty(r->category_columns) || !is_empty(r->vector_columns))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("columns of an item table are given, but no item table"),
-					 errhint("Give the parameter items.")));
+			reject_no_table("item");
 		return;
 	}
-	check_relation(r->base.items, "item");
-	if (r->base.item_key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an item table is given, but not its key"),
-				 errhint("Give the parameter item_key: the column that holds the item ids.")));
-	type = check_id_column(r->base.items, r->base.item_key, "an item id");
-	equal = oper(NULL, list_make1(makeString("=")), r->base.item_type, type, true, -1);
-	if (equal == NULL)
-		reject_type(r->base.items, r->base.item_key, type, "the key of the item table",
-					psprintf("Item ids have type %s.", format_type_be(r->base.item_type)));
-	ReleaseSysCache(equal);
-
+	check_described(r->base.items, r->base.item_key, "item", r->base.item_type);
 	check_list(r->base.items, r->text_columns, &fmoe_item_rules[FMOE_TEXT], FMOE_TEXT_COLUMNS_MAX);
 	check_list(r->base.items, r->category_columns, &fmoe_item_rules[FMOE_CATEGORY], FMOE_CATEGORY_COLUMNS_MAX);
 	check_list(r->base.items, r->vector_columns, &fmoe_item_rules[FMOE_VECTOR], FMOE_VECTOR_COLUMNS_MAX);
@@ -225,4 +241,17 @@ fmoe_check_items(const FmoeRegistration *r)
 			reject_type(r->base.items, r->base.available_column, type, "what says whether an item is available",
 						"It is a boolean: items for which it is not true are not recommended.");
 	}
+}
+
+void
+fmoe_check_users(const FmoeRegistration *r)
+{
+	if (!OidIsValid(r->base.users))
+	{
+		if (r->base.user_key != NULL || !is_empty(r->user_category_columns))
+			reject_no_table("user");
+		return;
+	}
+	check_described(r->base.users, r->base.user_key, "user", r->base.user_type);
+	check_list(r->base.users, r->user_category_columns, &fmoe_user_rule, FMOE_CATEGORY_COLUMNS_MAX);
 }

@@ -104,6 +104,11 @@ const FmoeColumnRule fmoe_item_rules[FMOE_MODALITIES] = {
 	"Vectors are real[], double precision[], or the types vector and halfvec."}
 };
 
+const FmoeColumnRule fmoe_user_rule = {
+	"user_category_columns", is_category, "a category column",
+	"Categories are strings, numbers, booleans, uuids, enums, or arrays of these."
+};
+
 bool
 fmoe_is_time_type(Oid type)
 {

@@ -17,7 +17,7 @@
 
 /*
  * Drops what a basket has twice, and unknown items, from a history of sorted events, whose rest
- * stays where it begins; returns where it ends.  Of weights the largest stays.
+ * stays where it begins; returns where it ends.  Of weights and labels the largest stays.
  */
 static int64
 drop_repeats(const FmoeEvents *events, int64 begin, int64 end)
@@ -32,6 +32,8 @@ drop_repeats(const FmoeEvents *events, int64 begin, int64 end)
 		{
 			if (events->weight != NULL)
 				unconstify(float *, events->weight)[kept - 1] = Max(events->weight[kept - 1], events->weight[i]);
+			if (events->label != NULL)
+				unconstify(int8_t *, events->label)[kept - 1] |= events->label[i];
 			continue;
 		}
 		if (kept != i)

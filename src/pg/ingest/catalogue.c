@@ -1,7 +1,8 @@
 /*
  * catalogue.c
  *	  The item table read as a whole, for training: what is known of items beside
- *	  that they were chosen.
+ *	  that they were chosen.  The user table is read by the same, as the item table
+ *	  of a domain whose items are users (fmoe_users_as_items).
  *
  * Read as fmoe_domain_reader says, through a cursor.  Every row's key becomes an
  * item of the catalogue, whether or not anybody has chosen it.  Rows of one key
@@ -43,7 +44,7 @@ static const char *
 selected(const FmoeDomain *domain, Column *column)
 {
 	Oid			type = fmoe_item_column_type(domain, column->name);
-	const FmoeColumnRule *rule = &fmoe_item_rules[column->modality];
+	const FmoeColumnRule *rule = domain->of_users ? &fmoe_user_rule : &fmoe_item_rules[column->modality];
 	const char *name = quote_identifier(column->name);
 	Oid			element = get_base_element_type(type);
 	bool		real = type == FLOAT4OID || type == FLOAT8OID || element == FLOAT4OID || element == FLOAT8OID;
@@ -51,8 +52,8 @@ selected(const FmoeDomain *domain, Column *column)
 	if (!rule->fits(type))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of the item table of domain \"%s\" has type %s now and cannot be %s",
-						column->name, domain->name, format_type_be(type), rule->what),
+				 errmsg("column \"%s\" of the %s table of domain \"%s\" has type %s now and cannot be %s",
+						column->name, fmoe_described(domain), domain->name, format_type_be(type), rule->what),
 				 errdetail("%s", rule->detail),
 				 errhint("Name other columns with fmoe_alter_domain(%s, %s => ...).",
 						 quote_literal_cstr(domain->name), rule->parameter)));
@@ -88,7 +89,7 @@ add_columns(FmoeCatalogue *catalogue, FmoeModality modality)
 	};
 }
 
-/* Chooses the columns that are read, the first text before the later ones, and selects them. */
+/* Chooses the columns that are read, the first text before the later ones, and selects them, behind the key. */
 static char *
 catalogue_query(FmoeCatalogue *catalogue)
 {
@@ -110,6 +111,14 @@ catalogue_query(FmoeCatalogue *catalogue)
 		appendStringInfo(&sql, ", %s", selected(domain, &catalogue->column[i]));
 	appendStringInfo(&sql, " FROM %s", fmoe_item_relation(domain));
 	return sql.data;
+}
+
+char *
+fmoe_catalogue_query(const FmoeDomain *domain, unsigned reads)
+{
+	FmoeCatalogue catalogue = {.domain = domain, .reads = reads};
+
+	return catalogue_query(&catalogue);
 }
 
 /* ---------------------------------------------------------------- texts */
@@ -314,17 +323,17 @@ take_vector(FmoeCatalogue *catalogue, Column *column, Datum value, Datum id)
 
 /* ---------------------------------------------------------------- rows */
 
-static void
-take_row(FmoeCatalogue *catalogue, HeapTuple tuple, TupleDesc shape)
+void
+fmoe_catalogue_take(FmoeCatalogue *catalogue, const Datum *value, const bool *isnull)
 {
-	Datum		value[lengthof(catalogue->column) + 1];
-	bool		isnull[lengthof(catalogue->column) + 1];
 	Datum		id;
 
-	heap_deform_tuple(tuple, shape, value, isnull);
 	if (isnull[0] || !fmoe_item_of_key(&catalogue->key, value[0], &id))
 		return;
-	catalogue->item = fmoe_idset_add(catalogue->items, id);
+	catalogue->item = catalogue->known_only ? fmoe_vocabulary_find(catalogue->items, id)
+		: fmoe_idset_add(catalogue->items, id);
+	if (catalogue->item < 0)
+		return;
 	grow(catalogue);
 	catalogue->double_keys += catalogue->seen[catalogue->item];
 	catalogue->seen[catalogue->item] = true;
@@ -340,6 +349,16 @@ take_row(FmoeCatalogue *catalogue, HeapTuple tuple, TupleDesc shape)
 		else if (column->modality == FMOE_VECTOR)
 			take_vector(catalogue, column, value[i + 1], id);
 	}
+}
+
+static void
+take_row(FmoeCatalogue *catalogue, HeapTuple tuple, TupleDesc shape)
+{
+	Datum		value[lengthof(catalogue->column) + 1];
+	bool		isnull[lengthof(catalogue->column) + 1];
+
+	heap_deform_tuple(tuple, shape, value, isnull);
+	fmoe_catalogue_take(catalogue, value, isnull);
 }
 
 static size_t
@@ -367,7 +386,7 @@ static void
 read_rows(FmoeCatalogue *catalogue, const char *sql)
 {
 	const FmoeDomain *domain = catalogue->domain;
-	char	   *what = psprintf("reading the item table of domain \"%s\"", domain->name);
+	char	   *what = psprintf("reading the %s table of domain \"%s\"", fmoe_described(domain), domain->name);
 	bool		push = !ActiveSnapshotSet();
 	FmoeReading reading;
 	Portal		portal;
@@ -419,27 +438,42 @@ fmoe_has_features(const FmoeDomain *domain, unsigned reads)
 	return false;
 }
 
+bool
+fmoe_has_user_features(const FmoeDomain *domain, unsigned reads)
+{
+	return (reads & FMOE_READS_USERS) != 0 && domain->user_key != NULL && domain->user_categories != NIL;
+}
+
 FmoeCatalogue *
-fmoe_catalogue_read(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items, MemoryContext result,
-					size_t beside)
+fmoe_catalogue_open(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items, MemoryContext result, char **sql)
 {
 	FmoeCatalogue *catalogue = palloc0(sizeof(FmoeCatalogue));
-	char	   *sql;
 
 	catalogue->domain = domain;
 	catalogue->items = items;
+	catalogue->known_only = domain->of_users;
 	catalogue->reads = reads;
-	catalogue->beside = beside;
 	catalogue->context = CurrentMemoryContext;
 	catalogue->row = AllocSetContextCreate(CurrentMemoryContext, "fmoe item", ALLOCSET_DEFAULT_SIZES);
 	catalogue->host = fmoe_host(result);
 	fmoe_item_key(&catalogue->key, domain);
-	sql = catalogue_query(catalogue);
+	*sql = catalogue_query(catalogue);
 	if ((reads & FMOE_READS_TEXT) != 0 && catalogue->n > 0 && catalogue->column[0].modality <= FMOE_CATEGORY)
 		catalogue->text = fmoe_bag_create(catalogue->host);
 	for (int i = 0; i < catalogue->n; i++)
 		if (catalogue->column[i].modality == FMOE_CATEGORY && (reads & FMOE_READS_CATEGORIES) != 0)
 			catalogue->column[i].bag = fmoe_bag_create(catalogue->host);
+	return catalogue;
+}
+
+FmoeCatalogue *
+fmoe_catalogue_read(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items, MemoryContext result,
+					size_t beside)
+{
+	char	   *sql;
+	FmoeCatalogue *catalogue = fmoe_catalogue_open(domain, reads, items, result, &sql);
+
+	catalogue->beside = beside;
 	read_rows(catalogue, sql);
 	return catalogue;
 }

@@ -261,9 +261,10 @@ fmoe_catalogue_tell(const FmoeCatalogue *catalogue)
 {
 	if (catalogue->double_keys > 0)
 		ereport(NOTICE,
-				(errmsg("the item table of domain \"%s\" has " INT64_FORMAT " rows whose key another row has, too",
-						catalogue->domain->name, catalogue->double_keys),
-				 errdetail("Their words and categories are joined, and the lowest price counts.")));
+				(errmsg("the %s table of domain \"%s\" has " INT64_FORMAT " rows whose key another row has, too",
+						fmoe_described(catalogue->domain), catalogue->domain->name, catalogue->double_keys),
+				 catalogue->domain->of_users ? errdetail("Their categories are joined.")
+				 : errdetail("Their words and categories are joined, and the lowest price counts.")));
 	if (catalogue->odd_vectors > 0)
 		ereport(NOTICE,
 				(errmsg("the item table of domain \"%s\" has " INT64_FORMAT " vectors with nulls or numbers that are not finite",

@@ -34,6 +34,7 @@ typedef struct FmoeInteractions
 	double		last_event;		/* as FmoeEvents has times; NaN without events */
 	int64		future;			/* events later than tomorrow */
 	FmoeFeatures features;		/* of the items, which data points to; count 0: none */
+	FmoeFeatures user_features; /* the same of the users */
 } FmoeInteractions;
 
 /*
@@ -49,6 +50,13 @@ extern FmoeInteractions *fmoe_read_interactions(const FmoeDomain *domain, FmoeVo
  * or not.  begin is called before the item table is read, if it is.
  */
 extern FmoeInteractions *fmoe_read_domain(const FmoeDomain *domain, unsigned reads, void (*begin) (void));
+/*
+ * With a vocabulary, and what reads says of labels and users: with FMOE_READS_LABELS what
+ * was shown and not chosen is in the histories, with its label, as fmoe_read_domain has it.
+ * users, unless NULL: the users' features are like those, with the same categories.
+ */
+extern FmoeInteractions *fmoe_read_for(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads,
+									   const FmoeFeatures *users);
 
 /* The item table read over a vocabulary. */
 typedef struct FmoeCatalogueRead
@@ -58,6 +66,14 @@ typedef struct FmoeCatalogueRead
 	FmoeFeatures features;		/* of vocabulary's items; count 0: nothing is known */
 } FmoeCatalogueRead;
 
+/* Whether the domain has a user table with columns of what users are, and reads asks for them. */
+extern bool fmoe_has_user_features(const FmoeDomain *domain, unsigned reads);
+/*
+ * What the user table, which the domain has, says of users, whose ids are of the domain's
+ * type: features like those of a version, in the current context, with row[i] that of user[i].
+ */
+extern void fmoe_read_user_features(const FmoeDomain *domain, int n, const Datum *user, const FmoeFeatures *like,
+									FmoeFeatures *features, int32 *row);
 /* Whether the domain has an item table with columns of what reads, a set of FmoeReads, asks for. */
 extern bool fmoe_has_features(const FmoeDomain *domain, unsigned reads);
 /*

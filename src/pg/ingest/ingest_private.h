@@ -34,6 +34,9 @@ extern char *fmoe_item_relation(const FmoeDomain *domain);
 /* The type of a column of the item table, which must be there. */
 extern Oid	fmoe_item_column_type(const FmoeDomain *domain, const char *column);
 
+/* The ids among id[n] that can be keys, as an array of the keys' type. */
+extern ArrayType *fmoe_item_keys(const FmoeDomain *domain, Oid key_type, int n, const Datum *id);
+
 /* How keys of the item table become ids of items. */
 typedef struct FmoeItemKey
 {
@@ -62,6 +65,7 @@ typedef struct FmoeCatalogue
 {
 	const FmoeDomain *domain;
 	FmoeVocabulary *items;		/* id set */
+	bool		known_only;		/* rows of others than those are passed over */
 	FmoeItemKey key;
 	int			n;
 	FmoeCatalogueColumn column[FMOE_FEATURES_MAX + FMOE_TEXT_COLUMNS_MAX];
@@ -86,8 +90,16 @@ fmoe_set_unknown(float *vector, int64 from, int64 end)
 		vector[i] = get_float4_nan();
 }
 
+/* The query of all rows: the key, and the columns that are read. */
+extern char *fmoe_catalogue_query(const FmoeDomain *domain, unsigned reads);
+/* A catalogue over an id set of which nothing is read yet, and that query. */
+extern FmoeCatalogue *fmoe_catalogue_open(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items,
+										  MemoryContext result, char **sql);
+/* Takes a row's key and columns. */
+extern void fmoe_catalogue_take(FmoeCatalogue *catalogue, const Datum *value, const bool *isnull);
 /*
- * Reads those columns, and adds the items of the table to an id set.  What is read is
+ * Reads those columns, and adds the items of the table to an id set, which users do
+ * not.  What is read is
  * in the current context, what becomes of it in another one.  Fails where fmoe.max_memory
  * does not allow for it and for so many bytes beside it.
  */
@@ -109,7 +121,8 @@ extern void fmoe_catalogue_tell(const FmoeCatalogue *catalogue);
 typedef enum FmoeQuery
 {
 	FMOE_QUERY_HISTORY,			/* of a user */
-	FMOE_QUERY_ITEMS			/* some rows of the item table */
+	FMOE_QUERY_ITEMS,			/* some rows of the item table */
+	FMOE_QUERY_USERS			/* those of the user table */
 } FmoeQuery;
 
 /* Makes a query's text, with one parameter. */

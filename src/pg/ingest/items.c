@@ -23,13 +23,6 @@
 
 #include "pg/ingest/ingest_private.h"
 
-static char *
-alter_hint(const FmoeDomain *domain)
-{
-	return psprintf("Name what there is now with fmoe_alter_domain(%s, items => ..., item_key => ...),"
-					" or do without an item table: items => 0.", quote_literal_cstr(domain->name));
-}
-
 char *
 fmoe_item_relation(const FmoeDomain *domain)
 {
@@ -39,8 +32,8 @@ fmoe_item_relation(const FmoeDomain *domain)
 	if (schema == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the item table of domain \"%s\" no longer exists", domain->name),
-				 errhint("%s", alter_hint(domain))));
+				 errmsg("the %s table of domain \"%s\" no longer exists", fmoe_described(domain), domain->name),
+				 errhint("%s", fmoe_described_hint(domain))));
 	return quote_qualified_identifier(schema, name);
 }
 
@@ -54,8 +47,9 @@ fmoe_item_column_type(const FmoeDomain *domain, const char *column)
 		(void) fmoe_item_relation(domain);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("the item table of domain \"%s\" has no column \"%s\" any more", domain->name, column),
-				 errhint("%s", alter_hint(domain))));
+				 errmsg("the %s table of domain \"%s\" has no column \"%s\" any more", fmoe_described(domain),
+						domain->name, column),
+				 errhint("%s", fmoe_described_hint(domain))));
 	}
 	return type;
 }
@@ -76,7 +70,7 @@ items_query(const FmoeDomain *domain, const char *relation)
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of the item table of domain \"%s\" is no boolean any more",
 							domain->available_column, domain->name),
-					 errhint("%s", alter_hint(domain))));
+					 errhint("%s", fmoe_described_hint(domain))));
 		available = pstrdup(quote_identifier(domain->available_column));
 	}
 	return psprintf("SELECT %s, %s FROM %s WHERE", quote_identifier(domain->item_key), available, relation);
@@ -255,9 +249,8 @@ fmoe_read_items(const FmoeDomain *domain, const char *filter, FmoeTakeItem take,
 	MemoryContextDelete(items.row);
 }
 
-/* The ids that can be keys, as an array of the keys' type. */
-static ArrayType *
-keys_of(const FmoeDomain *domain, Oid key_type, int n, const Datum *id)
+ArrayType *
+fmoe_item_keys(const FmoeDomain *domain, Oid key_type, int n, const Datum *id)
 {
 	FmoeConverter *converter = fmoe_converter(domain->item_type, key_type);
 	Datum	   *key = palloc(Max(n, 1) * sizeof(Datum));
@@ -282,6 +275,6 @@ fmoe_look_items_up(const FmoeDomain *domain, int n, const Datum *id, FmoeTakeIte
 
 	items_receiver(&items, domain, take, argument);
 	fmoe_execute_kept(domain, FMOE_QUERY_ITEMS, lookup_query, get_array_type(key_type),
-					  PointerGetDatum(keys_of(domain, key_type, n, id)), &items.receiver);
+					  PointerGetDatum(fmoe_item_keys(domain, key_type, n, id)), &items.receiver);
 	MemoryContextDelete(items.row);
 }

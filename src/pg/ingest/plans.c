@@ -69,6 +69,17 @@ same_optional(const FmoeDomain *a, const FmoeDomain *b)
 	return true;
 }
 
+static bool
+same_names(const List *a, const List *b)
+{
+	if (list_length(a) != list_length(b))
+		return false;
+	for (int i = 0; i < list_length(a); i++)
+		if (strcmp(list_nth(a, i), list_nth(b, i)) != 0)
+			return false;
+	return true;
+}
+
 /* Whether two domains give the same queries, the catalogs being the same. */
 static bool
 same_source(const FmoeDomain *a, const FmoeDomain *b)
@@ -78,7 +89,9 @@ same_source(const FmoeDomain *a, const FmoeDomain *b)
 		same_text(a->user_column, b->user_column) && same_text(a->item_column, b->item_column) &&
 		same_text(a->time_column, b->time_column) && same_optional(a, b) &&
 		a->items == b->items && same_text(a->item_key, b->item_key) &&
-		same_text(a->available_column, b->available_column);
+		same_text(a->available_column, b->available_column) &&
+		a->of_users == b->of_users &&
+		(!a->of_users || same_names(a->features[FMOE_CATEGORY], b->features[FMOE_CATEGORY]));
 }
 
 static char *
@@ -102,8 +115,15 @@ source_of(const FmoeDomain *domain)
 		.time_column = pstrdup(domain->time_column),
 		.items = domain->items,
 		.item_key = copied(domain->item_key),
-		.available_column = copied(domain->available_column)
+		.available_column = copied(domain->available_column),
+		.of_users = domain->of_users
 	};
+	ListCell   *cell;
+
+	/* of items no kept query has them */
+	if (domain->of_users)
+		foreach(cell, domain->features[FMOE_CATEGORY])
+			source.features[FMOE_CATEGORY] = lappend(source.features[FMOE_CATEGORY], pstrdup(lfirst(cell)));
 
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
 		source.optional[i].name = copied(domain->optional[i].name);
@@ -277,7 +297,8 @@ fmoe_execute_kept(const FmoeDomain *domain, FmoeQuery query, FmoeQueryText text,
 		.read_only = true,
 		.dest = receiver
 	};
-	Oid			reader = fmoe_domain_reader(domain, query == FMOE_QUERY_ITEMS ? domain->items : domain->interactions);
+	Oid			reader = fmoe_domain_reader(domain,
+											query == FMOE_QUERY_HISTORY ? domain->interactions : domain->items);
 	FmoeReading reading;
 	int			result;
 

@@ -35,6 +35,7 @@ typedef struct Raw
 {
 	Rows		chosen;
 	Rows		shown;			/* and not chosen; its ids alone make nobody a user, and nothing an item */
+	bool		labels;			/* what was not chosen is among the chosen, with its label */
 	FmoeKeys   *keys;			/* of both */
 	int64		left_out[FMOE_LEFT_REASONS];
 	int64		odd_labels[2];
@@ -126,7 +127,7 @@ take_row(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary, H
 	if (left_out == FMOE_TAKEN)
 	{
 		raw->odd_labels[row.event.label] += row.odd_label;
-		if (row.event.label == 0)
+		if (row.event.label == 0 && !raw->labels)
 			left_out = FMOE_LEFT_SHOWN;
 	}
 	raw->left_out[left_out]++;
@@ -169,7 +170,7 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 			break;
 		old = MemoryContextSwitchTo(context);
 		grow(&raw->chosen, &raw->shown, raw, domain, portal);
-		if (domain->optional[FMOE_LABEL_COLUMN].name != NULL)
+		if (raw->shown.users != NULL)
 			grow(&raw->shown, &raw->chosen, raw, domain, portal);
 		for (i = 0; i < SPI_processed; i++)
 			take_row(raw, domain, vocabulary, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
@@ -185,10 +186,10 @@ read_rows(Raw *raw, const FmoeDomain *domain, const FmoeVocabulary *vocabulary)
 }
 
 static uint64
-fingerprint_of_features(uint64 hash, const FmoeFeatures *features)
+fingerprint_of_features(uint64 hash, const FmoeFeatures *features, FmoeFeaturesOf of)
 {
 	FnnArray   *arrays = palloc(sizeof(FnnArray) * FMOE_FEATURE_ARRAYS_MAX);
-	int			n = fmoe_features_arrays(features, FMOE_OF_ITEMS, arrays, FMOE_FEATURE_ARRAYS_MAX);
+	int			n = fmoe_features_arrays(features, of, arrays, FMOE_FEATURE_ARRAYS_MAX);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -217,7 +218,8 @@ fingerprint(const FmoeInteractions *interactions)
 	}
 	for (i = 0; i < n; i++)
 		hash = fnn_hash(hash, arrays[i].data, arrays[i].bytes);
-	return fingerprint_of_features(hash, data->features);
+	hash = fingerprint_of_features(hash, data->features, FMOE_OF_ITEMS);
+	return fingerprint_of_features(hash, data->user_features, FMOE_OF_USERS);
 }
 
 /* Where each id of an id set is in another, or in a vocabulary; -1: nowhere. */
@@ -387,9 +389,32 @@ number_items(FmoeInteractions *interactions, const Raw *raw, FmoeCatalogue *cata
 	fmoe_catalogue_tell(catalogue);
 }
 
-/* A vocabulary, or what reads and begin say of the item table. */
+/* Reads what is known of the users, unless that is nothing, in the numbers that the dataset has them by. */
+static void
+read_user_features(FmoeInteractions *interactions, const Raw *raw, const FmoeDomain *domain, unsigned reads,
+				   const FmoeFeatures *like, MemoryContext context)
+{
+	FmoeDomain	users = fmoe_users_as_items(domain);
+	FmoeVocabulary *ids = raw->chosen.users;
+	FmoeCatalogue *catalogue;
+
+	if (!fmoe_has_user_features(domain, reads))
+		return;
+	catalogue = fmoe_catalogue_read(&users, FMOE_READS_CATEGORIES, ids, context,
+									rows_bytes(&raw->chosen, raw->chosen.events.capacity) +
+									rows_bytes(&raw->shown, raw->shown.events.capacity) +
+									fmoe_keys_bytes(raw->keys) - fmoe_idset_bytes(ids));
+	fmoe_catalogue_features(catalogue, &interactions->user_features, fmoe_vocabulary_count(ids),
+							fmoe_idset_ranks(ids), like);
+	fmoe_catalogue_tell(catalogue);
+	if (interactions->user_features.count > 0)
+		interactions->data.user_features = &interactions->user_features;
+}
+
+/* A vocabulary and features of users to be like, or what reads and begin say of the item table. */
 static FmoeInteractions *
-read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, void (*begin) (void))
+read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, const FmoeFeatures *like,
+		 void (*begin) (void))
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(context, "fmoe ingest", ALLOCSET_DEFAULT_SIZES);
@@ -404,11 +429,12 @@ read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, v
 	raw.last_event = get_float8_nan();
 	raw.tomorrow = fmoe_seconds_of_moment(GetCurrentTimestamp()) + SECS_PER_DAY;
 	raw.chosen = new_rows(domain, collation, vocabulary == NULL);
-	if (domain->optional[FMOE_LABEL_COLUMN].name != NULL)
+	raw.labels = (reads & FMOE_READS_LABELS) != 0;
+	if (domain->optional[FMOE_LABEL_COLUMN].name != NULL && !raw.labels)
 		raw.shown = new_rows(domain, collation, vocabulary == NULL);
 	raw.keys = fmoe_keys_create(domain);
 	read_rows(&raw, domain, vocabulary);
-	if (fmoe_has_features(domain, reads))
+	if (vocabulary == NULL && fmoe_has_features(domain, reads))
 	{
 		if (begin != NULL)
 			begin();
@@ -431,6 +457,7 @@ read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, v
 	interactions->future = raw.future;
 
 	MemoryContextSwitchTo(scratch);
+	read_user_features(interactions, &raw, domain, reads, like, context);
 	interactions->fingerprint = fingerprint(interactions);
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(scratch);
@@ -440,11 +467,17 @@ read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, v
 FmoeInteractions *
 fmoe_read_interactions(const FmoeDomain *domain, FmoeVocabulary *vocabulary)
 {
-	return read_all(domain, vocabulary, 0, NULL);
+	return read_all(domain, vocabulary, 0, NULL, NULL);
 }
 
 FmoeInteractions *
 fmoe_read_domain(const FmoeDomain *domain, unsigned reads, void (*begin) (void))
 {
-	return read_all(domain, NULL, reads, begin);
+	return read_all(domain, NULL, reads, NULL, begin);
+}
+
+FmoeInteractions *
+fmoe_read_for(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, const FmoeFeatures *users)
+{
+	return read_all(domain, vocabulary, reads, users, NULL);
 }

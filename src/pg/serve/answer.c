@@ -41,6 +41,14 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 	FmoeBatch  *batch = fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
 
 	batch->keeps_seen = serving->call.keeps_seen;
+	if (history->users != NULL)
+	{
+		int32	   *user = fnn_alloc(serving->site.arena, sizeof(int32));
+
+		*user = history->user;
+		batch->users = history->users;
+		batch->user = user;
+	}
 	return batch;
 }
 

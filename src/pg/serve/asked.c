@@ -140,6 +140,7 @@ typedef struct Known
 	FmoeKeys   *keys;
 	FmoeCollected events;
 	FmoeCollected shown;		/* and not chosen */
+	bool		labels;			/* that is among the events */
 } Known;
 
 static void
@@ -148,10 +149,34 @@ take_event(void *argument, FmoeRow *row)
 	Known	   *known = argument;
 
 	row->event.item = fmoe_vocabulary_find(known->vocabulary, row->item);
-	if (row->event.label == 0 && row->event.item >= 0)
-		fmoe_collect(&known->shown, &row->event);
-	else if (row->event.label > 0 && fmoe_keys_take(known->keys, row))
+	if (row->event.label == 0 && !known->labels)
+	{
+		if (row->event.item >= 0)
+			fmoe_collect(&known->shown, &row->event);
+	}
+	else if (fmoe_keys_take(known->keys, row))
 		fmoe_collect(&known->events, &row->event);
+}
+
+unsigned
+fmoe_serve_reads(const FmoeServing *serving)
+{
+	const FmoeModel *model = &serving->call.loaded->model;
+
+	return fmoe_reads(model->expert[FMOE_MAIN].class, &model->config);
+}
+
+const FmoeFeatures *
+fmoe_serve_users(FmoeServing *serving, int n, const Datum *user, int32 *row)
+{
+	const FmoeFeatures *like = &serving->call.loaded->model.user_features;
+	FmoeFeatures *features;
+
+	if (!fmoe_has_user_features(serving->moment.domain, fmoe_serve_reads(serving)) || like->count == 0)
+		return NULL;
+	features = palloc(sizeof(FmoeFeatures));
+	fmoe_read_user_features(serving->moment.domain, n, user, like, features, row);
+	return features;
 }
 
 FmoeItems *
@@ -162,6 +187,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	int64		begin = 0;
 	Known		known = {
 		.vocabulary = serving->call.loaded->vocabulary,
+		.labels = (fmoe_serve_reads(serving) & FMOE_READS_LABELS) != 0,
 		.keys = fmoe_keys_create(serving->moment.domain)
 	};
 
@@ -177,6 +203,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 					  palloc_extended(Max(fmoe_events_bytes(&known.events.events, items->count), 1), MCXT_ALLOC_HUGE));
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
 	fmoe_make_baskets(&items->events, items->count, 1, &begin, &items->count);
+	items->users = fmoe_serve_users(serving, 1, &user, &items->user);
 	MemoryContextSwitchTo(old);
 	return items;
 }

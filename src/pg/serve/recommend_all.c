@@ -40,6 +40,8 @@ typedef struct Everybody
 {
 	FmoeServing *serving;
 	ReturnSetInfo *result;
+	const FmoeFeatures *features;	/* of the batch's users, by … */
+	int32		feature_row[BATCH_USERS];	/* … each one's row; NULL: none */
 	int32		k;
 	bool		exclude_seen;
 	FmoeFilter	filter;			/* without what was seen */
@@ -60,6 +62,7 @@ typedef struct Everybody
 	FmoeKeys   *keys;			/* of the batch */
 	FmoeCollected events;
 	FmoeCollected shown;		/* and not chosen: their items count as seen */
+	bool		labels;			/* what was not chosen is among the events */
 } Everybody;
 
 /* ---------------------------------------------------------------- rows */
@@ -153,6 +156,15 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 								   model->config.max_length);
 
 	batch->keeps_seen = serving->call.keeps_seen;
+	if (all->features != NULL)
+	{
+		int32	   *user = fnn_alloc(serving->site.arena, known->users * sizeof(int32));
+
+		for (int i = 0; i < known->users; i++)
+			user[i] = all->feature_row[known->of[i]];
+		batch->user = user;
+		batch->users = all->features;
+	}
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
@@ -176,6 +188,8 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
 		FmoeFilter	filter = all->filter;
 
+		history.users = all->features;
+		history.user = all->features != NULL ? all->feature_row[known->of[i]] : 0;
 		if (all->exclude_seen)
 			filter.seen = &history;
 		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);
@@ -278,6 +292,7 @@ finish_batch(Everybody *all)
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
 	old = MemoryContextSwitchTo(all->batch);
 	make_histories(all, known, &events);
+	all->features = fmoe_serve_users(serving, all->users, all->user, all->feature_row);
 	MemoryContextSwitchTo(old);
 	if (known->users > 0 && slot == FMOE_MAIN && all->filter.candidates == NULL &&
 		fmoe_has_vectors(&serving->call.loaded->model))
@@ -343,9 +358,12 @@ take_event(void *argument, FmoeRow *row)
 	Everybody  *all = argument;
 
 	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
-	if (row->event.label == 0 && row->event.item >= 0)
-		fmoe_collect(&all->shown, &row->event);
-	else if (row->event.label > 0 && take_keys(all, row))
+	if (row->event.label == 0 && !all->labels)
+	{
+		if (row->event.item >= 0)
+			fmoe_collect(&all->shown, &row->event);
+	}
+	else if (take_keys(all, row))
 		fmoe_collect(&all->events, &row->event);
 }
 
@@ -440,6 +458,7 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	all->serving = serving;
 	all->result = result;
 	all->k = k;
+	all->labels = (fmoe_serve_reads(serving) & FMOE_READS_LABELS) != 0;
 	all->exclude_seen = PG_ARGISNULL(at->exclude_seen) || PG_GETARG_BOOL(at->exclude_seen);
 	all->filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
 	get_typlenbyval(serving->moment.domain->user_type, &all->user_length, &all->user_byval);

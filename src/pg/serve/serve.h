@@ -17,6 +17,8 @@ typedef struct FmoeItems
 	FmoeEvents	events;			/* [count] */
 	int64		n_shown;		/* of a history: items that were shown and not chosen, which are in no event of it … */
 	int32	   *shown;			/* … but count as seen */
+	const FmoeFeatures *users;	/* of a history: what is known of users, of whom it is that of … */
+	int32		user;			/* … that row; NULL: nothing, or nobody asks */
 } FmoeItems;
 
 /* Items that the item table and a filter let through. */
@@ -194,6 +196,10 @@ extern FmoeItems *fmoe_serve_list(FunctionCallInfo fcinfo, FmoeServing *serving,
 /* The history of the user asked for, as it is now or was at as_of. */
 extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
 /* The same for a user of the domain's own type. */
+/* What the version's model reads, a set of FmoeReads. */
+extern unsigned fmoe_serve_reads(const FmoeServing *serving);
+/* What is known of users, with row[i] that of user[i], in the current context; NULL: nothing that the model reads. */
+extern const FmoeFeatures *fmoe_serve_users(FmoeServing *serving, int n, const Datum *user, int32 *row);
 extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of);
 /* Leaves each item of a list once, ascending. */
 extern void fmoe_serve_distinct(FmoeItems *items);

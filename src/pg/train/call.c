@@ -119,7 +119,7 @@ read_interactions(FmoeTraining *training)
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("domain \"%s\" has no interactions", training->domain->name),
 				 reasons == NULL ? 0 : errdetail("Rows left out: %s.", reasons)));
-	if (fmoe_events_counting(&interactions->data.events, 0, interactions->data.n_events) == 0 &&
+	if (fmoe_targets_counting(&interactions->data.events, 0, interactions->data.n_events) == 0 &&
 		!begins_without_events(training))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),

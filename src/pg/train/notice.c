@@ -129,7 +129,7 @@ fmoe_training_announce(FmoeTraining *training)
 	const FmoeConfig *config = &training->config;
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	size_t		bytes = MemoryContextMemAllocated(training->context, true);
-	int64		context = data->n_events - fmoe_events_counting(&data->events, 0, data->n_events);
+	int64		context = data->n_events - fmoe_targets_counting(&data->events, 0, data->n_events);
 	char	   *what = psprintf("training domain \"%s\"", training->domain->name);
 
 	bytes += (size_t) fmoe_together_bytes(data);
