@@ -226,7 +226,7 @@ fmoe_batch_users(FnnArena *arena, FmoeBatch *batch, const FmoeDataset *data, con
 		user[s] = (int32_t) low;
 	}
 	batch->user = user;
-	batch->users = data->user_features;
+	batch->user_features = data->user_features;
 }
 
 /* ---------------------------------------------------------------- parts */
@@ -283,7 +283,7 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 	full.last = last;
 	if (batch->user != NULL)
 	{
-		int32_t    *user = fnn_alloc(arena, fnn_mul_size(host, n, sizeof(int32_t)));
+		int32_t    *user = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int32_t)));
 
 		for (i = 0; i < n; i++)
 			user[i] = batch->user[of[i]];

@@ -284,8 +284,9 @@ typedef struct FmoeBatch
 	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
 	const FmoeBaskets *baskets; /* NULL: every token is one, and sequences has no reach */
 	bool		keeps_seen;		/* what a history has may be an answer; set by who asks */
-	const int32_t *user;		/* [sequences.count] whose each is: a row of users; NULL: nobody knows */
-	const FmoeFeatures *users;	/* what is known of the users; NULL: nothing */
+	/* set by who knows users: */
+	const int32_t *user;		/* [sequences.count] whose history each is, -1: nobody known; NULL: nobody is */
+	const FmoeFeatures *user_features;	/* of these users; NULL: those of the expert */
 } FmoeBatch;
 
 /* The items of the last basket of a sequence that is not empty. */

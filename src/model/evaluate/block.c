@@ -42,8 +42,7 @@ size_t
 fmoe_rank_bytes(const FmoeModel *model, const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features,
-		.user_features = main->user_features};
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features, .user_features = main->user_features};
 	double		n_items = model->n_items;
 	double		most = fmin(cases->count, FMOE_CASE_BLOCK_MAX);
 	double		longest = 0;

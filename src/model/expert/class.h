@@ -49,7 +49,7 @@ typedef enum FmoeReads
 	FMOE_READS_CATEGORIES = 4,
 	FMOE_READS_PRICE = 8,
 	FMOE_READS_VECTORS = 16,
-	FMOE_READS_USERS = 32,		/* categories of users, in FmoeBatch.users */
+	FMOE_READS_USERS = 32,		/* categories of users, in FmoeBatch.user_features */
 	FMOE_READS_COUNTS = 64,		/* what the experts that count have counted */
 	FMOE_WEIGHS_COUNTS = 128,	/* weighs these counts among its terms: blend adds nothing */
 	FMOE_NEEDS_FEATURES = 256	/* is no model without some of the features that it reads */
@@ -89,8 +89,8 @@ typedef struct FmoeFacts
 {
 	int32_t		n_items;
 	const FmoeFeatures *features;	/* NULL: none */
-	const FmoeFeatures *user_features;	/* NULL: none; outside of a training without rows: what terms there are */
-	int64_t		n_users;		/* 0 outside of a training */
+	const FmoeFeatures *user_features;	/* NULL: none */
+	int64_t		n_users;		/* who have rows of their own; 0 outside of a training: such rows are in no version */
 	FmoeFollowers followers;	/* set for bytes, and only where the class reads counts */
 } FmoeFacts;
 
@@ -102,7 +102,6 @@ typedef struct FmoeGoal
 {
 	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's; -1: none that counts */
 	const float *target_weight; /* [n_tokens] how much each target counts; NULL: all count 1 */
-	const int8_t *target_label; /* [n_tokens] whether each target was chosen; NULL: all were */
 	double		weight;			/* of a target that counts 1: 1 / sum of what those of the whole step count */
 	double		position_weight;	/* of a token, whatever follows: 1 / number of tokens in the whole step */
 	double		sequence_weight;	/* of a sequence: 1 / number of sequences in the whole step */
@@ -302,7 +301,7 @@ struct FmoeExpert
 	FnnTensor  *tensor;			/* [params->count] where each slice is */
 	FnnArray   *array;			/* of a counter, in the order of its array_names */
 	const FmoeFeatures *features;	/* NULL: none */
-	const FmoeFeatures *user_features;	/* what terms there are, of no user; NULL: none */
+	const FmoeFeatures *user_features;	/* NULL: none */
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */

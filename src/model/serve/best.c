@@ -411,8 +411,7 @@ fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *events, double se
 	double		n_items = model->n_items;
 	double		part = fmin(tokens, PART_TOKENS + model->config.max_length);
 	double		followers = fmoe_transitions_count(&model->expert[FMOE_MARKOV]);
-	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features,
-		.user_features = main->user_features};
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features, .user_features = main->user_features};
 	double		bytes = sequences * (model->items.cols * sizeof(fnn_real) + sizeof(FnnRows) + sizeof(double));
 
 	facts.followers.mean = facts.followers.all = followers;

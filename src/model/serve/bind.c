@@ -94,8 +94,7 @@ static void
 bind_learned(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *arrays)
 {
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features,
-		.user_features = main->user_features};
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features, .user_features = main->user_features};
 
 	check_borrowed(model, host, n_arrays, arrays);
 	fmoe_declare_class(&model->params, host, main->class, &model->config, &facts);

@@ -154,8 +154,7 @@ static void
 extend_learned(const Extending *to, FmoeModel *new, const FmoeModel *old)
 {
 	FmoeExpert *main = &new->expert[FMOE_MAIN];
-	FmoeFacts	facts = {.n_items = to->n_new, .features = main->features,
-		.user_features = main->user_features};
+	FmoeFacts	facts = {.n_items = to->n_new, .features = main->features, .user_features = main->user_features};
 
 	fmoe_declare_class(&new->params, to->host, main->class, &new->config, &facts);
 	main->params = &new->params;

@@ -356,10 +356,9 @@ step_bytes(const FmoeTrainer *trainer)
 	double		tokens = plan->shard_tokens;
 	/* the table that is scored against is declared first; one that is computed is not wider than the widest map */
 	double		width = plan->params.list[0].cols;
-	/* target, row of the loss; the target's weight and label; whose a sequence is */
+	/* target, row of the loss; the target's weight; whose a sequence is */
 	double		bytes = tokens * (fmoe_token_bytes(&trainer->data->events) + 2 * sizeof(int32_t) +
-								  (trainer->data->events.weight != NULL ? sizeof(float) : 0) +
-								  (trainer->data->events.label != NULL ? sizeof(int8_t) : 0) + sizeof(int32_t)) +
+								  (trainer->data->events.weight != NULL ? sizeof(float) : 0) + +sizeof(int32_t)) +
 		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0) *
 		(trainer->data->events.basket != NULL ? FMOE_BASKETS_MORE : 1);
 	double		loss;

@@ -159,7 +159,6 @@ typedef struct Targets
 {
 	int32_t    *item;			/* [n_tokens] -1: nothing that counts */
 	float	   *weight;			/* [n_tokens] NULL: all count 1 */
-	int8_t	   *label;			/* [n_tokens] NULL: all were chosen */
 } Targets;
 
 static void
@@ -170,8 +169,6 @@ set_target(const Targets *targets, int64_t token, const FmoeEvents *events, int6
 	targets->item[token] = weight > 0 ? events->item[event] : -1;
 	if (targets->weight != NULL)
 		targets->weight[token] = (float) weight;
-	if (targets->label != NULL)
-		targets->label[token] = events->label[event];
 }
 
 /* The events first .. end - 1 that count, on the arena; where none does, the first. */
@@ -251,8 +248,6 @@ batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batc
 
 	if (events->weight != NULL)
 		targets.weight = fnn_alloc(arena, sizeof(float) * (size_t) batch->n_tokens);
-	if (events->label != NULL)
-		targets.label = fnn_alloc(arena, sizeof(int8_t) * (size_t) batch->n_tokens);
 	if (events->basket != NULL)
 	{
 		targets_of_baskets(arena, trainer, batch, end, last_end, stream, &targets);
@@ -264,11 +259,10 @@ batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batc
 		int32_t		length = batch->sequences.offset[i + 1] - first;
 		int64_t		from = end[i] - length + 1;
 
-		if (events->weight == NULL && events->label == NULL)
+		if (events->weight == NULL)
 			memcpy(targets.item + first, events->item + from, sizeof(int32_t) * length);
-		else
-			for (int32_t k = 0; k < length; k++)
-				set_target(&targets, first + k, events, from + k);
+		for (int32_t k = 0; events->weight != NULL && k < length; k++)
+			set_target(&targets, first + k, events, from + k);
 	}
 	return targets;
 }
@@ -283,7 +277,6 @@ add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const T
 	FmoeGoal	goal = {
 		.target = targets->item,
 		.target_weight = targets->weight,
-		.target_label = targets->label,
 		.weight = 1.0 / batch->weight,
 		.position_weight = 1.0 / batch->positions,
 		.sequence_weight = 1.0 / batch->count,

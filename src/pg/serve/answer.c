@@ -46,7 +46,7 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 		int32	   *user = fnn_alloc(serving->site.arena, sizeof(int32));
 
 		*user = history->user;
-		batch->users = history->users;
+		batch->user_features = history->users;
 		batch->user = user;
 	}
 	return batch;

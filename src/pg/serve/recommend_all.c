@@ -163,7 +163,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		for (int i = 0; i < known->users; i++)
 			user[i] = all->feature_row[known->of[i]];
 		batch->user = user;
-		batch->users = all->features;
+		batch->user_features = all->features;
 	}
 	for (int i = 0; i < known->users; i++)
 	{
