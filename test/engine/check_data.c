@@ -301,7 +301,7 @@ check_shared(void)
 
 /* Two users of four and three impressions, between whom one has none. */
 static void
-check_impressions(void)
+check_labels(void)
 {
 	static const int32_t shown_item[] = {0, 1, 2, 3, 0, 1, 2};
 	static const int8_t chosen[] = {1, 0, 1, 0, 0, 0, 1};
@@ -340,7 +340,7 @@ check_impressions(void)
 void
 check_data(void)
 {
-	check_impressions();
+	check_labels();
 	check_columns();
 	check_gather();
 	check_growth();
