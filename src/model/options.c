@@ -11,7 +11,7 @@
 
 static const char *const loss_names[] = {"softmax", "gbce", "auto", NULL};
 static const char *const average_names[] = {"none", "tail", NULL};
-const char *const fmoe_holdout_names[] = {"none", "validation", "test", NULL};
+const char *const fmoe_holdout_names[] = {"none", "validation", "test", "validation_fifth", "test_fifth", NULL};
 
 #define AT(field) offsetof(FmoeConfig, field)
 

@@ -7,6 +7,7 @@
 #include "model/count/count.h"
 #include "model/fmoe/fmoe.h"
 #include "model/xcross/base.h"
+#include "model/mrff/mrff.h"
 
 #include <string.h>
 
@@ -32,12 +33,17 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_content_class,
 	&fmoe_mixture_class,
 	&fmoe_foundation_class,
+	&fmoe_mrff_class,
+	&fmoe_constant_class,
+	&fmoe_user_rate_class,
+	&fmoe_user_category_rate_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", "content", "auto", "foundation", TEST_CLASS("projection") NULL};
+	"neighbours", "repeat", "content", "auto", "foundation", "mrff",
+	"constant", "user_rate", "user_category_rate", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_MAIN] = NULL,
@@ -48,6 +54,10 @@ const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_NEIGHBOURS] = &fmoe_neighbours_class,
 	[FMOE_REPEAT] = &fmoe_repeat_class,
 	[FMOE_CONTENT] = &fmoe_content_class
+};
+
+const FmoeExpertClass *const fmoe_click_baselines[] = {
+	&fmoe_constant_class, &fmoe_user_rate_class, &fmoe_user_category_rate_class, NULL
 };
 
 /* by row of fmoe_encoders */

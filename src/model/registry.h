@@ -17,6 +17,9 @@ extern const char *const fmoe_expert_names[];
  */
 extern const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED];
 
+/* What a class that is judged by clicks must beat; NULL-terminated. */
+extern const FmoeExpertClass *const fmoe_click_baselines[];
+
 /* The default of the option "model". */
 #define FMOE_DEFAULT_MODEL "auto"
 /* Its default where rows are all there is, and of what was stored without one: one encoder. */

@@ -463,6 +463,8 @@ static const Function functions[] = {
 	{"featured", check_featured},
 	{"postnorm", check_postnorm},
 	{"whitening", check_whitening},
+	{"mrff", check_mrff},
+	{"clicks", check_clicks_judged},
 };
 
 static bool

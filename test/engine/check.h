@@ -11,6 +11,7 @@
 #define FMOE_CHECK_H
 
 #include "model/fmoe/fmoe.h"
+#include "model/mrff/mrff.h"
 #include "model/expert/tower.h"
 #include "model/model.h"
 
@@ -33,6 +34,13 @@ static inline FmoeTowerOptions *
 check_tower(FmoeConfig *config)
 {
 	return (FmoeTowerOptions *) config->own.bytes;
+}
+
+/* Those of mrff. */
+static inline FmoeMrffOptions *
+check_clicks(FmoeConfig *config)
+{
+	return (FmoeMrffOptions *) config->own.bytes;
 }
 
 /* Everything allocated through the host is freed after each test function. */
@@ -99,6 +107,8 @@ extern FmoeFeatures *check_item_features(int32_t n_items);
 extern FmoeDataset *check_walks_for(const FmoeConfig *config, int64_t n_users, int32_t n_items, int64_t shortest,
 									int64_t longest, uint64_t seed);
 extern FmoeConfig check_featured_config(const char *model, double id_dropout);
+/* … of check_mrff.c: makes impressions of events, with labels that follow from users and categories; … */
+extern void check_impressions(FmoeDataset *data, uint64_t seed);
 /* … of check_weights.c: gives events weights, all the same, or with 0 drawn ones of which some are 0; … */
 extern float *check_event_weights(FmoeDataset *data, float same, uint64_t seed);
 /* … the cases of a split, with all of their answers; … */
@@ -137,5 +147,7 @@ extern void check_content(void);
 extern void check_featured(void);
 extern void check_postnorm(void);
 extern void check_whitening(void);
+extern void check_mrff(void);
+extern void check_clicks_judged(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -299,6 +299,8 @@ check_walks_for(const FmoeConfig *config, int64_t n_users, int32_t n_items, int6
 
 	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_TEXT)
 		data->features = check_item_features(n_items);
+	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_LABELS)
+		check_impressions(data, seed);
 	return data;
 }
 

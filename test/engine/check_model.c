@@ -14,7 +14,7 @@ check_draw_main(FmoeModel *model, uint64_t seed, double noise, bool with_grad)
 {
 	FnnArena   *arena = check_arena();
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features};
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features, .user_features = main->user_features};
 	fnn_real   *values;
 	fnn_real   *grads = NULL;
 

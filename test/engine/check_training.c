@@ -75,6 +75,12 @@ check_config(const char *model)
 		config.model++;
 	if (strstr(model, " features") != NULL)
 		*check_tower(&config) = (FmoeTowerOptions) {true, 0.2};
+	if (strcmp(model, "mrff") == 0)
+		*check_clicks(&config) = (FmoeMrffOptions)
+	{
+		.groups = 3, .group_gate = FMOE_MRFF_WEIGHTED, .balance = 0.1, .private_rows = true,
+			.user_features = FMOE_MRFF_SHARED, .past_labels = true, .history_rates = true
+	};
 	if (strcmp(model, "fmoe") == 0)
 	{
 		/* nobody has lent anything: a frozen encoder as it is drawn */
@@ -657,6 +663,8 @@ check_training(void)
 	check_teams("fmoe", FMOE_LOSS_SOFTMAX, 0, true);
 	check_teams("sasrec features", FMOE_LOSS_SOFTMAX, 0.5, true);
 	check_teams("gru4rec features", FMOE_LOSS_GBCE, 0.5, false);
+	check_teams("mrff", FMOE_LOSS_SOFTMAX, 0, false);
+	check_teams("mrff", FMOE_LOSS_GBCE, 0.5, true);
 	check_resume("sasrec", FMOE_LOSS_SOFTMAX);
 	check_resume("sasrec", FMOE_LOSS_GBCE);
 	check_resume("sasrec features", FMOE_LOSS_SOFTMAX);

@@ -17,6 +17,11 @@ extern const FmoeExpertClass fmoe_neighbours_class;
 extern const FmoeExpertClass fmoe_repeat_class;
 extern const FmoeExpertClass fmoe_content_class;
 
+/* What a model of clicks must beat. */
+extern const FmoeExpertClass fmoe_constant_class;
+extern const FmoeExpertClass fmoe_user_rate_class;
+extern const FmoeExpertClass fmoe_user_category_rate_class;
+
 /* What an event's weight falls to with each basket that came after it. */
 #define FMOE_AGE_DECAY 0.8
 /* Neighbours of an item that are kept: those with the largest values. */

@@ -307,7 +307,7 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 		offset[i] = batch->sequences.offset[first + i] - begin;
 	for (int32_t i = 0; i < n; i++)
 	{
-		last[i] = batch->last[first + i] - begin;
+		last[i] = batch->last[first + i] < 0 ? -1 : batch->last[first + i] - begin;
 		index[i] = first + i;
 	}
 	part.sequences.count = n;

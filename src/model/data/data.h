@@ -161,7 +161,10 @@ typedef enum FmoeHoldout
 {
 	FMOE_HOLDOUT_NONE,			/* every event trains */
 	FMOE_HOLDOUT_VALIDATION,	/* a user's last basket is kept back for validation */
-	FMOE_HOLDOUT_TEST			/* the last for test, the one before for validation */
+	FMOE_HOLDOUT_TEST,			/* the last for test, the one before for validation */
+	FMOE_HOLDOUT_VALIDATION_FIFTH,	/* a user's last fifth of events, in whole baskets, for validation */
+	FMOE_HOLDOUT_TEST_FIFTH,	/* the last fifth for test, of the others the last fifth for validation */
+	FMOE_HOLDOUTS
 } FmoeHoldout;
 
 /* What users were shown and did not choose: in no history and no answer, but seen from then on. */
@@ -204,6 +207,14 @@ extern FmoeDataset fmoe_dataset_shared(FnnArena *arena, const void *block);
  * result - 1.  Of what is kept back the first basket has an event that counts as what comes next.
  */
 extern int64_t fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
+/* End of what is kept back for validation, from fmoe_train_end on; what is behind is for test. */
+extern int64_t fmoe_validation_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user);
+/* Whether a training with the first holdout keeps back all that one with the other does. */
+extern bool fmoe_holds_back(FmoeHoldout holdout, FmoeHoldout other);
+/* A holdout that keeps back no more than either of two. */
+extern FmoeHoldout fmoe_least_holdout(FmoeHoldout a, FmoeHoldout b);
+/* Where a user's last fifth of the events before end begins, in whole baskets; end: nowhere. */
+extern int64_t fmoe_last_fifth(const FmoeDataset *data, int64_t user, int64_t end);
 
 /* Where a user's last basket before end begins that has such an event, and a basket before it; -1: nowhere. */
 extern int64_t fmoe_last_answer(const FmoeDataset *data, int64_t user, int64_t end);
@@ -230,6 +241,7 @@ typedef enum FmoeSplit
 {
 	FMOE_SPLIT_VALIDATION,		/* the basket that the holdout keeps back for early stopping */
 	FMOE_SPLIT_TEST,			/* a user's last basket that counts; users with at least 3 */
+	FMOE_SPLIT_FIFTH,			/* a user's last fifth of events, in whole baskets; of impressions only */
 	FMOE_SPLIT_TIME				/* every basket after a time that has a history before it */
 } FmoeSplit;
 
@@ -287,6 +299,7 @@ typedef struct FmoeBatch
 	/* set by who knows users: */
 	const int32_t *user;		/* [sequences.count] whose history each is, -1: nobody known; NULL: nobody is */
 	const FmoeFeatures *user_features;	/* of these users; NULL: those of the expert */
+	const FnnTensor *private_rows;	/* of these users; NULL: the expert's own, if any */
 } FmoeBatch;
 
 /* The items of the last basket of a sequence that is not empty. */

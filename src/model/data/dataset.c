@@ -37,11 +37,70 @@ fmoe_last_answer(const FmoeDataset *data, int64_t user, int64_t end)
 }
 
 int64_t
+fmoe_last_fifth(const FmoeDataset *data, int64_t user, int64_t end)
+{
+	int64_t		first = data->offset[user];
+	int64_t		fifth = (end - first + 4) / 5;
+	int64_t		begin = fifth > 0 ? fmoe_basket_begin(&data->events, first, end - fifth) : end;
+
+	/* of a basket that reaches further than the fifth the next one is the first */
+	if (begin == first && begin < end)
+		begin = fmoe_basket_end(&data->events, begin, end);
+	return begin;
+}
+
+int64_t
+fmoe_validation_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user)
+{
+	int64_t		end = data->offset[user + 1];
+	int64_t		answer;
+
+	if (holdout == FMOE_HOLDOUT_TEST_FIFTH)
+		return fmoe_last_fifth(data, user, end);
+	if (holdout != FMOE_HOLDOUT_TEST)
+		return end;
+	answer = fmoe_last_answer(data, user, end);
+	return answer >= 0 && fmoe_last_answer(data, user, answer) >= 0 ? answer : end;
+}
+
+bool
+fmoe_holds_back(FmoeHoldout holdout, FmoeHoldout other)
+{
+	switch (other)
+	{
+		case FMOE_HOLDOUT_NONE:
+			return true;
+		case FMOE_HOLDOUT_VALIDATION:
+			return holdout != FMOE_HOLDOUT_NONE;
+		case FMOE_HOLDOUT_TEST:
+			return holdout == FMOE_HOLDOUT_TEST || holdout == FMOE_HOLDOUT_TEST_FIFTH;
+		case FMOE_HOLDOUT_VALIDATION_FIFTH:
+			return holdout == FMOE_HOLDOUT_VALIDATION_FIFTH || holdout == FMOE_HOLDOUT_TEST_FIFTH;
+		case FMOE_HOLDOUT_TEST_FIFTH:
+			return holdout == FMOE_HOLDOUT_TEST_FIFTH;
+		case FMOE_HOLDOUTS:
+			break;
+	}
+	return false;
+}
+
+FmoeHoldout
+fmoe_least_holdout(FmoeHoldout a, FmoeHoldout b)
+{
+	if (fmoe_holds_back(a, b))
+		return b;
+	return fmoe_holds_back(b, a) ? a : FMOE_HOLDOUT_VALIDATION;
+}
+
+int64_t
 fmoe_train_end(const FmoeDataset *data, FmoeHoldout holdout, int64_t user)
 {
 	int64_t		end = data->offset[user + 1];
-	int64_t		answer = holdout != FMOE_HOLDOUT_NONE ? fmoe_last_answer(data, user, end) : -1;
+	int64_t		answer;
 
+	if (holdout == FMOE_HOLDOUT_VALIDATION_FIFTH || holdout == FMOE_HOLDOUT_TEST_FIFTH)
+		return fmoe_last_fifth(data, user, fmoe_validation_end(data, holdout, user));
+	answer = holdout != FMOE_HOLDOUT_NONE ? fmoe_last_answer(data, user, end) : -1;
 	if (holdout == FMOE_HOLDOUT_TEST && answer >= 0)
 		answer = fmoe_last_answer(data, user, answer);
 	return answer >= 0 ? answer : end;
@@ -70,6 +129,8 @@ user_answers(const FmoeDataset *data, const FmoeCasesWanted *wanted, int64_t use
 				*first = answer;
 				*end = fmoe_basket_end(events, *first, *end);
 			}
+			break;
+		case FMOE_SPLIT_FIFTH:
 			break;
 		case FMOE_SPLIT_TIME:
 			while (*first > data->offset[user] && events->time[*first - 1] > wanted->after)

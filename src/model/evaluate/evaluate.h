@@ -72,6 +72,65 @@ extern double fmoe_paired_error(FmoeMetric metric, int64_t k, const FmoeCases *c
 extern void fmoe_bootstrap(FnnArena *arena, int64_t n, int columns, const double *difference,
 						   int resamples, uint64_t seed, double *low, double *high);
 
+/* ---------------------------------------------------------------- clicks */
+
+/*
+ * Impressions that are to be predicted, in windows: window w is events begin[w] ..
+ * end[w] - 1 of one user's history, at most max_length of them; those from from[w]
+ * on are predicted, each from the baskets before its own, and are impressions
+ * first[w] .. first[w + 1] - 1.  So each has most of a full history before it.
+ */
+typedef struct FmoeImpressions
+{
+	int64_t		count;			/* windows */
+	int64_t		n;				/* impressions */
+	int64_t    *begin;
+	int64_t    *end;
+	int64_t    *from;
+	int64_t    *first;			/* [count + 1] */
+	int32_t    *user;			/* [count] */
+	float	   *label;			/* [n] 1: it was chosen */
+} FmoeImpressions;
+
+typedef struct FmoeImpressionsWanted
+{
+	FmoeSplit	split;
+	FmoeHoldout holdout;		/* of FMOE_SPLIT_VALIDATION */
+	double		after;			/* seconds, of FMOE_SPLIT_TIME */
+	int			max_length;
+	int64_t		limit;			/* at most that many users, chosen by seed; 0: all */
+	uint64_t	seed;
+} FmoeImpressionsWanted;
+
+extern FmoeImpressions *fmoe_impressions(FnnArena *arena, const FmoeDataset *data,
+										 const FmoeImpressionsWanted *wanted);
+/* Those of a training's validation. */
+extern FmoeImpressions *fmoe_validation_impressions(FnnArena *arena, const FmoeDataset *data,
+													const FmoeConfig *config);
+/* Bytes of so many. */
+extern double fmoe_impressions_bytes(double windows, double impressions);
+/* logit[impressions of all windows]: fills those of windows from .. to - 1, by an expert that is judged by clicks. */
+extern void fmoe_foresee(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeDataset *data,
+						 const FmoeImpressions *impressions, int64_t from, int64_t to, fnn_real *logit);
+
+/*
+ * How good n probabilities are: auc, the share of pairs of a chosen and another one in
+ * which the chosen has the larger one, ties counting half; the mean log-loss; calibration,
+ * the mean difference of probability and share chosen over ten groups of equal size
+ * (expected calibration error).  Each NaN where there is none, auc also where all
+ * labels are the same.
+ */
+typedef struct FmoeClickFigures
+{
+	double		auc;
+	double		log_loss;
+	double		calibration;
+} FmoeClickFigures;
+
+/* times[n]: how often each counts, NULL: once.  NaN logits do not count. */
+extern FmoeClickFigures fmoe_click_figures(FnnArena *arena, int64_t n, const fnn_real *logit, const float *label,
+										   const int32_t *times);
+
 /* ---------------------------------------------------------------- blocks */
 
 /* Cases are scored in blocks of at most so many bytes of scores, tokens (and one history more), and cases. */

@@ -94,13 +94,21 @@ typedef struct FmoeFacts
 	FmoeFollowers followers;	/* set for bytes, and only where the class reads counts */
 } FmoeFacts;
 
+/* What a class is judged by: early stopping, whether a version goes live, fmoe_evaluate. */
+typedef enum FmoeJudgedBy
+{
+	FMOE_BY_RANKS,				/* NDCG@10 of the items that were chosen among all */
+	FMOE_BY_CLICKS				/* AUC of the probability that what was shown is chosen: learns from whole histories */
+} FmoeJudgedBy;
+
 #define FMOE_LOSSES_MAX 8
 #define FMOE_ATTEMPTS_MAX 2
 
 /* What the tokens of a recorded batch should be followed by, and how much each loss weighs. */
 typedef struct FmoeGoal
 {
-	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's; -1: none that counts */
+	const int32_t *target;		/* [n_tokens] an item of the basket that followed the token's; -1: none that counts;
+								 * NULL for a class judged by clicks, whose batches are all that trains */
 	const float *target_weight; /* [n_tokens] how much each target counts; NULL: all count 1 */
 	double		weight;			/* of a target that counts 1: 1 / sum of what those of the whole step count */
 	double		position_weight;	/* of a token, whatever follows: 1 / number of tokens in the whole step */
@@ -195,6 +203,9 @@ typedef struct FmoeExpertClass
 
 	/* Its own options, which fill FmoeConfig.own; NULL: none. */
 	const FmoeOption *options;
+	/* Common options that begin elsewhere in this class: name, value, name, value, ..., NULL; NULL: none. */
+	const char *const *defaults;
+	FmoeJudgedBy judged_by;
 	/* Whether the options fit each other; NULL: they always do. */
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
 	/* Set of FmoeReads; NULL: nothing but items and times. */
@@ -226,6 +237,13 @@ typedef struct FmoeExpertClass
 	/* score[n] of items (NULL: of all) after one history of the batch; NULL: state . vector + terms. */
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						  int64_t n, const int32_t *item, fnn_real *score);
+
+	/*
+	 * logit[n_tokens] that each event of a batch is chosen, given those of earlier baskets of its sequence; NaN where
+	 * too little of the history is there.  Of a class judged by clicks, whose scores are such logits, after an
+	 * empty history too.
+	 */
+	void		(*foresee) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *logit);
 
 	/*
 	 * Where a history moves few items: value[n_items] along which the scores of all others do not fall, whatever the
@@ -307,6 +325,12 @@ struct FmoeExpert
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */
 	uint32_t	without;		/* set of parts that are left out of its scores */
 };
+
+static inline bool
+fmoe_by_clicks(const FmoeExpertClass *class)
+{
+	return class->judged_by == FMOE_BY_CLICKS;
+}
 
 static inline bool
 fmoe_only_counts(const FmoeExpertClass *class)

@@ -112,8 +112,12 @@ fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 	for (int i = 0; i < expert->params->count && n < max; i++)
 	{
 		const FnnParam *param = &expert->params->list[i];
-		FnnArray   *array = &out[n++];
+		FnnArray   *array = &out[n];
 
+		/* rows of single users are in no file and no version */
+		if (param->share == FNN_PRIVATE)
+			continue;
+		n++;
 		memset(array, 0, sizeof(*array));
 		strcpy(array->name, param->name);
 		array->dtype = FMOE_REAL_DTYPE;

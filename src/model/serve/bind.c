@@ -57,8 +57,10 @@ static void
 bind_features(FmoeModel *model)
 {
 	for (int slot = 0; slot < FMOE_GATED; slot++)
+	{
 		model->expert[slot].features = model->features.count > 0 ? &model->features : NULL;
-	model->expert[FMOE_MAIN].user_features = model->user_features.count > 0 ? &model->user_features : NULL;
+		model->expert[slot].user_features = model->user_features.count > 0 ? &model->user_features : NULL;
+	}
 }
 
 static void
@@ -346,6 +348,36 @@ fmoe_model_arrays_max(const FmoeModel *model)
 		FMOE_WEIGHED_MAX + 1;
 }
 
+const FnnTensor *
+fmoe_private_rows(const FmoeModel *model)
+{
+	for (int i = 0; i < model->params.count; i++)
+		if (model->params.list[i].share == FNN_PRIVATE)
+			return &model->expert[FMOE_MAIN].tensor[i];
+	return NULL;
+}
+
+/* The features of users as a version has them: the names of their values, and no user. */
+static int
+user_feature_arrays(const FmoeModel *model, FnnArray *out, int max)
+{
+	static const int64_t nobody[1] = {0};
+	int			n = fmoe_features_arrays(&model->user_features, FMOE_OF_USERS, out, max);
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *of = strrchr(out[i].name, '.') + 1;
+		bool		offsets = strcmp(of, "offset") == 0;
+
+		if (!offsets && strcmp(of, "term") != 0 && strcmp(of, "weight") != 0 && strcmp(of, "value") != 0)
+			continue;
+		out[i].shape[0] = offsets;
+		out[i].bytes = offsets ? sizeof(nobody) : 0;
+		out[i].data = offsets ? (void *) nobody : out[i].data;
+	}
+	return n;
+}
+
 int
 fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 {
@@ -359,7 +391,7 @@ fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max)
 	if (counts_alone(main->class))
 		n += fmoe_expert_arrays(main, out + n, max - n);
 	n += fmoe_features_arrays(&model->features, FMOE_OF_ITEMS, out + n, max - n);
-	n += fmoe_features_arrays(&model->user_features, FMOE_OF_USERS, out + n, max - n);
+	n += user_feature_arrays(model, out + n, max - n);
 	if (fmoe_only_counts(main->class))
 		return n;
 	n += fmoe_expert_arrays(main, out + n, max - n);
@@ -382,6 +414,8 @@ fmoe_count_experts(FmoeModel *model, FnnArena *arena, const FmoeConfig *config, 
 	fmoe_model_setup(model, config, data->n_items);
 	if (data->features != NULL && (fmoe_reads(main->class, config) & FMOE_READS_FEATURES) != 0)
 		model->features = *data->features;
+	if (data->user_features != NULL && (fmoe_reads(main->class, config) & FMOE_READS_USERS) != 0)
+		model->user_features = *data->user_features;
 	bind_features(model);
 	for (int slot = FMOE_POPULARITY; slot < slots_of(config); slot++)
 	{

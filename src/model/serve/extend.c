@@ -190,6 +190,7 @@ fmoe_model_extend(FmoeModel *new, FnnArena *arena, const FmoeModel *old, int32_t
 	for (int slot = 0; slot < FMOE_GATED; slot++)
 	{
 		new->expert[slot].features = old->expert[slot].features != NULL ? &new->features : NULL;
+		new->expert[slot].user_features = old->expert[slot].user_features != NULL ? &new->user_features : NULL;
 		extend_counter(&to, &new->expert[slot], &old->expert[slot]);
 	}
 	if (old->expert[FMOE_MAIN].user_features != NULL)

@@ -78,6 +78,8 @@ extern void fmoe_model_open(FmoeModel *model, const FnnHost *host, const FmoeCon
 extern int	fmoe_model_arrays(const FmoeModel *model, FnnArray *out, int max);
 /* Largest number of arrays that a model can have. */
 extern int	fmoe_model_arrays_max(const FmoeModel *model);
+/* The rows of single users [users, numbers], which are in none of these arrays; NULL: there are none. */
+extern const FnnTensor *fmoe_private_rows(const FmoeModel *model);
 /* Sets up the experts of a configuration, so far without parameters and counts. */
 extern void fmoe_model_setup(FmoeModel *model, const FmoeConfig *config, int32_t n_items);
 /* Sets a model up and trains the experts that count; if the main one is among them, the model is complete. */

@@ -24,8 +24,12 @@ int64_t
 fmoe_sequence_end(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
 {
 	int64_t		end = fmoe_train_end(data, (FmoeHoldout) config->holdout, user);
-	int64_t		answer = fmoe_last_answer(data, user, end);
+	int64_t		answer;
 
+	/* each impression is learned from and then an input: all of them are */
+	if (fmoe_by_clicks(fmoe_expert_classes[config->model]))
+		return end;
+	answer = fmoe_last_answer(data, user, end);
 	return answer >= 0 ? answer : data->offset[user];
 }
 
@@ -49,6 +53,23 @@ mean_weight(const FmoeEvents *events, int64_t first, int64_t end)
 	return counting > 0 ? sum / (double) counting : 0;
 }
 
+/* What the impressions of a sequence count that are predicted. */
+static double
+impressions_weight(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
+{
+	int64_t		tokens = fmoe_sequence_tokens(config, data, user);
+	int64_t		end = fmoe_sequence_end(config, data, user);
+	int64_t		first = end - tokens;
+	double		sum = 0;
+
+	/* where the history is cut, what came before its first basket is not known */
+	if (tokens >= config->max_length)
+		first = fmoe_basket_end(&data->events, first, end);
+	for (int64_t event = first; event < end; event++)
+		sum += data->events.weight != NULL ? (double) data->events.weight[event] : 1;
+	return sum;
+}
+
 double
 fmoe_sequence_weight(const FmoeConfig *config, const FmoeDataset *data, int64_t user)
 {
@@ -56,9 +77,12 @@ fmoe_sequence_weight(const FmoeConfig *config, const FmoeDataset *data, int64_t 
 	int64_t		first = data->offset[user];
 	int64_t		behind = fmoe_sequence_end(config, data, user);
 	int64_t		left = fmoe_sequence_tokens(config, data, user);
-	int64_t		next_end = fmoe_basket_end(events, behind, data->offset[user + 1]);
+	int64_t		next_end;
 	double		sum = 0;
 
+	if (fmoe_by_clicks(fmoe_expert_classes[config->model]))
+		return impressions_weight(config, data, user);
+	next_end = fmoe_basket_end(events, behind, data->offset[user + 1]);
 	while (left > 0)
 	{
 		int64_t		begin = fmoe_basket_begin(events, first, behind - 1);
@@ -203,12 +227,21 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	plan->cases_limit = VALIDATION_SCORES_MAX / (data->n_items > 0 ? data->n_items : 1);
 	if (plan->cases_limit < VALIDATION_CASES_MIN)
 		plan->cases_limit = VALIDATION_CASES_MIN;
+	plan->basket_bytes = (double) fmoe_basket_count_bytes(trainer->arena, data);
+	if (fmoe_by_clicks(trainer->class))
+	{
+		const FmoeImpressions *impressions = fmoe_validation_impressions(trainer->arena, data, config);
+
+		plan->n_windows = impressions->count;
+		plan->n_impressions = impressions->first[impressions->count];
+		fnn_arena_reset(trainer->arena, mark);
+		return;
+	}
 	cases = fmoe_validation_cases(trainer->arena, data, (FmoeHoldout) config->holdout, plan->cases_limit,
 								  (uint64_t) config->seed);
 	plan->n_cases = cases->count;
 	plan->n_answers = cases->first[cases->count];
 	plan->seen_most = fmoe_seen_most(cases, 0, cases->count);
-	plan->basket_bytes = (double) fmoe_basket_count_bytes(trainer->arena, data);
 	fnn_arena_reset(trainer->arena, mark);
 }
 
@@ -295,6 +328,7 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
 	trainer->shard_losses = take(host, shared, &used, FMOE_SHARDS * FMOE_LOSSES_MAX, sizeof(double));
+	trainer->logit = take(host, shared, &used, plan->n_impressions, sizeof(fnn_real));
 	trainer->rank = take(host, shared, &used, plan->n_answers, sizeof(int32_t));
 	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->last_step = take(host, shared, &used, plan->sparse_rows, sizeof(int32_t));
@@ -397,7 +431,7 @@ model_bytes(const FmoeTrainer *trainer)
 {
 	double		trial = 0;
 
-	if (trainer->config.blend < 0)
+	if (trainer->config.blend < 0 && !fmoe_by_clicks(trainer->class))
 		trial = sizeof(FmoeModel) + trainer->plan.n_cases * (double) fmoe_case_bytes(trainer->data) +
 			trainer->plan.n_answers * (double) (sizeof(int64_t) + sizeof(int32_t)) +
 			ranking_bytes(trainer, FMOE_CASE_BLOCK_MAX);
@@ -417,8 +451,8 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeTrainer *trainer = planned_trainer(arena, config, data);
 	const FmoeTrainPlan *plan = &trainer->plan;
-	double		lists = plan->n_sequences * (data->events.weight != NULL ? 3.0 : 2.0) * sizeof(int64_t) +
-		plan->n_cases * (double) fmoe_case_bytes(data) +
+	double		lists = plan->n_sequences * (fmoe_weighs_sequences(trainer) ? 3.0 : 2.0) * sizeof(int64_t) +
+		plan->n_cases * (double) fmoe_case_bytes(data) + fmoe_impressions_bytes(plan->n_windows, plan->n_impressions) +
 		plan->seen_most * (double) sizeof(int32_t) +
 		(plan->n_answers + (double) data->n_items) * sizeof(int64_t) +
 		(plan->cases_limit < data->n_users ? data->n_users : 0);

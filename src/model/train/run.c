@@ -92,11 +92,16 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 		if (fmoe_sequence_tokens(config, data, user) > 0)
 			trainer->user[n++] = user;
 	}
-	if (data->events.weight != NULL)
+	if (fmoe_weighs_sequences(trainer))
 	{
 		trainer->weight = fnn_alloc(arena, fnn_mul_size(trainer->host, plan->n_sequences, sizeof(double)));
 		for (n = 0; n < plan->n_sequences; n++)
 			trainer->weight[n] = fmoe_sequence_weight(config, data, trainer->user[n]);
+	}
+	if (fmoe_by_clicks(trainer->class))
+	{
+		trainer->impressions = fmoe_validation_impressions(arena, data, config);
+		return trainer;
 	}
 	trainer->cases = fmoe_validation_cases(arena, data, (FmoeHoldout) config->holdout, plan->cases_limit,
 										   (uint64_t) config->seed);
@@ -124,24 +129,36 @@ fmoe_trainer_state(FmoeTrainer *trainer)
 	return trainer->state;
 }
 
-/* Ranks the blocks of validation cases that this member takes. */
+/* How many parts of validation there are: cases, or windows of impressions. */
+static int64_t
+to_validate(const FmoeTrainer *trainer)
+{
+	return trainer->impressions != NULL ? trainer->impressions->count : trainer->cases->count;
+}
+
+/* Ranks the blocks of validation cases, or foresees those of impressions, that this member takes. */
 static void
 validate(FmoeTrainer *trainer, const FmoeTeam *team)
 {
 	FmoeProtocol protocol = {.exclude_seen = true};
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
-	int64_t		n = trainer->cases->count;
+	int64_t		n = to_validate(trainer);
+	int64_t		together = trainer->impressions != NULL ? FMOE_VALIDATION_WINDOWS : FMOE_VALIDATION_BLOCK;
 	int64_t		from;
 
 	/* item vectors that are computed have changed with the parameters */
 	if (n > 0 && fmoe_computes_items(trainer->class, &trainer->config))
 		fmoe_model_compute_items(&trainer->model, trainer->arena);
-	while ((from = fmoe_claim(trainer) * FMOE_VALIDATION_BLOCK) < n)
+	while ((from = fmoe_claim(trainer) * together) < n)
 	{
-		int64_t		to = n - from < FMOE_VALIDATION_BLOCK ? n : from + FMOE_VALIDATION_BLOCK;
+		int64_t		to = n - from < together ? n : from + together;
 
-		fmoe_rank_cases(&trainer->model, FMOE_MAIN, trainer->arena, trainer->data, trainer->cases, &protocol,
-						from, to, trainer->rank, NULL);
+		if (trainer->impressions != NULL)
+			fmoe_foresee(&trainer->model, FMOE_MAIN, trainer->arena, trainer->data, trainer->impressions, from, to,
+						 trainer->logit);
+		else
+			fmoe_rank_cases(&trainer->model, FMOE_MAIN, trainer->arena, trainer->data, trainer->cases, &protocol,
+							from, to, trainer->rank, NULL);
 	}
 	fnn_arena_reset(trainer->arena, mark);
 }
@@ -159,19 +176,28 @@ mean_judged(const FmoeTrainState *state)
 	return sum / n;
 }
 
+/* What the class is judged by, after an epoch. */
+static double
+judged_now(const FmoeTrainer *trainer)
+{
+	if (trainer->impressions != NULL)
+		return fmoe_click_figures(trainer->arena, trainer->impressions->n, trainer->logit,
+								  trainer->impressions->label, NULL).auc;
+	return fmoe_mean_metric(FMOE_NDCG, VALIDATION_CUTOFF, trainer->cases, trainer->rank);
+}
+
 /* Updates the state after an epoch, and the best values if these are better; by the leader. */
 static void
 finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double losses[FMOE_LOSSES_MAX])
 {
 	FmoeTrainState *state = trainer->state;
-	bool		validated = trainer->cases->count > 0;
+	bool		validated = to_validate(trainer) > 0;
 
 	state->step += steps;
 	state->epoch++;
 	state->loss = loss;
 	memcpy(state->losses, losses, sizeof(state->losses));
-	state->judged[state->epoch % FMOE_EPOCHS_JUDGED] = fmoe_mean_metric(FMOE_NDCG, VALIDATION_CUTOFF, trainer->cases,
-																		trainer->rank);
+	state->judged[state->epoch % FMOE_EPOCHS_JUDGED] = judged_now(trainer);
 	state->metric = mean_judged(state);
 	if (validated && (state->best_epoch == 0 || state->metric > state->best_metric))
 	{
@@ -373,6 +399,8 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 						 trainer->state->step > 0);
 		return;
 	}
+	if (fmoe_by_clicks(trainer->class))
+		return;
 	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)
 		: trainer->config.blend;
 }

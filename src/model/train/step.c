@@ -316,6 +316,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *last_end = fnn_alloc(arena, sizeof(int64_t) * n);
+	bool		by_clicks = fmoe_by_clicks(trainer->class);
 	FmoeBatch  *packed;
 	FnnTape		tape;
 	int64_t		i;
@@ -326,7 +327,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 
 		begin[i] = data->offset[user];
 		end[i] = fmoe_sequence_end(&trainer->config, data, user);
-		last_end[i] = fmoe_basket_end(&data->events, end[i], data->offset[user + 1]);
+		last_end[i] = by_clicks ? end[i] : fmoe_basket_end(&data->events, end[i], data->offset[user + 1]);
 	}
 	for (int k = 0; k < trainer->plan.n_sparse; k++)
 	{
@@ -345,8 +346,10 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		Targets		targets = batch_targets(arena, trainer, packed, end, last_end, stream);
+		Targets		targets = {0};
 
+		if (!by_clicks)
+			targets = batch_targets(arena, trainer, packed, end, last_end, stream);
 		add_losses(trainer, &tape, packed, &targets, batch, s, stream);
 		fnn_tape_backward(&tape);
 	}

@@ -45,7 +45,8 @@ typedef struct FmoeTrainState
 	int32_t		won;			/* the attempt that the model is of; set by fmoe_trainer_model */
 	int32_t		tried;			/* attempts that were compared then; 0: there was one, or nothing to compare by */
 	double		loss;			/* mean over the last epoch's targets, by their weights */
-	double		judged[FMOE_EPOCHS_JUDGED]; /* validation NDCG@10 after epoch e, at place e % FMOE_EPOCHS_JUDGED */
+	double		judged[FMOE_EPOCHS_JUDGED]; /* of validation, what the class is judged by, after epoch e, at place e %
+											 * FMOE_EPOCHS_JUDGED */
 	double		metric;			/* mean of those after the last epochs; NaN without validation */
 	double		best_metric;
 	double		losses[FMOE_LOSSES_MAX];	/* parts of loss, as the class names them */

@@ -9,6 +9,7 @@
 #ifndef FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
 #define FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
 
+#include "model/evaluate/evaluate.h"
 #include "model/expert/expert.h"
 #include "model/expert/markov.h"
 #include "model/train/train.h"
@@ -31,6 +32,8 @@ typedef struct FmoeTrainPlan
 	int			attempts;
 	int64_t		n_cases;		/* validation */
 	int64_t		n_answers;		/* of these */
+	int64_t		n_windows;		/* of validation by clicks */
+	int64_t		n_impressions;	/* in these */
 	int64_t		seen_most;		/* items of any of them that have to be put together */
 	int64_t		cases_limit;	/* users validated at most */
 	double		basket_bytes;	/* that counting takes for baskets */
@@ -71,6 +74,7 @@ struct FmoeTrainer
 	double	   *chunk_squares;	/* [chunks] of the step's gradient */
 	double	   *sparse_squares; /* [1] */
 	int32_t    *last_step;		/* [plan.sparse_rows] of all sparse slices */
+	fnn_real   *logit;			/* [n_impressions] */
 	int32_t    *rank;			/* [n_answers] */
 	int64_t    *claimed;		/* [1] parts of the work before a barrier that members have taken */
 
@@ -79,7 +83,8 @@ struct FmoeTrainer
 	FnnSparse **bound;			/* [params.count] sparse gradients of the shard being computed */
 	FmoeExpert	expert;			/* bound to the slot of the shard being computed */
 	FmoeModel	model;			/* bound to what is judged; has counts only if the main expert reads them */
-	FmoeCases  *cases;			/* of validation */
+	FmoeCases  *cases;			/* of validation; none where it is by clicks */
+	FmoeImpressions *impressions;	/* of validation by clicks; NULL: it is by ranks */
 	int64_t    *user;			/* [n_sequences] users with a transition */
 	double	   *weight;			/* [n_sequences] what each one's targets count; NULL: each target counts 1 */
 	int64_t    *order;			/* [n_sequences] of this epoch, indexes of user */
@@ -120,6 +125,13 @@ fmoe_claim_anew(FmoeTrainer *trainer, const FmoeTeam *team)
 {
 	if (team->rank == 0)
 		__atomic_store_n(trainer->claimed, 0, __ATOMIC_RELAXED);
+}
+
+/* Whether sequences count by other things than their tokens. */
+static inline bool
+fmoe_weighs_sequences(const FmoeTrainer *trainer)
+{
+	return trainer->data->events.weight != NULL || fmoe_by_clicks(trainer->class);
 }
 
 /* Whether the main expert reads what others counted. */
@@ -183,6 +195,8 @@ extern void fmoe_average(FmoeTrainer *trainer, const FmoeTeam *team, int32_t epo
 
 /* Cases that are validated together: a constant, so that products do not depend on who computes them. */
 #define FMOE_VALIDATION_BLOCK 128
+/* Windows of impressions that are. */
+#define FMOE_VALIDATION_WINDOWS 16
 /* Gives a finished model of a gated class its gate, on the arena; trained: its encoder has made a step. */
 extern void fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior,
 							 bool trained);

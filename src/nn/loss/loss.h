@@ -53,6 +53,16 @@ extern void fnn_divergence_loss(FnnTape *tape, FnnTensor *p, const fnn_real *q, 
 /* The sum of x * x over all elements. */
 extern void fnn_square_loss(FnnTape *tape, FnnTensor *x, double weight);
 /*
+ * Binary cross-entropy of logit [n, 1]: the sum over rows of log(1 + e^z) - label z.
+ * label[n] is 0 .. 1, NaN: the row does not count; row_weight as above.
+ */
+extern void fnn_click_loss(FnnTape *tape, FnnTensor *logit, const float *label, const float *row_weight,
+						   double weight);
+/* Its value for one number. */
+extern double fnn_click_loss_of(double logit, double label);
+/* The sum of factor * x over all elements. */
+extern void fnn_sum_loss(FnnTape *tape, FnnTensor *x, const float *factor, double weight);
+/*
  * NT-Xent (Chen et al. 2020, equation 1): rows of a and b [n, d] are two views of
  * n things.  The logits of each of the 2 n rows are its cosines with all other
  * rows / temperature, its answer is the other view; the loss is the sum of the

@@ -94,6 +94,17 @@ typedef struct FnnGraph
 extern FnnTensor *fnn_neighbours(FnnTape *tape, FnnTensor *table, const FnnGraph *graph, const int32_t *id, int64_t n,
 								 double dropout);
 
+/*
+ * y[n, out] = act(x W_rᵀ + b_r) with the map r = row[i] of each row i of x; -1: y is 0.
+ * A map is a stretch of a table's row: W_r [out, in] from column first on and, where
+ * biased, b_r [out] behind it.  act is FNN_IDENTITY or FNN_RELU.  The gradient of the
+ * table is of these rows, dense or sparse.
+ */
+extern FnnTensor *fnn_row_linear(FnnTape *tape, FnnTensor *x, FnnTensor *table, int64_t first, int64_t out,
+								 bool biased, FnnActivation activation, const int32_t *row);
+/* y[n, 1] = x[i, column[i]] */
+extern FnnTensor *fnn_pick(FnnTape *tape, FnnTensor *x, const int32_t *column);
+
 /* A matrix too wide to be kept: its rows are made where they are needed. */
 typedef struct FnnMaker
 {

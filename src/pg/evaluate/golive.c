@@ -40,7 +40,7 @@
 bool
 fmoe_has_seen_holdout(const FmoeVersion *version, int holdout)
 {
-	return version->config.holdout < holdout;
+	return !fmoe_holds_back((FmoeHoldout) version->config.holdout, (FmoeHoldout) holdout);
 }
 
 static bool

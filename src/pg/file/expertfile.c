@@ -420,7 +420,7 @@ read_facts(const FnnFile *in, FmoeVersion *facts)
 	facts->events = asked_integer(in, "events", 0, PG_INT64_MAX);
 	facts->users = asked_integer(in, "users", 0, PG_INT64_MAX);
 	facts->complete = asked_choice(in, "sharing", sharing_names, lengthof(sharing_names)) == 1;
-	facts->holdout = fmoe_holdout_names[asked_choice(in, "holdout", fmoe_holdout_names, FMOE_HOLDOUT_TEST + 1)];
+	facts->holdout = fmoe_holdout_names[asked_choice(in, "holdout", fmoe_holdout_names, FMOE_HOLDOUTS)];
 	facts->last_event = NAN;
 	if (last_event != NULL)
 	{

@@ -90,7 +90,7 @@ state_create(MemoryContext context, const FmoeConfig *config)
 	size_t		bytes = 0;
 
 	architecture(config, &state->config);
-	state->holdout = FMOE_HOLDOUT_TEST;
+	state->holdout = FMOE_HOLDOUT_TEST_FIFTH;
 	fmoe_declare_class(params, fmoe_host(context), class, &state->config, &(FmoeFacts) {.n_items = 1});
 	state->arrays = palloc0(sizeof(FnnArray) * params->count);
 	for (int i = 0; i < params->count; i++)
@@ -178,7 +178,7 @@ holdout_of(const char *name)
 {
 	int			holdout = FMOE_HOLDOUT_NONE;
 
-	while (holdout < FMOE_HOLDOUT_TEST && strcmp(fmoe_holdout_names[holdout], name) != 0)
+	while (holdout < FMOE_HOLDOUTS - 1 && strcmp(fmoe_holdout_names[holdout], name) != 0)
 		holdout++;
 	return holdout;
 }
@@ -189,7 +189,7 @@ add_file(State *state, const FmoeExpertFile *file, int64 examples)
 	const FmoeVersion *facts = &file->facts;
 
 	state->files++;
-	state->holdout = Min(state->holdout, holdout_of(facts->holdout));
+	state->holdout = fmoe_least_holdout(state->holdout, holdout_of(facts->holdout));
 	add_count(&state->examples, examples);
 	add_count(&state->events, facts->events);
 	add_count(&state->users, facts->users);
@@ -261,7 +261,7 @@ fmoe_fedavg_combine(PG_FUNCTION_ARGS)
 		state = state_create(context, &other->config);
 	else
 		check_architecture(&state->config, &other->config);
-	state->holdout = Min(state->holdout, other->holdout);
+	state->holdout = fmoe_least_holdout(state->holdout, other->holdout);
 	add_count(&state->files, other->files);
 	add_count(&state->examples, other->examples);
 	add_count(&state->events, other->events);
@@ -371,7 +371,7 @@ fmoe_fedavg_deserialize(PG_FUNCTION_ARGS)
 	config.layers = take_option(&in, "layers");
 	config.heads = take_option(&in, "heads");
 	config.max_length = take_option(&in, "max_length");
-	holdout = take_int(&in, FMOE_HOLDOUT_NONE, FMOE_HOLDOUT_TEST);
+	holdout = take_int(&in, FMOE_HOLDOUT_NONE, FMOE_HOLDOUTS - 1);
 	if (fmoe_only_counts(fmoe_expert_classes[config.model]) || !fmoe_config_fits(&config, &misfit) ||
 		!fmoe_lendable(&config, &shape) || shape.encoder == FMOE_OWN_ENCODER)
 		damaged_state();

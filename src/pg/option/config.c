@@ -131,6 +131,7 @@ read_config(Jsonb *object, Reading *reading)
 	config->model = fmoe_expert_row(reading->call != NULL ? reading->call->model : FMOE_PLAIN_MODEL);
 	/* the model first */
 	fmoe_walk_options(object, fmoe_train_options, take_model, reading);
+	fmoe_change_defaults(fmoe_train_options, class_of(config)->defaults, config);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
 	fmoe_config_canonical(config);

@@ -593,6 +593,18 @@ fmoe_set_defaults(const FmoeOption *options, void *target)
 }
 
 void
+fmoe_change_defaults(const FmoeOption *options, const char *const *changed, void *target)
+{
+	for (; changed != NULL && changed[0] != NULL; changed += 2)
+	{
+		FmoeOption	option = *fmoe_find_option(options, changed[0], strlen(changed[0]));
+
+		option.value = changed[1];
+		set_default(&option, target);
+	}
+}
+
+void
 fmoe_parse_options(Jsonb *object, const FmoeOption *options, void *target)
 {
 	Filling		filling = {.options = options, .target = target};

@@ -1,0 +1,100 @@
+/*
+ * class.c
+ *	  The class mrff: its hooks.
+ */
+#include "model/mrff/mrff.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const losses[] = {"clicks", "balance", NULL};
+
+static FnnTensor *
+encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which)
+{
+	FmoeMrffPass pass;
+
+	fmoe_mrff_run(expert, tape, batch, &pass);
+	return which == FMOE_LAST_TOKENS ? fnn_rows(tape, pass.state, batch->last, batch->sequences.count) : pass.state;
+}
+
+static double
+multiplications(const FmoeConfig *config, double n_scored)
+{
+	/* six categories, as the number of columns is not known here */
+	double		width = 6.0 * config->width;
+
+	return 8.0 * config->layers * width * width + 2 * width * FMOE_MRFF_HEAD;
+}
+
+/* ---------------------------------------------------------------- what follows from the data */
+
+typedef struct Prepared
+{
+	double		share;			/* of clicks */
+} Prepared;
+
+static const void *
+prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
+{
+	Prepared   *prepared = fnn_alloc(arena, sizeof(Prepared));
+
+	prepared->share = fmoe_mrff_click_share(data, (FmoeHoldout) expert->config->holdout);
+	return prepared;
+}
+
+/*
+ * A user's own maps begin as 0, so that who has none is served by the public model; the rates begin as
+ * the user's rate alone.
+ */
+static void
+start(FmoeExpert *expert, const FnnHost *host)
+{
+	const Prepared *prepared = expert->prepared;
+	FmoeMrffLayout layout;
+
+	fmoe_mrff_layout_of(expert, &layout);
+	if (layout.rates >= 0)
+	{
+		fmoe_parameter(expert, layout.rates)->value[0] = 1;
+		if (prepared != NULL)
+			fmoe_parameter(expert, layout.rates + 1)->value[0] =
+				(fnn_real) log(prepared->share / (1 - prepared->share));
+		memset(fmoe_parameter(expert, layout.head + 2)->value, 0, sizeof(fnn_real) * FMOE_MRFF_HEAD);
+		fmoe_parameter(expert, layout.head + 3)->value[0] = 0;
+	}
+	if (layout.private_rows >= 0)
+	{
+		FnnTensor  *table = fmoe_parameter(expert, layout.private_rows);
+
+		for (int64_t user = 0; user < table->rows; user++)
+		{
+			for (int block = 0; block < expert->config->layers; block++)
+				memset(table->value + user * table->cols + block * layout.map + layout.map / 2, 0,
+					   sizeof(fnn_real) * (size_t) (layout.map / 2));
+			if (user % 1000 == 0)
+				fnn_poll(host);
+		}
+	}
+}
+
+const FmoeExpertClass fmoe_mrff_class = {
+	.name = "mrff",
+	.summary = "whether an impression is clicked, by public maps, those of groups and those of single users",
+	.options = fmoe_mrff_options,
+	.defaults = fmoe_mrff_defaults,
+	.judged_by = FMOE_BY_CLICKS,
+	.fits = fmoe_mrff_fits,
+	.reads = fmoe_mrff_reads,
+	.declare = fmoe_mrff_declare,
+	.bytes = fmoe_mrff_bytes,
+	.multiplications = multiplications,
+	.encode = encode,
+	.items = fmoe_mrff_items,
+	.score = fmoe_mrff_score,
+	.foresee = fmoe_mrff_foresee,
+	.learn = fmoe_mrff_learn,
+	.losses = losses,
+	.prepare = prepare,
+	.start = start
+};
