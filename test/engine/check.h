@@ -149,5 +149,6 @@ extern void check_postnorm(void);
 extern void check_whitening(void);
 extern void check_mrff(void);
 extern void check_clicks_judged(void);
+extern void check_streams(void);
 
 #endif							/* FMOE_CHECK_H */

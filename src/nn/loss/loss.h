@@ -69,6 +69,33 @@ extern void fnn_sum_loss(FnnTape *tape, FnnTensor *x, const float *factor, doubl
  * 2 n cross-entropies.  A row of length 0 has cosine 0 with all.  n = 1 gives 0.
  */
 extern void fnn_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, double temperature, double weight);
+/* Of another row of a batch whose thing is the same, what its logit becomes. */
+typedef enum FnnSameRule
+{
+	FNN_SAME_REMOVED,			/* it is not in the sum */
+	FNN_SAME_ZERO				/* 0, a constant */
+} FnnSameRule;
+
+/*
+ * In-batch contrast: row i of a should be known by row i of b, both [n, d], among all
+ * rows of b; the logits are cosines / temperature.  target[n]: what rows i are of.
+ * The loss is the sum over rows of
+ *	-log(p_i + epsilon),  p_i = exp(c_ii) / (sum over j of exp(c_ij) + epsilon)
+ * with epsilon 0 the cross-entropy.  A row of length 0 has cosine 0 with all.
+ */
+extern void fnn_batch_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, const int32_t *target,
+									double temperature, FnnSameRule rule, double epsilon, double weight);
+/*
+ * Multi-hot classes: logits hidden tableᵀ + bias of n rows, hidden [n, d], table
+ * [classes, d], bias [1, classes]; row i should have those that row id[i] of labels
+ * has.  The loss is the sum over rows and classes of the binary cross-entropy, each
+ * row's times row_weight[n] (NULL: 1).  The logits never exist for more than some rows.
+ */
+extern void fnn_multi_hot_loss(FnnTape *tape, FnnTensor *hidden, FnnTensor *table, FnnTensor *bias,
+							   const int64_t *label_offset, const int32_t *label, const int32_t *id,
+							   const float *row_weight, double weight);
+/* Reals on the arena while it runs. */
+extern double fnn_multi_hot_loss_reals(int64_t rows, int64_t classes);
 /*
  * gBCE (Petrov & Macdonald 2023, "gSASRec"): binary cross-entropy over the positive and
  * shared uniform negatives, the positive's log-probability multiplied by beta.

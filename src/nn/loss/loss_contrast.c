@@ -11,6 +11,7 @@
  */
 #include "nn/base/tape_private.h"
 #include "nn/loss/loss.h"
+#include "nn/loss/loss_private.h"
 #include "nn/product/product.h"
 
 #define ROWS 64
@@ -25,37 +26,6 @@ typedef struct Contrast
 	fnn_real   *grad;			/* [2 n, d] of unit; NULL: not wanted */
 	fnn_real   *tile;			/* [ROWS, 2 n] */
 } Contrast;
-
-/* unit[d] = x / |x|: returns 1 / |x|, 0 if that cannot be had. */
-static FNN_CLONES fnn_real
-normalise(int64_t d, const fnn_real *x, fnn_real *unit)
-{
-	fnn_real	squares = 0;
-	fnn_real	inverse;
-
-	FNN_SIMD_SUM(squares)
-	for (int64_t c = 0; c < d; c++)
-		squares += x[c] * x[c];
-	inverse = squares == 0 ? 0 : 1 / fnn_sqrt(squares);
-	FNN_SIMD
-	for (int64_t c = 0; c < d; c++)
-		unit[c] = x[c] * inverse;
-	return inverse;
-}
-
-/* dx += (grad - (grad . unit) unit) / |x| */
-static FNN_CLONES void
-normalise_back(int64_t d, const fnn_real *grad, const fnn_real *unit, fnn_real inverse, fnn_real *dx)
-{
-	fnn_real	along = 0;
-
-	FNN_SIMD_SUM(along)
-	for (int64_t c = 0; c < d; c++)
-		along += grad[c] * unit[c];
-	FNN_SIMD
-	for (int64_t c = 0; c < d; c++)
-		dx[c] += (grad[c] - along * unit[c]) * inverse;
-}
 
 /* Turns logits s[m] into weight * (probability - 1 at the answer), without element own; returns the cross-entropy. */
 static FNN_CLONES double
@@ -127,7 +97,7 @@ finish_view(FnnTape *tape, const Contrast *contrast, int64_t first, FnnTensor *x
 
 		if (r % 4096 == 0)
 			fnn_poll(tape->host);
-		normalise_back(d, contrast->grad + at, contrast->unit + at, contrast->inverse[first + r], x->grad + r * d);
+		fnn_normalise_back(d, contrast->grad + at, contrast->unit + at, contrast->inverse[first + r], x->grad + r * d);
 	}
 }
 
@@ -162,7 +132,7 @@ fnn_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, double temperature,
 
 		if (r % 4096 == 0)
 			fnn_poll(tape->host);
-		contrast.inverse[r] = normalise(contrast.d, x, contrast.unit + r * contrast.d);
+		contrast.inverse[r] = fnn_normalise(contrast.d, x, contrast.unit + r * contrast.d);
 	}
 	for (int64_t first = 0; first < m; first += ROWS)
 		loss += run_rows(tape, &contrast, first, m - first < ROWS ? m - first : ROWS, weight);

@@ -104,6 +104,27 @@ extern FnnTensor *fnn_row_linear(FnnTape *tape, FnnTensor *x, FnnTensor *table, 
 								 bool biased, FnnActivation activation, const int32_t *row);
 /* y[n, 1] = x[i, column[i]] */
 extern FnnTensor *fnn_pick(FnnTape *tape, FnnTensor *x, const int32_t *column);
+/* y[n, cols] = columns first .. first + cols - 1 of a result x. */
+extern FnnTensor *fnn_cut(FnnTape *tape, FnnTensor *x, int64_t first, int64_t cols);
+/*
+ * Experts that see several streams at once (HM4SR, arXiv 2501.14269, interactive
+ * mixture).  A row of x [n, d] is n_streams streams of equal width side by side, and
+ * so is one of each expert [n, d]; gate[n_streams] are weights [n, n_experts]:
+ *	y's stream s = x's + scale[s] * sum over experts k of gate[s][r, k] * stream s of expert k
+ * scale [1, n_streams].
+ */
+extern FnnTensor *fnn_mix_streams(FnnTape *tape, FnnTensor *x, int n_experts, FnnTensor *const *expert, int n_streams,
+								  FnnTensor *const *gate, FnnTensor *scale);
+/*
+ * Elementwise experts (HM4SR, temporal mixture): y[n, d] = x * (weight expert), with
+ * expert [k, d] and weight [n, k].
+ */
+extern FnnTensor *fnn_scale_experts(FnnTape *tape, FnnTensor *x, FnnTensor *weight, FnnTensor *expert);
+/*
+ * y[n, d] = cos((weight[j] * time[r] + bias[j]) * 10000^(-j / d)) in column j of row r;
+ * weight and bias [1, d].  The phase is computed in doubles.
+ */
+extern FnnTensor *fnn_phases(FnnTape *tape, FnnTensor *weight, FnnTensor *bias, const double *time, int64_t n);
 
 /* A matrix too wide to be kept: its rows are made where they are needed. */
 typedef struct FnnMaker
