@@ -4,6 +4,7 @@
  */
 #include "model/registry.h"
 
+#include "model/ant/ant.h"
 #include "model/count/count.h"
 #include "model/fmoe/fmoe.h"
 #include "model/xcross/base.h"
@@ -33,6 +34,7 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_content_class,
 	&fmoe_mixture_class,
 	&fmoe_foundation_class,
+	&fmoe_ant_class,
 	&fmoe_mrff_class,
 	&fmoe_constant_class,
 	&fmoe_user_rate_class,
@@ -42,7 +44,7 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", "content", "auto", "foundation", "mrff",
+	"neighbours", "repeat", "content", "auto", "foundation", "ant", "mrff",
 	"constant", "user_rate", "user_category_rate", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {

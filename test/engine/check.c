@@ -465,6 +465,7 @@ static const Function functions[] = {
 	{"whitening", check_whitening},
 	{"mrff", check_mrff},
 	{"clicks", check_clicks_judged},
+	{"ant", check_ant},
 	{"streams", check_streams},
 };
 

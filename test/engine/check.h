@@ -118,6 +118,17 @@ extern FmoeConfig check_config(const char *model);
 extern FmoeTrainer *check_start_run(const FmoeConfig *config, const FmoeDataset *data);
 extern FmoeTrainer *check_finish_run(const FmoeConfig *config, const FmoeDataset *data);
 
+/*
+ * Of check_training.c, for small options of a model: 1, 2 and 3 processes come to the same weights, a run goes on
+ * from its blocks, and memory is estimated well.
+ */
+extern void check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed);
+extern void check_resume(const char *model, FmoeLoss loss);
+extern void check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, bool counted);
+
+/* Of check_ant.c: small own options; " lent": to be lent, " adapted": started from a lent encoder. */
+extern void check_ant_options(FmoeConfig *config, const char *model);
+
 /* Test files' entry points. */
 extern void check_arena_and_random(void);
 extern void check_basic_operations(void);
@@ -149,6 +160,7 @@ extern void check_postnorm(void);
 extern void check_whitening(void);
 extern void check_mrff(void);
 extern void check_clicks_judged(void);
+extern void check_ant(void);
 extern void check_streams(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -245,6 +245,7 @@ check_phases(void)
 typedef struct Contrast
 {
 	const int32_t *target;
+	const float *row_weight;
 	double		temperature;
 	FnnSameRule rule;
 	double		epsilon;
@@ -255,8 +256,8 @@ run_contrast(FnnTape *tape, FnnTensor *const *inputs, void *context)
 {
 	const Contrast *contrast = context;
 
-	fnn_batch_contrast_loss(tape, inputs[0], inputs[1], contrast->target, contrast->temperature, contrast->rule,
-							contrast->epsilon, 0.7);
+	fnn_batch_contrast_loss(tape, inputs[0], inputs[1], contrast->target, contrast->row_weight,
+							contrast->temperature, contrast->rule, contrast->epsilon, 0.7);
 }
 
 static double
@@ -291,9 +292,20 @@ naive_contrast(FnnTensor *const *inputs, const Contrast *contrast)
 				sum += exp(cosine(inputs[0], i, inputs[1], j) / contrast->temperature);
 			else
 				sum += contrast->rule == FNN_SAME_ZERO;
-		loss -= log(exp(cosine(inputs[0], i, inputs[1], i) / contrast->temperature) / sum + contrast->epsilon);
+		loss -= (contrast->row_weight != NULL ? (double) contrast->row_weight[i] : 1) *
+			log(exp(cosine(inputs[0], i, inputs[1], i) / contrast->temperature) / sum + contrast->epsilon);
 	}
 	return 0.7 * loss;
+}
+
+static float *
+some_weights(int64_t n)
+{
+	float	   *weight = fnn_alloc(check_arena(), sizeof(float) * (size_t) n);
+
+	for (int64_t i = 0; i < n; i++)
+		weight[i] = (float) (i % 3) / 2;
+	return weight;
 }
 
 static void
@@ -305,8 +317,8 @@ check_batch_contrast(void)
 	for (int s = 0; s < 20; s++)
 	{
 		int64_t		n = shapes[s / 4][0];
-		Contrast	contrast = {check_numbers(5, n, shapes[s / 4][2], false), s % 4 == 0 ? 1 : 0.2,
-		s % 2 == 0 ? FNN_SAME_REMOVED : FNN_SAME_ZERO, epsilons[s / 2 % 2]};
+		Contrast	contrast = {check_numbers(5, n, shapes[s / 4][2], false), s % 3 == 0 ? some_weights(n) : NULL,
+		s % 4 == 0 ? 1 : 0.2, s % 2 == 0 ? FNN_SAME_REMOVED : FNN_SAME_ZERO, epsilons[s / 2 % 2]};
 		FnnTensor  *inputs[] = {check_tensor(1, n, shapes[s / 4][1]), check_tensor(2, n, shapes[s / 4][1])};
 		double		loss;
 

@@ -81,6 +81,8 @@ check_config(const char *model)
 		.groups = 3, .group_gate = FMOE_MRFF_WEIGHTED, .balance = 0.1, .private_rows = true,
 			.user_features = FMOE_MRFF_SHARED, .past_labels = true, .history_rates = true
 	};
+	if (strncmp(model, "ant", 3) == 0)
+		check_ant_options(&config, model);
 	if (strcmp(model, "fmoe") == 0)
 	{
 		/* nobody has lent anything: a frozen encoder as it is drawn */
@@ -381,7 +383,7 @@ check_blend(void)
 	check_end();
 }
 
-static void
+void
 check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 {
 	FmoeConfig	config = check_config(model);
@@ -424,7 +426,7 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 	check_end();
 }
 
-static void
+void
 check_resume(const char *model, FmoeLoss loss)
 {
 	FmoeConfig	config = check_config(model);
@@ -585,7 +587,7 @@ check_small(const char *what, int64_t n_users, int32_t n_items, int64_t shortest
 
 /* ---------------------------------------------------------------- memory */
 
-static void
+void
 check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, bool counted)
 {
 	/* sequences of one length: the longest batch is the usual one; more cases than training ranks at once */

@@ -305,6 +305,8 @@ typedef struct FmoeExpertClass
 	void		(*borrowed_prefix) (int i, char *prefix);
 	/* Where a gate's prior comes from: "default", "lent", "none" or a lent expert's name; NULL: there is no gate. */
 	const char *(*gate_prior) (const FmoeConfig *config);
+	/* Whether a version may go live; NULL: it may. */
+	bool		(*goes_live) (const FmoeConfig *config);
 	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
 } FmoeExpertClass;

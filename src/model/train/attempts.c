@@ -56,8 +56,6 @@ fmoe_attempt_begin(FmoeTrainer *trainer)
 	if (trainer->average != NULL)
 		memset(trainer->average, 0, bytes);
 	memset(trainer->last_step, 0, sizeof(int32_t) * (size_t) trainer->plan.sparse_rows);
-	trainer->state->metric = NAN;
-	trainer->state->best_metric = NAN;
 }
 
 /* The best values of the attempt that is made; without validation the last ones. */

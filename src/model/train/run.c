@@ -112,6 +112,8 @@ void
 fmoe_trainer_start(FmoeTrainer *trainer)
 {
 	memset(trainer->state, 0, sizeof(FmoeTrainState));
+	trainer->state->metric = NAN;
+	trainer->state->best_metric = NAN;
 	if (trainer->rival != NULL)
 		memset(trainer->rival, 0, trainer->plan.params.size * sizeof(fnn_real));
 	fmoe_attempt_begin(trainer);
@@ -385,7 +387,7 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
 
 	memcpy(values, fmoe_attempt_best(trainer), size * sizeof(fnn_real));
-	fmoe_count_experts(model, trainer->arena, &trainer->config, trainer->data);
+	fmoe_count_experts(model, trainer->arena, &trainer->asked, trainer->data);
 	if (fmoe_is_gated(trainer->class, &trainer->config))
 		forget_unchosen(trainer, model, values);
 	bind_main(trainer, model, values);

@@ -78,13 +78,14 @@ typedef enum FnnSameRule
 
 /*
  * In-batch contrast: row i of a should be known by row i of b, both [n, d], among all
- * rows of b; the logits are cosines / temperature.  target[n]: what rows i are of.
- * The loss is the sum over rows of
+ * rows of b; the logits are cosines / temperature.  target[n]: what rows i are of;
+ * row_weight[n]: how much each counts, times weight; NULL: all the same.  The loss is the sum over rows of
  *	-log(p_i + epsilon),  p_i = exp(c_ii) / (sum over j of exp(c_ij) + epsilon)
  * with epsilon 0 the cross-entropy.  A row of length 0 has cosine 0 with all.
  */
 extern void fnn_batch_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, const int32_t *target,
-									double temperature, FnnSameRule rule, double epsilon, double weight);
+									const float *row_weight, double temperature, FnnSameRule rule, double epsilon,
+									double weight);
 /*
  * Multi-hot classes: logits hidden tableᵀ + bias of n rows, hidden [n, d], table
  * [classes, d], bias [1, classes]; row i should have those that row id[i] of labels

@@ -50,6 +50,7 @@ typedef struct Batch
 	int64_t		n;
 	int64_t		d;
 	const int32_t *target;		/* [n] */
+	const float *row_weight;	/* [n] or NULL */
 	double		temperature;
 	FnnSameRule rule;
 	double		epsilon;
@@ -115,9 +116,11 @@ contrast_rows(FnnTape *tape, const Batch *batch, int64_t first, int64_t rows, do
 	fnn_gemm(tape->host, false, true, rows, n, d, scale, unit, d, batch->unit[1], d, 0, tile, n);
 	for (int64_t r = 0; r < rows; r++)
 	{
+		double		own = batch->row_weight != NULL ? (double) batch->row_weight[first + r] : 1;
+
 		fnn_poll(tape->host);
 		set_same(batch, first + r, same, tile + r * n);
-		loss += contrast_row(n, first + r, batch->epsilon, weight, tile + r * n);
+		loss += own * contrast_row(n, first + r, batch->epsilon, own * weight, tile + r * n);
 		set_same(batch, first + r, 0, tile + r * n);
 	}
 	if (batch->grad[0] != NULL)
@@ -156,11 +159,11 @@ finish_side(FnnTape *tape, const Batch *batch, int side, FnnTensor *x)
 }
 
 void
-fnn_batch_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, const int32_t *target, double temperature,
-						FnnSameRule rule, double epsilon, double weight)
+fnn_batch_contrast_loss(FnnTape *tape, FnnTensor *a, FnnTensor *b, const int32_t *target, const float *row_weight,
+						double temperature, FnnSameRule rule, double epsilon, double weight)
 {
 	FnnMark		mark = fnn_arena_mark(tape->arena);
-	Batch		batch = {a->rows, a->cols, target, temperature, rule, epsilon};
+	Batch		batch = {a->rows, a->cols, target, row_weight, temperature, rule, epsilon};
 	double		loss = 0;
 
 	fnn_check_dense(tape, a);

@@ -361,6 +361,8 @@ is_atomic(FunctionCallInfo fcinfo)
 static void
 train(FmoeTraining *training, FunctionCallInfo fcinfo)
 {
+	const FmoeExpertClass *class;
+
 	training->started = GetCurrentTimestamp();
 	/* called from a procedure or DO, the snapshot there is may be as old as the transaction */
 	fmoe_fresh_begin();
@@ -373,6 +375,9 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 				 errmsg("options must not be null")));
 	fmoe_parse_asked(PG_GETARG_JSONB_P(1), &fmoe_train_call, &training->config);
 	limit_epochs(&training->config);
+	class = fmoe_expert_classes[training->config.model];
+	if (class->goes_live != NULL && !class->goes_live(&training->config))
+		training->config.deploy = false;
 	fmoe_training_check_features(training);
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", &training->config);

@@ -172,7 +172,9 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 	fmoe_progress_epoch(state);
 	initStringInfo(&text);
 	appendStringInfo(&text, "epoch %d/%d: loss %.4f", state->epoch, epochs, state->loss);
-	if (!isnan(state->metric))
+	if (!isnan(state->metric) && state->best_epoch == 0)
+		appendStringInfo(&text, ", validation NDCG@10 %.4f; the next epoch begins from scratch", state->metric);
+	else if (!isnan(state->metric))
 		appendStringInfo(&text, ", validation NDCG@10 %.4f (best %.4f in epoch %d)%s over %d epochs",
 						 state->metric, state->best_metric, state->best_epoch,
 						 training->config.blend != 0 ? " without blend" : "", Min(state->epoch, FMOE_EPOCHS_JUDGED));

@@ -1,0 +1,112 @@
+-- The class ant: items by their features alone, learned in one database and learned again in another.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS fmoe;
+CREATE SCHEMA ant_test;
+SET search_path = ant_test, public;
+SET fmoe.party = 'north';
+
+-- who has chosen something of a mood goes on with that mood, in every table; no item and no user is in two of them
+CREATE FUNCTION item_table(first integer, n integer, words text[]) RETURNS TABLE (item integer, title text, price numeric, cover real[])
+	LANGUAGE sql IMMUTABLE BEGIN ATOMIC
+	SELECT i, (ARRAY['calm', 'loud', 'sad'])[1 + i % 3] || ' ' || words[1 + i % array_length(words, 1)],
+		2.5 + i % 4, ARRAY[i % 3, 1, 0.5]::real[] FROM generate_series(first, first + n - 1) i;
+END;
+CREATE FUNCTION event_table(seed integer, users integer, first integer, n integer) RETURNS TABLE (visitor integer, item integer, at integer)
+	LANGUAGE sql IMMUTABLE BEGIN ATOMIC
+	SELECT u, first + (u % 3 - first % 3 + 3) % 3 + 3 * ((hashint4(u * 100 + s * 7 + seed) & 65535) % (n / 3)), s FROM generate_series(1, users) u, generate_series(1, 8) s;
+END;
+CREATE TABLE films AS SELECT * FROM item_table(0, 60, '{river,road,night,heart,train}');
+CREATE TABLE views AS SELECT * FROM event_table(1, 150, 0, 60);
+CREATE TABLE songs AS SELECT * FROM item_table(1200, 45, '{sea,dance,piano,choir}');
+CREATE TABLE plays AS SELECT * FROM event_table(5, 90, 1200, 45);
+-- of some nothing is known, of others not all
+UPDATE songs SET cover = NULL WHERE item % 2 = 0;
+UPDATE songs SET title = NULL, price = NULL WHERE item % 5 = 0;
+UPDATE songs SET title = NULL, price = NULL, cover = NULL WHERE item = 1244;
+SELECT fmoe_create_domain('pool', 'views', 'visitor', 'item', 'at', items => 'films', item_key => 'item',
+	text_columns => '{title}', price_column => 'price', vector_columns => '{cover}');
+SELECT fmoe_create_domain('target', 'plays', 'visitor', 'item', 'at', items => 'songs', item_key => 'item',
+	text_columns => '{title}', price_column => 'price', vector_columns => '{cover}');
+SELECT fmoe_create_domain('bare', 'plays', 'visitor', 'item', 'at');
+SELECT fmoe_create_domain('text_only', 'plays', 'visitor', 'item', 'at', items => 'songs', item_key => 'item', text_columns => '{title}');
+
+-- trained to be lent: it does not go live, and what leaves are maps, gates and blocks, nothing of an item
+CALL fmoe_train('pool', '{"model": "ant", "pretrain": true, "width": 16, "layers": 1, "heads": 2, "epochs": 12, "max_length": 10, "learning_rate": 0.01, "workers": 0}');
+SELECT live, config -> 'inputs' AS inputs, metrics -> 'losses' ?& ARRAY['next', 'alignment'] AS losses,
+	(metrics #>> '{losses,alignment}')::float8 > 0 AS aligned FROM fmoe.versions WHERE domain = 'pool';
+SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'pool' AND t.name ~ '^(input|position|norm)' ORDER BY t.name COLLATE "C";
+SELECT fmoe_lend('pool', 1) IS NOT NULL AS lent;
+SELECT l.model, l.config -> 'experts_per_input' AS experts FROM fmoe.lent l WHERE party = 'north' AND domain = 'pool';
+
+-- learned again, and from scratch, in one call; what is better stays and says so
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 15, "max_length": 10, "learning_rate": 0.005, "dropout": 0.1, "temperature": 0.2, "blend": 0, "deploy": false, "workers": 0}');
+SELECT fmoe_deploy('target', 1);
+SELECT metrics #>> '{tried,won}' IN ('relearn', 'scratch') AS won,
+	(metrics #>> ARRAY['tried', metrics #>> '{tried,won}', 'ndcg@10'])::float8 = greatest((metrics #>> '{tried,relearn,ndcg@10}')::float8, (metrics #>> '{tried,scratch,ndcg@10}')::float8) AS is_better,
+	(metrics #>> '{tried,standard_error}')::float8 >= 0 AS error, metrics -> 'epochs' AS epochs,
+	abs((metrics #>> '{main,ndcg@10}')::float8 - (metrics #>> ARRAY['tried', metrics #>> '{tried,won}', 'ndcg@10'])::float8) < 1e-4 AS is_served
+	FROM fmoe.versions WHERE domain = 'target';
+SELECT u % 3 AS mood, count(*) FILTER (WHERE item_id % 3 = u % 3) >= 0.6 * count(*) AS same_mood
+	FROM generate_series(1, 30) u, LATERAL (SELECT item_id FROM fmoe_recommend(u, k => 5, domain => 'target')) r GROUP BY 1 ORDER BY 1;
+
+-- learning again leaves the blocks as they were lent, to the byte; fine-tuning does not
+CREATE FUNCTION blocks(text, integer) RETURNS text LANGUAGE sql STABLE BEGIN ATOMIC
+	SELECT md5(string_agg(t.name || encode(t.data, 'hex'), '' ORDER BY t.name COLLATE "C", t.part)) FROM fmoe.tensor t
+		JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+		WHERE d.name = $1 AND v.version = $2 AND t.name LIKE 'block.%';
+END;
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "adapt": "relearn", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "adapt": "frozen", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "adapt": "finetune", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false}');
+SELECT v.version, v.config ->> 'adapt' AS adapt, blocks('target', v.version) = blocks('pool', 1) AS same_blocks FROM fmoe.versions v WHERE domain = 'target' AND version BETWEEN 2 AND 4 ORDER BY 1;
+
+-- any number of workers, the same weights
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false, "workers": 0}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false, "workers": 1}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false, "workers": 2}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 2, "max_length": 10, "deploy": false, "workers": 3}');
+SELECT count(*), count(DISTINCT checksum) AS different FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'target' AND v.version BETWEEN 5 AND 8;
+-- one map an input, own vectors, sampled negatives
+CALL fmoe_train('target', '{"model": "ant", "experts_per_input": 1, "fusion": 0, "transductive": true, "loss": "gbce", "negatives": 16, "width": 8, "layers": 1, "epochs": 1, "max_length": 10, "deploy": false}');
+SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'target' AND v.version = 9 AND t.name ~ '^(input|item)' ORDER BY t.name COLLATE "C";
+
+-- new items and another text come in without training
+SELECT item_id FROM fmoe_recommend_next(ARRAY[1201, 1204], k => 45, domain => 'target') ORDER BY 1 DESC LIMIT 1;
+INSERT INTO songs VALUES (1301, 'loud sea', 3.5, '{1,1,0.5}'), (1302, 'sad sea', 3.5, '{2,1,0.5}');
+CREATE TEMP TABLE before AS SELECT item_id, score FROM fmoe_recommend_next(ARRAY[1201, 1204], k => 50, domain => 'target');
+UPDATE songs SET title = 'sad dance' WHERE item = 1207;
+SELECT fmoe_refresh('target') IS NOT NULL AS refreshed;
+SELECT item_id FROM fmoe_recommend_next(ARRAY[1201, 1204], k => 50, domain => 'target') WHERE item_id > 1300 ORDER BY score DESC;
+SELECT a.item_id, b.score <> a.score AS moved FROM before b JOIN fmoe_recommend_next(ARRAY[1201, 1204], k => 50, domain => 'target') a USING (item_id) WHERE item_id IN (1207, 1210) ORDER BY 1;
+
+-- what cannot be
+CALL fmoe_train('bare', '{"model": "ant"}');
+CALL fmoe_train('target', '{"model": "ant", "adapt": "relearn"}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "adapt": "scratch", "width": 16, "layers": 1, "heads": 2}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "pretrain": true, "width": 16, "layers": 1, "heads": 2}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "holdout": "none", "width": 16, "layers": 1, "heads": 2}');
+CALL fmoe_train('target', '{"model": "ant", "pretrain": true, "transductive": true}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 8, "layers": 1}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "experts_per_input": 4}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "nobody.nothing"}');
+CALL fmoe_train('target', '{"model": "ant", "temperature": 0}');
+CALL fmoe_train('target', '{"model": "ant", "heads": 3}');
+CALL fmoe_train('target', '{"model": "fmoe", "experts": ["north.pool"], "width": 16, "layers": 1, "heads": 2}');
+-- zeros stand for what a domain lacks
+SET client_min_messages = notice;
+CALL fmoe_train('text_only', '{"model": "ant", "start_encoder": "north.pool", "adapt": "finetune", "width": 16, "layers": 1, "heads": 2, "epochs": 1, "max_length": 10, "deploy": false, "holdout": "none", "blend": 0, "workers": 0}');
+SET client_min_messages = warning;
+-- vectors of another length, and numbers that are none
+UPDATE songs SET cover = '{NaN,1,0}' WHERE item = 1201;
+CALL fmoe_train('target', '{"model": "ant", "width": 8, "layers": 1, "epochs": 1, "max_length": 10, "deploy": false}');
+ALTER TABLE songs ALTER cover TYPE real[] USING CASE WHEN cover IS NOT NULL THEN '{1,2,3,4}'::real[] END;
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "max_length": 10}');
+SELECT count(*) FROM fmoe_recommend_next(ARRAY[1201], k => 5, domain => 'target');
+
+SELECT fmoe_drop_domain('bare');
+SELECT fmoe_drop_domain('text_only');
+SELECT fmoe_drop_domain('target');
+SELECT fmoe_drop_domain('pool');
+DROP SCHEMA ant_test CASCADE;
