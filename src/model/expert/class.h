@@ -198,7 +198,10 @@ typedef struct FmoeExpertClass
 	const char *name;
 	const char *summary;		/* one line, lower case */
 	const FmoeCounter *counter; /* NULL: the class learns by gradient */
-	/* Whether its parts are weighed beside all experts that count (serve/gate.c); NULL: they are not. */
+	/*
+	 * Whether its parts are weighed beside all experts that count (serve/gate.c), which its scores, products of
+	 * states and vectors without terms, allow; NULL: they are not.
+	 */
 	bool		(*gated) (const FmoeConfig *config);
 
 	/* Its own options, which fill FmoeConfig.own; NULL: none. */
@@ -225,8 +228,10 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-	/* Whether the hooks items, learn, prepare and start apply, else they are as if NULL; NULL: they do. */
+	/* Whether item vectors are computed: whether the hooks items and prepare apply, else as if NULL; NULL: they do. */
 	bool		(*computes) (const FmoeConfig *config);
+	/* Whether the hooks learn and start apply; NULL: as computes says. */
+	bool		(*learns) (const FmoeConfig *config);
 	/*
 	 * Terms of the scores after a history of the batch, which led to that state, on
 	 * the arena; of a counter, what a gate reads beside its level, on the gate's
@@ -282,7 +287,8 @@ typedef struct FmoeExpertClass
 	const char *(*part_name) (const FmoeConfig *config, int part);
 	/*
 	 * begin[parts + 1]: the columns of states and item vectors that each part is a product of; where gated may be
-	 * true
+	 * true and there are several.  Of computed vectors part 0 is what features make, the others are rows of the
+	 * first parameter.
 	 */
 	void		(*part_columns) (const FmoeConfig *config, int64_t *begin);
 	/* weight[sequences.count, parts]; no sequence is empty */
@@ -303,7 +309,10 @@ typedef struct FmoeExpertClass
 	FmoeLentList *(*borrows) (FmoeConfig *config);
 	/* What the names of the parameters of lent encoder i, from 0, begin with: prefix[FNN_NAME_MAX]. */
 	void		(*borrowed_prefix) (int i, char *prefix);
-	/* Where a gate's prior comes from: "default", "lent", "none" or a lent expert's name; NULL: there is no gate. */
+	/*
+	 * Where a gate's prior comes from: "default", also as "", "lent", "none" or a lent expert's name; NULL: there is
+	 * no gate.
+	 */
 	const char *(*gate_prior) (const FmoeConfig *config);
 	/* Whether a version may go live; NULL: it may. */
 	bool		(*goes_live) (const FmoeConfig *config);

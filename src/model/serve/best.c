@@ -429,23 +429,26 @@ void
 fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible, FnnTopk *topk)
 {
 	const FnnTensor *table = fmoe_vectors(model);
-	const fnn_real *mine = table->value + item * table->cols;
 	fnn_real	cosine[PIECE];
 	double		length[PIECE];
 	double		my_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
+	/* 0 in columns of the item table that are not the vectors' */
+	fnn_real   *mine = fnn_zalloc(arena, sizeof(fnn_real) * (size_t) table->stride);
 
+	memcpy(mine, table->value + item * table->stride, sizeof(fnn_real) * (size_t) table->cols);
 	fnn_lengths(1, table->cols, mine, &my_length);
 	for (int64_t first = 0; first < table->rows; first += PIECE)
 	{
 		int64_t		n = table->rows - first < PIECE ? table->rows - first : PIECE;
-		const fnn_real *row = table->value + first * table->cols;
+		const fnn_real *row = table->value + first * table->stride;
 
 		if (first % (POLL_PIECES * PIECE) == 0)
 			fnn_poll(fnn_arena_host(arena));
-		fnn_products(n, table->cols, row, NULL, mine, cosine);
-		fnn_lengths(n, table->cols, row, length);
+		fnn_products(n, table->stride, row, NULL, mine, cosine);
+		for (int64_t i = 0; i < n; i++)
+			fnn_lengths(1, table->cols, row + i * table->stride, &length[i]);
 		for (int64_t i = 0; i < n; i++)
 		{
 			double		lengths = my_length * length[i];

@@ -14,10 +14,15 @@ static const FnnTensor *
 states_after(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	const FnnTensor *state;
 	FnnTape		tape;
 
 	fnn_tape_begin(&tape, arena, false, 0, 0);
-	return main->class->encode(main, &tape, full, FMOE_LAST_TOKENS);
+	state = main->class->encode(main, &tape, full, FMOE_LAST_TOKENS);
+	if (state->cols != model->vectors.cols)
+		fnn_fail(fnn_arena_host(arena), FNN_FORMAT, "states have %lld columns, item vectors %lld",
+				 (long long) state->cols, (long long) model->vectors.cols);
+	return state;
 }
 
 /* States [sequences.count, items.cols] that scores are products of; no sequence is empty. */

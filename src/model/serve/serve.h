@@ -54,6 +54,7 @@ typedef struct FmoeModel
 	FmoeExpert	expert[FMOE_GATED];
 	FmoeExpert	together;		/* fmoe_has_together: its counts may be missing */
 	FnnTensor	items;			/* vectors [n_items, d] that states are multiplied with; value NULL: none */
+	FnnTensor	vectors;		/* the main expert's: the same, or with a gate their first columns */
 	const void *scan;			/* the same laid out for quick scans (fmoe_scan_bind); NULL: not laid out */
 
 	/* what the experts point to */
@@ -128,11 +129,11 @@ fmoe_weighed_part(int part)
 	return part == 0 ? FMOE_MAIN : FMOE_GATED + part - 1;
 }
 
-/* The main expert's own item vectors. */
+/* The main expert's own item vectors, stride from one to the next. */
 static inline const FnnTensor *
 fmoe_vectors(const FmoeModel *model)
 {
-	return fmoe_has_gate(model) ? &model->expert[FMOE_MAIN].tensor[0] : &model->items;
+	return &model->vectors;
 }
 
 /* Which expert answers for the main one where a history has no known item: recent, if it is there, else popularity. */
@@ -159,9 +160,12 @@ extern const char *fmoe_weighed_name(const FmoeConfig *config, int expert);
  */
 extern bool fmoe_gate_of_arrays(const FmoeConfig *config, const FnnHost *host, int n_arrays, const FnnArray *arrays,
 								FmoeGatePrior *prior);
-/* Sets up a gate that weighs nothing for a configuration whose class is gated. */
-extern void fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config);
-/* Gives a model that has all counts a gate that weighs nothing, and the item table to it, on the arena. */
+/* Sets up a gate that weighs nothing for a configuration whose class is gated, and whose vectors have that width. */
+extern void fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config, int64_t width);
+/*
+ * Gives a model that has all counts a gate that weighs nothing, and the item table to
+ * it, with vectors that its class computes or those of its parameter, on the arena.
+ */
 extern void fmoe_gate_open(FmoeModel *model, FnnArena *arena);
 /*
  * feature[n, fmoe_weighed]: what each expert reads of items after one history of the
@@ -169,6 +173,13 @@ extern void fmoe_gate_open(FmoeModel *model, FnnArena *arena);
  */
 extern void fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							   const fnn_real *state, int64_t n, const int32_t *item, double *feature);
+/*
+ * Items that nobody chose have learned only to be no answer.  Under a gate, where others
+ * may know them, their rows [n_items, cols] of the main expert's first parameter become
+ * the mean of the others', which says nothing of them.  Rows that features add to stay:
+ * what features say is all that is known there.  The model has its counts.
+ */
+extern void fmoe_gate_forget(const FmoeModel *model, FnnArena *arena, int64_t cols, fnn_real *rows);
 /* The weight of an expert that applies to a batch. */
 static inline double
 fmoe_gate_weight(const FmoeModel *model, const FmoeBatch *batch, int expert)

@@ -24,6 +24,15 @@ extern FmoeAdded fmoe_model_added(const FmoeModel *model, FnnArena *arena, const
 /* The counted transitions times blend alone. */
 extern FmoeTerms fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, FnnRows last);
 
+/* ---------------------------------------------------------------- item vectors */
+
+/* Sets the item table, whose last columns are not the main expert's but a gate's. */
+extern void fmoe_set_items(FmoeModel *model, int64_t cols, fnn_real *value, int64_t behind);
+/* Columns of the vectors that the main expert's class computes. */
+extern int64_t fmoe_computed_width(const FmoeModel *model, FnnArena *arena);
+/* Computes the vectors of all items into rows that are stride apart. */
+extern void fmoe_compute_vectors(const FmoeModel *model, FnnArena *arena, fnn_real *value, int64_t stride);
+
 /* ---------------------------------------------------------------- the gate */
 
 /* state[items.cols] of a model with a gate, from one of its main expert. */

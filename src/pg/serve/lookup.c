@@ -314,7 +314,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 
 		if (item < 0)
 			PG_RETURN_NULL();
-		vector = vectors->value + item * vectors->cols;
+		vector = vectors->value + item * vectors->stride;
 	}
 	else
 	{
