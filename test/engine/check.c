@@ -448,6 +448,7 @@ static const Function functions[] = {
 	{"class", check_class},
 	{"text", check_text},
 	{"extend", check_extending},
+	{"strangers", check_strangers},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},

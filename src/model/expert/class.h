@@ -183,6 +183,12 @@ typedef struct FmoeCounter
 	void		(*add) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						double weight, float *sum);
 	/*
+	 * value[n] of items of a history's, or others, of which only features tell (FmoeExpert.strangers), on the gate's
+	 * scale.  NULL: it knows nothing of such.
+	 */
+	void		(*told) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+						 int64_t n, const int32_t *item, double *value);
+	/*
 	 * The words that an item's terms are a sum of, the largest first: fills at most max
 	 * elements of out, returns their number.  NULL: there are none.
 	 */
@@ -331,6 +337,8 @@ struct FmoeExpert
 	FnnArray   *array;			/* of a counter, in the order of its array_names */
 	const FmoeFeatures *features;	/* NULL: none */
 	const FmoeFeatures *user_features;	/* NULL: none */
+	const FmoeFeatures *strangers;	/* of items from n_items on, which histories may have (serve/strangers.c), with
+									 * the same terms; NULL: there are none */
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */

@@ -169,13 +169,12 @@ fmoe_gate_added(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 static void
 read_parts(const FmoeModel *model, const fnn_real *state, int64_t n, const int32_t *item, double *feature)
 {
-	const FnnTensor *vectors = fmoe_vectors(model);
 	const FmoeGate *gate = &model->gate;
 	int			weighed = fmoe_weighed(gate);
 
 	for (int64_t i = 0; i < n; i++)
 	{
-		const fnn_real *vector = vectors->value + item[i] * vectors->stride;
+		const fnn_real *vector = fmoe_vector_of(model, item[i]);
 
 		for (int p = 0; p < gate->parts; p++)
 		{
@@ -204,10 +203,14 @@ fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 		for (int64_t i = 0; i < n; i++)
 		{
 			int64_t		k = fnn_find_ascending(terms.n, terms.item, item[i]);
-			double		level = expert->class->counter->level != NULL ? expert->class->counter->level(expert, item[i])
-				: 0;
+			double		level = 0;
+			double		told = 0;
 
-			feature[i * weighed + slot] = level + (k >= 0 ? terms.value[k] : 0);
+			if (item[i] < model->n_items)
+				level = expert->class->counter->level != NULL ? expert->class->counter->level(expert, item[i]) : 0;
+			else if (expert->class->counter->told != NULL)
+				expert->class->counter->told(expert, arena, batch, sequence, 1, &item[i], &told);
+			feature[i * weighed + slot] = level + told + (k >= 0 ? terms.value[k] : 0);
 		}
 		fnn_poll(fnn_arena_host(arena));
 	}
