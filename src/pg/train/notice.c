@@ -177,7 +177,9 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 	else if (!isnan(state->metric))
 		appendStringInfo(&text, ", validation NDCG@10 %.4f (best %.4f in epoch %d)%s over %d epochs",
 						 state->metric, state->best_metric, state->best_epoch,
-						 training->config.blend != 0 ? " without blend" : "", Min(state->epoch, FMOE_EPOCHS_JUDGED));
+						 fmoe_is_gated(fmoe_expert_classes[training->config.model], &training->config)
+						 ? " of the own expert" : training->config.blend != 0 ? " without blend" : "",
+						 Min(state->epoch, FMOE_EPOCHS_JUDGED));
 	if (state->finished && state->epoch < epochs)
 		appendStringInfo(&text, ", no better for %d epochs", state->stale_epochs);
 	else if (!state->finished)
