@@ -408,6 +408,11 @@ CREATE FUNCTION fmoe_lend(domain text DEFAULT NULL, version integer DEFAULT NULL
 
 COMMENT ON FUNCTION fmoe_lend(text, integer, jsonb) IS 'lends a version''s encoder, the live one''s by default, to other databases';
 
+CREATE FUNCTION fmoe_adopt(domain text, expert text) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_adopt(text, text) IS 'makes a version of a lent expert without training; returns its number';
+
 CREATE FUNCTION fmoe_withdraw(domain text, version integer DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 

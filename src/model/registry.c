@@ -7,9 +7,10 @@
 #include "model/ant/ant.h"
 #include "model/count/count.h"
 #include "model/fmoe/fmoe.h"
-#include "model/xcross/base.h"
+#include "model/xcross/xcross.h"
 #include "model/mrff/mrff.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The engine's tests bring a class of their own. */
@@ -35,6 +36,8 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_mixture_class,
 	&fmoe_foundation_class,
 	&fmoe_ant_class,
+	&fmoe_lora_class,
+	&fmoe_xcross_class,
 	&fmoe_mrff_class,
 	&fmoe_constant_class,
 	&fmoe_user_rate_class,
@@ -44,7 +47,7 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", "content", "auto", "foundation", "ant", "mrff",
+	"neighbours", "repeat", "content", "auto", "foundation", "ant", "lora", "xcross", "mrff",
 	"constant", "user_rate", "user_category_rate", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
@@ -138,6 +141,23 @@ fmoe_borrowed(FmoeConfig *config)
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 
 	return class->borrows != NULL ? class->borrows(config) : NULL;
+}
+
+const FmoeNamedBase *
+fmoe_named_base(const FmoeConfig *config)
+{
+	const FmoeBuilding *building = fmoe_expert_classes[config->model]->building;
+
+	return building != NULL ? building->base(config) : NULL;
+}
+
+void
+fmoe_built_prefix(int i, char *prefix)
+{
+	if (i == 0)
+		strcpy(prefix, FMOE_BASE_PREFIX);
+	else
+		snprintf(prefix, FNN_NAME_MAX, "expert.%d.", i);
 }
 
 FmoeInputList *

@@ -446,6 +446,7 @@ static const Function functions[] = {
 	{"safetensors", check_safetensors},
 	{"data", check_data},
 	{"class", check_class},
+	{"xcross", check_xcross},
 	{"text", check_text},
 	{"extend", check_extending},
 	{"experts", check_experts},

@@ -140,6 +140,7 @@ extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
 extern void check_class(void);
+extern void check_xcross(void);
 extern void check_text(void);
 extern void check_extending(void);
 extern void check_data(void);

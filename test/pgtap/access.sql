@@ -49,6 +49,7 @@ INSERT INTO access VALUES
 	('fmoe._type_in/1', 1, 'inside'),
 	('fmoe._type_out/1', 1, 'inside'),
 	('fmoe_add_peer/2', 1, 'anybody'),		-- with USAGE on the server
+	('fmoe_adopt/2', 1, 'manager'),
 	('fmoe_alter_domain/23', 1, 'manager'),
 	('fmoe_apply/4', 1, 'anybody'),
 	('fmoe_create_domain/20', 1, 'granted'),

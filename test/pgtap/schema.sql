@@ -50,6 +50,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('fmoe', '_type_in', 1, 'f', 's', 's'),
 	('fmoe', '_type_out', 1, 'f', 's', 's'),
 	('public', 'fmoe_add_peer', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_adopt', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_alter_domain', 23, 'f', 'v', 'u'),
 	('public', 'fmoe_apply', 4, 'f', 's', 's'),
 	('public', 'fmoe_create_domain', 20, 'f', 'v', 'u'),

@@ -193,6 +193,30 @@ typedef struct FmoeCounter
 #define FMOE_ARRAYS_MAX 8		/* of a counter */
 #define FMOE_PARTS_MAX 32		/* that a score is the sum of */
 
+/* A lent model, as the one that is built of it sees it. */
+typedef struct FmoeLentModel
+{
+	const struct FmoeExpertClass *class;
+	const FmoeConfig *config;
+	const char *name;
+	const char *checksum;		/* of its arrays, 16 hexadecimal digits */
+} FmoeLentModel;
+
+/* A class whose models are built of lent ones that stay as they are: a base, and adapters of it. */
+typedef struct FmoeBuilding
+{
+	/* Fills name[FMOE_BUILT_MAX] with their names, the base's first, "" where a checksum says it; returns how many. */
+	int			(*names) (const FmoeConfig *config, const char **name);
+	/*
+	 * Whether number i can be that lent model; if so, the options say all of it from then on.
+	 */
+	bool		(*take) (FmoeConfig *config, int i, const FmoeLentModel *lent, FmoeMisfit *misfit);
+	/* The base in the options. */
+	const FmoeNamedBase *(*base) (const FmoeConfig *config);
+	/* Makes, in memory of the host, what serving computes with while the parameters stay as they are. */
+	const void *(*merge) (const FmoeExpert *expert, const FnnHost *host);
+} FmoeBuilding;
+
 typedef struct FmoeExpertClass
 {
 	const char *name;
@@ -297,6 +321,8 @@ typedef struct FmoeExpertClass
 	 * class declares it without features.
 	 */
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
+	/* Of a class whose models are built of lent ones that stay as they are; NULL: they are not. */
+	const FmoeBuilding *building;
 	/* What item vectors are computed from, in its options; NULL: it has no such list. */
 	FmoeInputList *(*inputs) (FmoeConfig *config);
 	/* The lent encoders that the model uses, in its options; NULL: it uses none. */
@@ -325,6 +351,7 @@ struct FmoeExpert
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */
+	const void *merged;			/* of the hook merge; NULL: parameters may change */
 	uint32_t	without;		/* set of parts that are left out of its scores */
 };
 

@@ -76,6 +76,17 @@ extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, 
  */
 extern FnnTensor *fnn_adapt(FnnTape *tape, FnnTensor *w, FnnTensor *a, FnnTensor *b, double scale);
 
+#define FNN_STREAMS_MAX 8
+/*
+ * Stream m of n after an integrator of X-Cross (arXiv 2504.20859):
+ *	y = h_m + sum over k != m of beta z[p] h_k + gamma z[n (n - 1) + p] (h_m - h_k)
+ * where p = m (n - 1) + k, less 1 if k > m.  Streams [rows, d], weight z [rows, 2 n (n - 1)].
+ */
+extern FnnTensor *fnn_integrate(FnnTape *tape, int n, FnnTensor *const *stream, FnnTensor *weight, int m,
+								double beta, double gamma);
+/* y[rows, d] = sum over k of weight[k] * stream k; weight [1, n]. */
+extern FnnTensor *fnn_weighted_sum(FnnTape *tape, int n, FnnTensor *const *stream, FnnTensor *weight);
+
 /* A sparse matrix: row i has the edges from item i to other items, or the terms of bag i. */
 typedef struct FnnGraph
 {

@@ -45,7 +45,17 @@ extern FmoeVersion *fmoe_version_of_id(const FmoeDomain *domain, int64 version_i
 extern int64 fmoe_live_version(int64 domain_id);
 /* version_id of the newest version that is complete, live or not; 0: none. */
 extern int64 fmoe_newest_version(int64 domain_id);
-/* Loads all arrays of a version into one block of context, checks the checksum, and returns their number. */
+/*
+ * Reads the arrays of a base, by its checksum, under the names that they have in models
+ * that are built on it, into the current context; error: it is not here.  Returns how many.
+ */
+typedef int (*FmoeReadBase) (const char *checksum, FnnArray **arrays);
+/* Set when the library is loaded: where bases are is known further up. */
+extern FmoeReadBase fmoe_read_base;
+/*
+ * Loads all arrays of a version, and of the base that it is built on, into one block of
+ * context, checks the checksum, and returns their number.
+ */
 extern int	fmoe_load_arrays(int64 version_id, MemoryContext context, FnnArray **arrays, size_t *bytes);
 /* Gives so many bytes aligned to FNN_ALIGN, or NULL; what names the work, as for fmoe_check_memory. */
 typedef void *(*FmoeTake) (void *argument, size_t bytes, const char *what);

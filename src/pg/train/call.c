@@ -51,13 +51,15 @@ limit_epochs(FmoeConfig *config)
 		config->epochs = Min(config->epochs, rounds * local_epochs);
 }
 
-/* Sets options that depend on the data, and what tells whether a training can be continued. */
-static void
-complete_options(FmoeTraining *training)
+void
+fmoe_training_complete(FmoeTraining *training)
 {
+	FmoeConfig	asked = training->config;
 	FmoeConfig	same;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
+	if (training->options != NULL)
+		fmoe_borrow_check_given(training->options, &asked, &training->config);
 	fmoe_find_inputs(training->domain, training->interactions->data.features, &training->config);
 	fmoe_borrow_prior(training->domain, &training->config, training->borrowing);
 	fmoe_choose_loss(&training->config, training->interactions->data.n_items);
@@ -96,7 +98,8 @@ begins_without_events(const FmoeTraining *training)
 {
 	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
 
-	return fmoe_only_counts(class) && class->counter->first_day && training->interactions->data.features != NULL;
+	return (training->adopted || (fmoe_only_counts(class) && class->counter->first_day)) &&
+		training->interactions->data.features != NULL;
 }
 
 static void
@@ -105,8 +108,8 @@ show_items(void)
 	fmoe_progress_phase("reading items");
 }
 
-static void
-read_interactions(FmoeTraining *training)
+void
+fmoe_training_read(FmoeTraining *training)
 {
 	unsigned	reads = fmoe_reads(fmoe_expert_classes[training->config.model], &training->config);
 	FmoeInteractions *interactions = fmoe_read_domain(training->domain, reads, show_items);
@@ -290,7 +293,7 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
 	version->metrics = fmoe_verdict_metrics(verdict, &training->config, &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
-	if (training->trainer != NULL)
+	if (training->trainer != NULL && !training->adopted)
 		fmoe_checkpoint_discard(training->domain->id);
 	return version;
 }
@@ -304,8 +307,8 @@ show_evaluation(void *context, int64 done, int64 all)
 							 ? fmoe_seconds_since(training->evaluation_started) / done * (all - done) : NAN);
 }
 
-static void
-finish(FmoeTraining *training)
+void
+fmoe_training_finish(FmoeTraining *training)
 {
 	FmoeWatch	watch = {.progress = show_evaluation, .context = training};
 	FmoeModel  *model = palloc0(sizeof(FmoeModel));
@@ -334,6 +337,7 @@ finish(FmoeTraining *training)
 	fmoe_progress_phase("storing");
 	domain = fmoe_domain_open(fmoe_training_recheck(training), FMOE_MANAGE);
 	version = store(training, model, verdict);
+	training->version = version->version;
 	if (training->config.deploy)
 	{
 		objection = fmoe_verdict_objection(verdict);
@@ -373,7 +377,8 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
-	fmoe_parse_asked(PG_GETARG_JSONB_P(1), &fmoe_train_call, &training->config);
+	training->options = PG_GETARG_JSONB_P_COPY(1);
+	fmoe_parse_asked(training->options, &fmoe_train_call, &training->config);
 	limit_epochs(&training->config);
 	class = fmoe_expert_classes[training->config.model];
 	if (class->goes_live != NULL && !class->goes_live(&training->config))
@@ -382,17 +387,17 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", &training->config);
 
-	read_interactions(training);
+	fmoe_training_read(training);
 	training->arena = fmoe_arena(training->context, fmoe_max_memory_kb);
 	count_if_nothing_to_learn(training);
-	complete_options(training);
+	fmoe_training_complete(training);
 	training->live = fmoe_find_version(training->domain, 0);
 	fmoe_training_announce(training);
 	if (!fmoe_only_counts(fmoe_expert_classes[training->config.model]))
 		train_weights(training);
 	else
 		fmoe_training_commit(training);
-	finish(training);
+	fmoe_training_finish(training);
 }
 
 Datum
