@@ -110,6 +110,7 @@ SELECT count(*) AS versions FROM fmoe.versions WHERE domain = 'toys';
 -- an imported base that is in use is not dropped
 SELECT fmoe_import('songs', 'the base', base) AS imported FROM files;
 SELECT fmoe_drop_version('songs', 2);
+SELECT fmoe_drop_domain('songs');
 -- versions and files as they were
 SELECT fmoe_alter_domain('songs', sharing => 'full');
 SELECT fmoe_import('songs', 'whole', fmoe_export('songs', 1)) AS imported;

@@ -54,7 +54,7 @@ SELECT fmoe_create_domain('pool', 'films', 'viewer', 'film', 'at', items => 'war
 CALL fmoe_train('pool', '{"model": "foundation", "holdout": "none", "width": 8, "layers": 1, "epochs": 2}');
 SELECT fmoe_lend('pool', 1);
 SELECT fmoe_create_domain('leaves', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id', text_columns => '{title}');
-CALL fmoe_train('leaves', pg_catalog.format('{"model": "lora", "base": "%s.pool", "holdout": "none", "epochs": 2}', fmoe_party())::pg_catalog.jsonb);
+CALL fmoe_train('leaves', '{"model": "lora", "base": "shop.pool", "holdout": "none", "epochs": 2}');
 SELECT fmoe_deploy('leaves', 1);
 SET ROLE joe;
 SELECT fmoe_create_domain('songs', 'songs', 'listener', 'song', 'at'), fmoe_create_domain('steps', 'steps', 'walker', 'day', 'at');
@@ -84,7 +84,7 @@ my $before = $node->safe_psql('shop', $answers);
 $node->command_ok([ 'bash', '-c', 'pg_dump shop | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null restored' ], 'a dump restores');
 is($node->safe_psql('restored', $functions), $shipped, 'and has the functions of the extension, no more');
 is($node->safe_psql('restored', $answers), $before, 'with the same answers');
-my ($code, $out, $error) = $node->psql('restored', "SELECT fmoe_drop_domain('pool')");
+my ($code, $out, $error) = $node->psql('restored', "SELECT fmoe_forget('shop')");
 like($error, qr/in use.*version 1 of domain "leaves"/s, 'a base that is in use stays there too');
 is($node->safe_psql('restored', "SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d ON d.objid = p.oid"
 	. " WHERE p.proname LIKE 'tunes%' AND d.deptype = 'x'"), 7, "a domain's own functions still go with the extension");
