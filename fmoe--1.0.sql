@@ -628,31 +628,31 @@ COMMENT ON FUNCTION fmoe_score_as(anyelement, text, anycompatible, text, timesta
 
 CREATE FUNCTION fmoe_similar(item bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude bigint[] DEFAULT NULL,
 		candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
-	RETURNS TABLE (item_id bigint, score real)
+	RETURNS TABLE (item_id bigint, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
 COMMENT ON FUNCTION fmoe_similar(bigint, integer, text, bigint[], bigint[], integer, text)
-	IS 'the k items nearest to an item, by cosine of their vectors';
+	IS 'the k items nearest to an item, by their vectors, contents, or what follows them';
 
 CREATE FUNCTION fmoe_similar(item uuid, k integer DEFAULT 10, domain text DEFAULT NULL, exclude uuid[] DEFAULT NULL,
 		candidates uuid[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
-	RETURNS TABLE (item_id uuid, score real)
+	RETURNS TABLE (item_id uuid, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
 COMMENT ON FUNCTION fmoe_similar(uuid, integer, text, uuid[], uuid[], integer, text)
-	IS 'the k items nearest to an item, by cosine of their vectors';
+	IS 'the k items nearest to an item, by their vectors, contents, or what follows them';
 
 CREATE FUNCTION fmoe_similar(item text, k integer DEFAULT 10, domain text DEFAULT NULL, exclude text[] DEFAULT NULL,
 		candidates text[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
-	RETURNS TABLE (item_id text, score real)
+	RETURNS TABLE (item_id text, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
 COMMENT ON FUNCTION fmoe_similar(text, integer, text, text[], text[], integer, text)
-	IS 'the k items nearest to an item, by cosine of their vectors';
+	IS 'the k items nearest to an item, by their vectors, contents, or what follows them';
 
 CREATE FUNCTION fmoe_similar_as(item_type anyelement, item anycompatible, k integer DEFAULT 10, domain text DEFAULT NULL,
 		exclude "any" DEFAULT NULL, candidates "any" DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
-	RETURNS TABLE (item_id anyelement, score real)
+	RETURNS TABLE (item_id anyelement, score real, source text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 
 COMMENT ON FUNCTION fmoe_similar_as(anyelement, anycompatible, integer, text, "any", "any", integer, text)

@@ -71,11 +71,62 @@ SELECT name, n - 1 AS rows, count(*) FILTER (WHERE substr(array_of(name, 1), 64 
 CALL fmoe_train('featured', '{"model": "gru4rec", "features": true, "loss": "gbce", "negatives": 16, "width": 8, "layers": 1, "epochs": 2, "deploy": false}');
 SELECT version, model, config -> 'features' AS features FROM fmoe.versions WHERE domain = 'featured' ORDER BY version;
 
+-- under the gate, beside all that counts: as a class, and in a mixture; the vectors are stored once, with the gate's columns
+UPDATE songs SET kinds = kinds[2:] WHERE song = 5;
+DELETE FROM songs WHERE song = -3;
+SELECT fmoe_create_domain('gated', 'plays', 'listener', 'song', 'at', items => 'songs', item_key => 'song',
+	text_columns => '{title}', category_columns => '{kinds}', price_column => 'price', vector_columns => '{sound}');
+SELECT fmoe_alter_domain('gated', sharing => 'full');
+CALL fmoe_train('gated', '{"model": "gru4rec", "features": true, "gate": "linear", "width": 16, "layers": 1, "epochs": 15, "max_length": 10, "learning_rate": 0.01, "deploy": false}');
+CALL fmoe_train('gated', '{"features": true, "id_dropout": 0.2, "width": 16, "layers": 1, "epochs": 15, "max_length": 10, "learning_rate": 0.01, "deploy": false}');
+CALL fmoe_train('gated', '{"model": "sasrec", "gate": "linear", "gate_prior": "none", "width": 16, "layers": 1, "epochs": 2, "max_length": 10, "deploy": false}');
+SELECT version, model, config ->> 'features' AS features, config ->> 'gate' AS gate, metrics -> 'gate' IS NOT NULL AS weighed FROM fmoe.versions WHERE domain = 'gated' ORDER BY version;
+SELECT v.version, t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'gated' AND t.name ~ '^items?\.(vectors|weight|text)' ORDER BY v.version, t.name COLLATE "C";
+CREATE TABLE served AS SELECT v, u, r.* FROM generate_series(1, 3) v, generate_series(1, 20) u, fmoe_recommend(u, k => 5, domain => 'gated', version => v) r WHERE false;
+SET fmoe.scan = exact;
+INSERT INTO served SELECT v, u, r.* FROM generate_series(1, 3) v, generate_series(1, 20) u, fmoe_recommend(u, k => 5, domain => 'gated', version => v) r;
+SET fmoe.scan = int8;
+SELECT count(*) FROM (SELECT * FROM served EXCEPT SELECT v, u, r.* FROM generate_series(1, 3) v, generate_series(1, 20) u, fmoe_recommend(u, k => 5, domain => 'gated', version => v) r) d;
+RESET fmoe.scan;
+-- songs that nobody has heard, by what the own expert and content read of them
+SELECT v, u % 3 AS mood, bool_and(item IN (61 + u % 3 * 2, 62 + u % 3 * 2)) AS right_mood
+	FROM generate_series(1, 2) v, generate_series(1, 12) u, LATERAL (SELECT item_id AS item FROM fmoe_recommend(u, k => 2, candidates => ARRAY[61, 62, 63, 64, 65, 66]::bigint[], domain => 'gated', version => v) r (item_id)) r
+	GROUP BY v, u % 3 ORDER BY v, mood;
+-- shares add up to the score, the own expert's among them
+SELECT v, bool_and(abs(score - sum) < 1e-4) AS adds_up, bool_and(own) AS own FROM (
+	SELECT v, e.item_id, max(e.score) AS score, sum(e.contribution) FILTER (WHERE e.part NOT IN ('word', 'event', 'history')) AS sum, bool_or(e.name = 'own') AS own
+		FROM generate_series(1, 3) v, fmoe_explain(5, k => 5, domain => 'gated', version => v) e GROUP BY v, e.item_id) e GROUP BY v ORDER BY v;
+-- whole versions elsewhere, a refresh, the gate lent, a report: as for every gate
+SELECT fmoe_import('gated', 'again', fmoe_export('gated', 1));
+SELECT fmoe_import('gated', 'and again', fmoe_export('gated', 2));
+SELECT count(*) FROM (SELECT u, item_id FROM served WHERE v <= 2 EXCEPT SELECT u, r.item_id FROM generate_series(4, 5) v, generate_series(1, 20) u, fmoe_recommend(u, k => 5, domain => 'gated', version => v) r) d;
+INSERT INTO songs VALUES (67, 'sad river', '{sad,all}', 3.5, '{0,1,0.5}');
+SELECT fmoe_deploy('gated', 1);
+SELECT fmoe_refresh('gated');
+SELECT fmoe_deploy('gated', 2);
+SELECT fmoe_refresh('gated');
+SELECT v, count(*) FILTER (WHERE (SELECT item_id FROM fmoe_recommend(u, k => 1, candidates => ARRAY[61, 62, 63, 64, 67]::bigint[], domain => 'gated', version => v)) = 67) AS answers
+	FROM generate_series(6, 7) v, generate_series(2, 11, 3) u GROUP BY v ORDER BY v;
+DELETE FROM songs WHERE song = 67;
+CREATE FUNCTION pg_temp.gate_of(file bytea) RETURNS boolean LANGUAGE sql AS $$SELECT position('"gate"' IN encode(file, 'escape')) > 0 AND position('neighbours' IN encode(file, 'escape')) > 0$$;
+SELECT fmoe_alter_domain('gated', sharing => 'encoder');
+SELECT v, pg_temp.gate_of(fmoe_export('gated', v)) AS gate FROM generate_series(1, 3) v;
+INSERT INTO plays SELECT u, 1 + (u % 3) * 20 + u * 7 % 20, 10 FROM generate_series(1, 150) u;
+SELECT v, count(*) > 5 AS rows, bool_or(expert = 'own') AS own FROM generate_series(1, 2) v, fmoe_expert_report('gated', jsonb_build_object('version', v)) GROUP BY v ORDER BY v;
+SELECT fmoe_drop_domain('gated');
+
 -- what cannot be
 CALL fmoe_train('featured_bare', '{"model": "sasrec", "features": true}');
 CALL fmoe_train('featured', '{"model": "sasrec", "id_dropout": 0.2}');
 CALL fmoe_train('featured', '{"model": "sasrec", "features": false, "id_dropout": 0.2}');
 CALL fmoe_train('featured', '{"model": "markov", "features": true}');
+CALL fmoe_train('featured', '{"features": true, "gate": "user"}');
+CALL fmoe_train('featured', '{"features": true, "head": "own"}');
+CALL fmoe_train('featured', '{"features": true, "item_graph": true, "loss": "softmax"}');
+CALL fmoe_train('featured', '{"model": "sasrec", "gate_prior": "default"}');
+CALL fmoe_train('featured', '{"model": "sasrec", "gate": "linear", "blend": 0.5}');
+CALL fmoe_train('featured_bare', '{"features": true}');
 \set VERBOSITY terse
 SELECT fmoe_fit(listener, song, at, '{"model": "sasrec", "features": true}') FROM plays;
 \set VERBOSITY default

@@ -108,6 +108,7 @@ SELECT fmoe_lend('gate', 1, '{"clip": 1, "noise": 0.1}') IS NOT NULL AS lent;
 SELECT weight('sequence', '{"gate_prior": "here.gate"}');
 SELECT weight('sequence', '{"gate_prior": "lent"}');
 CALL fmoe_train('few', '{"gate": "user", "gate_prior": "none"}');
+CALL fmoe_train('few', '{"gate": "user", "gate_prior": "default"}');
 -- where there is nothing to learn from, what counts answers, and says by whose weights
 CREATE TABLE once AS SELECT u AS listener, u * u % 17 AS song, timestamptz '2024-01-01 UTC' + u * interval '1 hour' AS at FROM generate_series(1, 60) u;
 SELECT fmoe_create_domain('once', 'once', 'listener', 'song', 'at');

@@ -204,8 +204,8 @@ typedef struct FmoeOption
 	const char *const *choices; /* of an ENUM, NULL-terminated */
 	const char *value;			/* default, as text; an ENUM's by name; NULL: left as the caller set it */
 	const char *help;
-	const char *needs;			/* this option has a meaning only if that INT option is above 0, or BOOL true; NULL:
-								 * always */
+	const char *needs;			/* this option has a meaning only if that INT option is above 0, or BOOL true, or ENUM
+								 * as in "gate=linear"; NULL: always */
 	const FmoeOptionList *list; /* of a LIST */
 } FmoeOption;
 

@@ -449,6 +449,7 @@ static const Function functions[] = {
 	{"xcross", check_xcross},
 	{"text", check_text},
 	{"extend", check_extending},
+	{"strangers", check_strangers},
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},

@@ -143,6 +143,7 @@ extern void check_class(void);
 extern void check_xcross(void);
 extern void check_text(void);
 extern void check_extending(void);
+extern void check_strangers(void);
 extern void check_data(void);
 extern void check_experts(void);
 extern void check_mixtures(void);

@@ -384,14 +384,29 @@ resolve_config(void *config)
 	fmoe_config_check(config, check_host(), 1000);
 }
 
-/* Every default of a table is in its range, and what an option needs is a number or a flag of the table. */
+/* Whether what an option needs is a number, a flag, or a choice of another one of the table. */
+static bool
+is_needed(const FmoeOption *table, const char *needs)
+{
+	size_t		length = strcspn(needs, "=");
+
+	while (table->name != NULL && (strlen(table->name) != length || memcmp(table->name, needs, length) != 0))
+		table++;
+	if (table->name == NULL || needs[length] == '\0')
+		return table->name != NULL && (table->type == FMOE_OPTION_INT || table->type == FMOE_OPTION_BOOL);
+	for (int i = 0; table->type == FMOE_OPTION_ENUM && table->choices[i] != NULL; i++)
+		if (strcmp(table->choices[i], needs + length + 1) == 0)
+			return true;
+	return false;
+}
+
+/* Every default of a table is in its range, and what an option needs is there. */
 static void
 check_table(const char *of, const FmoeOption *table)
 {
 	check_begin("options of %s: defaults are in range, what is needed is there", of);
 	for (const FmoeOption *option = table; option->name != NULL; option++)
 	{
-		const FmoeOption *needed = table;
 		double		value = option->value != NULL ? atof(option->value) : 0;
 		int			i;
 
@@ -406,11 +421,8 @@ check_table(const char *of, const FmoeOption *table)
 		}
 		else if (option->type != FMOE_OPTION_BOOL)
 			CHECK(value >= option->min && value <= option->max, "default of \"%s\" is %g", option->name, value);
-		while (option->needs != NULL && needed->name != NULL && strcmp(needed->name, option->needs) != 0)
-			needed++;
-		CHECK(option->needs == NULL || (needed->name != NULL && (needed->type == FMOE_OPTION_INT ||
-																 needed->type == FMOE_OPTION_BOOL)),
-			  "\"%s\" needs \"%s\"", option->name, option->needs);
+		CHECK(option->needs == NULL || is_needed(table, option->needs), "\"%s\" needs \"%s\"", option->name,
+			  option->needs);
 	}
 	check_end();
 }

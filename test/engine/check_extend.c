@@ -144,14 +144,17 @@ check_new_vectors(const FmoeModel *old, const FmoeModel *more)
 		double		mean = 0;
 
 		for (int64_t i = 0; i < ITEMS; i++)
-			mean += was->value[i * was->cols + c] / ITEMS;
-		CHECK(check_close(is->value[(MORE - 1) * is->cols + c], mean, 1e-5), "column %d", (int) c);
+			mean += was->value[i * was->stride + c] / ITEMS;
+		CHECK(check_close(is->value[(MORE - 1) * is->stride + c], mean, 1e-5), "column %d", (int) c);
 	}
 }
 
+/* name: with "+" in front, the class under a gate with item vectors of features. */
 static void
-check_model_of(const char *name, FmoeDataset *data)
+check_model_of(const char *named, FmoeDataset *data)
 {
+	bool		featured = named[0] == '+';
+	const char *name = named + featured;
 	FmoeConfig	config = check_config(name);
 	const int32_t *number = new_numbers();
 	FmoeFeatures *features = more_features(data->features, number);
@@ -161,13 +164,27 @@ check_model_of(const char *name, FmoeDataset *data)
 
 	if (strcmp(name, "auto") == 0)
 		*(FmoeMixtureOptions *) config.own.bytes = (FmoeMixtureOptions) {.gate = FMOE_GATE_LINEAR};
+	else if (featured)
+		*check_tower(&config) = (FmoeTowerOptions)
+	{
+		.featured =
+		{
+			true, 0
+			}, .gated =
+		{
+			.gate = FMOE_GATE_ALL
+			}
+	};
+	if (featured && strcmp(name, "auto") == 0)
+		((FmoeMixtureOptions *) config.own.bytes)->featured.features = true;
 	config.epochs = 1;
-	check_begin("%s over more items is for the others what it was", name);
+	check_begin("%s over more items is for the others what it was%s", name, featured ? ", with features" : "");
 	old = trained(&config, data);
 	fmoe_model_extend(more, check_arena(), old, MORE, number, features);
 	new->features = features;
 	check_scores(old, more, data, new, number);
-	if (fmoe_has_gate(old))
+	CHECK(fmoe_has_gate(old) == (featured || strcmp(name, "auto") == 0), "a gate");
+	if (fmoe_has_gate(old) && !featured)
 		check_new_vectors(old, more);
 	check_end();
 }
@@ -176,7 +193,8 @@ void
 check_extending(void)
 {
 	static const char *const models[] = {
-		"popularity", "markov", "recent", "sequence", "neighbours", "repeat", "content", "sasrec", "gru4rec", "auto"
+		"popularity", "markov", "recent", "sequence", "neighbours", "repeat", "content", "sasrec", "gru4rec", "auto",
+		"+sasrec", "+gru4rec", "+auto"
 	};
 	FmoeDataset *data = check_walks(USERS, ITEMS, 3, 18, 5);
 	int32_t    *basket = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) data->n_events);

@@ -6,7 +6,7 @@
 #include "check.h"
 
 #include "model/data/dense.h"
-#include "model/expert/expert.h"
+#include "model/fmoe/fmoe.h"
 #include "nn/base/tape_private.h"
 
 #include <math.h>
@@ -308,8 +308,13 @@ FmoeConfig
 check_featured_config(const char *model, double id_dropout)
 {
 	FmoeConfig	config = check_config(model);
+	FmoeFeaturedOptions featured = {true, id_dropout};
+	FmoeMixtureOptions mixture = {.gate = FMOE_GATE_LINEAR, .featured = featured};
 
-	*check_tower(&config) = (FmoeTowerOptions) {true, id_dropout};
+	if (strcmp(model, "fmoe") == 0)
+		memcpy(config.own.bytes, &mixture, sizeof(mixture));
+	else
+		check_tower(&config)->featured = featured;
 	return config;
 }
 
@@ -354,6 +359,7 @@ typedef struct Problem
 
 static const int32_t walked[] = {1, 4, 1, 0, 2, 3, 5, 1, 2};
 static const int64_t walk_offset[] = {0, 4, 5, 9};
+static const double walk_time[] = {1, 2, 3, 4, 1, 1, 2, 3, 4};
 
 static void
 run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
@@ -384,6 +390,7 @@ featured_model(const FmoeConfig *config, bool with_grad)
 	data->n_items = 9;
 	data->offset = walk_offset;
 	data->events.item = walked;
+	data->events.time = walk_time;
 	data->features = check_item_features(9);
 	return check_model(config, data, 7, 0.1, with_grad);
 }
@@ -602,6 +609,7 @@ check_featured(void)
 	check_model_gradients("sasrec", 0);
 	check_model_gradients("sasrec", 0.4);
 	check_model_gradients("gru4rec", 0.4);
+	check_model_gradients("fmoe", 0.4);
 	check_cold_items("sasrec", FMOE_LOSS_SOFTMAX);
 	check_cold_items("sasrec", FMOE_LOSS_GBCE);
 	check_cold_items("gru4rec", FMOE_LOSS_SOFTMAX);

@@ -40,13 +40,15 @@ gated_model(const FmoeDataset *data, const FmoeConfig *config)
 	return model;
 }
 
+/* The same of a model and of its copy. */
 static void
-draw_weights(FmoeModel *model, uint64_t seed)
+draw_weights(FmoeModel *model, FmoeModel *bound, uint64_t seed)
 {
 	for (int slot = 0; slot < fmoe_weighed(&model->gate); slot++)
 		for (int kept = 0; kept < 2; kept++)
 			model->gate.weight[slot][kept] = fnn_random_normal(seed, 5, (uint64_t) (2 * slot + kept));
 	model->gate.weight[FMOE_NEIGHBOURS][0] = 0;
+	bound->gate = model->gate;
 }
 
 /* What the scores should be, by the definition, from the experts' own scores. */
@@ -70,7 +72,7 @@ plain_scores(const FmoeModel *model, const FmoeBatch *batch, double *score)
 			double		product = 0;
 
 			for (int64_t c = model->gate.begin[p]; c < model->gate.begin[p + 1]; c++)
-				product += (double) hidden->value[c] * vectors->value[i * vectors->cols + c];
+				product += (double) hidden->value[c] * vectors->value[i * vectors->stride + c];
 			score[i] += model->gate.weight[fmoe_weighed_part(p)][batch->keeps_seen] * product / 2;
 		}
 	}
@@ -134,24 +136,99 @@ lend_two(FmoeConfig *config)
 	};
 }
 
-static void
-check_served(bool lent)
+typedef struct Stored
 {
-	FmoeDataset *data = check_walks(USERS, ITEMS, 4, 12, 31);
+	FmoeModel  *model;
+	FnnArray	arrays[128];
+	int			n;
+} Stored;
+
+/* Whose scores a gate weighs. */
+typedef enum Under
+{
+	OWN,
+	OWN_AND_LENT,
+	OF_FEATURES,				/* the own expert's vectors are computed */
+	OF_FEATURES_AND_LENT,
+	TOWER,						/* a class that is no mixture */
+	TOWER_OF_FEATURES
+} Under;
+
+static const char *const under_names[] = {
+	"", ", also of lent ones", ", over features", ", over features and of lent ones", ", of another class",
+	", of another class over features"
+};
+
+static FmoeConfig
+config_under(Under under)
+{
 	FmoeConfig	config = gated_config();
+	FmoeMixtureOptions *own = (FmoeMixtureOptions *) config.own.bytes;
+	FmoeConfig	tower = check_config("gru4rec");
+
+	own->featured.features = under == OF_FEATURES || under == OF_FEATURES_AND_LENT;
+	if (under != OWN)
+		config.epochs = 1;
+	if (under == OWN_AND_LENT || under == OF_FEATURES_AND_LENT)
+		lend_two(&config);
+	if (under < TOWER)
+		return config;
+	config.model = tower.model;
+	memset(&config.own, 0, sizeof(config.own));
+	*check_tower(&config) = (FmoeTowerOptions)
+	{
+		.featured =
+		{
+			under == TOWER_OF_FEATURES, 0
+			},
+			.gated =
+		{
+			.gate = FMOE_GATE_ALL
+			}
+	};
+	return config;
+}
+
+/* Encoded with what is stored of the item vectors, states are those that features give. */
+static void
+check_states(const FmoeModel *model, const FmoeBatch *batch)
+{
+	FmoeExpert	computing = model->expert[FMOE_MAIN];
+	FnnTensor  *state[2];
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
+	for (int i = 0; i < 2; i++)
+	{
+		state[i] = computing.class->encode(&computing, &tape, batch, FMOE_LAST_TOKENS);
+		computing.items = NULL;
+	}
+	for (int64_t c = 0; c < state[0]->cols; c++)
+		CHECK(check_close(state[0]->value[c], state[1]->value[c], 1e-5), "column %d of a state", (int) c);
+}
+
+static void
+check_served(Under under)
+{
+	bool		lent = under == OWN_AND_LENT || under == OF_FEATURES_AND_LENT;
+	FmoeDataset *data = check_walks(USERS, ITEMS, 4, 12, 31);
+	FmoeConfig	config = config_under(under);
 	FmoeModel  *model;
 	void	   *codes;
 	double	   *expected = fnn_alloc(check_arena(), sizeof(double) * ITEMS);
-	fnn_real   *all = fnn_alloc_reals(check_arena(), 1, ITEMS);
+	fnn_real   *all = fnn_alloc_reals(check_arena(), 2, ITEMS);
+	fnn_real   *again = all + ITEMS;
+	FmoeModel  *bound = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	Stored		stored;
 
 	data->features = check_random_features(ITEMS, 32);
-	if (lent)
-		lend_two(&config);
 	model = gated_model(data, &config);
 	codes = fnn_alloc(check_arena(), fmoe_scan_bytes(model));
 	fmoe_scan_build(model, check_arena(), codes);
+	stored.n = fmoe_model_arrays(model, stored.arrays, 128);
+	fmoe_model_bind(bound, check_host(), &model->config, model->n_items, stored.n, stored.arrays);
 	check_begin("scores of a gate are the weighed sum of what the experts read, whoever asks%s",
-				lent ? ", also of lent ones" : "");
+				under_names[under]);
 	CHECK(fmoe_weighed(&model->gate) == FMOE_GATED + (lent ? 2 : 0), "%d experts", fmoe_weighed(&model->gate));
 	CHECK(!lent || strcmp(fmoe_weighed_name(&config, FMOE_GATED + 1), "south.shop") == 0, "names");
 	for (int u = 0; u < 6; u++)
@@ -165,10 +242,13 @@ check_served(bool lent)
 		FmoeEligible everything = {0};
 		int			larger = 0;
 
-		draw_weights(model, (uint64_t) u);
+		check_states(model, batch);
+		draw_weights(model, bound, (uint64_t) u);
 		batch->keeps_seen = u % 2 == 1;
 		plain_scores(model, batch, expected);
 		fmoe_score(model, FMOE_MAIN, check_arena(), batch, all);
+		fmoe_score(bound, FMOE_MAIN, check_arena(), batch, again);
+		CHECK(memcmp(all, again, sizeof(fnn_real) * ITEMS) == 0, "user %d: stored and bound, scores differ", u);
 		for (int32_t i = 0; i < ITEMS; i++)
 			CHECK(check_close(all[i], expected[i], 2e-5), "user %d item %d: %g instead of %g", u, i, all[i],
 				  expected[i]);
@@ -255,13 +335,6 @@ check_gate_weights(void)
 
 /* ---------------------------------------------------------------- as arrays */
 
-typedef struct Stored
-{
-	FmoeModel  *model;
-	FnnArray	arrays[128];
-	int			n;
-} Stored;
-
 static void
 bind_stored(void *context)
 {
@@ -341,26 +414,32 @@ check_unchosen(void)
 		for (int32_t i = 0; i < 40; i++)
 			if (((float *) model->expert[FMOE_POPULARITY].array[0].data)[i] > 0)
 			{
-				mean += vectors->value[i * vectors->cols + c];
+				mean += vectors->value[i * vectors->stride + c];
 				chosen++;
 			}
-		CHECK(chosen > 10 && check_close(vectors->value[42 * vectors->cols + c], mean / chosen, 1e-5), "column %d: %g",
-			  (int) c, (double) vectors->value[42 * vectors->cols + c]);
+		CHECK(chosen > 10 && check_close(vectors->value[42 * vectors->stride + c], mean / chosen, 1e-5), "column %d: %g",
+			  (int) c, (double) vectors->value[42 * vectors->stride + c]);
 	}
 	check_end();
 }
 
 /* The own expert learns as it would alone. */
 static void
-check_own_expert(void)
+check_own_expert(bool featured)
 {
 	FmoeDataset *data = check_walks(60, 40, 6, 9, 71);
 	FmoeConfig	config = gated_config();
 	FmoeConfig	alone = check_config("sasrec");
-	FmoeModel  *model = gated_model(data, &config);
+	FmoeFeaturedOptions options = {featured, featured ? 0.2 : 0};
+	FmoeModel  *model;
 	FmoeModel  *sasrec;
 
-	check_begin("under a gate without lent experts the encoder is that of sasrec, to the bit");
+	check_begin("under a gate without lent experts the encoder is that of sasrec, to the bit%s",
+				featured ? ", over features" : "");
+	if (featured)
+		data->features = check_item_features(40);
+	((FmoeMixtureOptions *) config.own.bytes)->featured = check_tower(&alone)->featured = options;
+	model = gated_model(data, &config);
 	alone.width = config.width;
 	alone.epochs = config.epochs;
 	alone.max_length = config.max_length;
@@ -421,10 +500,11 @@ check_folds(void)
 void
 check_gate(void)
 {
-	check_served(false);
-	check_served(true);
+	for (int under = OWN; under <= TOWER_OF_FEATURES; under++)
+		check_served((Under) under);
 	check_unchosen();
-	check_own_expert();
+	check_own_expert(false);
+	check_own_expert(true);
 	check_gate_weights();
 	check_stored();
 	check_folds();

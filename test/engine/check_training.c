@@ -74,7 +74,7 @@ check_config(const char *model)
 	while (strncmp(fmoe_expert_names[config.model], model, strcspn(model, " ")) != 0)
 		config.model++;
 	if (strstr(model, " features") != NULL)
-		*check_tower(&config) = (FmoeTowerOptions) {true, 0.2};
+		check_tower(&config)->featured = (FmoeFeaturedOptions) {true, 0.2};
 	if (strcmp(model, "mrff") == 0)
 		*check_clicks(&config) = (FmoeMrffOptions)
 	{

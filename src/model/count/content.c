@@ -28,7 +28,6 @@
 static const char *const array_names[] = {"content.offset", "content.item", "content.value", NULL};
 
 #define TEXT "text"
-#define COSINE_SCALE 0.1		/* a cosine of this is 1 on the gate's scale */
 #define LENGTH_MARGIN 1e-4		/* by which rounding may leave an entry of a vector above 1 */
 #define POLL_ITEMS 0xfff
 #define POLL_ENTRIES 0xfffff
@@ -75,9 +74,17 @@ entry(const FmoeFeature *text, int64_t k)
 		(text->scale != NULL ? (double) text->scale[text->term[k]] : 1);
 }
 
+/* A feature of an item, which may be one of those of which only features tell, and the item's row in it. */
+static const FmoeFeature *
+feature_of(const FmoeExpert *expert, const FmoeFeature *feature, int32_t item, int64_t *row)
+{
+	*row = item < expert->n_items ? item : item - expert->n_items;
+	return item < expert->n_items ? feature : &expert->strangers->feature[feature - expert->features->feature];
+}
+
 /* 1 / the length of an item's vector; 0: it has none. */
 static double
-inverse_length(const FmoeFeature *text, int32_t item)
+inverse_length(const FmoeFeature *text, int64_t item)
 {
 	double		square = 0;
 
@@ -117,15 +124,22 @@ words_of(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int3
 	if (text == NULL)
 		return 0;
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
-		n += text->offset[item[t] + 1] - text->offset[item[t]];
+	{
+		int64_t		row;
+		const FmoeFeature *of = feature_of(expert, text, item[t], &row);
+
+		n += of->offset[row + 1] - of->offset[row];
+	}
 	*word = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(Word)));
 	n = 0;
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
 	{
-		double		scale = weight[t - first] * inverse_length(text, item[t]);
+		int64_t		row;
+		const FmoeFeature *of = feature_of(expert, text, item[t], &row);
+		double		scale = weight[t - first] * inverse_length(of, row);
 
-		for (int64_t k = text->offset[item[t]]; k < text->offset[item[t] + 1]; k++)
-			(*word)[n++] = (Word) {.term = text->term[k], .weight = scale * entry(text, k)};
+		for (int64_t k = of->offset[row]; k < of->offset[row + 1]; k++)
+			(*word)[n++] = (Word) {.term = of->term[k], .weight = scale * entry(of, k)};
 	}
 	qsort(*word, (size_t) n, sizeof(Word), by_term);
 	for (int64_t k = 0; k < n; k++)
@@ -201,25 +215,46 @@ inverse_length_of_row(int32_t n, const float *row)
 	return square > 0 && isfinite(square) ? 1 / sqrt(square) : 0;
 }
 
+/* The vector of an item under a name. */
+static const float *
+vector_of(const FmoeExpert *expert, const FmoeFeature *feature, int32_t item)
+{
+	int64_t		row;
+
+	feature = feature_of(expert, feature, item, &row);
+	return feature->value + row * feature->width;
+}
+
+/* The sum of a history's vectors of a name, on the arena. */
+static float *
+mean_vector(const FmoeExpert *expert, FnnArena *arena, const FmoeFeature *feature, const FmoeBatch *batch,
+			int32_t sequence)
+{
+	int32_t		width = feature->width;
+	double		of[FMOE_SEQUENCE_EVENTS];
+	int32_t		first = fmoe_history_weights(batch, sequence, of);
+	float	   *mean = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), width, sizeof(float)));
+
+	for (int32_t t = first; t <= batch->last[sequence]; t++)
+	{
+		const float *row = vector_of(expert, feature, batch->events.item[t]);
+		double		scale = of[t - first] * inverse_length_of_row(width, row);
+
+		for (int32_t c = 0; c < width && scale > 0; c++)
+			mean[c] += (float) scale * row[c];
+	}
+	return mean;
+}
+
 /* sum[n_items] += weight x cosine of the vectors of a name. */
 static void
 add_vectors(const FmoeExpert *expert, FnnArena *arena, const FmoeFeature *feature, const FmoeBatch *batch,
 			int32_t sequence, double weight, float *sum)
 {
 	int32_t		width = feature->width;
-	double		of[FMOE_SEQUENCE_EVENTS];
-	int32_t		first = fmoe_history_weights(batch, sequence, of);
-	float	   *mean = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), width, sizeof(float)));
+	const float *mean = mean_vector(expert, arena, feature, batch, sequence);
 	double		scale;
 
-	for (int32_t t = first; t <= batch->last[sequence]; t++)
-	{
-		const float *row = feature->value + batch->events.item[t] * (int64_t) width;
-
-		scale = of[t - first] * inverse_length_of_row(width, row);
-		for (int32_t c = 0; c < width && scale > 0; c++)
-			mean[c] += (float) scale * row[c];
-	}
 	scale = weight * inverse_length_of_row(width, mean);
 	for (int32_t i = 0; i < expert->n_items && scale != 0; i++)
 	{
@@ -244,7 +279,7 @@ add(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t s
 
 	if (kinds > 0)
 	{
-		weight /= COSINE_SCALE * kinds;
+		weight /= FMOE_COSINE_SCALE * kinds;
 		add_words(expert, arena, batch, sequence, weight, sum);
 		for (int i = 0; i < features->count; i++)
 			if (is_vector(&features->feature[i]))
@@ -298,6 +333,57 @@ score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 
 		score[i] = (fnn_real) ((double) sum[of] + fmoe_tie_break(expert, of));
 	}
+	fnn_arena_reset(arena, mark);
+}
+
+/* Cosine of the words of a history with an item's. */
+static double
+shared_words(const FmoeExpert *expert, const FmoeFeature *text, int64_t n, const Word *word, int32_t item)
+{
+	int64_t		row;
+	const FmoeFeature *of = feature_of(expert, text, item, &row);
+	double		sum = 0;
+
+	for (int64_t k = of->offset[row]; k < of->offset[row + 1] && n > 0; k++)
+	{
+		Word		key = {.term = of->term[k]};
+		const Word *found = bsearch(&key, word, (size_t) n, sizeof(Word), by_term);
+
+		if (found != NULL)
+			sum += found->weight * entry(of, k);
+	}
+	return sum * inverse_length(of, row);
+}
+
+static void
+told(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence, int64_t n,
+	 const int32_t *item, double *value)
+{
+	const FmoeFeatures *features = expert->features;
+	const FmoeFeature *text = text_of(features);
+	FnnMark		mark = fnn_arena_mark(arena);
+	Word	   *word;
+	int64_t		words = words_of(expert, arena, batch, sequence, &word);
+
+	memset(value, 0, sizeof(double) * (size_t) n);
+	for (int64_t i = 0; i < n && text != NULL; i++)
+		value[i] = shared_words(expert, text, words, word, item[i]);
+	for (int f = 0; features != NULL && f < features->count; f++)
+	{
+		const FmoeFeature *feature = &features->feature[f];
+		const float *mean = is_vector(feature) ? mean_vector(expert, arena, feature, batch, sequence) : NULL;
+
+		for (int64_t i = 0; i < n && mean != NULL; i++)
+		{
+			const float *row = vector_of(expert, feature, item[i]);
+			double		inverse = inverse_length_of_row(feature->width, row);
+
+			if (inverse > 0)
+				value[i] += inverse * inverse_length_of_row(feature->width, mean) * product(feature->width, mean, row);
+		}
+	}
+	for (int64_t i = 0; i < n && kinds_of(features) > 0; i++)
+		value[i] /= FMOE_COSINE_SCALE * kinds_of(features);
 	fnn_arena_reset(arena, mark);
 }
 
@@ -403,22 +489,25 @@ words(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 	FnnMark		mark = fnn_arena_mark(arena);
 	Word	   *word;
 	int64_t		n = words_of(expert, arena, batch, sequence, &word);
+	const FmoeFeature *in;
+	int64_t		row;
 	double		scale;
 	int			found = 0;
 
 	if (n == 0 || text->name_offset == NULL)
 		return 0;
-	scale = inverse_length(text, item) / (COSINE_SCALE * kinds_of(expert->features));
-	for (int64_t k = text->offset[item]; k < text->offset[item + 1]; k++)
+	in = feature_of(expert, text, item, &row);
+	scale = inverse_length(in, row) / (FMOE_COSINE_SCALE * kinds_of(expert->features));
+	for (int64_t k = in->offset[row]; k < in->offset[row + 1]; k++)
 	{
-		Word		key = {.term = text->term[k]};
+		Word		key = {.term = in->term[k]};
 		const Word *of = bsearch(&key, word, (size_t) n, sizeof(Word), by_term);
 		FmoeWord	shared;
 
 		if (of == NULL)
 			continue;
 		shared.name = fmoe_feature_term_name(text, key.term, &shared.bytes);
-		shared.share = scale * of->weight * entry(text, k);
+		shared.share = scale * of->weight * entry(in, k);
 		if (shared.share > 0)
 			found = keep_largest(out, found, max, shared);
 	}
@@ -443,6 +532,7 @@ static const FmoeCounter counter = {
 	.array_dtypes = fmoe_pairs_dtypes,
 	.check = check,
 	.add = add,
+	.told = told,
 	.words = words
 };
 

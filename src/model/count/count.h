@@ -44,6 +44,9 @@ extern const FmoeExpertClass fmoe_user_category_rate_class;
  */
 extern int32_t fmoe_history_weights(const FmoeBatch *batch, int32_t sequence, double weight[FMOE_SEQUENCE_EVENTS]);
 
+/* A cosine of this is 1 on the gate's scale. */
+#define FMOE_COSINE_SCALE 0.1
+
 /* What a version's popularity adds to scores, so that equal ones are in its order. */
 extern double fmoe_tie_break(const FmoeExpert *expert, int32_t item);
 

@@ -306,11 +306,22 @@ fmoe_terms_of_sums(FnnArena *arena, int32_t n_items, const double *sum)
 	return (FmoeTerms) {.n = n, .item = item, .value = value};
 }
 
+/* The items in the row of one, none for those of which only features tell. */
+static FnnRows
+row_of(const FmoeExpert *expert, int32_t item)
+{
+	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
+	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
+
+	if (item >= expert->n_items)
+		return (FnnRows) {.count = 0, .row = to};
+	return (FnnRows) {.count = offset[item + 1] - offset[item], .row = to + offset[item]};
+}
+
 /* sum[n_items], on the arena, of the rows of a history's events times their weights. */
 static double *
 sum_rows(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence)
 {
-	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
 	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
 	const float *value = expert->array[FMOE_PAIRS_VALUE].data;
 	double	   *sum = fnn_zalloc(arena, fnn_mul_size(fnn_arena_host(arena), expert->n_items, sizeof(double)));
@@ -319,10 +330,10 @@ sum_rows(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int3
 
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
 	{
-		int32_t		row = batch->events.item[t];
+		FnnRows		row = row_of(expert, batch->events.item[t]);
 
-		for (int64_t k = offset[row]; k < offset[row + 1]; k++)
-			sum[to[k]] += weight[t - first] * value[k];
+		for (int64_t k = 0; k < row.count; k++)
+			sum[row.row[k]] += weight[t - first] * value[row.row - to + k];
 	}
 	return sum;
 }
@@ -410,7 +421,6 @@ void
 fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 					 double weight, float *sum)
 {
-	const int64_t *offset = expert->array[FMOE_PAIRS_OFFSET].data;
 	const int32_t *to = expert->array[FMOE_PAIRS_ITEM].data;
 	const float *value = expert->array[FMOE_PAIRS_VALUE].data;
 	const int32_t *item = batch->events.item;
@@ -421,7 +431,7 @@ fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch 
 	Sums		sums = {0};
 
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
-		entries += offset[item[t] + 1] - offset[item[t]];
+		entries += row_of(expert, item[t]).count;
 	if (expert->n_items <= ITEMS_AN_ENTRY * entries)
 		all = fnn_zalloc(arena, sizeof(float) * (size_t) expert->n_items);
 	else
@@ -429,13 +439,15 @@ fmoe_pairs_add_terms(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch 
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
 	{
 		float		factor = (float) of[t - first];
+		FnnRows		row = row_of(expert, item[t]);
+		const float *values = value + (row.row - to);
 
-		for (int64_t k = offset[item[t]]; k < offset[item[t] + 1]; k++)
+		for (int64_t k = 0; k < row.count; k++)
 		{
 			if (all != NULL)
-				all[to[k]] += factor * value[k];
+				all[row.row[k]] += factor * values[k];
 			else
-				add_to_sum(&sums, to[k], factor * value[k]);
+				add_to_sum(&sums, row.row[k], factor * values[k]);
 		}
 	}
 	if (all != NULL)

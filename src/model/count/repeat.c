@@ -23,7 +23,8 @@ sum_events(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, in
 	int32_t		first = fmoe_history_weights(batch, sequence, weight);
 
 	for (int32_t t = first; t <= batch->last[sequence]; t++)
-		sum[batch->events.item[t]] += weight[t - first];
+		if (batch->events.item[t] < expert->n_items)
+			sum[batch->events.item[t]] += weight[t - first];
 	return sum;
 }
 
@@ -61,8 +62,25 @@ add(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t s
 			met |= k < t && item[k] == item[t];
 			all += item[k] == item[t] ? of[k - first] : 0;
 		}
-		if (!met)
+		if (!met && item[t] < expert->n_items)
 			sum[item[t]] += (float) (weight * fmoe_on_gate_scale(all));
+	}
+}
+
+static void
+told(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence, int64_t n,
+	 const int32_t *item, double *value)
+{
+	double		weight[FMOE_SEQUENCE_EVENTS];
+	int32_t		first = fmoe_history_weights(batch, sequence, weight);
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		double		all = 0;
+
+		for (int32_t t = first; t <= batch->last[sequence]; t++)
+			all += batch->events.item[t] == item[i] ? weight[t - first] : 0;
+		value[i] = fmoe_on_gate_scale(all);
 	}
 }
 
@@ -83,7 +101,8 @@ static const FmoeCounter counter = {
 	.history = FMOE_SEQUENCE_EVENTS,
 	.array_names = array_names,
 	.check = check,
-	.add = add
+	.add = add,
+	.told = told
 };
 
 const FmoeExpertClass fmoe_repeat_class = {

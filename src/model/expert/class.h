@@ -183,6 +183,12 @@ typedef struct FmoeCounter
 	void		(*add) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						double weight, float *sum);
 	/*
+	 * value[n] of items of a history's, or others, of which only features tell (FmoeExpert.strangers), on the gate's
+	 * scale.  NULL: it knows nothing of such.
+	 */
+	void		(*told) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+						 int64_t n, const int32_t *item, double *value);
+	/*
 	 * The words that an item's terms are a sum of, the largest first: fills at most max
 	 * elements of out, returns their number.  NULL: there are none.
 	 */
@@ -222,7 +228,10 @@ typedef struct FmoeExpertClass
 	const char *name;
 	const char *summary;		/* one line, lower case */
 	const FmoeCounter *counter; /* NULL: the class learns by gradient */
-	/* Whether its parts are weighed beside all experts that count (serve/gate.c); NULL: they are not. */
+	/*
+	 * Whether its parts are weighed beside all experts that count (serve/gate.c), which its scores, products of
+	 * states and vectors without terms, allow; NULL: they are not.
+	 */
 	bool		(*gated) (const FmoeConfig *config);
 
 	/* Its own options, which fill FmoeConfig.own; NULL: none. */
@@ -249,8 +258,10 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-	/* Whether the hooks items, learn, prepare and start apply, else they are as if NULL; NULL: they do. */
+	/* Whether item vectors are computed: whether the hooks items and prepare apply, else as if NULL; NULL: they do. */
 	bool		(*computes) (const FmoeConfig *config);
+	/* Whether the hooks learn and start apply; NULL: as computes says. */
+	bool		(*learns) (const FmoeConfig *config);
 	/*
 	 * Terms of the scores after a history of the batch, which led to that state, on
 	 * the arena; of a counter, what a gate reads beside its level, on the gate's
@@ -306,7 +317,8 @@ typedef struct FmoeExpertClass
 	const char *(*part_name) (const FmoeConfig *config, int part);
 	/*
 	 * begin[parts + 1]: the columns of states and item vectors that each part is a product of; where gated may be
-	 * true
+	 * true and there are several.  Of computed vectors part 0 is what features make, the others are rows of the
+	 * first parameter.
 	 */
 	void		(*part_columns) (const FmoeConfig *config, int64_t *begin);
 	/* weight[sequences.count, parts]; no sequence is empty */
@@ -329,7 +341,10 @@ typedef struct FmoeExpertClass
 	FmoeLentList *(*borrows) (FmoeConfig *config);
 	/* What the names of the parameters of lent encoder i, from 0, begin with: prefix[FNN_NAME_MAX]. */
 	void		(*borrowed_prefix) (int i, char *prefix);
-	/* Where a gate's prior comes from: "default", "lent", "none" or a lent expert's name; NULL: there is no gate. */
+	/*
+	 * Where a gate's prior comes from: "default", also as "", "lent", "none" or a lent expert's name; NULL: there is
+	 * no gate.
+	 */
 	const char *(*gate_prior) (const FmoeConfig *config);
 	/* Whether a version may go live; NULL: it may. */
 	bool		(*goes_live) (const FmoeConfig *config);
@@ -348,6 +363,8 @@ struct FmoeExpert
 	FnnArray   *array;			/* of a counter, in the order of its array_names */
 	const FmoeFeatures *features;	/* NULL: none */
 	const FmoeFeatures *user_features;	/* NULL: none */
+	const FmoeFeatures *strangers;	/* of items from n_items on, which histories may have (serve/strangers.c), with
+									 * the same terms; NULL: there are none */
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */

@@ -3,6 +3,7 @@
  *	  What experts of all classes share: declaring parameters, arrays, traits.
  */
 #include "model/expert/expert.h"
+#include "model/expert/gated.h"
 
 #include <float.h>
 #include <stdio.h>
@@ -145,14 +146,19 @@ fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 
 /* ---------------------------------------------------------------- traits */
 
+const char *const fmoe_gated_names[] = {"none", "linear", NULL};
+
 unsigned
 fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *config)
 {
-	return class->reads != NULL ? class->reads(config) : 0;
+	unsigned	reads = class->reads != NULL ? class->reads(config) : 0;
+
+	/* what the experts read that count beside it */
+	return fmoe_is_gated(class, config) ? reads | FMOE_READS_TEXT | FMOE_READS_VECTORS : reads;
 }
 
-bool
-fmoe_hooks_apply(const FmoeExpertClass *class, const FmoeConfig *config)
+static bool
+computes(const FmoeExpertClass *class, const FmoeConfig *config)
 {
 	return class->computes == NULL || class->computes(config);
 }
@@ -160,7 +166,19 @@ fmoe_hooks_apply(const FmoeExpertClass *class, const FmoeConfig *config)
 bool
 fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config)
 {
-	return class->items != NULL && fmoe_hooks_apply(class, config);
+	return class->items != NULL && computes(class, config);
+}
+
+bool
+fmoe_prepares(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->prepare != NULL && computes(class, config);
+}
+
+bool
+fmoe_learns(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->learns != NULL ? class->learns(config) : computes(class, config);
 }
 
 int

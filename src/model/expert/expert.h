@@ -56,8 +56,10 @@ extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *conf
 
 /* Whether the class computes item vectors; else they are the rows of the first parameter. */
 extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config);
-/* Whether the hooks learn, prepare and start apply, of those that the class has. */
-extern bool fmoe_hooks_apply(const FmoeExpertClass *class, const FmoeConfig *config);
+/* Whether the class has the hook prepare and it applies. */
+extern bool fmoe_prepares(const FmoeExpertClass *class, const FmoeConfig *config);
+/* Whether the hooks learn and start apply, of those that the class has. */
+extern bool fmoe_learns(const FmoeExpertClass *class, const FmoeConfig *config);
 
 /* How many things a training tries one after another, at least 1 and at most FMOE_ATTEMPTS_MAX. */
 extern int	fmoe_attempts(const FmoeExpertClass *class, const FmoeConfig *config);

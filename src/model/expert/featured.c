@@ -6,6 +6,7 @@
  * scored they are made once and kept; elsewhere, when they are needed.
  */
 #include "model/data/dense.h"
+#include "model/data/stream.h"
 #include "model/expert/expert.h"
 #include "model/expert/featured.h"
 
@@ -14,6 +15,14 @@
 #include <string.h>
 
 #define POLL_EVERY 0xfff
+/* Dropout of the numbers of features. */
+#define DROPOUT 0.1
+
+unsigned
+fmoe_featured_reads(const FmoeFeaturedOptions *options)
+{
+	return options->features ? FMOE_READS_FEATURES | FMOE_NEEDS_FEATURES : 0;
+}
 
 /* ---------------------------------------------------------------- parameters */
 
@@ -118,6 +127,90 @@ fmoe_prepared_bytes(const FmoeFeatures *features, double n_items, bool all)
 	return bytes;
 }
 
+/* Rows of items without events stay what they are set to here, since no gradient reaches them. */
+void
+fmoe_start_featured(const FmoeExpert *expert, const FnnHost *host, FnnTensor *table, int64_t width)
+{
+	const FmoePrepared *prepared = expert->prepared;
+
+	for (int64_t i = 0; prepared != NULL && i < table->rows; i++)
+	{
+		if (!prepared->trained[i])
+			memset(table->value + i * table->cols, 0, sizeof(fnn_real) * (size_t) width);
+		if (i % 100000 == 0)
+			fnn_poll(host);
+	}
+}
+
+/* ---------------------------------------------------------------- a step */
+
+int32_t *
+fmoe_count_up(FnnArena *arena, int64_t n)
+{
+	int32_t    *number = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+
+	for (int64_t i = 0; i < n; i++)
+		number[i] = (int32_t) i;
+	return number;
+}
+
+FmoeBatch
+fmoe_batch_of_tokens(FnnArena *arena, const FmoeBatch *batch)
+{
+	FmoeBatch	tokens = *batch;
+
+	tokens.events.item = fmoe_count_up(arena, batch->n_tokens);
+	return tokens;
+}
+
+FmoeStepItems
+fmoe_step_items(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, const FmoeGoal *goal)
+{
+	FmoeStepItems step = {.n = expert->n_items, .batch = *batch, .goal = *goal};
+	int64_t		tokens = batch->n_tokens;
+	int64_t		n = 2 * tokens + goal->n_negatives;
+	int32_t    *item;
+	int32_t    *row;
+	int32_t    *distinct;
+
+	if (goal->n_negatives == 0)
+	{
+		step.item = fmoe_count_up(arena, step.n);
+		return step;
+	}
+	item = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	row = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	distinct = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	memcpy(item, batch->events.item, sizeof(int32_t) * (size_t) tokens);
+	/* where there is no target, an item that is there anyway */
+	for (int64_t t = 0; t < tokens; t++)
+		item[tokens + t] = goal->target[t] >= 0 ? goal->target[t] : item[t];
+	memcpy(item + 2 * tokens, goal->negative, sizeof(int32_t) * (size_t) goal->n_negatives);
+	step.n = fmoe_number_items(arena, n, item, expert->n_items, distinct, row);
+	step.item = distinct;
+	for (int64_t t = 0; t < tokens; t++)
+		if (goal->target[t] < 0)
+			row[tokens + t] = -1;
+	step.batch.events.item = row;
+	step.goal.target = row + tokens;
+	step.goal.negative = row + 2 * tokens;
+	return step;
+}
+
+bool *
+fmoe_step_kept(const FmoeExpert *expert, FnnArena *arena, const FmoeStepItems *step, double dropped)
+{
+	const FmoePrepared *prepared = expert->prepared;
+	const FmoeGoal *goal = &step->goal;
+	bool	   *kept = fnn_alloc(arena, (size_t) step->n);
+
+	for (int64_t i = 0; i < step->n; i++)
+		kept[i] = (prepared == NULL || prepared->trained[step->item[i]]) &&
+			(dropped == 0 || fnn_random_uniform(goal->seed, fmoe_stream(FMOE_STREAM_IDS, goal->stream),
+												(uint64_t) step->item[i]) >= dropped);
+	return kept;
+}
+
 /* ---------------------------------------------------------------- vectors */
 
 /* Rows of the numbers of items. */
@@ -145,7 +238,7 @@ make_rows(const void *context, int64_t first, int64_t n, fnn_real *x)
 
 static FnnTensor *
 add_dense(FnnTape *tape, FnnTensor *vectors, const FmoeFeature *feature, const fnn_real *made, FnnTensor *weight,
-		  const int32_t *item, double dropout)
+		  const int32_t *item)
 {
 	Rows	   *rows = fnn_alloc(tape->arena, sizeof(Rows));
 	FnnMaker	maker = {.width = weight->cols, .make = make_rows, .context = rows};
@@ -154,16 +247,16 @@ add_dense(FnnTape *tape, FnnTensor *vectors, const FmoeFeature *feature, const f
 	{
 		.feature = feature, .item = item, .made = made
 	};
-	return fnn_project(tape, vectors, &maker, weight, dropout);
+	return fnn_project(tape, vectors, &maker, weight, DROPOUT);
 }
 
 static FnnTensor *
 add_bag(FnnTape *tape, FnnTensor *vectors, const FmoeFeatures *features, const FmoeFeature *feature,
-		FnnTensor *table, const int32_t *item, double dropout)
+		FnnTensor *table, const int32_t *item)
 {
 	FnnGraph	bags = {features->n, feature->offset, feature->term, feature->weight};
 
-	return fnn_add_dropout(tape, vectors, fnn_neighbours(tape, table, &bags, item, vectors->rows, dropout), 0);
+	return fnn_add_dropout(tape, vectors, fnn_neighbours(tape, table, &bags, item, vectors->rows, DROPOUT), 0);
 }
 
 /* Rows item[n] of a table, 0 for those that are not kept. */
@@ -188,22 +281,23 @@ kept_rows(FnnTape *tape, FnnTensor *table, int64_t n, const int32_t *item, const
 
 FnnTensor *
 fmoe_featured(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, FnnTensor *weight, int64_t n,
-			  const int32_t *item, const bool *kept, double dropout)
+			  const int32_t *item, const bool *kept)
 {
 	const FmoeFeatures *features = expert->features;
 	const FmoePrepared *prepared = expert->prepared;
-	FnnTensor  *vectors = kept != NULL ? kept_rows(tape, table, n, item, kept)
-		: fnn_embed(tape, table, item, n, 1, NULL, NULL);
+	FnnTensor  *vectors;
 
+	if (item == NULL)
+		item = fmoe_count_up(tape->arena, n);
+	vectors = kept != NULL ? kept_rows(tape, table, n, item, kept) : fnn_embed(tape, table, item, n, 1, NULL, NULL);
 	for (int i = 0; features != NULL && i < features->count; i++)
 	{
 		const FmoeFeature *feature = &features->feature[i];
 
 		if (feature->value != NULL || fmoe_dense_width(feature) > 0)
-			vectors = add_dense(tape, vectors, feature, prepared != NULL ? prepared->text[i] : NULL, &weight[i], item,
-								dropout);
+			vectors = add_dense(tape, vectors, feature, prepared != NULL ? prepared->text[i] : NULL, &weight[i], item);
 		else
-			vectors = add_bag(tape, vectors, features, feature, &weight[i], item, dropout);
+			vectors = add_bag(tape, vectors, features, feature, &weight[i], item);
 	}
 	return vectors;
 }
@@ -224,4 +318,15 @@ fmoe_featured_bytes(const FmoeFeatures *features, double width, double n, bool r
 	/* beside them: items, flags, edges, and what finds repeats among n rows */
 	return (tensors * (recorded ? 2 : 1) * n * width + block) * sizeof(fnn_real) +
 		n * (sizeof(bool) + sizeof(int64_t) + 4 * sizeof(int32_t) + 4 * sizeof(int32_t) + tensors * sizeof(int32_t));
+}
+
+double
+fmoe_step_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double width, double tokens)
+{
+	double		items = fmin(facts->n_items, 2 * tokens + config->negatives);
+
+	if (config->loss == FMOE_LOSS_SOFTMAX)
+		return fmoe_featured_bytes(facts->features, width, facts->n_items, true);
+	return fmoe_featured_bytes(facts->features, width, items, true) +
+		(facts->n_items + 4 * tokens + 3 * items) * sizeof(fnn_real);
 }

@@ -385,9 +385,13 @@ FmoeTransitions
 fmoe_transitions(const FmoeExpert *markov, int32_t item)
 {
 	const int64_t *offset = markov->array[OFFSET].data;
-	FmoeTransitions row = {.n = offset[item + 1] - offset[item]};
+	FmoeTransitions row = {0};
 	int64_t		k;
 
+	/* of which only features tell */
+	if (item >= markov->n_items)
+		return row;
+	row.n = offset[item + 1] - offset[item];
 	row.to = (const int32_t *) markov->array[ITEM].data + offset[item];
 	row.count = (const float *) markov->array[COUNT].data + offset[item];
 	for (k = 0; k < row.n; k++)

@@ -5,12 +5,13 @@
 #ifndef FMOE_MODEL_EXPERT_TOWER_H
 #define FMOE_MODEL_EXPERT_TOWER_H
 
-#include <stdbool.h>
+#include "model/expert/featured.h"
+#include "model/expert/gated.h"
 
 typedef struct FmoeTowerOptions
 {
-	bool		features;		/* item vectors have what features add */
-	double		id_dropout;		/* share of items that a step knows by these alone */
+	FmoeFeaturedOptions featured;
+	FmoeGatedOptions gated;
 } FmoeTowerOptions;
 
 #endif							/* FMOE_MODEL_EXPERT_TOWER_H */

@@ -52,10 +52,26 @@ reads(const FmoeConfig *config)
 {
 	const FmoeMixtureOptions *own = fmoe_mixture_own(config);
 
-	return (own->item_graph || own->count_experts ? FMOE_READS_COUNTS : 0) |
-		(own->count_experts ? FMOE_WEIGHS_COUNTS : 0) |
-	/* what the experts read that count beside it */
-		(own->gate == FMOE_GATE_LINEAR ? FMOE_READS_TEXT | FMOE_READS_VECTORS : 0);
+	return fmoe_featured_reads(&own->featured) | (own->item_graph || own->count_experts ? FMOE_READS_COUNTS : 0) |
+		(own->count_experts ? FMOE_WEIGHS_COUNTS : 0);
+}
+
+static bool
+computes(const FmoeConfig *config)
+{
+	return fmoe_mixture_own(config)->featured.features;
+}
+
+static bool
+learns(const FmoeConfig *config)
+{
+	return true;
+}
+
+static const void *
+prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
+{
+	return fmoe_prepare_featured(expert, arena, data, expert->config->loss == FMOE_LOSS_SOFTMAX);
 }
 
 static bool
@@ -117,6 +133,10 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.bytes = fmoe_mixture_bytes,
 	.multiplications = fmoe_mixture_multiplications,
 	.encode = fmoe_mixture_encode,
+	.computes = computes,
+	.learns = learns,
+	.items = fmoe_mixture_items,
+	.prepare = prepare,
 	.terms = fmoe_mixture_terms,
 	.learn = fmoe_mixture_learn,
 	.losses = fmoe_mixture_losses,

@@ -107,4 +107,6 @@ fmoe_mixture_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFact
 		declare_member(to, config, i);
 	if (fmoe_mixture_gate_learns(config))
 		declare_gate(&local, config);
+	if (own->featured.features)
+		fmoe_declare_featured(&local, facts->features, fmoe_mixture_shape(config, 0).width);
 }

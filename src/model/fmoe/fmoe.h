@@ -12,6 +12,7 @@
 #define FMOE_MODEL_FMOE_FMOE_H
 
 #include "model/expert/expert.h"
+#include "model/expert/featured.h"
 #include "model/expert/markov.h"
 
 extern const FmoeExpertClass fmoe_mixture_class;
@@ -37,12 +38,14 @@ typedef struct FmoeMixtureOptions
 {
 	int			encoder;		/* of the own expert: row of fmoe_encoders */
 	FmoeLentList experts;		/* those lent */
+	FmoeFeaturedOptions featured;	/* of the own expert's vectors */
 	int			head;			/* FmoeHead */
 	bool		item_graph;		/* item vectors are smoothed over what followed what */
 	int			lora_rank;		/* of the adapters of lent encoders; 0: none */
 	double		lora_alpha;
 	int			gate;			/* FmoeGating */
-	char		gate_prior[FMOE_EXPERT_NAME_MAX];	/* of gate linear: default, lent, none, or a lent expert's name */
+	char		gate_prior[FMOE_EXPERT_NAME_MAX];	/* of gate linear: default (or empty), lent, none, a lent expert's
+													 * name */
 	int			gate_layers;	/* hidden layers of the gate */
 	int			gate_top;		/* experts that get a weight; 0: all */
 	double		gate_loss;		/* weight of the gate's own loss */
@@ -91,6 +94,7 @@ typedef struct FmoeMixtureLayout
 	int			gate;			/* a layer is weight, bias, the norm's gain and bias; the last has no norm */
 	int			calibration;	/* of the gate's logits: one factor, and a summand for each expert */
 	int			mean;			/* the mean state that gate batch reads when it serves */
+	int			features;		/* first of what adds features to the own expert's columns */
 	int64_t		column[FMOE_MEMBERS_MAX + 1];	/* first column of each member, then of the count columns */
 	FmoeShape	shape[FMOE_MEMBERS_MAX];
 } FmoeMixtureLayout;
@@ -150,6 +154,11 @@ extern void fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, 
 /* Sets state[members] to the states [rows, width of the member], rows as in FmoeMixed. */
 extern void fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
 							const FmoeBatch *batch, FmoeWhich which, FnnTensor **state);
+/* Vectors [n, columns of the item table] of items with what features add; kept as in fmoe_featured. */
+extern FnnTensor *fmoe_mixture_vectors(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item,
+									   const bool *kept);
+/* The class's hook items. */
+extern FnnTensor *fmoe_mixture_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
 /* The class's hook encode: hidden of a forward pass. */
 extern FnnTensor *fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
 									  FmoeWhich which);
@@ -160,7 +169,7 @@ extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, c
 /* The class's hook learn. */
 extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 extern const char *const fmoe_mixture_losses[];
-/* The class's hook start: fills the count columns. */
+/* The class's hook start: fills the count columns, and empties what features alone say. */
 extern void fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host);
 /* The class's hook settle: the mean state of gate batch, and the gate's calibration. */
 extern void fmoe_mixture_settle(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);

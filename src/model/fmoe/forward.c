@@ -36,7 +36,7 @@ member_encoding(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTa
 static FnnTensor *
 member_table(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape, int i)
 {
-	FnnTensor  *table = fmoe_parameter(expert, layout->input);
+	FnnTensor  *table = layout->features >= 0 ? (FnnTensor *) expert->items : fmoe_parameter(expert, layout->input);
 
 	return layout->gated == 1 ? table : fnn_columns(tape, table, layout->column[i], layout->shape[i].width);
 }
@@ -259,12 +259,45 @@ fmoe_mix(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tap
 }
 
 FnnTensor *
+fmoe_mixture_vectors(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item, const bool *kept)
+{
+	FmoeMixtureLayout *layout = fnn_alloc(tape->arena, sizeof(FmoeMixtureLayout));
+	FnnTensor  *table = fmoe_parameter(expert, 0);
+	FnnTensor  *part[2];
+	int64_t		own;
+
+	fmoe_mixture_layout(expert->config, expert->params, layout);
+	own = layout->column[1];
+	part[0] = fmoe_featured(expert, tape, fnn_columns(tape, table, 0, own), fmoe_parameter(expert, layout->features),
+							n, item, kept);
+	if (layout->members == 1)
+		return part[0];
+	if (item == NULL)
+		item = fmoe_count_up(tape->arena, n);
+	part[1] = fnn_embed(tape, fnn_columns(tape, table, own, table->cols - own), item, n, 1, NULL, NULL);
+	return fnn_concat(tape, 2, part);
+}
+
+FnnTensor *
+fmoe_mixture_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item)
+{
+	return fmoe_mixture_vectors(expert, tape, n, item, NULL);
+}
+
+FnnTensor *
 fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which)
 {
 	FmoeMixtureLayout *layout = fnn_alloc(tape->arena, sizeof(FmoeMixtureLayout));
+	FmoeExpert	over = *expert;
+	FmoeBatch	rows = *batch;
 	FmoeMixed	mixed;
 
 	fmoe_mixture_layout(expert->config, expert->params, layout);
-	fmoe_mix(expert, layout, tape, batch, which, &mixed);
+	if (layout->features >= 0 && expert->items == NULL)
+	{
+		over.items = fmoe_mixture_items(expert, tape, batch->n_tokens, batch->events.item);
+		rows = fmoe_batch_of_tokens(tape->arena, batch);
+	}
+	fmoe_mix(&over, layout, tape, &rows, which, &mixed);
 	return mixed.hidden;
 }

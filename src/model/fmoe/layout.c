@@ -94,7 +94,7 @@ fmoe_mixture_layout(const FmoeConfig *config, const FnnParams *params, FmoeMixtu
 			next += fmoe_adapter_slices(layout->slices[i], &params->list[layout->first[i]]);
 		}
 	}
-	layout->gate = layout->calibration = layout->mean = -1;
+	layout->gate = layout->calibration = layout->mean = layout->features = -1;
 	if (fmoe_mixture_gate_learns(config))
 	{
 		layout->gate = next;
@@ -103,4 +103,7 @@ fmoe_mixture_layout(const FmoeConfig *config, const FnnParams *params, FmoeMixtu
 	}
 	if (own->gate == FMOE_GATE_BATCH)
 		layout->mean = next;
+	/* which have the gate linear */
+	if (own->featured.features)
+		layout->features = next;
 }

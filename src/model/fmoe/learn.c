@@ -180,7 +180,7 @@ add_member_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, Fnn
 				  const FmoeMixed *mixed, double **loss)
 {
 	const FmoeMixtureOptions *own = fmoe_mixture_own(expert->config);
-	FnnTensor  *table = fmoe_parameter(expert, 0);
+	FnnTensor  *table = layout->features >= 0 ? (FnnTensor *) expert->items : fmoe_parameter(expert, 0);
 	double		kl = own->kl * (goal->step < KL_STEPS ? goal->step / KL_STEPS : 1);
 
 	for (int i = 0; i < layout->members; i++)
@@ -199,8 +199,8 @@ add_member_losses(const FmoeExpert *expert, const FmoeMixtureLayout *layout, Fnn
 	}
 }
 
-void
-fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
+static void
+learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
 {
 	const FmoeMixtureOptions *own = fmoe_mixture_own(expert->config);
 	FmoeMixtureLayout *layout = fnn_alloc(tape->arena, sizeof(FmoeMixtureLayout));
@@ -234,4 +234,24 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 	if (own->contrast > 0)
 		add_contrast(expert, layout, tape, batch, goal, mixed.state);
 	fmoe_goal_loss(goal, tape, LOSS_CONTRAST);
+}
+
+void
+fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
+{
+	const FmoeFeaturedOptions *featured = &fmoe_mixture_own(expert->config)->featured;
+	FmoeExpert	over = *expert;
+	FmoeStepItems step;
+
+	if (!featured->features)
+	{
+		learn(expert, tape, batch, goal);
+		return;
+	}
+	step = fmoe_step_items(expert, tape->arena, batch, goal);
+	over.items = fmoe_mixture_vectors(expert, tape, step.n, step.item,
+									  fmoe_step_kept(expert, tape->arena, &step, featured->id_dropout));
+	learn(&over, tape, &step.batch, &step.goal);
+	goal->told = step.goal.told;
+	memcpy(goal->loss, step.goal.loss, sizeof(goal->loss));
 }

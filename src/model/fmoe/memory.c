@@ -102,10 +102,15 @@ fmoe_mixture_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase p
 
 	if (phase == FMOE_SETTLING)
 		return calibration_bytes(config, facts, cases);
+	if (phase == FMOE_PREPARED)
+		return fmoe_prepared_bytes(facts->features, facts->n_items, config->loss == FMOE_LOSS_SOFTMAX);
 	reals = tokens * token_reals(config, recorded) + layer_reals(config);
 	/* states in several forms */
 	if (!recorded)
 		reals += 4 * cases * fmoe_mixture_item_width(config);
+	/* the own expert's, and all members' side by side */
+	if (recorded && fmoe_mixture_own(config)->featured.features)
+		reals += fmoe_step_items_bytes(config, facts, 2 * fmoe_mixture_item_width(config), tokens) / sizeof(fnn_real);
 	return reals * sizeof(fnn_real) + followers_bytes(config, facts, tokens, recorded);
 }
 

@@ -2,6 +2,7 @@
  * options.c
  *	  The options that a mixture has besides those of every model.
  */
+#include "model/expert/gated.h"
 #include "model/fmoe/fmoe.h"
 
 #include <stdio.h>
@@ -10,7 +11,6 @@
 static const char *const gate_names[] = {"user", "batch", "equal", "linear", NULL};
 static const char *const head_names[] = {"tied", "own", NULL};
 
-#define DEFAULT_PRIOR "default"
 #define AT(field) offsetof(FmoeMixtureOptions, field)
 
 const FmoeOption fmoe_mixture_options[] = {
@@ -18,6 +18,7 @@ const FmoeOption fmoe_mixture_options[] = {
 	"kind of the own expert"},
 	{"experts", FMOE_OPTION_LIST, AT(experts), 0, 0, NULL, NULL,
 	"lent experts to use; all that there are when not given", NULL, &fmoe_lent_option},
+	FMOE_FEATURED_OPTIONS(AT(featured)),
 	{"head", FMOE_OPTION_ENUM, AT(head), 0, 0, head_names, "tied",
 	"items are scored by the vectors they are read by (tied), or have others for that (own)"},
 	{"item_graph", FMOE_OPTION_BOOL, AT(item_graph), 0, 0, NULL, "false",
@@ -29,9 +30,7 @@ const FmoeOption fmoe_mixture_options[] = {
 	{"gate", FMOE_OPTION_ENUM, AT(gate), 0, 0, gate_names, "linear",
 		"linear: numbers that validation says, for these and all that count; user: a network, for each history;"
 		" batch: one for all histories; equal: all the same"},
-	{"gate_prior", FMOE_OPTION_NAME, AT(gate_prior), 0, 0, NULL, DEFAULT_PRIOR,
-		"of the gate linear, towards which its weights are pulled: default, which ships; lent, the mean of that and of the"
-		" gates that others lent; the name of a lent expert; none"},
+	{"gate_prior", FMOE_OPTION_NAME, AT(gate_prior), 0, 0, NULL, "", FMOE_GATE_PRIOR_HELP, "gate=linear"},
 	{"gate_layers", FMOE_OPTION_INT, AT(gate_layers), 1, 2, NULL, "2",
 	"hidden layers of the gate"},
 	{"gate_top", FMOE_OPTION_INT, AT(gate_top), 0, FMOE_GATED_MAX, NULL, "0",
@@ -88,14 +87,20 @@ needs_network(const FmoeMixtureOptions *own, const char *option, bool used, cons
 	return true;
 }
 
+/* Whether the own expert's vectors have what features add, where others read them too. */
 static bool
-lacks_linear(const FmoeMixtureOptions *own, FmoeMisfit *misfit)
+lacks_plain_vectors(const FmoeMixtureOptions *own, FmoeMisfit *misfit)
 {
-	if (own->gate == FMOE_GATE_LINEAR || own->gate_prior[0] == '\0' || strcmp(own->gate_prior, DEFAULT_PRIOR) == 0)
+	const char *other = own->gate != FMOE_GATE_LINEAR ? "gate"
+		: own->head != FMOE_HEAD_TIED ? "head"
+		: own->item_graph ? "item_graph" : NULL;
+
+	if (!own->featured.features || other == NULL)
 		return false;
-	snprintf(misfit->message, sizeof(misfit->message), "option \"gate_prior\" needs the gate linear");
-	snprintf(misfit->detail, sizeof(misfit->detail), "The weights of other gates have no prior.");
-	snprintf(misfit->hint, sizeof(misfit->hint), "Set \"gate\" to \"linear\", or leave \"gate_prior\" out.");
+	snprintf(misfit->message, sizeof(misfit->message), "option \"features\" does not fit option \"%s\"", other);
+	snprintf(misfit->detail, sizeof(misfit->detail), "%s",
+			 "With \"features\" the gate is linear, the head is tied, and there is no item graph.");
+	snprintf(misfit->hint, sizeof(misfit->hint), "Leave \"features\" or \"%s\" out.", other);
 	return true;
 }
 
@@ -110,7 +115,7 @@ fmoe_mixture_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		  lacks_softmax(config, "count_experts", own->count_experts, misfit) ||
 		  lacks_softmax(config, "item_graph", own->item_graph, misfit) ||
 		  lacks_gate(own, misfit) ||
-		  lacks_linear(own, misfit) ||
+		  lacks_plain_vectors(own, misfit) ||
 		  needs_network(own, "count_experts", own->count_experts,
 						"It weighs popularity, transitions and all others that count anyway.", misfit) ||
 		  needs_network(own, "gate_top", own->gate_top > 0, "Its weights are the same for all histories.", misfit));

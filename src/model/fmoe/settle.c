@@ -24,6 +24,8 @@ fmoe_mixture_start(FmoeExpert *expert, const FnnHost *host)
 	double		sum = 0;
 
 	fmoe_mixture_layout(expert->config, expert->params, &layout);
+	if (layout.features >= 0)
+		fmoe_start_featured(expert, host, table, layout.column[1]);
 	if (layout.gated == layout.members)
 		return;
 	weight = expert->counts[FMOE_POPULARITY].array[0].data;

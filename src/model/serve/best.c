@@ -7,6 +7,7 @@
  * of nn find the best of them.  Other experts, such as those that count, compute
  * all scores.
  */
+#include "model/count/count.h"
 #include "model/expert/markov.h"
 #include "model/serve/serve_private.h"
 
@@ -22,6 +23,8 @@
 /* Items whose products are computed before they are offered. */
 #define PIECE 1024
 #define POLL_PIECES 64
+/* An item that was chosen so often is told as much by its vector as by its content. */
+#define KNOWN_HALF 10.0
 /* Numbers that are added to the products of as many sequences as are looked at together: 64 MB. */
 #define ADDED_TOGETHER (16.0 * 1024 * 1024)
 
@@ -97,7 +100,8 @@ other_items(FnnArena *arena, int32_t n_items, const FmoeEligible *eligible)
 	uint64_t   *others = new_set(arena, n_items);
 
 	for (int64_t i = 0; i < eligible->n_candidates; i++)
-		put_in_set(others, eligible->candidate[i]);
+		if (eligible->candidate[i] < n_items)
+			put_in_set(others, eligible->candidate[i]);
 	for (size_t w = 0; w < words; w++)
 	{
 		others[w] = ~others[w];
@@ -256,12 +260,54 @@ best_by_scores(const FmoeModel *model, FnnArena *arena, fnn_real *score, const F
 	fnn_topk_offer(topk, 0, model->n_items, score);
 }
 
+/* Offers the candidates that are strangers, each once and not those passed; known: the others are what is left. */
+static void
+offer_strangers(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+				const FmoeEligible *eligible, FmoeEligible *known, FnnTopk *topk)
+{
+	int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) eligible->n_candidates);
+	uint64_t   *met = new_set(arena, model->strangers.n);
+	int64_t		n_known = 0;
+	int64_t		n = 0;
+	fnn_real   *score;
+
+	/* those from the front, these from the end */
+	for (int64_t i = 0; i < eligible->n_candidates; i++)
+	{
+		int32_t		candidate = eligible->candidate[i];
+		int32_t		stranger = candidate - model->n_items;
+
+		if (stranger < 0)
+			item[n_known++] = candidate;
+		else if (!in_set(met, stranger) && (eligible->passed == NULL || !in_set(eligible->passed, candidate)))
+		{
+			put_in_set(met, stranger);
+			item[eligible->n_candidates - ++n] = candidate;
+		}
+	}
+	*known = *eligible;
+	known->candidate = item;
+	known->n_candidates = n_known;
+	item += eligible->n_candidates - n;
+	score = fnn_alloc_reals(arena, 1, n);
+	fmoe_scores_of_strangers(model, slot, arena, batch,
+							 is_encoded(model, slot, batch) ? encoded(model, arena, batch) : NULL, n, item, score);
+	for (int64_t i = 0; i < n; i++)
+		fnn_topk_offer(topk, item[i], 1, &score[i]);
+}
+
 void
 fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 		  FmoeScan scan, const FmoeEligible *eligible, FnnTopk *topk)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeEligible known;
 
+	if (eligible->candidate != NULL && fmoe_has_strangers(model, eligible->n_candidates, eligible->candidate))
+	{
+		offer_strangers(model, slot, arena, batch, eligible, &known, topk);
+		eligible = &known;
+	}
 	if (is_encoded(model, slot, batch))
 		best_by_table(model, arena, batch, scan, eligible, topk);
 	else
@@ -286,9 +332,10 @@ add_to_scores(const FmoeAdded *added, int64_t n, const int32_t *item, fnn_real *
 	}
 }
 
-void
-fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
-			   int64_t n, const int32_t *item, fnn_real *score)
+/* Scores of items that are no strangers. */
+static void
+scores_of_known(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+				int64_t n, const int32_t *item, fnn_real *score)
 {
 	const FmoeExpert *expert = &model->expert[fmoe_scoring_slot(model, slot, batch->last[0] < 0)];
 	const FnnTensor *table = &model->items;
@@ -309,6 +356,45 @@ fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, con
 	}
 	else
 		expert->class->score(expert, arena, batch, 0, n, item, score);
+	fnn_arena_reset(arena, mark);
+}
+
+void
+fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
+			   int64_t n, const int32_t *item, fnn_real *score)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	int32_t    *some;
+	int64_t    *place;
+	fnn_real   *of;
+
+	if (!fmoe_has_strangers(model, n, item))
+	{
+		scores_of_known(model, slot, arena, batch, n, item, score);
+		return;
+	}
+	some = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
+	place = fnn_alloc(arena, sizeof(int64_t) * (size_t) n);
+	of = fnn_alloc_reals(arena, 1, n);
+	for (int strangers = 0; strangers < 2; strangers++)
+	{
+		int64_t		count = 0;
+
+		for (int64_t i = 0; i < n; i++)
+			if ((item[i] >= model->n_items) == (strangers == 1))
+			{
+				place[count] = i;
+				some[count++] = item[i];
+			}
+		if (strangers == 0)
+			scores_of_known(model, slot, arena, batch, count, some, of);
+		else
+			fmoe_scores_of_strangers(model, slot, arena, batch,
+									 is_encoded(model, slot, batch) ? encoded(model, arena, batch) : NULL, count,
+									 some, of);
+		for (int64_t i = 0; i < count; i++)
+			score[place[i]] = of[i];
+	}
 	fnn_arena_reset(arena, mark);
 }
 
@@ -425,37 +511,129 @@ fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *events, double se
 	return bytes + fnn_set_words(model->n_items) * sizeof(uint64_t);
 }
 
+/* [n_items] cosines of the items' contents with that of one, on the arena. */
+static float *
+content_cosines(const FmoeModel *model, FnnArena *arena, int32_t item)
+{
+	const FmoeExpert *content = &model->expert[FMOE_CONTENT];
+	FmoeEvents	events = {.item = &item};
+	int64_t		begin = 0;
+	int64_t		end = 1;
+	FmoeBatch  *batch = fmoe_batch(arena, &events, 1, &begin, &end, 1);
+	float	   *cosine = fnn_zalloc(arena, sizeof(float) * (size_t) model->n_items);
+
+	content->class->counter->add(content, arena, batch, 0, FMOE_COSINE_SCALE, cosine);
+	return cosine;
+}
+
+/* How much the vectors say of an item that was chosen so often. */
+static double
+weight_of_vectors(double level)
+{
+	double		n = expm1(2 * level);
+
+	return n / (n + KNOWN_HALF);
+}
+
+bool
+fmoe_mixes_neighbours(const FmoeModel *model)
+{
+	return fmoe_has_gate(model) && fmoe_content_known(&model->expert[FMOE_CONTENT]);
+}
+
+/* The levels of popularity in a model with a gate. */
+static double
+popularity_of(const FmoeModel *model, int32_t item)
+{
+	return item >= model->n_items ? 0
+		: (double) model->items.value[item * model->items.cols + model->vectors.cols + FMOE_POPULARITY];
+}
+
+/* Offers the candidates that are strangers; mine: the vector of the item, of the width of the item table. */
+static void
+offer_near_strangers(const FmoeModel *model, FnnArena *arena, int32_t item, const fnn_real *mine,
+					 const FmoeEligible *eligible, FnnTopk *topk)
+{
+	const FmoeExpert *content = &model->expert[FMOE_CONTENT];
+	FmoeEvents	events = {.item = &item};
+	int64_t		begin = 0;
+	int64_t		end = 1;
+	int64_t		width = model->items.cols;
+	double		my_length;
+
+	fnn_lengths(1, model->vectors.cols, mine, &my_length);
+	for (int64_t i = 0; i < eligible->n_candidates; i++)
+	{
+		int32_t		other = eligible->candidate[i];
+		const fnn_real *vector = fmoe_vector_of(model, other);
+		bool		repeated = false;
+		double		value;
+		double		length;
+		fnn_real	cosine;
+
+		for (int64_t k = 0; k < i && !repeated; k++)
+			repeated = eligible->candidate[k] == other;
+		if (other < model->n_items || other == item || repeated ||
+			(eligible->passed != NULL && in_set(eligible->passed, other)))
+			continue;
+		fnn_products(1, width, vector, NULL, mine, &cosine);
+		fnn_lengths(1, model->vectors.cols, vector, &length);
+		cosine = (fnn_real) (my_length * length > 0 ? cosine / (my_length * length) : 0);
+		if (fmoe_mixes_neighbours(model))
+		{
+			content->class->counter->told(content, arena, fmoe_batch(arena, &events, 1, &begin, &end, 1), 0, 1, &other,
+										  &value);
+			cosine = (fnn_real) (FMOE_COSINE_SCALE * value);
+		}
+		fnn_topk_offer(topk, other, 1, &cosine);
+	}
+}
+
 void
 fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible, FnnTopk *topk)
 {
 	const FnnTensor *table = fmoe_vectors(model);
-	const fnn_real *mine = table->value + item * table->cols;
 	fnn_real	cosine[PIECE];
-	double		length[PIECE];
 	double		my_length;
 	FnnMark		mark = fnn_arena_mark(arena);
 	const uint64_t *passed = passed_over(arena, model->n_items, eligible);
+	const float *content = fmoe_mixes_neighbours(model) ? content_cosines(model, arena, item) : NULL;
+	double		mine_known = content != NULL ? weight_of_vectors(popularity_of(model, item)) : 1;
+	/* 0 in columns of the item table that are not the vectors' */
+	fnn_real   *mine = fnn_zalloc(arena, sizeof(fnn_real) * (size_t) table->stride);
 
+	memcpy(mine, fmoe_vector_of(model, item), sizeof(fnn_real) * (size_t) table->cols);
 	fnn_lengths(1, table->cols, mine, &my_length);
 	for (int64_t first = 0; first < table->rows; first += PIECE)
 	{
 		int64_t		n = table->rows - first < PIECE ? table->rows - first : PIECE;
-		const fnn_real *row = table->value + first * table->cols;
+		const fnn_real *row = table->value + first * table->stride;
 
 		if (first % (POLL_PIECES * PIECE) == 0)
 			fnn_poll(fnn_arena_host(arena));
-		fnn_products(n, table->cols, row, NULL, mine, cosine);
-		fnn_lengths(n, table->cols, row, length);
+		fnn_products(n, table->stride, row, NULL, mine, cosine);
 		for (int64_t i = 0; i < n; i++)
 		{
-			double		lengths = my_length * length[i];
+			int32_t		other = (int32_t) (first + i);
+			double		length;
+			double		lengths;
 
+			fnn_lengths(1, table->cols, row + i * table->stride, &length);
+			lengths = my_length * length;
 			cosine[i] = (fnn_real) (lengths > 0 ? cosine[i] / lengths : 0);
-			if (first + i == item || (passed != NULL && in_set(passed, (int32_t) (first + i))))
+			if (content != NULL)
+			{
+				double		w = fmin(mine_known, weight_of_vectors(popularity_of(model, other)));
+
+				cosine[i] = (fnn_real) (w * cosine[i] + (1 - w) * content[other]);
+			}
+			if (other == item || (passed != NULL && in_set(passed, other)))
 				cosine[i] = (fnn_real) NAN;
 		}
 		fnn_topk_offer(topk, (int32_t) first, n, cosine);
 	}
+	if (eligible->candidate != NULL && fmoe_has_strangers(model, eligible->n_candidates, eligible->candidate))
+		offer_near_strangers(model, arena, item, mine, eligible, topk);
 	fnn_arena_reset(arena, mark);
 }
 

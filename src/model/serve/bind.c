@@ -7,7 +7,7 @@
  */
 #include "model/expert/expert.h"
 #include "model/registry.h"
-#include "model/serve/serve.h"
+#include "model/serve/serve_private.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -121,23 +121,22 @@ bind_items(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *
 {
 	FmoeExpert *main = &model->expert[FMOE_MAIN];
 	const FnnArray *array = fnn_find_array(n_arrays, arrays, ITEMS_ARRAY);
+	bool		computes = fmoe_computes_items(main->class, main->config);
+	bool		gated = fmoe_is_gated(main->class, main->config);
 
-	if (!fmoe_computes_items(main->class, main->config) && !fmoe_is_gated(main->class, main->config))
+	if (!computes && !gated)
 	{
-		model->items = main->tensor[0];
+		fmoe_set_items(model, main->tensor[0].cols, main->tensor[0].value, 0);
 		return;
 	}
 	if (array == NULL || array->ndim != 2)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" is missing", ITEMS_ARRAY);
 	array = find_array(host, n_arrays, arrays, ITEMS_ARRAY, FMOE_REAL_DTYPE, model->n_items, array->shape[1]);
-	model->items.rows = array->shape[0];
-	model->items.cols = array->shape[1];
-	model->items.value = array->data;
-	if (fmoe_is_gated(main->class, main->config) && model->items.cols != main->tensor[0].cols + FMOE_GATE_COLUMNS)
+	if (gated && (array->shape[1] <= FMOE_GATE_COLUMNS ||
+				  (!computes && array->shape[1] != main->tensor[0].cols + FMOE_GATE_COLUMNS)))
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" has %lld columns, which do not fit a gate", ITEMS_ARRAY,
-				 (long long) model->items.cols);
-	if (!fmoe_is_gated(main->class, main->config))
-		main->items = &model->items;
+				 (long long) array->shape[1]);
+	fmoe_set_items(model, array->shape[1], array->data, gated ? FMOE_GATE_COLUMNS : 0);
 }
 
 static void
@@ -187,7 +186,9 @@ bind_gate(FmoeModel *model, const FnnHost *host, int n_arrays, const FnnArray *a
 	FmoeGate   *gate = &model->gate;
 	const FnnArray *cases;
 
-	fmoe_gate_setup(gate, &model->config);
+	fmoe_gate_setup(gate, &model->config, model->vectors.cols);
+	if (gate->begin[gate->parts] != model->vectors.cols)
+		fnn_fail(host, FNN_FORMAT, "array \"%s\" does not have the columns of %d experts", ITEMS_ARRAY, gate->parts);
 	for (int expert = 0; expert < fmoe_weighed(gate); expert++)
 		if (!read_gate_array(&model->config, host, n_arrays, arrays, expert, gate->weight[expert]) &&
 			expert == FMOE_MAIN)
@@ -446,50 +447,4 @@ void
 fmoe_count_together(FmoeModel *model, FnnArena *arena, const FmoeDataset *data)
 {
 	fmoe_together_class.counter->count(&model->together, arena, data, (FmoeHoldout) model->config.holdout);
-}
-
-/* Items whose vectors are computed together. */
-#define ITEMS_BLOCK 4096
-
-void
-fmoe_model_compute_items(FmoeModel *model, FnnArena *arena)
-{
-	FmoeExpert *main = &model->expert[FMOE_MAIN];
-	fnn_real   *value = NULL;
-
-	if (!fmoe_computes_items(main->class, main->config))
-	{
-		model->items = main->tensor[0];
-		return;
-	}
-	memset(&model->items, 0, sizeof(model->items));
-	for (int32_t first = 0; first < model->n_items; first += ITEMS_BLOCK)
-	{
-		int32_t		n = model->n_items - first < ITEMS_BLOCK ? model->n_items - first : ITEMS_BLOCK;
-		int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
-		FnnMark		mark;
-		FnnTensor  *vectors;
-		FnnTape		tape;
-
-		for (int32_t i = 0; i < n; i++)
-			item[i] = first + i;
-		if (value == NULL)
-		{
-			mark = fnn_arena_mark(arena);
-			fnn_tape_begin(&tape, arena, false, 0, 0);
-			model->items.cols = main->class->items(main, &tape, n, item)->cols;
-			fnn_arena_reset(arena, mark);
-			value = fnn_alloc_reals(arena, model->n_items, model->items.cols);
-		}
-		mark = fnn_arena_mark(arena);
-		fnn_tape_begin(&tape, arena, false, 0, 0);
-		vectors = main->class->items(main, &tape, n, item);
-		memcpy(value + (int64_t) first * vectors->cols, vectors->value,
-			   sizeof(fnn_real) * (size_t) (n * vectors->cols));
-		fnn_arena_reset(arena, mark);
-		fnn_poll(fnn_arena_host(arena));
-	}
-	model->items.rows = model->n_items;
-	model->items.value = value;
-	main->items = &model->items;
 }

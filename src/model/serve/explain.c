@@ -37,7 +37,7 @@ contribute_product(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 		terms = main->class->terms(main, arena, batch, 0, state);
 	for (int64_t i = 0; i < n; i++)
 	{
-		const fnn_real *vector = model->items.value + item[i] * model->items.cols;
+		const fnn_real *vector = fmoe_vector_of(model, item[i]);
 		int64_t		k = fnn_find_ascending(terms.n, terms.item, item[i]);
 
 		contribution[i] = k >= 0 ? terms.value[k] : 0;

@@ -124,32 +124,6 @@ extend_counter(const Extending *to, FmoeExpert *new, const FmoeExpert *old)
 
 /* ---------------------------------------------------------------- the expert that learns */
 
-/* Under a gate new items have the mean of the old ones' vectors, as those that nobody chose have. */
-static void
-fill_new_rows(const Extending *to, int64_t cols, fnn_real *rows)
-{
-	double	   *mean = fnn_zalloc(to->arena, sizeof(double) * (size_t) cols);
-	int32_t		old = 0;
-
-	for (int32_t i = 0; i < to->n_old; i++)
-	{
-		for (int64_t c = 0; c < cols; c++)
-			mean[c] += rows[to->number[i] * cols + c] / to->n_old;
-		if ((i & POLL_EVERY) == 0)
-			fnn_poll(to->host);
-	}
-	for (int32_t i = 0; i < to->n_new; i++)
-	{
-		if (old < to->n_old && to->number[old] == i)
-			old++;
-		else
-			for (int64_t c = 0; c < cols; c++)
-				rows[i * cols + c] = (fnn_real) mean[c];
-		if ((i & POLL_EVERY) == 0)
-			fnn_poll(to->host);
-	}
-}
-
 static void
 extend_learned(const Extending *to, FmoeModel *new, const FmoeModel *old)
 {
@@ -174,7 +148,7 @@ extend_learned(const Extending *to, FmoeModel *new, const FmoeModel *old)
 		main->tensor[i].rows = param->rows;
 		main->tensor[i].value = spread_rows(to, tensor->value, sizeof(fnn_real) * (size_t) param->cols, 0);
 		if (i == 0 && fmoe_is_gated(main->class, main->config))
-			fill_new_rows(to, param->cols, main->tensor[i].value);
+			fmoe_gate_forget(new, to->arena, param->cols, main->tensor[i].value);
 	}
 }
 

@@ -36,46 +36,80 @@ fmoe_weighed_name(const FmoeConfig *config, int expert)
 }
 
 void
-fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config)
+fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config, int64_t width)
 {
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 
 	memset(gate, 0, sizeof(*gate));
 	gate->there = true;
 	gate->parts = fmoe_score_parts(class, config);
-	class->part_columns(config, gate->begin);
+	gate->begin[gate->parts] = width;
+	if (class->part_columns != NULL)
+		class->part_columns(config, gate->begin);
 }
 
 void
 fmoe_gate_open(FmoeModel *model, FnnArena *arena)
 {
 	const FnnHost *host = fnn_arena_host(arena);
-	const FnnTensor *vectors = &model->expert[FMOE_MAIN].tensor[0];
-	int64_t		cols = vectors->cols + FMOE_GATE_COLUMNS;
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	bool		computes = fmoe_computes_items(main->class, main->config);
+	int64_t		width = computes ? fmoe_computed_width(model, arena) : main->tensor[0].cols;
+	int64_t		cols = width + FMOE_GATE_COLUMNS;
 	fnn_real   *table = fnn_alloc_reals(arena, model->n_items, cols);
 
+	if (computes)
+		fmoe_compute_vectors(model, arena, table, cols);
 	for (int32_t i = 0; i < model->n_items; i++)
 	{
 		fnn_real   *row = table + i * cols;
 
-		memcpy(row, vectors->value + i * vectors->cols, sizeof(fnn_real) * (size_t) vectors->cols);
-		memset(row + vectors->cols, 0, sizeof(fnn_real) * FMOE_GATE_COLUMNS);
+		if (!computes)
+			memcpy(row, main->tensor[0].value + i * width, sizeof(fnn_real) * (size_t) width);
+		memset(row + width, 0, sizeof(fnn_real) * FMOE_GATE_COLUMNS);
 		for (int slot = FMOE_MAIN + 1; slot < FMOE_GATED; slot++)
 		{
 			const FmoeExpert *expert = &model->expert[slot];
 
 			if (expert->class->counter->level != NULL)
-				row[vectors->cols + slot] = (fnn_real) expert->class->counter->level(expert, i);
+				row[width + slot] = (fnn_real) expert->class->counter->level(expert, i);
 		}
 		if (i % 4096 == 0)
 			fnn_poll(host);
 	}
-	memset(&model->items, 0, sizeof(model->items));
-	model->items.rows = model->n_items;
-	model->items.cols = cols;
-	model->items.value = table;
-	fmoe_gate_setup(&model->gate, &model->config);
+	fmoe_set_items(model, cols, table, FMOE_GATE_COLUMNS);
+	fmoe_gate_setup(&model->gate, &model->config, width);
 	model->blend = 0;
+}
+
+void
+fmoe_gate_forget(const FmoeModel *model, FnnArena *arena, int64_t cols, fnn_real *rows)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
+	FnnMark		mark = fnn_arena_mark(arena);
+	double	   *mean = fnn_zalloc(arena, sizeof(double) * (size_t) cols);
+	int64_t		begin[FMOE_GATE_PARTS_MAX + 1] = {0, cols};
+	int64_t		chosen = 0;
+
+	if (main->class->part_columns != NULL)
+		main->class->part_columns(main->config, begin);
+	for (int pass = 0; pass < 2; pass++)
+		for (int32_t i = 0; i < model->n_items; i++)
+		{
+			bool		known = popularity->class->counter->level(popularity, i) > 0;
+			fnn_real   *row = rows + i * cols;
+
+			chosen += pass == 0 && known;
+			for (int64_t c = fmoe_computes_items(main->class, main->config) ? begin[1] : 0; c < cols; c++)
+				if (pass == 0 && known)
+					mean[c] += row[c];
+				else if (pass == 1 && !known)
+					row[c] = (fnn_real) (mean[c] / (double) (chosen > 0 ? chosen : 1));
+			if ((i & 0xffff) == 0)
+				fnn_poll(fnn_arena_host(arena));
+		}
+	fnn_arena_reset(arena, mark);
 }
 
 void
@@ -135,13 +169,12 @@ fmoe_gate_added(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 static void
 read_parts(const FmoeModel *model, const fnn_real *state, int64_t n, const int32_t *item, double *feature)
 {
-	const FnnTensor *vectors = fmoe_vectors(model);
 	const FmoeGate *gate = &model->gate;
 	int			weighed = fmoe_weighed(gate);
 
 	for (int64_t i = 0; i < n; i++)
 	{
-		const fnn_real *vector = vectors->value + item[i] * vectors->cols;
+		const fnn_real *vector = fmoe_vector_of(model, item[i]);
 
 		for (int p = 0; p < gate->parts; p++)
 		{
@@ -170,10 +203,14 @@ fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 		for (int64_t i = 0; i < n; i++)
 		{
 			int64_t		k = fnn_find_ascending(terms.n, terms.item, item[i]);
-			double		level = expert->class->counter->level != NULL ? expert->class->counter->level(expert, item[i])
-				: 0;
+			double		level = 0;
+			double		told = 0;
 
-			feature[i * weighed + slot] = level + (k >= 0 ? terms.value[k] : 0);
+			if (item[i] < model->n_items)
+				level = expert->class->counter->level != NULL ? expert->class->counter->level(expert, item[i]) : 0;
+			else if (expert->class->counter->told != NULL)
+				expert->class->counter->told(expert, arena, batch, sequence, 1, &item[i], &told);
+			feature[i * weighed + slot] = level + told + (k >= 0 ? terms.value[k] : 0);
 		}
 		fnn_poll(fnn_arena_host(arena));
 	}

@@ -14,10 +14,28 @@ static const FnnTensor *
 states_after(const FmoeModel *model, FnnArena *arena, const FmoeBatch *full)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeBatch	some = *full;
+	const FnnTensor *state;
+	FmoeExpert	among;
 	FnnTape		tape;
 
+	if (fmoe_has_strangers(model, full->n_tokens, full->events.item))
+	{
+		int32_t    *distinct = fnn_alloc(arena, sizeof(int32_t) * (size_t) full->n_tokens);
+		int32_t    *row = fnn_alloc(arena, sizeof(int32_t) * (size_t) full->n_tokens);
+		int32_t		n = fmoe_number_items(arena, full->n_tokens, full->events.item,
+										  model->n_items + model->strangers.n, distinct, row);
+
+		among = fmoe_among(model, arena, n, distinct);
+		some.events.item = row;
+		main = &among;
+	}
 	fnn_tape_begin(&tape, arena, false, 0, 0);
-	return main->class->encode(main, &tape, full, FMOE_LAST_TOKENS);
+	state = main->class->encode(main, &tape, &some, FMOE_LAST_TOKENS);
+	if (state->cols != model->vectors.cols)
+		fnn_fail(fnn_arena_host(arena), FNN_FORMAT, "states have %lld columns, item vectors %lld",
+				 (long long) state->cols, (long long) model->vectors.cols);
+	return state;
 }
 
 /* States [sequences.count, items.cols] that scores are products of; no sequence is empty. */

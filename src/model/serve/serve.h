@@ -40,6 +40,13 @@ typedef struct FmoeGatePrior
 	double		weight[FMOE_WEIGHED_MAX][2];	/* as in FmoeGate */
 } FmoeGatePrior;
 
+/* Items from n_items on, of which only features tell. */
+typedef struct FmoeStrangers
+{
+	int32_t		n;
+	const fnn_real *vector;		/* [n, items.cols]; NULL: the model has no vectors */
+} FmoeStrangers;
+
 /*
  * What a version holds: the main expert and, beside it, those that count.  A main
  * expert that counts is in both slots.  Experts point into their model, so a copy
@@ -54,6 +61,8 @@ typedef struct FmoeModel
 	FmoeExpert	expert[FMOE_GATED];
 	FmoeExpert	together;		/* fmoe_has_together: its counts may be missing */
 	FnnTensor	items;			/* vectors [n_items, d] that states are multiplied with; value NULL: none */
+	FnnTensor	vectors;		/* the main expert's: the same, or with a gate their first columns */
+	FmoeStrangers strangers;	/* of a model that was made by fmoe_meet */
 	const void *scan;			/* the same laid out for quick scans (fmoe_scan_bind); NULL: not laid out */
 
 	/* what the experts point to */
@@ -100,6 +109,18 @@ extern void fmoe_model_compute_items(FmoeModel *model, FnnArena *arena);
 extern void fmoe_model_extend(FmoeModel *new, FnnArena *arena, const FmoeModel *old, int32_t n_items,
 							  const int32_t *number, const FmoeFeatures *features);
 
+/* ---------------------------------------------------------------- strangers */
+
+/* Whether the model reads something of items that it does not know, where features tell of them. */
+extern bool fmoe_can_meet(const FmoeModel *model);
+/*
+ * Makes a model that knows theirs->n items more, by what their features say: the same terms and
+ * kinds as the model's.  They have the numbers from n_items on, in histories, in
+ * lists of candidates, which they are in only where these are given, and in lists of
+ * items to be scored.  Over both the model and the features; on the arena.
+ */
+extern void fmoe_meet(FmoeModel *met, FnnArena *arena, const FmoeModel *model, const FmoeFeatures *theirs);
+
 /* ---------------------------------------------------------------- the gate */
 
 /* Columns of the item table behind the main expert's, which the levels are in. */
@@ -128,11 +149,11 @@ fmoe_weighed_part(int part)
 	return part == 0 ? FMOE_MAIN : FMOE_GATED + part - 1;
 }
 
-/* The main expert's own item vectors. */
+/* The main expert's own item vectors, stride from one to the next. */
 static inline const FnnTensor *
 fmoe_vectors(const FmoeModel *model)
 {
-	return fmoe_has_gate(model) ? &model->expert[FMOE_MAIN].tensor[0] : &model->items;
+	return &model->vectors;
 }
 
 /* Which expert answers for the main one where a history has no known item: recent, if it is there, else popularity. */
@@ -159,9 +180,12 @@ extern const char *fmoe_weighed_name(const FmoeConfig *config, int expert);
  */
 extern bool fmoe_gate_of_arrays(const FmoeConfig *config, const FnnHost *host, int n_arrays, const FnnArray *arrays,
 								FmoeGatePrior *prior);
-/* Sets up a gate that weighs nothing for a configuration whose class is gated. */
-extern void fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config);
-/* Gives a model that has all counts a gate that weighs nothing, and the item table to it, on the arena. */
+/* Sets up a gate that weighs nothing for a configuration whose class is gated, and whose vectors have that width. */
+extern void fmoe_gate_setup(FmoeGate *gate, const FmoeConfig *config, int64_t width);
+/*
+ * Gives a model that has all counts a gate that weighs nothing, and the item table to
+ * it, with vectors that its class computes or those of its parameter, on the arena.
+ */
 extern void fmoe_gate_open(FmoeModel *model, FnnArena *arena);
 /*
  * feature[n, fmoe_weighed]: what each expert reads of items after one history of the
@@ -169,6 +193,13 @@ extern void fmoe_gate_open(FmoeModel *model, FnnArena *arena);
  */
 extern void fmoe_gate_features(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							   const fnn_real *state, int64_t n, const int32_t *item, double *feature);
+/*
+ * Items that nobody chose have learned only to be no answer.  Under a gate, where others
+ * may know them, their rows [n_items, cols] of the main expert's first parameter become
+ * the mean of the others', which says nothing of them.  Rows that features add to stay:
+ * what features say is all that is known there.  The model has its counts.
+ */
+extern void fmoe_gate_forget(const FmoeModel *model, FnnArena *arena, int64_t cols, fnn_real *rows);
 /* The weight of an expert that applies to a batch. */
 static inline double
 fmoe_gate_weight(const FmoeModel *model, const FmoeBatch *batch, int expert)
@@ -252,9 +283,17 @@ extern double fmoe_best_many_bytes(const FmoeModel *model, const FmoeEvents *eve
 /* score[n] of given items for the one sequence of the batch, with the same bits as in fmoe_best. */
 extern void fmoe_scores_of(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
 						   int64_t n, const int32_t *item, fnn_real *score);
+/* Whether the contents of items count among their neighbours. */
+extern bool fmoe_mixes_neighbours(const FmoeModel *model);
 /*
  * Offers to topk the cosine of an item's vector with that of every other eligible
- * item, 0 where one has no length; only where there are vectors.
+ * item, 0 where one has no length; only where there are vectors.  Where the gate
+ * has content, the less often the two were chosen, the more does the cosine of their
+ * contents count:
+ *
+ *		w x cosine of vectors + (1 - w) x cosine of contents,  w = n / (n + 10)
+ *
+ * where the one that was chosen less often was so n times.
  */
 extern void fmoe_neighbours(const FmoeModel *model, FnnArena *arena, int32_t item, const FmoeEligible *eligible,
 							FnnTopk *topk);

@@ -37,7 +37,7 @@ fmoe_attempt_enter(FmoeTrainer *trainer)
 void
 fmoe_attempt_computed(FmoeTrainer *trainer)
 {
-	if (trainer->class->start != NULL && fmoe_hooks_apply(trainer->class, &trainer->config))
+	if (trainer->class->start != NULL && fmoe_learns(trainer->class, &trainer->config))
 		trainer->class->start(&trainer->expert, trainer->host);
 }
 
@@ -97,8 +97,7 @@ rank_by(FmoeTrainer *trainer, const fnn_real *values, int32_t *rank)
 	FnnMark		mark = fnn_arena_mark(trainer->arena);
 
 	fnn_params_bind(main->params, main->tensor, (fnn_real *) values, NULL, NULL);
-	if (fmoe_computes_items(trainer->class, &trainer->config))
-		fmoe_model_compute_items(&trainer->model, trainer->arena);
+	fmoe_model_compute_items(&trainer->model, trainer->arena);
 	for (int64_t from = 0; from < n; from += FMOE_VALIDATION_BLOCK)
 	{
 		int64_t		to = n - from < FMOE_VALIDATION_BLOCK ? n : from + FMOE_VALIDATION_BLOCK;
@@ -107,6 +106,9 @@ rank_by(FmoeTrainer *trainer, const fnn_real *values, int32_t *rank)
 						to, rank, NULL);
 	}
 	fnn_params_bind(main->params, main->tensor, fmoe_judged(trainer), NULL, NULL);
+	/* those that are computed are so anew before they are read */
+	if (!fmoe_computes_items(trainer->class, &trainer->config))
+		fmoe_model_compute_items(&trainer->model, trainer->arena);
 	fnn_arena_reset(trainer->arena, mark);
 	return fmoe_mean_metric(FMOE_NDCG, CUTOFF, trainer->cases, rank);
 }

@@ -439,9 +439,11 @@ model_bytes(const FmoeTrainer *trainer)
 		trial += fmoe_gate_bytes(&trainer->config, trainer->data->n_items, trainer->plan.n_cases) +
 			trainer->data->n_items *
 			((double) trainer->plan.params.list[0].cols + FMOE_GATE_COLUMNS) * sizeof(fnn_real);
+	else
+		trial += computed_bytes(trainer);
 	if (trainer->plan.attempts > 1)
 		trial = fmax(trial, fmoe_attempt_bytes(&trainer->plan) + ranking_bytes(trainer, FMOE_VALIDATION_BLOCK));
-	return trial + computed_bytes(trainer) + trainer->plan.params.size * (double) sizeof(fnn_real) +
+	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
 		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;
 }
 
@@ -463,7 +465,7 @@ fmoe_trainer_private_bytes(FnnArena *arena, const FmoeConfig *config, const Fmoe
 	most = fmax(most, trainer->class->bytes(config, &plan->facts, FMOE_SETTLING, 0, plan->n_cases));
 	if (most < model_bytes(trainer))
 		most = model_bytes(trainer);
-	if (trainer->class->prepare != NULL && fmoe_hooks_apply(trainer->class, config))
+	if (fmoe_prepares(trainer->class, config))
 		most += trainer->class->bytes(config, &plan->facts, FMOE_PREPARED, 0, 0);
 	/* counts that the training reads stay all the time */
 	if (fmoe_needs_counts(trainer))

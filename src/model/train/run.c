@@ -76,7 +76,7 @@ fmoe_trainer_attach(FnnArena *arena, const FmoeConfig *config, const FmoeDataset
 	else
 		fmoe_model_setup(&trainer->model, config, data->n_items);
 	bind_main(trainer, &trainer->model, fmoe_judged(trainer));
-	if (trainer->class->prepare != NULL && fmoe_hooks_apply(trainer->class, config))
+	if (fmoe_prepares(trainer->class, config))
 		main->prepared = trainer->class->prepare(main, arena, data);
 	/* an expert with gradients, over the values that they move */
 	trainer->expert = *main;
@@ -349,52 +349,21 @@ fmoe_trainer_adopt(FmoeTrainer *trainer, int n_arrays, const FnnArray *arrays)
 	return adopted;
 }
 
-/*
- * Items that nobody chose have learned only to be no answer.  Under a gate, where others
- * may know them, their vectors become the mean of the others', which says nothing of them.
- */
-static void
-forget_unchosen(FmoeTrainer *trainer, const FmoeModel *model, fnn_real *values)
-{
-	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
-	const FnnParam *items = &trainer->plan.params.list[0];
-	FnnMark		mark = fnn_arena_mark(trainer->arena);
-	double	   *mean = fnn_zalloc(trainer->arena, sizeof(double) * (size_t) items->cols);
-	int64_t		chosen = 0;
-
-	for (int pass = 0; pass < 2; pass++)
-		for (int32_t i = 0; i < model->n_items; i++)
-		{
-			bool		known = popularity->class->counter->level(popularity, i) > 0;
-			fnn_real   *row = values + items->offset + (int64_t) i * items->cols;
-
-			chosen += pass == 0 && known;
-			for (int64_t c = 0; c < items->cols; c++)
-				if (pass == 0 && known)
-					mean[c] += row[c];
-				else if (pass == 1 && !known)
-					row[c] = (fnn_real) (mean[c] / (double) (chosen > 0 ? chosen : 1));
-			if ((i & 0xffff) == 0)
-				fnn_poll(trainer->host);
-		}
-	fnn_arena_reset(trainer->arena, mark);
-}
-
 void
 fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *model)
 {
 	FmoeGatePrior shipped;
+	bool		gated = fmoe_is_gated(trainer->class, &trainer->config);
 	size_t		size = trainer->plan.params.size;
 	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
 
 	memcpy(values, fmoe_attempt_best(trainer), size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->asked, trainer->data);
-	if (fmoe_is_gated(trainer->class, &trainer->config))
-		forget_unchosen(trainer, model, values);
+	if (gated)
+		fmoe_gate_forget(model, trainer->arena, trainer->plan.params.list[0].cols,
+						 values + trainer->plan.params.list[0].offset);
 	bind_main(trainer, model, values);
-	if (fmoe_computes_items(trainer->class, &trainer->config))
-		fmoe_model_compute_items(model, trainer->arena);
-	if (fmoe_is_gated(trainer->class, &trainer->config))
+	if (gated)
 	{
 		if (prior == NULL)
 			fmoe_gate_prior(&shipped);
@@ -402,6 +371,8 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 						 trainer->state->step > 0);
 		return;
 	}
+	if (fmoe_computes_items(trainer->class, &trainer->config))
+		fmoe_model_compute_items(model, trainer->arena);
 	if (fmoe_by_clicks(trainer->class))
 		return;
 	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)

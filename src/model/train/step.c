@@ -45,8 +45,8 @@ overwritten(const FmoeTrainer *trainer)
 
 	/* without these hooks all that is learned is the softmax loss over the whole first slice */
 	if (plan->params.list[0].sparse || trainer->config.loss != FMOE_LOSS_SOFTMAX ||
-		((trainer->class->learn != NULL || trainer->class->items != NULL) &&
-		 fmoe_hooks_apply(trainer->class, &trainer->config)))
+		(trainer->class->learn != NULL && fmoe_learns(trainer->class, &trainer->config)) ||
+		fmoe_computes_items(trainer->class, &trainer->config))
 		return 0;
 	return (size_t) (plan->params.list[0].rows * plan->params.list[0].cols);
 }
@@ -296,7 +296,7 @@ add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const T
 		goal.negative = negative;
 		goal.n_negatives = plan->negatives;
 	}
-	if (expert->class->learn != NULL && fmoe_hooks_apply(expert->class, expert->config))
+	if (expert->class->learn != NULL && fmoe_learns(expert->class, expert->config))
 		expert->class->learn(expert, tape, packed, &goal);
 	else
 		fmoe_add_loss(tape, expert->class->encode(expert, tape, packed, FMOE_ALL_TOKENS),

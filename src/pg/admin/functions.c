@@ -69,7 +69,7 @@ static const Template templates[] = {
 	{
 		.suffix = "_similar",
 		.arguments = "item {item}, k integer DEFAULT 10, " LISTS ", " LAST,
-		.result = "item_id {item}, score real",
+		.result = "item_id {item}, score real, source text",
 		.call = "fmoe_similar_as(NULL::{item}, $1, $2, {domain}, $3, $4, $5, $6)",
 		.comment = "the k items nearest to an item",
 		.rows = 10

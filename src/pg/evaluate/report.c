@@ -95,7 +95,7 @@ choose_mixture(Report *report)
 	const FmoeExpertClass *class = fmoe_expert_classes[version->config.model];
 
 	report->loaded = fmoe_load(domain, version->version_id);
-	if (class->weigh == NULL)
+	if (class->weigh == NULL && !fmoe_has_gate(&report->loaded->model))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version %d of domain \"%s\" is not a mixture of experts", version->version, domain->name),

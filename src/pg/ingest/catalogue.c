@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
@@ -76,6 +77,19 @@ selected(const FmoeDomain *domain, Column *column)
 	}
 }
 
+/* Whether a column is there, as it should be, and for the reader. */
+static bool
+is_readable(const FmoeCatalogue *catalogue, FmoeModality modality, const char *name)
+{
+	const FmoeDomain *domain = catalogue->domain;
+	Oid			type = fmoe_column_type(domain->items, name, NULL);
+
+	return OidIsValid(type) && fmoe_item_rules[modality].fits(type) &&
+		(pg_class_aclcheck(domain->items, catalogue->reader, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(domain->items, get_attnum(domain->items, name), catalogue->reader,
+							   ACL_SELECT) == ACLCHECK_OK);
+}
+
 static void
 add_columns(FmoeCatalogue *catalogue, FmoeModality modality)
 {
@@ -83,19 +97,19 @@ add_columns(FmoeCatalogue *catalogue, FmoeModality modality)
 	int			number = 0;
 
 	foreach(cell, catalogue->domain->features[modality])
-		catalogue->column[catalogue->n++] = (Column)
 	{
-		.modality = modality, .number = ++number, .name = lfirst(cell)
-	};
+		Column		column = {.modality = modality, .number = ++number, .name = lfirst(cell)};
+
+		if (catalogue->among == NULL || is_readable(catalogue, modality, column.name))
+			catalogue->column[catalogue->n++] = column;
+	}
 }
 
-/* Chooses the columns that are read, the first text before the later ones, and selects them, behind the key. */
-static char *
-catalogue_query(FmoeCatalogue *catalogue)
+/* Chooses the columns that are read, the first text before the later ones. */
+static void
+choose_columns(FmoeCatalogue *catalogue)
 {
-	const FmoeDomain *domain = catalogue->domain;
 	unsigned	words = catalogue->reads & FMOE_READS_TEXT;
-	StringInfoData sql;
 
 	if (words != 0)
 		add_columns(catalogue, FMOE_TEXT);
@@ -105,11 +119,27 @@ catalogue_query(FmoeCatalogue *catalogue)
 		add_columns(catalogue, FMOE_PRICE);
 	if ((catalogue->reads & FMOE_READS_VECTORS) != 0)
 		add_columns(catalogue, FMOE_VECTOR);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s", quote_identifier(domain->item_key));
+}
+
+void
+fmoe_catalogue_select(FmoeCatalogue *catalogue, StringInfo sql)
+{
+	const FmoeDomain *domain = catalogue->domain;
+
+	appendStringInfo(sql, "SELECT %s", quote_identifier(domain->item_key));
 	for (int i = 0; i < catalogue->n; i++)
-		appendStringInfo(&sql, ", %s", selected(domain, &catalogue->column[i]));
-	appendStringInfo(&sql, " FROM %s", fmoe_item_relation(domain));
+		appendStringInfo(sql, ", %s", selected(domain, &catalogue->column[i]));
+}
+
+/* All rows of the columns that were chosen. */
+static char *
+query_of(FmoeCatalogue *catalogue)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	fmoe_catalogue_select(catalogue, &sql);
+	appendStringInfo(&sql, " FROM %s", fmoe_item_relation(catalogue->domain));
 	return sql.data;
 }
 
@@ -118,7 +148,8 @@ fmoe_catalogue_query(const FmoeDomain *domain, unsigned reads)
 {
 	FmoeCatalogue catalogue = {.domain = domain, .reads = reads};
 
-	return catalogue_query(&catalogue);
+	choose_columns(&catalogue);
+	return query_of(&catalogue);
 }
 
 /* ---------------------------------------------------------------- texts */
@@ -305,12 +336,14 @@ take_vector(FmoeCatalogue *catalogue, Column *column, Datum value, Datum id)
 
 	if (length == 0)
 		return;
-	if (column->width == 0)
+	if (column->vector == NULL)
 	{
 		column->width = length;
 		column->vector = more_values(NULL, sizeof(float) * length, 0, catalogue->capacity, catalogue->context);
 		fmoe_set_unknown(column->vector, 0, (int64) catalogue->capacity * length);
 	}
+	if (length != column->width && catalogue->among != NULL)
+		return;
 	if (length != column->width)
 		refuse_length(catalogue, column, length, id);
 	given = palloc(sizeof(float) * length);
@@ -328,6 +361,7 @@ fmoe_catalogue_take(FmoeCatalogue *catalogue, const Datum *value, const bool *is
 {
 	Datum		id;
 
+	catalogue->item = -1;
 	if (isnull[0] || !fmoe_item_of_key(&catalogue->key, value[0], &id))
 		return;
 	catalogue->item = catalogue->known_only ? fmoe_vocabulary_find(catalogue->items, id)
@@ -445,7 +479,8 @@ fmoe_has_user_features(const FmoeDomain *domain, unsigned reads)
 }
 
 FmoeCatalogue *
-fmoe_catalogue_open(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items, MemoryContext result, char **sql)
+fmoe_catalogue_begin(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items, MemoryContext result,
+					 const FmoeFeatures *among, Oid reader)
 {
 	FmoeCatalogue *catalogue = palloc0(sizeof(FmoeCatalogue));
 
@@ -453,16 +488,27 @@ fmoe_catalogue_open(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *it
 	catalogue->items = items;
 	catalogue->known_only = domain->of_users;
 	catalogue->reads = reads;
+	catalogue->among = among;
+	catalogue->reader = reader;
 	catalogue->context = CurrentMemoryContext;
 	catalogue->row = AllocSetContextCreate(CurrentMemoryContext, "fmoe item", ALLOCSET_DEFAULT_SIZES);
 	catalogue->host = fmoe_host(result);
 	fmoe_item_key(&catalogue->key, domain);
-	*sql = catalogue_query(catalogue);
+	choose_columns(catalogue);
 	if ((reads & FMOE_READS_TEXT) != 0 && catalogue->n > 0 && catalogue->column[0].modality <= FMOE_CATEGORY)
 		catalogue->text = fmoe_bag_create(catalogue->host);
 	for (int i = 0; i < catalogue->n; i++)
 		if (catalogue->column[i].modality == FMOE_CATEGORY && (reads & FMOE_READS_CATEGORIES) != 0)
 			catalogue->column[i].bag = fmoe_bag_create(catalogue->host);
+	return catalogue;
+}
+
+FmoeCatalogue *
+fmoe_catalogue_open(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items, MemoryContext result, char **sql)
+{
+	FmoeCatalogue *catalogue = fmoe_catalogue_begin(domain, reads, items, result, NULL, InvalidOid);
+
+	*sql = query_of(catalogue);
 	return catalogue;
 }
 

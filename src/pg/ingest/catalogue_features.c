@@ -163,11 +163,46 @@ column_of(FmoeCatalogue *catalogue, const FmoeFeature *like)
 	return NULL;
 }
 
+/* The same where the other prices are those of a feature, which these stand among. */
+static const float *
+prices_among(FmoeCatalogue *catalogue, int32 n)
+{
+	const FmoeFeature *other = fmoe_feature(catalogue->among, "price");
+	float	   *value = unknown_rows(catalogue, n, 2);
+
+	for (int32 i = 0; i < n && i < catalogue->capacity; i++)
+	{
+		float		price = (float) log1p(catalogue->price[i]);
+		int64		known = 0;
+		int64		lower = 0;
+		int64		equal = 0;
+
+		if (isnan(price))
+			continue;
+		for (int32 k = 0; k < catalogue->among->n; k++)
+		{
+			known += !isnan(other->value[2 * (int64) k]);
+			lower += other->value[2 * (int64) k] < price;
+			equal += other->value[2 * (int64) k] == price;
+		}
+		value[2 * (int64) i] = price;
+		value[2 * (int64) i + 1] = known < 2 ? 0.5f
+			: (float) Min(Max((lower + lower + equal - 1) / 2.0 / (known - 1), 0), 1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return value;
+}
+
 static const float *
 rows_like(FmoeCatalogue *catalogue, const Column *column, const FmoeFeature *like, int32 n, const int32 *index_of)
 {
 	const float *value = NULL;
 
+	if (column != NULL && column->modality == FMOE_VECTOR && column->width > 0 && column->width != like->width &&
+		catalogue->among != NULL)
+		return unknown_rows(catalogue, n, like->width);
+	if (column != NULL && column->modality == FMOE_PRICE && catalogue->among != NULL)
+		return prices_among(catalogue, n);
 	if (column != NULL && column->modality == FMOE_VECTOR && column->width > 0 && column->width != like->width)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -188,7 +223,7 @@ bag_like(FmoeCatalogue *catalogue, const Column *column, const FmoeFeature *like
 {
 	bool		text = like->modality == FMOE_TEXT;
 	FmoeBag    *bag = text ? catalogue->text : column != NULL ? column->bag : NULL;
-	bool		new_terms = text && bag != NULL && !fmoe_bag_empty(bag);
+	bool		new_terms = text && catalogue->among == NULL && bag != NULL && !fmoe_bag_empty(bag);
 
 	if (bag == NULL)
 		bag = fmoe_bag_create(catalogue->host);

@@ -85,6 +85,22 @@ extern bool fmoe_has_features(const FmoeDomain *domain, unsigned reads);
 extern void fmoe_read_catalogue(FmoeCatalogueRead *read, const FmoeDomain *domain, unsigned reads,
 								const FmoeVocabulary *known, const FmoeFeatures *like, size_t beside);
 
+/* What the item table says of some items. */
+typedef struct FmoeTold
+{
+	FmoeFeatures features;		/* of the n that were asked for */
+	bool	   *known;			/* [n] it has them */
+	bool	   *available;		/* [n] as its column available says, if there is one */
+} FmoeTold;
+
+/*
+ * Reads of the item table what reads asks for of the n items of an id set, which more
+ * may be added to, in the current context.  The features are those of among, by name and kind, with
+ * the same terms; prices stand where they would among the other's.
+ */
+extern void fmoe_read_strangers(FmoeTold *told, const FmoeDomain *domain, unsigned reads, FmoeVocabulary *ids,
+								const FmoeFeatures *among);
+
 /* How many rows were left out, and why, as a sentence without its end; NULL: none. */
 extern char *fmoe_reasons_left_out(const FmoeInteractions *interactions);
 /* A NOTICE of them, if there are any. */

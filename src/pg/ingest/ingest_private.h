@@ -9,6 +9,7 @@
 #include "pg/ingest/ingest.h"
 
 #include "tcop/dest.h"
+#include "utils/array.h"
 #include "utils/float.h"
 #include "utils/queryenvironment.h"
 
@@ -49,6 +50,9 @@ extern void fmoe_item_key(FmoeItemKey *key, const FmoeDomain *domain);
 /* The item of a key that is not null, in the current context; false: no item can have it as its id. */
 extern bool fmoe_item_of_key(const FmoeItemKey *key, Datum value, Datum *item);
 
+/* Those of n ids that can be keys of that type, as an array. */
+extern ArrayType *fmoe_item_keys(const FmoeDomain *domain, Oid key_type, int n, const Datum *id);
+
 /* A column of the query, behind the key. */
 typedef struct FmoeCatalogueColumn
 {
@@ -79,6 +83,8 @@ typedef struct FmoeCatalogue
 	MemoryContext row;			/* of what one row takes */
 	const FnnHost *host;
 	size_t		beside;			/* bytes that are held beside */
+	const FmoeFeatures *among;	/* features that others stand among; what cannot be read is then unknown; NULL: none */
+	Oid			reader;			/* with among: who reads */
 	int64		double_keys;
 	int64		odd_vectors;
 } FmoeCatalogue;
@@ -95,7 +101,12 @@ extern char *fmoe_catalogue_query(const FmoeDomain *domain, unsigned reads);
 /* A catalogue over an id set of which nothing is read yet, and that query. */
 extern FmoeCatalogue *fmoe_catalogue_open(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items,
 										  MemoryContext result, char **sql);
-/* Takes a row's key and columns. */
+/* A catalogue of which nothing is read yet.  among NULL: what cannot be read is an error. */
+extern FmoeCatalogue *fmoe_catalogue_begin(const FmoeDomain *domain, unsigned reads, FmoeVocabulary *items,
+										   MemoryContext result, const FmoeFeatures *among, Oid reader);
+/* Appends "SELECT", the key and the columns. */
+extern void fmoe_catalogue_select(FmoeCatalogue *catalogue, StringInfo sql);
+/* Takes a row of these: sets item, to -1 where the key is no item's. */
 extern void fmoe_catalogue_take(FmoeCatalogue *catalogue, const Datum *value, const bool *isnull);
 /*
  * Reads those columns, and adds the items of the table to an id set, which users do

@@ -183,13 +183,39 @@ fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 		check_inputs(config);
 }
 
-/* Whether a BOOL option is true, or an INT option above 0. */
+/* Whether a BOOL option is true, an INT option above 0, or an ENUM option as wanted. */
 static bool
-is_given(const FmoeOption *option, const void *target)
+is_given(const FmoeOption *option, const char *wanted, const void *target)
 {
 	const char *value = (const char *) target + option->offset;
 
+	if (option->type == FMOE_OPTION_ENUM)
+		return strcmp(option->choices[*(const int *) value], wanted) == 0;
 	return option->type == FMOE_OPTION_BOOL ? *(const bool *) value : *(const int *) value > 0;
+}
+
+/* Fails where the option that another needs is not as that needs it. */
+static void
+fail_without(const FmoeOption *option, const FmoeOption *options, const void *target)
+{
+	size_t		length = strcspn(option->needs, "=");
+	const FmoeOption *needed = fmoe_find_option(options, option->needs, (int) length);
+	const char *wanted = option->needs + length + 1;
+
+	if (is_given(needed, wanted, target))
+		return;
+	if (needed->type == FMOE_OPTION_ENUM)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" needs option \"%s\" to be \"%s\"", option->name, needed->name, wanted),
+				 errdetail("Option \"%s\" is \"%s\".", needed->name,
+						   needed->choices[*(const int *) ((const char *) target + needed->offset)]),
+				 errhint("Set \"%s\" to \"%s\", or leave \"%s\" out.", needed->name, wanted, option->name)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" needs option \"%s\"", option->name, needed->name),
+			 errdetail("Option \"%s\" is %s.", needed->name, needed->type == FMOE_OPTION_BOOL ? "false" : "0"),
+			 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
 }
 
 /* Fails where the object gives an option that has no meaning without another. */
@@ -198,20 +224,13 @@ check_needed(Jsonb *object, const FmoeOption *options, const void *target)
 {
 	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
 	{
-		const FmoeOption *needed;
 		JsonbValue	value;
 
 		if (option->needs == NULL ||
 			getKeyJsonValueFromContainer(&object->root, option->name, strlen(option->name), &value) == NULL ||
 			value.type == jbvNull)
 			continue;
-		needed = fmoe_find_option(options, option->needs, strlen(option->needs));
-		if (!is_given(needed, target))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" needs option \"%s\"", option->name, needed->name),
-					 errdetail("Option \"%s\" is %s.", needed->name, needed->type == FMOE_OPTION_BOOL ? "false" : "0"),
-					 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
+		fail_without(option, options, target);
 	}
 }
 

@@ -22,17 +22,21 @@
 
 typedef struct Taking
 {
-	const FmoeVocabulary *vocabulary;
+	const FmoeServing *serving;
 	FmoeAllowed *allowed;
+	bool		strangers;		/* they are in the set */
 } Taking;
 
 static void
 take_item(void *argument, Datum id)
 {
 	Taking	   *taking = argument;
-	int32		item = fmoe_vocabulary_find(taking->vocabulary, id);
+	int32		item = taking->strangers ? fmoe_serve_find(taking->serving, id)
+		: fmoe_vocabulary_find(taking->serving->call.loaded->vocabulary, id);
 	uint64		bit = UINT64CONST(1) << Max(item, 0) % 64;
 
+	if (item < 0 && taking->allowed->others != NULL)
+		(void) fmoe_idset_add(taking->allowed->others, id);
 	if (item < 0 || (taking->allowed->set[item / 64] & bit) != 0)
 		return;
 	taking->allowed->set[item / 64] |= bit;
@@ -58,8 +62,10 @@ make_allowed(FmoeServing *serving, const char *filter)
 	int32		n_items = serving->call.loaded->model.n_items;
 	MemoryContext old = MemoryContextSwitchTo(serving->moment.context);
 	FmoeAllowed *allowed = palloc0(sizeof(FmoeAllowed));
-	Taking		taking = {.vocabulary = serving->call.loaded->vocabulary, .allowed = allowed};
+	Taking		taking = {.serving = serving, .allowed = allowed};
 
+	if (serving->call.met != NULL)
+		allowed->others = fmoe_idset_create(serving->moment.domain->item_type, serving->moment.domain->item_collation);
 	allowed->filter = filter != NULL ? pstrdup(filter) : NULL;
 	allowed->set = MemoryContextAllocZero(CurrentMemoryContext, Max(fnn_set_words(n_items), 1) * sizeof(uint64));
 	MemoryContextSwitchTo(serving->call.context);
@@ -86,6 +92,14 @@ forget(FmoeAllowed *allowed)
 	if (allowed->item != NULL)
 		pfree(allowed->item);
 	pfree(allowed);
+}
+
+bool
+fmoe_serve_allows(const FmoeServing *serving, const FmoeAllowed *allowed, int32 item)
+{
+	if (item < serving->call.loaded->model.n_items)
+		return fmoe_allows(allowed, item);
+	return allowed->others != NULL && fmoe_vocabulary_find(allowed->others, fmoe_serve_item_id(serving, item)) >= 0;
 }
 
 static const FmoeAllowed *
@@ -161,16 +175,16 @@ keep_allowed(FnnTopk *best, const FmoeAllowed *allowed, int32 k)
 bool
 fmoe_serve_look_up(FmoeServing *serving, FnnTopk *best, int32 want, int32 k)
 {
-	const FmoeVocabulary *vocabulary = serving->call.loaded->vocabulary;
 	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
 	bool		all = best->count < want;
-	FmoeAllowed allowed = {.set = palloc0(fnn_set_words(serving->call.loaded->model.n_items) * sizeof(uint64))};
-	Taking		taking = {.vocabulary = vocabulary, .allowed = &allowed};
+	int32		n_items = serving->call.loaded->model.n_items + fmoe_serve_strangers(serving);
+	FmoeAllowed allowed = {.set = palloc0(fnn_set_words(n_items) * sizeof(uint64))};
+	Taking		taking = {.serving = serving, .allowed = &allowed, .strangers = true};
 	Datum	   *id = palloc(Max(best->count, 1) * sizeof(Datum));
 	int			n;
 
 	for (int i = 0; i < best->count; i++)
-		id[i] = fmoe_vocabulary_id(vocabulary, best->item[i]);
+		id[i] = fmoe_serve_item_id(serving, best->item[i]);
 	/* those that are wanted are mostly there */
 	n = Min(best->count, k);
 	fmoe_look_items_up(serving->moment.domain, n, id, take_item, &taking);

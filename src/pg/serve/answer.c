@@ -106,14 +106,15 @@ set_candidates(FmoeServing *serving, const FmoeFilter *filter, FmoeEligible *eli
 	eligible->candidate = item;
 	eligible->n_candidates = 0;
 	for (int64 i = 0; i < candidates->count; i++)
-		if (fmoe_allows(filter->allowed, candidates->events.item[i]))
+		if (fmoe_serve_allows(serving, filter->allowed, candidates->events.item[i]))
 			item[eligible->n_candidates++] = candidates->events.item[i];
 }
 
-/* On the arena. */
+/* On the arena; sets have room for strangers. */
 static FmoeEligible
 eligible_items(FmoeServing *serving, const FmoeFilter *filter, int32 n_items)
 {
+	int32		all_items = n_items + fmoe_serve_strangers(serving);
 	const FmoeAllowed *allowed = filter->allowed;
 	FmoeEligible eligible = {0};
 	bool		by_list = filter->candidates != NULL || (allowed != NULL && allowed->item != NULL);
@@ -122,7 +123,7 @@ eligible_items(FmoeServing *serving, const FmoeFilter *filter, int32 n_items)
 		set_candidates(serving, filter, &eligible);
 	if (filter->seen != NULL || filter->exclude != NULL || (allowed != NULL && !by_list))
 	{
-		eligible.passed = fnn_zalloc(serving->site.arena, fnn_set_words(n_items) * sizeof(uint64));
+		eligible.passed = fnn_zalloc(serving->site.arena, fnn_set_words(all_items) * sizeof(uint64));
 		for (size_t w = 0; allowed != NULL && !by_list && w < fnn_set_words(n_items); w++)
 			eligible.passed[w] = ~allowed->set[w];
 		pass_over(eligible.passed, filter->seen);
@@ -139,7 +140,7 @@ static FnnTopk *
 rank_some(FmoeServing *serving, Rank rank, const void *asked, const FmoeFilter *filter, int32 n_items, int32 want)
 {
 	FnnTopk    *best = fmoe_serve_topk(serving, want, filter->candidates == NULL ? n_items
-									   : Min(filter->candidates->count, n_items));
+									   : Min(filter->candidates->count, n_items + fmoe_serve_strangers(serving)));
 	FnnMark		mark = fnn_arena_mark(serving->site.arena);
 	FmoeEligible eligible = eligible_items(serving, filter, n_items);
 

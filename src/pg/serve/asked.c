@@ -62,6 +62,28 @@ fmoe_serve_id(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to, Datum
 	return result;
 }
 
+/* Of the version that answers; models that are values have their own. */
+static const FmoeVocabulary *
+serving_vocabulary(const FmoeServing *serving)
+{
+	return serving->call.loaded != NULL ? serving->call.loaded->vocabulary : NULL;
+}
+
+/* Of a list of items those that neither the version nor the item table knows. */
+static void
+leave_out_unknown(const FmoeServing *serving, FmoeItems *items)
+{
+	int32	   *item = unconstify(int32 *, items->events.item);
+	int64		n = 0;
+
+	if (serving->call.met == NULL)
+		return;
+	for (int64 i = 0; i < items->count; i++)
+		if (fmoe_serve_knows(serving, item[i]))
+			item[n++] = item[i];
+	items->count = n;
+}
+
 FmoeItems *
 fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 				 Oid item_type, const FmoeVocabulary *vocabulary)
@@ -89,11 +111,17 @@ fmoe_serve_array(FmoeServing *serving, FmoeIdSource source, Datum array,
 			CHECK_FOR_INTERRUPTS();
 		if (element_null[i])
 			continue;
-		index = fmoe_vocabulary_find(vocabulary, fmoe_convert(converter, element[i]));
+		/* what is not to be answered need not be known */
+		index = vocabulary != serving_vocabulary(serving)
+			? fmoe_vocabulary_find(vocabulary, fmoe_convert(converter, element[i]))
+			: source == FMOE_ID_EXCLUDE ? fmoe_serve_find(serving, fmoe_convert(converter, element[i]))
+			: fmoe_serve_number(serving, fmoe_convert(converter, element[i]));
 		if (index >= 0)
 			item[items->count++] = index;
 	}
 	MemoryContextSwitchTo(old);
+	fmoe_serve_ask(serving);
+	leave_out_unknown(serving, items);
 	return items;
 }
 
@@ -133,10 +161,10 @@ as_of_moment(FunctionCallInfo fcinfo, int argument)
 	return argument < 0 || PG_ARGISNULL(argument) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(argument);
 }
 
-/* The events of a user whose items a vocabulary knows. */
+/* The events of a user whose items have numbers. */
 typedef struct Known
 {
-	const FmoeVocabulary *vocabulary;
+	FmoeServing *serving;
 	FmoeKeys   *keys;
 	FmoeCollected events;
 	FmoeCollected shown;		/* and not chosen */
@@ -148,7 +176,7 @@ take_event(void *argument, FmoeRow *row)
 {
 	Known	   *known = argument;
 
-	row->event.item = fmoe_vocabulary_find(known->vocabulary, row->item);
+	row->event.item = fmoe_serve_number(known->serving, row->item);
 	if (row->event.label == 0 && !known->labels)
 	{
 		if (row->event.item >= 0)
@@ -179,6 +207,36 @@ fmoe_serve_users(FmoeServing *serving, int n, const Datum *user, int32 *row)
 	return features;
 }
 
+/* Takes the numbers back that the item table has no row for.  Only with keys unknown items stay, which have -1. */
+static void
+ask_for_items(FmoeServing *serving, Known *known)
+{
+	FmoeEvents *events = &known->events.events;
+	int32	   *shown = unconstify(int32 *, known->shown.events.item);
+	int64		kept = 0;
+	int64		n = 0;
+
+	fmoe_serve_ask(serving);
+	for (int64 i = 0; i < known->events.count && serving->call.met != NULL; i++)
+	{
+		if (!fmoe_serve_knows(serving, events->item[i]))
+		{
+			if (known->keys == NULL)
+				continue;
+			unconstify(int32 *, events->item)[i] = -1;
+		}
+		if (kept != i)
+			fmoe_events_copy(events, kept, events, i, 1);
+		kept++;
+	}
+	if (serving->call.met != NULL)
+		known->events.count = kept;
+	for (int64 i = 0; i < known->shown.count; i++)
+		if (fmoe_serve_knows(serving, shown[i]))
+			shown[n++] = shown[i];
+	known->shown.count = n;
+}
+
 FmoeItems *
 fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 {
@@ -186,7 +244,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	FmoeItems  *items = palloc0(sizeof(FmoeItems));
 	int64		begin = 0;
 	Known		known = {
-		.vocabulary = serving->call.loaded->vocabulary,
+		.serving = serving,
 		.labels = (fmoe_serve_reads(serving) & FMOE_READS_LABELS) != 0,
 		.keys = fmoe_keys_create(serving->moment.domain)
 	};
@@ -195,6 +253,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	if (serving->moment.domain->optional[FMOE_LABEL_COLUMN].name != NULL)
 		fmoe_collect_reserve(&known.shown, FIRST_EVENTS);
 	fmoe_read_history(serving->moment.domain, user, as_of, take_event, &known);
+	ask_for_items(serving, &known);
 	fmoe_keys_settle(known.keys, &known.events.events, known.events.count);
 	items->count = known.events.count;
 	items->n_shown = known.shown.count;
@@ -304,8 +363,9 @@ fmoe_serve_filter(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArgum
 		!PG_GETARG_BOOL(at->exclude_seen);
 	if (at->exclude_seen >= 0 && (PG_ARGISNULL(at->exclude_seen) || PG_GETARG_BOOL(at->exclude_seen)))
 		filter.seen = history;
-	filter.exclude = fmoe_serve_list(fcinfo, serving, FMOE_ID_EXCLUDE, at->exclude);
+	/* first, since there are no others to be left out than are known then */
 	filter.candidates = fmoe_serve_list(fcinfo, serving, FMOE_ID_CANDIDATES, at->candidates);
+	filter.exclude = fmoe_serve_list(fcinfo, serving, FMOE_ID_EXCLUDE, at->exclude);
 	if (at->filter >= 0 && !PG_ARGISNULL(at->filter))
 	{
 		MemoryContext old = MemoryContextSwitchTo(serving->call.context);

@@ -81,7 +81,7 @@ typedef struct Explanation
 static Datum
 item_text(const Explanation *explanation, int32 item)
 {
-	return fmoe_convert(explanation->to_text, fmoe_vocabulary_id(explanation->serving->call.loaded->vocabulary, item));
+	return fmoe_convert(explanation->to_text, fmoe_serve_item_id(explanation->serving, item));
 }
 
 static void
@@ -96,7 +96,7 @@ name_part(Explanation *explanation, int p, const char *part, int nth, Datum name
 static void
 explain_counts(Explanation *explanation)
 {
-	const FmoeModel *model = &explanation->serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(explanation->serving);
 	const FnnTopk *best = explanation->best;
 
 	explanation->n_parts = 1;
@@ -127,7 +127,7 @@ static void
 explain_model(Explanation *explanation)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(serving);
 	const FmoeItems *history = explanation->history;
 	const FnnTopk *best = explanation->best;
 	int			parts = fmoe_parts_count(model);
@@ -151,7 +151,7 @@ static void
 find_words(Explanation *explanation)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(serving);
 	FnnArena   *arena = serving->site.arena;
 	int			count = explanation->best->count;
 	FmoeBatch  *batch;
@@ -204,7 +204,7 @@ static void
 leave_events_out(Explanation *explanation)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(serving);
 	const FmoeItems *history = explanation->history;
 	int64		count = explanation->best->count;
 	int64		n = history->count;
@@ -264,8 +264,7 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 
 	values[COLUMN_RANK] = Int32GetDatum(i + 1);
 	values[COLUMN_ITEM] = fmoe_convert(explanation->to_result,
-									   fmoe_vocabulary_id(explanation->serving->call.loaded->vocabulary,
-														  best->item[i]));
+									   fmoe_serve_item_id(explanation->serving, best->item[i]));
 	values[COLUMN_SCORE] = Float4GetDatum(best->score[i]);
 	for (int p = 0; p < explanation->n_parts; p++)
 	{
@@ -308,7 +307,7 @@ explain(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	MemoryContext old;
 
 	fmoe_serve_resolve(fcinfo, serving, at);
-	model = &serving->call.loaded->model;
+	fmoe_serve_meets(serving);
 	item_type = serving->moment.domain->item_type;
 	explanation->serving = serving;
 	explanation->to_result = fmoe_converter(item_type, TupleDescAttr(result->setDesc, COLUMN_ITEM)->atttypid);
@@ -316,6 +315,7 @@ explain(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	explanation->history = fmoe_serve_history(fcinfo, serving, at);
 	explanation->slot = fmoe_serve_slot(serving, explanation->history->count);
 	filter = fmoe_serve_filter(fcinfo, serving, at, explanation->history);
+	model = fmoe_serve_model(serving);
 	explanation->best = fmoe_serve_best(serving, model, explanation->slot, explanation->history, &filter, k);
 	if (explanation->slot != FMOE_MAIN || !fmoe_has_vectors(model))
 		explain_counts(explanation);

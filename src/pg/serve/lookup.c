@@ -47,6 +47,22 @@ typedef struct Given
 	int		   *of;				/* [n_known] which of the ids each of them is */
 } Given;
 
+/* Those whose numbers the item table has no row for. */
+static void
+leave_out_unknown(FmoeServing *serving, Given *given)
+{
+	int			n = 0;
+
+	fmoe_serve_ask(serving);
+	for (int i = 0; i < given->n_known; i++)
+		if (fmoe_serve_knows(serving, given->known[i]))
+		{
+			given->of[n] = given->of[i];
+			given->known[n++] = given->known[i];
+		}
+	given->n_known = n;
+}
+
 /* In the current context. */
 static Given
 given_items(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
@@ -73,14 +89,14 @@ given_items(FunctionCallInfo fcinfo, FmoeServing *serving, int argument)
 			CHECK_FOR_INTERRUPTS();
 		if (given.id_null[i])
 			continue;
-		index = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
-									 fmoe_serve_id(serving, FMOE_ID_ITEM, type, item_type, given.id[i]));
+		index = fmoe_serve_number(serving, fmoe_serve_id(serving, FMOE_ID_ITEM, type, item_type, given.id[i]));
 		given.id[i] = fmoe_convert(to_result, given.id[i]);
 		if (index < 0)
 			continue;
 		given.of[given.n_known] = i;
 		given.known[given.n_known++] = index;
 	}
+	leave_out_unknown(serving, &given);
 	return given;
 }
 
@@ -100,9 +116,10 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments 
 	fnn_real   *score;
 
 	fmoe_serve_resolve(fcinfo, serving, at);
-	model = &serving->call.loaded->model;
+	fmoe_serve_meets(serving);
 	history = fmoe_serve_history(fcinfo, serving, at);
 	given = given_items(fcinfo, serving, at->item);
+	model = fmoe_serve_model(serving);
 	score = palloc(Max(given.n, 1) * sizeof(fnn_real));
 	known_score = palloc(Max(given.n, 1) * sizeof(fnn_real));
 	fmoe_scores_of(model, fmoe_serve_slot(serving, history->count), serving->site.arena,
@@ -155,6 +172,15 @@ has_vectors(const FmoeServing *serving)
 	return serving->moment.whole && fmoe_has_vectors(&serving->call.loaded->model);
 }
 
+/* Whether the model tells items by what is known of them, and nothing else. */
+static bool
+reads_alone(const FmoeServing *serving)
+{
+	const FmoeExpertClass *class = serving->call.loaded->model.expert[FMOE_MAIN].class;
+
+	return serving->moment.whole && fmoe_only_counts(class) && class->counter->first_day;
+}
+
 /* Of fmoe_similar: item, k, domain, exclude, candidates, version, filter, from first on. */
 #define SIMILAR(is_fixed, first) { \
 	.fixed = (is_fixed), .user = -1, .item = (first), .history = -1, .k = (first) + 1, .domain = (first) + 2, \
@@ -162,10 +188,25 @@ has_vectors(const FmoeServing *serving)
 	.filter = (first) + 6 \
 }
 
+/* What the column source says of an item's neighbours. */
+static const char *
+similar_source(const FmoeServing *serving, const FmoeModel *model, int32 item)
+{
+	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
+
+	if (!has_vectors(serving))
+		return reads_alone(serving) ? model->expert[FMOE_MAIN].class->name : fmoe_slot_classes[FMOE_MARKOV]->name;
+	if (!fmoe_mixes_neighbours(model))
+		return "model";
+	return item < model->n_items && popularity->class->counter->level(popularity, item) > 0 ? "mixed"
+		: fmoe_slot_classes[FMOE_CONTENT]->name;
+}
+
 /*
- * Neighbours by the cosine of the model's item vectors.  Where there are
- * none, what most often followed the item.  The item itself is never among
- * them; an item the version does not know has none.
+ * Neighbours by the cosine of the model's item vectors, of contents, or of both.  Where
+ * there are none, by a model that tells items by what is known of them, else what most
+ * often followed the item.  The item itself is never among them; an item that neither the
+ * version nor the item table knows has none.
  */
 static void
 answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
@@ -178,20 +219,21 @@ answer_similar(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArgument
 	FnnTopk    *best;
 
 	fmoe_serve_resolve(fcinfo, serving, at);
-	model = &serving->call.loaded->model;
-	item = fmoe_vocabulary_find(serving->call.loaded->vocabulary,
-								fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, at->item),
-											  serving->moment.domain->item_type, PG_GETARG_DATUM(at->item)));
-	if (item < 0)
+	fmoe_serve_meets(serving);
+	item = fmoe_serve_number(serving, fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, at->item),
+													serving->moment.domain->item_type, PG_GETARG_DATUM(at->item)));
+	fmoe_serve_ask(serving);
+	if (!fmoe_serve_knows(serving, item))
 		return;
 	filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
 	filter.seen = &itself;
+	model = fmoe_serve_model(serving);
 	if (has_vectors(serving))
 		best = fmoe_serve_nearest(serving, model, item, &filter, k);
 	else
-		best = fmoe_serve_best(serving, model, FMOE_MARKOV, &itself, &filter, k);
+		best = fmoe_serve_best(serving, model, reads_alone(serving) ? FMOE_MAIN : FMOE_MARKOV, &itself, &filter, k);
 	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
-					  best, NULL);
+					  best, similar_source(serving, model, item));
 }
 
 static Datum
@@ -314,7 +356,7 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 
 		if (item < 0)
 			PG_RETURN_NULL();
-		vector = vectors->value + item * vectors->cols;
+		vector = vectors->value + item * vectors->stride;
 	}
 	else
 	{

@@ -22,7 +22,7 @@
  *		then those of exclude, are left out, and only those of candidates stay where it is given.  All that
  *		happens before the best k are taken, so there are always exactly
  *		min(k, eligible) rows.  Items the version does not know have no score
- *		and are not eligible.
+ *		and are not eligible, unless they are candidates that the item table tells of.
  *	  - Rows come by descending score, equal ones by ascending item id.
  */
 #include "postgres.h"
@@ -50,6 +50,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	int32		k = fmoe_serve_k(fcinfo, at->k);
 
 	fmoe_serve_resolve(fcinfo, serving, at);
+	fmoe_serve_meets(serving);
 	if (at->user >= 0)
 		history = fmoe_serve_history(fcinfo, serving, at);
 	else
@@ -61,7 +62,7 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 	filter = fmoe_serve_filter(fcinfo, serving, at, history);
 	slot = fmoe_serve_slot(serving, history->count);
 	fmoe_serve_answer(fcinfo, serving, serving->call.loaded->vocabulary, serving->moment.domain->item_type,
-					  fmoe_serve_best(serving, &serving->call.loaded->model, slot, history, &filter, k),
+					  fmoe_serve_best(serving, fmoe_serve_model(serving), slot, history, &filter, k),
 					  fmoe_serve_source(serving, slot));
 }
 

@@ -69,6 +69,7 @@ fmoe_serve_answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeVocab
 	MemoryContext old;
 
 	rows->vocabulary = vocabulary;
+	rows->serving = serving;
 	rows->item_type = item_type;
 	rows->to_result = fmoe_serve_converter(serving, FMOE_ID_RESULT, item_type,
 										   fmoe_serve_result_type(fcinfo, serving));
@@ -113,7 +114,8 @@ result_id(FmoeAnswer *rows, int32 item)
 	Datum		id;
 
 	error_context_stack = &callback;
-	id = fmoe_convert(rows->to_result, fmoe_vocabulary_id(rows->vocabulary, item));
+	id = fmoe_convert(rows->to_result, item < fmoe_vocabulary_count(rows->vocabulary)
+					  ? fmoe_vocabulary_id(rows->vocabulary, item) : fmoe_serve_item_id(rows->serving, item));
 	error_context_stack = callback.previous;
 	return id;
 }

@@ -10,7 +10,13 @@
 #include "pg/ingest/ingest.h"
 #include "funcapi.h"
 
-/* Items that the vocabulary knows.  A history has all columns of events, a list of candidates only items. */
+/* Items of a call that the version does not know, and the item table does. */
+typedef struct FmoeMet FmoeMet;
+
+/*
+ * Items that the vocabulary knows, or strangers (strangers.c).  A history has all
+ * columns of events, a list of candidates only items.
+ */
 typedef struct FmoeItems
 {
 	int64		count;
@@ -28,9 +34,11 @@ typedef struct FmoeAllowed
 	char	   *filter;			/* NULL: none */
 	int64		count;
 	uint64	   *set;			/* fnn_set_words */
+	FmoeVocabulary *others;		/* id set: those that the version does not know; NULL: not wanted */
 	int32	   *item;			/* [count] ascending, where they are few; else NULL */
 } FmoeAllowed;
 
+/* Of items that the version knows. */
 static inline bool
 fmoe_allows(const FmoeAllowed *allowed, int32 item)
 {
@@ -136,7 +144,10 @@ typedef struct FmoeCall
 	MemoryContext context;
 	FmoeLoaded *loaded;			/* the version that answers */
 	bool		keeps_seen;		/* what the history has may be recommended */
+	FmoeMet    *met;			/* NULL: items that the version does not know are left out */
 } FmoeCall;
+
+typedef struct FmoeServing FmoeServing;
 
 /* Rows still to be given out. */
 typedef struct FmoeAnswer
@@ -144,6 +155,7 @@ typedef struct FmoeAnswer
 	bool		active;
 	TupleDesc	desc;			/* made once a site */
 	const FmoeVocabulary *vocabulary;	/* NULL: ids are given */
+	const FmoeServing *serving; /* whose strangers have the numbers behind the vocabulary's */
 	Oid			item_type;		/* of the vocabulary */
 	FmoeConverter *to_result;
 	int64		count;
@@ -161,13 +173,13 @@ typedef struct FmoeAnswer
  * users calls the same site again and again: the domain and its version are
  * looked up once a snapshot, and scratch memory is kept from call to call.
  */
-typedef struct FmoeServing
+struct FmoeServing
 {
 	FmoeSite	site;
 	FmoeMoment	moment;
 	FmoeCall	call;
 	FmoeAnswer	rows;
-} FmoeServing;
+};
 
 /* The state of this call site, made when it is not there. */
 extern FmoeServing *fmoe_serving(FunctionCallInfo fcinfo);
@@ -179,6 +191,28 @@ extern void fmoe_serve_begin(FmoeServing *serving);
  * those of the domain.
  */
 extern void fmoe_serve_resolve(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
+
+/* ---------------------------------------------------------------- strangers */
+
+/* From here on the call reads items that its version does not know by their features, where there are any. */
+extern void fmoe_serve_meets(FmoeServing *serving);
+/* How many numbers there are behind the version's. */
+extern int32 fmoe_serve_strangers(const FmoeServing *serving);
+/* An item's number; -1: it has none.  fmoe_serve_number gives it one, which counts only after fmoe_serve_ask. */
+extern int32 fmoe_serve_find(const FmoeServing *serving, Datum id);
+extern int32 fmoe_serve_number(FmoeServing *serving, Datum id);
+/* Reads the item table for those that got numbers since. */
+extern void fmoe_serve_ask(FmoeServing *serving);
+/* Whether the version or the item table knows an item; -1 is none. */
+extern bool fmoe_serve_knows(const FmoeServing *serving, int32 item);
+/* The id of a number. */
+extern Datum fmoe_serve_item_id(const FmoeServing *serving, int32 item);
+/* The model that knows them all; to be called when no mark is set on the call's arena. */
+extern const FmoeModel *fmoe_serve_model(FmoeServing *serving);
+/* Whether an item, of those the call knows, is allowed. */
+extern bool fmoe_serve_allows(const FmoeServing *serving, const FmoeAllowed *allowed, int32 item);
+
+/* ---------------------------------------------------------------- what is asked for */
 
 /* The converter of a source of ids; made anew when the types have changed. */
 extern FmoeConverter *fmoe_serve_converter(FmoeServing *serving, FmoeIdSource source, Oid from, Oid to);

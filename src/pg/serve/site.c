@@ -123,6 +123,7 @@ fmoe_serve_begin(FmoeServing *serving)
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextReset(serving->call.context);
 	serving->call.keeps_seen = false;
+	serving->call.met = NULL;
 	fnn_arena_reset(serving->site.arena, serving->site.start);
 	serving->rows.count = 0;
 	serving->rows.next = 0;

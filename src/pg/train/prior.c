@@ -89,7 +89,7 @@ fmoe_borrow_prior(const FmoeDomain *domain, const FmoeConfig *config, FmoeBorrow
 	int			n;
 
 	fmoe_gate_prior(&borrowing->prior);
-	if (from == NULL || strcmp(from, "default") == 0)
+	if (from == NULL || from[0] == '\0' || strcmp(from, "default") == 0)
 		return;
 	if (strcmp(from, "none") == 0)
 	{
