@@ -47,6 +47,7 @@ typedef struct FmoeHm4srOptions
 	bool		frozen;			/* its experts do not learn */
 	bool		now;			/* states depend on when they are asked for */
 	int			intervals;		/* rows of the table of intervals; 0: by the data, until fmoe_hm4sr_complete */
+	double		time_mean;		/* of initial experts */
 	double		time_unit;		/* seconds */
 	double		idcl;			/* weights of losses */
 	double		cp;

@@ -158,13 +158,25 @@ fmoe_hm4sr_prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset 
 	return fmoe_prepare_featured(expert, arena, data, expert->config->loss == FMOE_LOSS_SOFTMAX);
 }
 
-/* Rows of items without events stay what they are set to here, since no gradient reaches them. */
+/*
+ * Rows of items without events stay what they are set to here, since no gradient
+ * reaches them.  Experts of times were drawn around 0.
+ */
 void
 fmoe_hm4sr_start(FmoeExpert *expert, const FnnHost *host)
 {
 	const FmoePrepared *prepared = expert->prepared;
 	FnnTensor  *table = fmoe_parameter(expert, ITEM);
+	FmoeHm4srLayout layout;
 
+	fmoe_hm4sr_layout(expert->config, expert->params, &layout);
+	if (layout.time_expert >= 0)
+	{
+		FnnTensor  *experts = fmoe_parameter(expert, layout.time_expert);
+
+		for (int64_t i = 0; i < experts->rows * experts->cols; i++)
+			experts->value[i] += (fnn_real) fmoe_hm4sr_own(expert->config)->time_mean;
+	}
 	for (int64_t i = 0; prepared != NULL && i < table->rows; i++)
 	{
 		if (!prepared->trained[i])

@@ -47,6 +47,8 @@ const FmoeOption fmoe_hm4sr_options[] = {
 	"streams are scaled by experts that intervals and times choose"},
 	{"frozen", FMOE_OPTION_BOOL, AT(frozen), 0, 0, NULL, "false",
 	"these experts stay as they were drawn", "time"},
+	{"time_mean", FMOE_OPTION_REAL, AT(time_mean), -10, 10, NULL, "1",
+	"mean of what these experts are drawn around, with a deviation of 0.1", "time"},
 	{"now", FMOE_OPTION_BOOL, AT(now), 0, 0, NULL, "false",
 	"states are scaled by how long after the last event they are asked for", "time"},
 	{"intervals", FMOE_OPTION_INT, AT(intervals), 0, 100000, NULL, "0",
