@@ -6,7 +6,7 @@ SET search_path = hm4sr_test, public;
 
 -- listeners stay with a mood, which titles, kinds and sounds tell; songs 61 to 66 nobody has heard, every second has no sound
 CREATE TABLE plays AS
-	SELECT u AS listener, 1 + (u % 3) * 20 + (u * 7 + s * s) % 20 AS song,
+	SELECT u AS listener, 1 + (u % 3) * 20 + (u * 7 + s * s) % 19 AS song,
 		timestamptz '2020-01-01 UTC' + (u * 13 + s * s * 50) * interval '1 minute' AS at
 	FROM generate_series(1, 150) u, generate_series(1, 9) s;
 CREATE TABLE songs AS
@@ -59,6 +59,12 @@ SELECT count(*) FILTER (WHERE (SELECT item_id FROM fmoe_recommend(u, k => 1, can
 INSERT INTO plays VALUES (501, 5, '2020-01-01 UTC'), (501, 6, '2070-01-01 UTC'), (501, 7, '2070-01-01 UTC'), (502, 7, '9999-01-01 UTC');
 SELECT u, count(*), bool_and(score > '-Infinity' AND score < 'Infinity') AS finite FROM (VALUES (501), (502)) v (u), fmoe_recommend(u, k => 5, domain => 'streams') GROUP BY u ORDER BY u;
 DELETE FROM plays WHERE listener > 500;
+
+-- what each stream gave, and what the times did
+SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FILTER (WHERE part = 'expert') AS parts,
+	bool_and(abs(sum - score) < 1e-4 * greatest(1, abs(score))) AS add_up, bool_or(name = 'time' AND contribution <> 0) AS times_count
+	FROM (SELECT *, sum(contribution) FILTER (WHERE part IN ('expert', 'transitions')) OVER (PARTITION BY rank) AS sum FROM fmoe_explain(5, k => 5, domain => 'streams')) e;
+SELECT expert FROM fmoe_expert_report('streams') ORDER BY expert COLLATE "C";
 
 -- an array has no times
 SELECT count(*), bool_and(score > '-Infinity' AND score < 'Infinity') AS finite FROM fmoe_recommend_next(ARRAY[1, 5, 9]::bigint[], k => 5, domain => 'streams');
