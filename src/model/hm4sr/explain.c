@@ -43,6 +43,7 @@ fmoe_hm4sr_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch
 	int			parts = fmoe_hm4sr_parts(expert->config);
 	int64_t		width = expert->config->width;
 	const FnnTensor *table = expert->items;
+	int64_t		stride = table->stride > 0 ? table->stride : table->cols;
 	const fnn_real *at_once = state;
 	FmoeBatch	one = fmoe_batch_part(arena, batch, sequence, 1);
 	FmoeExpert	timeless = *expert;
@@ -54,7 +55,7 @@ fmoe_hm4sr_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch
 		at_once = fmoe_hm4sr_encode(&timeless, &tape, &one, FMOE_LAST_TOKENS)->value;
 	for (int64_t i = 0; i < n; i++)
 	{
-		const fnn_real *vector = table->value + item[i] * table->cols;
+		const fnn_real *vector = table->value + item[i] * stride;
 		double	   *part = contribution + i * parts;
 		double		times = 0;
 
