@@ -189,7 +189,7 @@ typedef struct FmoeOptionList
 	int			max;			/* elements */
 	const char *what;			/* what they are, in the plural: "names of lent experts" */
 	const char *listed;			/* where users find them: "the view fmoe.experts lists them" */
-	/* whether the options of an element that was given as an object fit each other */
+	/* whether the options of an element that was given as an object fit each other; NULL: they do */
 	bool		(*fits) (const void *element, FmoeMisfit *misfit);
 } FmoeOptionList;
 

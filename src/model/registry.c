@@ -9,6 +9,7 @@
 #include "model/fmoe/fmoe.h"
 #include "model/xcross/xcross.h"
 #include "model/mrff/mrff.h"
+#include "model/hm4sr/hm4sr.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,13 +43,14 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_constant_class,
 	&fmoe_user_rate_class,
 	&fmoe_user_category_rate_class,
+	&fmoe_hm4sr_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
 	"neighbours", "repeat", "content", "auto", "foundation", "ant", "lora", "xcross", "mrff",
-	"constant", "user_rate", "user_category_rate", TEST_CLASS("projection") NULL};
+	"constant", "user_rate", "user_category_rate", "hm4sr", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_MAIN] = NULL,

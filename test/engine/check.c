@@ -469,6 +469,7 @@ static const Function functions[] = {
 	{"clicks", check_clicks_judged},
 	{"ant", check_ant},
 	{"streams", check_streams},
+	{"hm4sr", check_hm4sr},
 };
 
 static bool

@@ -164,5 +164,6 @@ extern void check_mrff(void);
 extern void check_clicks_judged(void);
 extern void check_ant(void);
 extern void check_streams(void);
+extern void check_hm4sr(void);
 
 #endif							/* FMOE_CHECK_H */

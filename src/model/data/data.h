@@ -264,6 +264,9 @@ fmoe_case_bytes(const FmoeDataset *data)
 }
 
 extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, const FmoeCasesWanted *wanted);
+/* [to - from] when cases from .. to - 1 were answered, on the arena. */
+extern const double *fmoe_case_times(FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases, int64_t from,
+									 int64_t to);
 /*
  * The items that had been seen when case c was answered: those of its history,
  * and what was shown.  Some may come twice.  room has place for fmoe_seen_most of them.
@@ -300,6 +303,8 @@ typedef struct FmoeBatch
 	const int32_t *user;		/* [sequences.count] whose history each is, -1: nobody known; NULL: nobody is */
 	const FmoeFeatures *user_features;	/* of these users; NULL: those of the expert */
 	const FnnTensor *private_rows;	/* of these users; NULL: the expert's own, if any */
+	const double *now;			/* [sequences.count] when each is asked, in seconds since 1970; set by who asks; NULL:
+								 * not known */
 } FmoeBatch;
 
 /* The items of the last basket of a sequence that is not empty. */

@@ -25,6 +25,7 @@ typedef enum FmoeStream
 	FMOE_STREAM_TOGETHER,		/* of an event in a large basket */
 	FMOE_STREAM_TARGETS,		/* of a step's shard */
 	FMOE_STREAM_IDS,			/* of a step's shard */
+	FMOE_STREAM_HIDDEN,			/* of a step's shard */
 	FMOE_STREAM_ASKED			/* of a step's shard */
 } FmoeStream;
 

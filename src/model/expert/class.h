@@ -243,6 +243,8 @@ typedef struct FmoeExpertClass
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
 	/* Set of FmoeReads; NULL: nothing but items and times. */
 	unsigned	(*reads) (const FmoeConfig *config);
+	/* Sets its own options that follow from the data, where they are not given; false: it cannot.  NULL: none do. */
+	bool		(*complete) (FmoeConfig *config, const FmoeDataset *data, FmoeMisfit *misfit);
 
 	/* Declares the parameters; without the hook items below, the first one is the table of item vectors. */
 	void		(*declare) (FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts);
@@ -258,6 +260,8 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
+	/* Their length d; NULL: that of a row of the first parameter. */
+	int64_t		(*vectors_width) (const FmoeConfig *config);
 	/* Whether item vectors are computed: whether the hooks items and prepare apply, else as if NULL; NULL: they do. */
 	bool		(*computes) (const FmoeConfig *config);
 	/* Whether the hooks learn and start apply; NULL: as computes says. */
@@ -312,6 +316,7 @@ typedef struct FmoeExpertClass
 	/*
 	 * The next five are all NULL, or none: a score is then a sum of parts with
 	 * weights for each history, part 0 being the own expert.  NULL: one part.
+	 * Only a class that is gated needs part_columns.
 	 */
 	int			(*part_count) (const FmoeConfig *config);
 	const char *(*part_name) (const FmoeConfig *config, int part);

@@ -117,6 +117,8 @@ extern FnnTensor *fnn_row_linear(FnnTape *tape, FnnTensor *x, FnnTensor *table, 
 extern FnnTensor *fnn_pick(FnnTape *tape, FnnTensor *x, const int32_t *column);
 /* y[n, cols] = columns first .. first + cols - 1 of a result x. */
 extern FnnTensor *fnn_cut(FnnTape *tape, FnnTensor *x, int64_t first, int64_t cols);
+/* y[n, d] = x, but row r is row from[r] of instead where that is not negative. */
+extern FnnTensor *fnn_replace(FnnTape *tape, FnnTensor *x, FnnTensor *instead, const int32_t *from);
 /*
  * Experts that see several streams at once (HM4SR, arXiv 2501.14269, interactive
  * mixture).  A row of x [n, d] is n_streams streams of equal width side by side, and

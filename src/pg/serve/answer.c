@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+
 #include "pg/serve/serve.h"
 
 FmoeExpertSlot
@@ -32,6 +34,17 @@ fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot)
 	return slot == FMOE_MAIN && class != fmoe_slot_classes[FMOE_POPULARITY] ? "model" : class->name;
 }
 
+const double *
+fmoe_serve_now(FmoeServing *serving, int64 n)
+{
+	FnnArena   *arena = serving->site.arena;
+	double	   *now = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(double)));
+
+	for (int64 i = 0; i < n; i++)
+		now[i] = fmoe_seconds_of_moment(GetCurrentTransactionStartTimestamp());
+	return now;
+}
+
 FmoeBatch *
 fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 {
@@ -49,6 +62,7 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 		batch->user_features = history->users;
 		batch->user = user;
 	}
+	batch->now = history->asked != NULL ? history->asked : fmoe_serve_now(serving, 1);
 	return batch;
 }
 

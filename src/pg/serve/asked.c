@@ -263,6 +263,13 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
 	fmoe_make_baskets(&items->events, items->count, 1, &begin, &items->count);
 	items->users = fmoe_serve_users(serving, 1, &user, &items->user);
+	if (!TIMESTAMP_IS_NOEND(as_of))
+	{
+		double	   *asked = palloc(sizeof(double));
+
+		*asked = fmoe_seconds_of_moment(as_of);
+		items->asked = asked;
+	}
 	MemoryContextSwitchTo(old);
 	return items;
 }

@@ -165,6 +165,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		batch->user = user;
 		batch->user_features = all->features;
 	}
+	batch->now = fmoe_serve_now(serving, known->users);
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);

@@ -25,6 +25,7 @@ typedef struct FmoeItems
 	int32	   *shown;			/* … but count as seen */
 	const FmoeFeatures *users;	/* of a history: what is known of users, of whom it is that of … */
 	int32		user;			/* … that row; NULL: nothing, or nobody asks */
+	const double *asked;		/* of a history as it was: when, in seconds since 1970; NULL: now */
 } FmoeItems;
 
 /* Items that the item table and a filter let through. */
@@ -258,6 +259,8 @@ extern FmoeExpertSlot fmoe_serve_slot(const FmoeServing *serving, int64 events);
 extern const char *fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot);
 
 /* Packs the last max_length events of one history, on the call's arena. */
+/* What now() says, n times, on the arena. */
+extern const double *fmoe_serve_now(FmoeServing *serving, int64 n);
 extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
 /*
  * The best min(k, eligible) items that the filter leaves, by descending score,

@@ -63,6 +63,7 @@ fmoe_training_complete(FmoeTraining *training)
 	fmoe_find_inputs(training->domain, training->interactions->data.features, &training->config);
 	fmoe_borrow_prior(training->domain, &training->config, training->borrowing);
 	fmoe_choose_loss(&training->config, training->interactions->data.n_items);
+	fmoe_complete_config(&training->config, &training->interactions->data);
 	fmoe_check_config(&training->config);
 	fmoe_borrow_check(training->domain, &training->config, training->borrowing);
 	same = training->config;
