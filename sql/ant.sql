@@ -39,6 +39,19 @@ SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id)
 SELECT fmoe_lend('pool', 1) IS NOT NULL AS lent;
 SELECT l.model, l.config -> 'experts_per_input' AS experts FROM fmoe.lent l WHERE party = 'north' AND domain = 'pool';
 
+-- a view that unites tables, and a column of it that says of which one an event is: targets are told only from those of the same one
+CREATE TABLE both_items AS TABLE films UNION ALL TABLE songs;
+CREATE VIEW two_shops AS SELECT 'films' AS shop, visitor, item, at FROM views UNION ALL SELECT 'songs', visitor + 1000, item, at FROM plays;
+SELECT fmoe_create_domain('both', 'two_shops', 'visitor', 'item', 'at', items => 'both_items', item_key => 'item',
+	text_columns => '{title}', price_column => 'price', vector_columns => '{cover}');
+CALL fmoe_train('both', '{"model": "ant", "pretrain": true, "width": 8, "layers": 1, "epochs": 1, "max_length": 10}');
+CALL fmoe_train('both', '{"model": "ant", "pretrain": true, "source_column": "shop", "width": 8, "layers": 1, "epochs": 1, "max_length": 10}');
+SELECT (a.metrics #>> '{losses,next}')::float8 > (b.metrics #>> '{losses,next}')::float8 AS fewer_to_tell_from
+	FROM fmoe.versions a JOIN fmoe.versions b USING (domain) WHERE domain = 'both' AND a.version = 1 AND b.version = 2;
+CALL fmoe_train('both', '{"model": "ant", "pretrain": true, "source_column": "no_shop"}');
+CALL fmoe_train('both', '{"model": "ant", "source_column": "shop"}');
+SELECT fmoe_drop_domain('both');
+
 -- learned again, and from scratch, in one call; what is better stays and says so
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 15, "max_length": 10, "learning_rate": 0.005, "dropout": 0.1, "temperature": 0.2, "blend": 0, "deploy": false, "workers": 0}');
 SELECT fmoe_deploy('target', 1);
@@ -94,6 +107,7 @@ CALL fmoe_train('target', '{"model": "ant", "start_encoder": "nobody.nothing"}')
 CALL fmoe_train('target', '{"model": "ant", "temperature": 0}');
 CALL fmoe_train('target', '{"model": "ant", "heads": 3}');
 CALL fmoe_train('target', '{"model": "fmoe", "experts": ["north.pool"], "width": 16, "layers": 1, "heads": 2}');
+SELECT fmoe_fit(visitor, item, at, '{"model": "ant"}') FROM plays;
 -- zeros stand for what a domain lacks
 SET client_min_messages = notice;
 CALL fmoe_train('text_only', '{"model": "ant", "start_encoder": "north.pool", "adapt": "finetune", "width": 16, "layers": 1, "heads": 2, "epochs": 1, "max_length": 10, "deploy": false, "holdout": "none", "blend": 0, "workers": 0}');

@@ -39,6 +39,7 @@ typedef struct FmoeAntOptions
 	double		input_dropout;	/* share of an item's numbers */
 	bool		transductive;	/* items have a vector of their own as well */
 	bool		pretrain;
+	char		source_column[FMOE_EXPERT_NAME_MAX];	/* of the interactions; empty: none */
 	double		alignment;		/* weight of the loss between image and text, in pre-training */
 	int			adapt;			/* FmoeAntAdapt */
 } FmoeAntOptions;

@@ -26,6 +26,8 @@ const FmoeOption fmoe_ant_options[] = {
 	"an item has a vector of its own beside what its features say"},
 	{"pretrain", FMOE_OPTION_BOOL, AT(pretrain), 0, 0, NULL, "false",
 	"train to be lent: against the items of the batch only, and image against text; the version does not go live"},
+	{"source_column", FMOE_OPTION_NAME, AT(source_column), 0, 0, NULL, "",
+	"column of the interactions: targets are told only from those where it is the same; else from all", "pretrain"},
 	{"alignment", FMOE_OPTION_REAL, AT(alignment), 0, 10, NULL, "0.001",
 	"weight of telling an item's text by its image", "pretrain"},
 	{"adapt", FMOE_OPTION_ENUM, AT(adapt), 0, 0, adapt_names, "auto",

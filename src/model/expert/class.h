@@ -297,6 +297,8 @@ typedef struct FmoeExpertClass
 	 * class declares it without features.
 	 */
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
+	/* A column of the interactions that says where an event comes from, for FmoeEvents.source; NULL, or "": none. */
+	const char *(*source) (const FmoeConfig *config);
 	/* What item vectors are computed from, in its options; NULL: it has no such list. */
 	FmoeInputList *(*inputs) (FmoeConfig *config);
 	/* The lent encoders that the model uses, in its options; NULL: it uses none. */
