@@ -63,6 +63,13 @@ SELECT metrics #>> '{tried,won}' IN ('relearn', 'scratch') AS won,
 SELECT u % 3 AS mood, count(*) FILTER (WHERE item_id % 3 = u % 3) >= 0.6 * count(*) AS same_mood
 	FROM generate_series(1, 30) u, LATERAL (SELECT item_id FROM fmoe_recommend(u, k => 5, domain => 'target')) r GROUP BY 1 ORDER BY 1;
 
+-- what each input adds, and each of its maps, adds up to the score
+SELECT part, name, count(*), count(weight) AS weighed FROM fmoe_explain(1, k => 1, domain => 'target') WHERE part IN ('input', 'map') GROUP BY 1, 2 ORDER BY part COLLATE "C", name COLLATE "C";
+SELECT bool_and(abs(inputs - score) < 1e-3) AS inputs, bool_and(abs(maps + product - score) < 1e-3) AS maps, bool_and(abs(weights - 1) < 1e-4) AS weights
+	FROM (SELECT item_id, score, sum(contribution) FILTER (WHERE part = 'input') AS inputs, sum(contribution) FILTER (WHERE part = 'map') AS maps,
+		coalesce(sum(contribution) FILTER (WHERE name = 'image and text'), 0) AS product, sum(weight) FILTER (WHERE part = 'map' AND name = 'text') AS weights
+		FROM fmoe_explain(1, k => 5, domain => 'target') GROUP BY 1, 2) e;
+
 -- learning again leaves the blocks as they were lent, to the byte; fine-tuning does not
 CREATE FUNCTION blocks(text, integer) RETURNS text LANGUAGE sql STABLE BEGIN ATOMIC
 	SELECT md5(string_agg(t.name || encode(t.data, 'hex'), '' ORDER BY t.name COLLATE "C", t.part)) FROM fmoe.tensor t

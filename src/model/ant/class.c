@@ -126,6 +126,7 @@ const FmoeExpertClass fmoe_ant_class = {
 	.start = start,
 	.lends = lends,
 	.goes_live = goes_live,
+	.input_parts = fmoe_ant_input_parts,
 	.source = source,
 	.inputs = inputs
 };

@@ -14,7 +14,7 @@ const FmoeOption fmoe_ant_options[] = {
 	{"inputs", FMOE_OPTION_LIST, AT(inputs), 0, 0, NULL, NULL,
 		"what item vectors are computed from; left out: the text, the price and all vectors that items have", NULL,
 		&fmoe_input_option},
-	{"experts_per_input", FMOE_OPTION_INT, AT(experts), 1, 32, NULL, "8",
+	{"experts_per_input", FMOE_OPTION_INT, AT(experts), 1, FMOE_ANT_EXPERTS_MAX, NULL, "8",
 	"maps of each input, which a gate weighs for each item; 1: one map without a gate"},
 	{"fusion", FMOE_OPTION_REAL, AT(fusion), 0, 10, NULL, "0.1",
 	"weight of the product of an item's image and text; 0: they are only added"},

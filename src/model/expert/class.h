@@ -154,6 +154,17 @@ typedef struct FmoeWord
 	double		share;
 } FmoeWord;
 
+/* What an input of an item's features adds to its score. */
+typedef struct FmoeInputPart
+{
+	const char *input;			/* its name */
+	int			map;			/* of its maps, from 1; 0: all together */
+	double		weight;			/* of the map for this item; NaN: there is none */
+	double		share;			/* of the score */
+} FmoeInputPart;
+
+#define FMOE_INPUT_PARTS_MAX 300
+
 /* What an array of a counter holds. */
 typedef enum FmoeHolds
 {
@@ -290,6 +301,13 @@ typedef struct FmoeExpertClass
 	/* contribution[n, parts] to the scores of items after a history of the batch, which led to that state */
 	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
+
+	/*
+	 * What an item's inputs add to its score after a history of the batch, which is not empty, before blend: fills at
+	 * most max elements of out, returns their number.  NULL: nothing tells them apart.
+	 */
+	int			(*input_parts) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								int32_t item, int max, FmoeInputPart *out);
 
 	/*
 	 * Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none.
