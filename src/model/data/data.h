@@ -21,6 +21,7 @@ typedef struct FmoeEvents
 	const int32_t *named;		/* the name of its basket, as a number from 1; 0: none; NULL: none has one */
 	const uint32_t *tie;		/* decides between baskets of one time; NULL: nothing */
 	const int32_t *basket;		/* equal for events of a user that happened at once; NULL: none did */
+	const int32_t *source;		/* where it comes from, as a number from 1; 0: nobody knows; NULL: nobody asked */
 } FmoeEvents;
 
 /* One event, with all columns there may be. */
@@ -33,6 +34,7 @@ typedef struct FmoeEvent
 	int32_t		named;
 	uint32_t	tie;
 	int32_t		basket;
+	int32_t		source;
 	float		weight;
 	int8_t		label;
 } FmoeEvent;

@@ -154,6 +154,17 @@ typedef struct FmoeWord
 	double		share;
 } FmoeWord;
 
+/* What an input of an item's features adds to its score. */
+typedef struct FmoeInputPart
+{
+	const char *input;			/* its name */
+	int			map;			/* of its maps, from 1; 0: all together */
+	double		weight;			/* of the map for this item; NaN: there is none */
+	double		share;			/* of the score */
+} FmoeInputPart;
+
+#define FMOE_INPUT_PARTS_MAX 300
+
 /* What an array of a counter holds. */
 typedef enum FmoeHolds
 {
@@ -333,6 +344,13 @@ typedef struct FmoeExpertClass
 							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
 
 	/*
+	 * What an item's inputs add to its score after a history of the batch, which is not empty, before blend: fills at
+	 * most max elements of out, returns their number.  NULL: nothing tells them apart.
+	 */
+	int			(*input_parts) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								int32_t item, int max, FmoeInputPart *out);
+
+	/*
 	 * Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none.
 	 * With encoder FMOE_OWN_ENCODER it is lent with the options of the model, which must say all shapes: its
 	 * class declares it without features.
@@ -340,6 +358,8 @@ typedef struct FmoeExpertClass
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
 	/* Of a class whose models are built of lent ones that stay as they are; NULL: they are not. */
 	const FmoeBuilding *building;
+	/* A column of the interactions that says where an event comes from, for FmoeEvents.source; NULL, or "": none. */
+	const char *(*source) (const FmoeConfig *config);
 	/* What item vectors are computed from, in its options; NULL: it has no such list. */
 	FmoeInputList *(*inputs) (FmoeConfig *config);
 	/* The lent encoders that the model uses, in its options; NULL: it uses none. */

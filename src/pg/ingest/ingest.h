@@ -117,6 +117,8 @@ typedef struct FmoeRow
 	bool		odd_label;		/* it is neither 0 nor 1 */
 	bool		ordered;		/* order is not null */
 	bool		named;			/* basket is not null */
+	bool		sourced;		/* source is not null */
+	Datum		source;			/* of the domain's source */
 	Datum		order;			/* of order_column */
 	Datum		basket;			/* of basket_column */
 	Datum		user;			/* of the domain's type */

@@ -112,10 +112,15 @@ show_items(void)
 void
 fmoe_training_read(FmoeTraining *training)
 {
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+	const char *source = class->source != NULL ? class->source(&training->config) : NULL;
 	unsigned	reads = fmoe_reads(fmoe_expert_classes[training->config.model], &training->config);
-	FmoeInteractions *interactions = fmoe_read_domain(training->domain, reads, show_items);
+	FmoeInteractions *interactions;
 	char	   *reasons;
 
+	if (source != NULL && source[0] != '\0')
+		fmoe_domain_set_source(training->domain, source);
+	interactions = fmoe_read_domain(training->domain, reads, show_items);
 	training->interactions = interactions;
 	reasons = fmoe_reasons_left_out(interactions);
 	if (interactions->data.n_events == 0 && !begins_without_events(training))
