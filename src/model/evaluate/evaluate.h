@@ -131,6 +131,24 @@ typedef struct FmoeClickFigures
 extern FmoeClickFigures fmoe_click_figures(FnnArena *arena, int64_t n, const fnn_real *logit, const float *label,
 										   const int32_t *times);
 
+/* What a model has over another one on the same impressions, and a confidence interval of 95 % for it. */
+typedef struct FmoeClickLead
+{
+	double		auc;
+	double		auc_low;
+	double		auc_high;
+	double		log_loss;		/* by how much the model's is less */
+	double		log_loss_low;
+	double		log_loss_high;
+} FmoeClickLead;
+
+/*
+ * lead[models - 1]: what logit[0] has over each of the others, all of them
+ * logit[models][impressions->n] without NaN.  By the percentile bootstrap over users.
+ */
+extern void fmoe_click_leads(FnnArena *arena, const FmoeImpressions *impressions, int models,
+							 const fnn_real *const *logit, int resamples, uint64_t seed, FmoeClickLead *lead);
+
 /* ---------------------------------------------------------------- blocks */
 
 /* Cases are scored in blocks of at most so many bytes of scores, tokens (and one history more), and cases. */

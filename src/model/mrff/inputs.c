@@ -8,9 +8,8 @@
 
 #include <string.h>
 
-/* The terms of rows row[n] (NULL: 0 .. n - 1; negative: of nothing) of a feature, as edges into its table. */
-static FnnGraph
-terms_of(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n, const int32_t *row)
+FnnGraph
+fmoe_mrff_terms(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n, const int32_t *row)
 {
 	int64_t    *offset = fnn_alloc(arena, sizeof(int64_t) * ((size_t) n + 1));
 	int64_t		edges = 0;
@@ -42,8 +41,8 @@ terms_of(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n, c
 	};
 }
 
-static int32_t *
-count_up(FnnArena *arena, int64_t n)
+int32_t *
+fmoe_mrff_count_up(FnnArena *arena, int64_t n)
 {
 	int32_t    *number = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
 
@@ -56,7 +55,7 @@ FnnTensor *
 fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item)
 {
 	const FmoeFeatures *features = expert->features;
-	const int32_t *place = count_up(tape->arena, n);
+	const int32_t *place = fmoe_mrff_count_up(tape->arena, n);
 	FnnTensor  *part[FMOE_FEATURES_MAX + 1];
 	FmoeMrffLayout layout;
 	int			parts;
@@ -65,7 +64,7 @@ fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_
 	for (parts = 0; parts < layout.n_item_features; parts++)
 	{
 		const FmoeFeature *feature = &features->feature[layout.item_feature[parts]];
-		FnnGraph	graph = terms_of(tape->arena, feature, features->n, n, item);
+		FnnGraph	graph = fmoe_mrff_terms(tape->arena, feature, features->n, n, item);
 
 		part[parts] = fnn_neighbours(tape, fmoe_parameter(expert, parts), &graph, place, n, 0);
 	}
@@ -138,9 +137,9 @@ fmoe_mrff_users(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape 
 			FnnGraph	graph;
 
 			memset(nobody, 0xff, sizeof(int32_t) * (size_t) n);
-			graph = terms_of(tape->arena, feature, features->n, n, batch->user != NULL ? batch->user : nobody);
+			graph = fmoe_mrff_terms(tape->arena, feature, features->n, n, batch->user != NULL ? batch->user : nobody);
 			part[i] = fnn_neighbours(tape, fmoe_parameter(expert, layout->user + i), &graph,
-									 count_up(tape->arena, n), n, 0);
+									 fmoe_mrff_count_up(tape->arena, n), n, 0);
 		}
 		else if (table != NULL)
 			part[i] = own_vectors(expert, tape, batch, feature, table, first);
