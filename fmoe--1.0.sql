@@ -621,6 +621,46 @@ CREATE FUNCTION fmoe_score_as(item_type anyelement, user_id text, items anycompa
 COMMENT ON FUNCTION fmoe_score_as(anyelement, text, anycompatible, text, timestamptz, integer)
 	IS 'scores of the given items for a user, item ids in the type of the first argument';
 
+CREATE FUNCTION fmoe_predict(user_id bigint, items bigint[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id bigint, probability real)
+	AS 'MODULE_PATHNAME', 'fmoe_predict_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_predict(bigint, bigint[], text, timestamptz, integer)
+	IS 'probabilities that a user chooses the given items when shown next, in the order given; null for an item the version does not know';
+
+CREATE FUNCTION fmoe_predict(user_id uuid, items uuid[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id uuid, probability real)
+	AS 'MODULE_PATHNAME', 'fmoe_predict_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_predict(uuid, uuid[], text, timestamptz, integer)
+	IS 'probabilities that a user chooses the given items when shown next, in the order given; null for an item the version does not know';
+
+CREATE FUNCTION fmoe_predict(user_id text, items text[], domain text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+		version integer DEFAULT NULL)
+	RETURNS TABLE (item_id text, probability real)
+	AS 'MODULE_PATHNAME', 'fmoe_predict_items' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_predict(text, text[], text, timestamptz, integer)
+	IS 'probabilities that a user chooses the given items when shown next, in the order given; null for an item the version does not know';
+
+CREATE FUNCTION fmoe_predict_as(item_type anyelement, user_id "any", items anycompatible, domain text DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, probability real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_predict_as(anyelement, "any", anycompatible, text, timestamptz, integer)
+	IS 'probabilities that a user chooses the given items when shown next, item ids in the type of the first argument';
+
+CREATE FUNCTION fmoe_predict_as(item_type anyelement, user_id text, items anycompatible, domain text DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL)
+	RETURNS TABLE (item_id anyelement, probability real)
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION fmoe_predict_as(anyelement, text, anycompatible, text, timestamptz, integer)
+	IS 'probabilities that a user chooses the given items when shown next, item ids in the type of the first argument';
+
 CREATE FUNCTION fmoe_similar(item bigint, k integer DEFAULT 10, domain text DEFAULT NULL, exclude bigint[] DEFAULT NULL,
 		candidates bigint[] DEFAULT NULL, version integer DEFAULT NULL, filter text DEFAULT NULL)
 	RETURNS TABLE (item_id bigint, score real)

@@ -83,6 +83,8 @@ INSERT INTO access VALUES
 	('fmoe_forget/2', 1, 'syncer'),			-- and the owner of the database
 	('fmoe_import/3', 1, 'manager'),
 	('fmoe_lend/3', 1, 'manager'),
+	('fmoe_predict/5', 3, 'user'),
+	('fmoe_predict_as/6', 2, 'user'),
 	('fmoe_prewarm/2', 1, 'user'),
 	('fmoe_recommend/9', 3, 'user'),
 	('fmoe_recommend_all/8', 1, 'user'),

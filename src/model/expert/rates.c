@@ -149,7 +149,7 @@ loss_on_trial(const Counting *counting, double pull, int column, const float *od
 		{
 			if (event >= from)
 				loss += fnn_click_loss_of(fmoe_click_logit(clicks, (double) (event - data->offset[user]), pull,
-												   counting->share) +
+														   counting->share) +
 										  fmoe_click_odds(data->features, column, odds, data->events.item[event]),
 										  clicked(&data->events, event));
 			clicks += clicked(&data->events, event);

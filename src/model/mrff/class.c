@@ -27,6 +27,28 @@ multiplications(const FmoeConfig *config, double n_scored)
 	return 8.0 * config->layers * width * width + 2 * width * FMOE_MRFF_HEAD;
 }
 
+static int
+group_of(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence, int max, int32_t *group)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeBatch	one = fmoe_batch_part(arena, batch, sequence, 1);
+	FmoeMrffPass pass;
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, arena, false, 0, 0);
+	fmoe_mrff_run(expert, &tape, &one, &pass);
+	for (int block = 0; block < expert->config->layers && block < max; block++)
+		group[block] = pass.group[block][one.n_tokens - 1];
+	fnn_arena_reset(arena, mark);
+	return expert->config->layers;
+}
+
+static int
+groups(const FmoeConfig *config)
+{
+	return fmoe_mrff_own(config)->groups;
+}
+
 /* ---------------------------------------------------------------- what follows from the data */
 
 static const void *
@@ -97,6 +119,8 @@ const FmoeExpertClass fmoe_mrff_class = {
 	.items = fmoe_mrff_items,
 	.score = fmoe_mrff_score,
 	.foresee = fmoe_mrff_foresee,
+	.group_of = group_of,
+	.groups = groups,
 	.learn = fmoe_mrff_learn,
 	.losses = losses,
 	.prepare = prepare,

@@ -89,7 +89,8 @@ typedef struct FmoeMrffLayout
 	int			block;			/* first slice of block 0 */
 	int			norm;			/* of the states: gain, bias */
 	int			head;			/* weight [32, 2 width + user_width], bias, weight [1, 32], bias */
-	int			rates;			/* weight [1, n_rates]; frozen [1, 2], what rates are pulled to, its logit and strength */
+	int			rates;			/* weight [1, n_rates]; frozen [1, 2], what rates are pulled to, its logit and
+								 * strength */
 	int			odds;			/* [values + 1, 1] of each category */
 	int			n_user_features;
 	int			user_feature[FMOE_FEATURES_MAX];	/* which of the users' features */

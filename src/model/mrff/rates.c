@@ -115,7 +115,7 @@ rates_of(const Counted *counted, int32_t item, fnn_real *rate)
 
 		for (int64_t k = 0; k < n; k++)
 			sum += fmoe_click_logit((double) counted->value_clicks[i][value[k]], (double) counted->value_n[i][value[k]],
-							PULL_TO_VALUE, mean) - user;
+									PULL_TO_VALUE, mean) - user;
 		rate[RATE_VALUES + i] = (fnn_real) (sum / (double) n);
 	}
 }

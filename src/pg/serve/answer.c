@@ -28,6 +28,9 @@ fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot)
 	if (slot == FMOE_MAIN && fmoe_has_gate(&serving->call.loaded->model) &&
 		serving->call.loaded->model.gate.cases == 0)
 		return "prior";
+	/* so do rates of clicks, which may have taken the place of the model that was trained */
+	if (slot == FMOE_MAIN && fmoe_only_counts(class) && fmoe_by_clicks(class))
+		return class->name;
 	/* popularity goes by its name, even as a model: it knows nothing of the user */
 	return slot == FMOE_MAIN && class != fmoe_slot_classes[FMOE_POPULARITY] ? "model" : class->name;
 }
