@@ -81,6 +81,7 @@ INSERT INTO access VALUES
 	('fmoe_fit_transition/4', 1, 'inside'),
 	('fmoe_fit_transition/5', 1, 'inside'),
 	('fmoe_forget/2', 1, 'syncer'),			-- and the owner of the database
+	('fmoe_groups/1', 1, 'user'),
 	('fmoe_import/3', 1, 'manager'),
 	('fmoe_lend/3', 1, 'manager'),
 	('fmoe_predict/5', 3, 'user'),
@@ -117,6 +118,7 @@ INSERT INTO access VALUES
 	('table fmoe.lent_part', NULL, 'nobody'),
 	('table fmoe.party', NULL, 'nobody'),
 	('table fmoe.peer', NULL, 'nobody'),
+	('table fmoe.private_row', NULL, 'nobody'),
 	('table fmoe.tensor', NULL, 'nobody'),
 	('table fmoe.training', NULL, 'nobody'),
 	('table fmoe.version', NULL, 'nobody'),

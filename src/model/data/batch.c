@@ -289,6 +289,14 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 			user[i] = batch->user[of[i]];
 		full.user = user;
 	}
+	if (batch->private_rows != NULL)
+	{
+		int32_t    *row = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int32_t)));
+
+		for (i = 0; i < n; i++)
+			row[i] = batch->private_of[of[i]];
+		full.private_of = row;
+	}
 	if (batch->baskets != NULL)
 		full.baskets = baskets_part(arena, batch->baskets, 0, (int32_t) batch->n_tokens, n, of);
 	return full;
@@ -318,6 +326,8 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 	part.last = last;
 	if (batch->user != NULL)
 		part.user += first;
+	if (batch->private_rows != NULL)
+		part.private_of += first;
 	if (batch->baskets == NULL)
 		return part;
 	part.sequences.reach += begin;

@@ -165,6 +165,8 @@ fmoe_foresee(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const
 
 		batch->user = impressions->user + w;
 		batch->user_features = data->user_features;
+		batch->private_rows = impressions->private_rows;
+		batch->private_of = batch->user;
 		expert->class->foresee(expert, arena, batch, all);
 		memcpy(logit + impressions->first[w], all + batch->n_tokens - n, sizeof(fnn_real) * (size_t) n);
 		fnn_arena_reset(arena, mark);

@@ -90,6 +90,7 @@ typedef struct FmoeImpressions
 	int64_t    *first;			/* [count + 1] */
 	int32_t    *user;			/* [count] */
 	float	   *label;			/* [n] 1: it was chosen */
+	const FnnTensor *private_rows;	/* of the dataset's users, by who has them; NULL: those that the expert has */
 } FmoeImpressions;
 
 typedef struct FmoeImpressionsWanted

@@ -251,6 +251,8 @@ typedef struct FmoeExpertClass
 	 */
 	int			(*group_of) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							 int max, int32_t *group);
+	/* Numbers in the row that a user has of their own (FNN_PRIVATE); NULL: users have none. */
+	int64_t		(*private_columns) (const FmoeExpert *expert);
 	/* How many groups there are; with that hook only. */
 	int			(*groups) (const FmoeConfig *config);
 

@@ -49,6 +49,15 @@ groups(const FmoeConfig *config)
 	return fmoe_mrff_own(config)->groups;
 }
 
+static int64_t
+private_columns(const FmoeExpert *expert)
+{
+	FmoeMrffLayout layout;
+
+	fmoe_mrff_layout_of(expert, &layout);
+	return layout.private_columns;
+}
+
 /* ---------------------------------------------------------------- what follows from the data */
 
 static const void *
@@ -121,6 +130,7 @@ const FmoeExpertClass fmoe_mrff_class = {
 	.foresee = fmoe_mrff_foresee,
 	.group_of = group_of,
 	.groups = groups,
+	.private_columns = private_columns,
 	.learn = fmoe_mrff_learn,
 	.losses = losses,
 	.prepare = prepare,

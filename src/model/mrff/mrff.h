@@ -124,6 +124,8 @@ extern FnnTensor *fmoe_mrff_users(const FmoeExpert *expert, const FmoeMrffLayout
 								  const FmoeBatch *batch);
 /* The table of private rows for a batch; NULL: its users have none. */
 extern FnnTensor *fmoe_mrff_private(const FmoeExpert *expert, const FmoeMrffLayout *layout, const FmoeBatch *batch);
+/* [sequences] whose row in it each one has. */
+extern const int32_t *fmoe_mrff_private_of(const FmoeBatch *batch);
 /* [n_tokens] the sequence of each token, on the arena. */
 extern int32_t *fmoe_mrff_sequence_of(FnnArena *arena, const FmoeBatch *batch);
 

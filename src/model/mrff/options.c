@@ -34,7 +34,7 @@ const FmoeOption fmoe_mrff_options[] = {
 };
 
 /* The width is of each category column. */
-const char *const fmoe_mrff_defaults[] = {"width", "8", "dropout", "0.5", "learning_rate", "0.003",
+const char *const fmoe_mrff_defaults[] = {"width", "8", "dropout", "0.5", "learning_rate", "0.003", "max_length", "200",
 	"holdout", "validation_fifth", NULL};
 
 bool

@@ -288,6 +288,31 @@ users_of(const FmoeImpressions *impressions)
 	return n;
 }
 
+/* Rows of the users, 0 of those who have none, which is as if nothing were added; NULL: the version has none. */
+static FnnTensor *
+private_rows(const FmoeDomain *domain, const FmoeVersion *version, const FmoeModel *model,
+			 const FmoeInteractions *interactions)
+{
+	int64		n = fmoe_private_columns(&model->expert[FMOE_MAIN]);
+	int64		users = interactions->data.n_users;
+	FnnTensor  *rows;
+
+	if (n == 0)
+		return NULL;
+	fmoe_check_memory((size_t) users * n * sizeof(fnn_real),
+					  psprintf("evaluating version %d of domain \"%s\"", version->version, domain->name));
+	rows = palloc0(sizeof(FnnTensor));
+	rows->rows = users;
+	rows->cols = n;
+	rows->value = MemoryContextAllocExtended(CurrentMemoryContext, Max((size_t) users * n * sizeof(fnn_real), 1),
+											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int64 user = 0; user < users; user++)
+		if (!fmoe_load_private(version->version_id, domain->user_type,
+							   fmoe_vocabulary_id(interactions->users, (int32) user), n, rows->value + user * n))
+			memset(rows->value + user * n, 0, sizeof(fnn_real) * n);
+	return rows;
+}
+
 typedef void (*PutFigure) (void *context, const char *model, const char *metric, double value, int64 users);
 
 static void
@@ -340,7 +365,9 @@ fmoe_evaluate_clicks(const FmoeDomain *domain, const FmoeVersion *version, const
 	counted = wanted->split == FMOE_SPLIT_TIME ? until(data, wanted->after) : *data;
 	config.holdout = wanted->split == FMOE_SPLIT_TIME ? FMOE_HOLDOUT_NONE
 		: wanted->split == FMOE_SPLIT_FIFTH ? FMOE_HOLDOUT_TEST_FIFTH : FMOE_HOLDOUT_TEST;
+	impressions->private_rows = private_rows(domain, version, model, interactions);
 	logit[0] = logits_of(model, arena, data, impressions);
+	impressions->private_rows = NULL;
 	put_all(put, context, name, arena, impressions, logit[0]);
 	for (int i = 0; i < FMOE_CLICK_BASELINES; i++)
 		logit[i + 1] = baseline_logits(fmoe_click_baselines[i], &config, arena, &counted, data, impressions);

@@ -44,6 +44,11 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 	FmoeBatch  *batch = fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
 
 	batch->keeps_seen = serving->call.keeps_seen;
+	if (history->private_row != NULL)
+	{
+		batch->private_rows = history->private_row;
+		batch->private_of = fnn_zalloc(serving->site.arena, sizeof(int32));
+	}
 	if (history->users != NULL)
 	{
 		int32	   *user = fnn_alloc(serving->site.arena, sizeof(int32));

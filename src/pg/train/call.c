@@ -290,6 +290,9 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
 	version->metrics = fmoe_verdict_metrics(verdict, &training->config, &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
+	if (fmoe_private_rows(model) != NULL)
+		fmoe_store_private(version->version_id, interactions->users, training->domain->user_type,
+						   fmoe_private_rows(model));
 	if (training->trainer != NULL)
 		fmoe_checkpoint_discard(training->domain->id);
 	return version;
