@@ -331,6 +331,7 @@ check_public(void)
 	fmoe_mrff_foresee(expert, check_arena(), batch, logit[0]);
 	elsewhere = *rows;
 	lent.private_rows = &elsewhere;
+	lent.private_of = users_known;
 	rows->value = NULL;
 	fmoe_mrff_foresee(expert, check_arena(), &lent, logit[2]);
 	fmoe_mrff_foresee(expert, check_arena(), &nobody, logit[1]);

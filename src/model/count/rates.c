@@ -85,7 +85,8 @@ item_logit(const FmoeExpert *expert, int32_t item)
 {
 	if (expert->class->counter->array_names[COLUMN] == NULL)
 		return 0;
-	return fmoe_click_odds(expert->features, *(const int32_t *) expert->array[COLUMN].data, expert->array[ODDS].data, item);
+	return fmoe_click_odds(expert->features, *(const int32_t *) expert->array[COLUMN].data,
+						   expert->array[ODDS].data, item);
 }
 
 static void

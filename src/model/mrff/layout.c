@@ -46,7 +46,7 @@ fmoe_mrff_layout(const FmoeConfig *config, const FmoeFeatures *features, const F
 	layout->width = (int64_t) config->width * (layout->n_item_features + own->ids);
 	layout->user_width = (int64_t) config->width * layout->n_user_features;
 	layout->map = 2 * layout->width * (layout->width + 1);
-	layout->n_rates = fmoe_mrff_n_rates(config, layout->n_item_features);
+	layout->n_rates = own->history_rates ? FMOE_MRFF_RATES + layout->n_item_features : 0;
 
 	slice = layout->n_item_features;
 	if (own->ids)
@@ -148,7 +148,8 @@ fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *
 	width = layout.width;
 	if (width == 0)
 		fnn_fail(to->host, FNN_INVALID, "the items have no categories");
-	declare_tables(to, FNN_ITEMS, "item", config->width, FNN_INIT_NORMAL, facts->features, layout.n_item_features, layout.item_feature);
+	declare_tables(to, FNN_ITEMS, "item", config->width, FNN_INIT_NORMAL, facts->features, layout.n_item_features,
+				   layout.item_feature);
 	if (layout.ids >= 0)
 		fmoe_declare_items(to, config, facts->n_items, config->width)->sparse = true;
 	if (layout.label >= 0)
@@ -168,8 +169,8 @@ fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *
 					   layout.item_feature);
 	}
 	if (layout.user >= 0)
-		declare_tables(to, FNN_ENCODER, "user", config->width, FNN_INIT_NORMAL, facts->user_features, layout.n_user_features,
-					   layout.user_feature);
+		declare_tables(to, FNN_ENCODER, "user", config->width, FNN_INIT_NORMAL, facts->user_features,
+					   layout.n_user_features, layout.user_feature);
 	if (layout.private_rows >= 0)
 	{
 		FnnParam   *param = fmoe_declare(to, FNN_ENCODER, "private.weight", facts->n_users, layout.private_columns,

@@ -64,6 +64,8 @@ fmoe_mrff_own(const FmoeConfig *config)
 
 /* The head's width. */
 #define FMOE_MRFF_HEAD 32
+/* Rates of a history beside those of the item's categories. */
+#define FMOE_MRFF_RATES 2
 
 /* Slices of a block, in the order of declaration. */
 enum
@@ -112,7 +114,7 @@ extern void fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const
 
 /* ---------------------------------------------------------------- inputs */
 
-/* The terms of rows row[n] of a feature (NULL: 0 .. n - 1; negative: of nothing) as edges into a table of its values. */
+/* The terms of rows row[n] of a feature (NULL: 0 .. n - 1; negative: of nothing) as edges into a table of them. */
 extern FnnGraph fmoe_mrff_terms(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n,
 								const int32_t *row);
 /* 0 .. n - 1 on the arena. */
@@ -140,8 +142,6 @@ extern void fmoe_mrff_rates(const FmoeExpert *expert, const FmoeMrffLayout *layo
 extern void fmoe_mrff_rates_after(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnArena *arena,
 								  const FmoeBatch *batch, int32_t sequence, int64_t n, const int32_t *item,
 								  fnn_real *rate);
-/* How many a prediction has. */
-extern int	fmoe_mrff_n_rates(const FmoeConfig *config, int n_item_features);
 /* [n, 1] the sums of the odds of items. */
 extern FnnTensor *fmoe_mrff_odds(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape *tape, int64_t n,
 								 const int32_t *item);

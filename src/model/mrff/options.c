@@ -34,8 +34,9 @@ const FmoeOption fmoe_mrff_options[] = {
 };
 
 /* The width is of each category column. */
-const char *const fmoe_mrff_defaults[] = {"width", "8", "dropout", "0.5", "learning_rate", "0.003", "max_length", "200",
-	"holdout", "validation_fifth", NULL};
+const char *const fmoe_mrff_defaults[] = {
+	"width", "8", "dropout", "0.5", "learning_rate", "0.003", "max_length", "200", "holdout", "validation_fifth", NULL
+};
 
 bool
 fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit)

@@ -22,7 +22,7 @@ enum
 {
 	RATE_USER,
 	RATE_RECENT,
-	RATE_VALUES					/* one for each category */
+	RATE_VALUES = FMOE_MRFF_RATES	/* one for each category */
 };
 
 /* What was counted of the impressions so far. */
@@ -39,12 +39,6 @@ typedef struct Counted
 	float	   *value_n[FMOE_FEATURES_MAX]; /* [width + 1] of each category */
 	float	   *value_clicks[FMOE_FEATURES_MAX];
 } Counted;
-
-int
-fmoe_mrff_n_rates(const FmoeConfig *config, int n_item_features)
-{
-	return fmoe_mrff_own(config)->history_rates ? RATE_VALUES + n_item_features : 0;
-}
 
 static void
 begin_counting(FnnArena *arena, Counted *counted, const FmoeExpert *expert, const FmoeMrffLayout *layout)
@@ -105,7 +99,8 @@ rates_of(const Counted *counted, int32_t item, fnn_real *rate)
 	double		mean = 1 / (1 + exp(-user));
 
 	rate[RATE_USER] = (fnn_real) user;
-	rate[RATE_RECENT] = (fnn_real) (fmoe_click_logit(counted->recent_clicks, counted->recent_n, PULL_TO_RECENT, mean) - user);
+	rate[RATE_RECENT] = (fnn_real) (fmoe_click_logit(counted->recent_clicks, counted->recent_n, PULL_TO_RECENT,
+													 mean) - user);
 	for (int i = 0; i < counted->layout->n_item_features; i++)
 	{
 		const int32_t *value;
@@ -114,8 +109,11 @@ rates_of(const Counted *counted, int32_t item, fnn_real *rate)
 		double		sum = 0;
 
 		for (int64_t k = 0; k < n; k++)
-			sum += fmoe_click_logit((double) counted->value_clicks[i][value[k]], (double) counted->value_n[i][value[k]],
-									PULL_TO_VALUE, mean) - user;
+		{
+			double		clicks = (double) counted->value_clicks[i][value[k]];
+
+			sum += fmoe_click_logit(clicks, (double) counted->value_n[i][value[k]], PULL_TO_VALUE, mean) - user;
+		}
 		rate[RATE_VALUES + i] = (fnn_real) (sum / (double) n);
 	}
 }

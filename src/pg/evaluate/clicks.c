@@ -93,7 +93,8 @@ try_live(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions 
 	if (vocabulary == NULL)
 		return;
 	set = fmoe_eval_set(interactions, &none, vocabulary);
-	if (interactions->data.user_features != NULL && same_values(&model->user_features, interactions->data.user_features))
+	if (interactions->data.user_features != NULL &&
+		same_values(&model->user_features, interactions->data.user_features))
 		set->data.user_features = interactions->data.user_features;
 	impressions = fmoe_validation_impressions(arena, &set->data, config);
 	verdict->live_version = live->version;

@@ -174,7 +174,8 @@ choose_version(Evaluation *evaluation)
 	if (evaluation->options.split == EVALUATE_LAST_FIFTH &&
 		!fmoe_holds_back(version->config.holdout, FMOE_HOLDOUT_TEST_FIFTH))
 		fmoe_refuse_seen(domain, version, "last_fifth", "each user's last fifth of events", "test_fifth");
-	if (evaluation->options.split == EVALUATE_LAST_FIFTH && !fmoe_by_clicks(fmoe_expert_classes[version->config.model]))
+	if (evaluation->options.split == EVALUATE_LAST_FIFTH &&
+		!fmoe_by_clicks(fmoe_expert_classes[version->config.model]))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the split \"last_fifth\" is of impressions"),

@@ -79,7 +79,8 @@ fmoe_groups(PG_FUNCTION_ARGS)
 	loaded = version_with_groups(domain);
 	model = &loaded->model;
 	arena = fmoe_arena(context, fmoe_max_memory_kb);
-	interactions = fmoe_read_for(domain, loaded->vocabulary, fmoe_reads(model->expert[FMOE_MAIN].class, &model->config),
+	interactions = fmoe_read_for(domain, loaded->vocabulary,
+								 fmoe_reads(model->expert[FMOE_MAIN].class, &model->config),
 								 model->user_features.count > 0 ? &model->user_features : NULL);
 	getTypeOutputInfo(domain->user_type, &output, &varlena);
 	for (int64 user = 0; user < interactions->data.n_users; user++)
