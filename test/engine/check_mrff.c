@@ -579,6 +579,39 @@ check_nothing_private(void)
 	check_end();
 }
 
+/* A training that begins with another version's weights keeps them, and has what follows from its data. */
+static void
+check_warm(void)
+{
+	FmoeConfig	config = clicks_config();
+	FmoeDataset *data = check_walks_for(&config, 40, 30, 5, 10, 3);
+	FmoeTrainer *trainer;
+	FmoeTrainer *next;
+	FnnArray   *array;
+	fnn_real   *values[2];
+	size_t		bytes;
+	int			n;
+
+	check_begin("another version's rates and head stay where a training begins with them");
+	config.epochs = 2;
+	config.average = FMOE_AVERAGE_NONE;
+	trainer = check_finish_run(&config, data);
+	array = fnn_alloc(check_arena(), sizeof(FnnArray) * (size_t) fmoe_trainer_arrays_max(trainer));
+	n = fmoe_trainer_arrays(trainer, array, fmoe_trainer_arrays_max(trainer));
+	next = check_start_run(&config, data);
+	CHECK(fmoe_trainer_adopt(next, n, array) == n, "some of %d slices are not taken", n);
+	values[0] = fmoe_trainer_block(trainer, FMOE_BLOCK_VALUES, &bytes);
+	values[1] = fmoe_trainer_block(next, FMOE_BLOCK_VALUES, &bytes);
+	for (int i = 0; i < fmoe_trainer_params(next)->count; i++)
+	{
+		const FnnParam *param = &fmoe_trainer_params(next)->list[i];
+
+		CHECK(param->share == FNN_PRIVATE || check_same(param->rows * param->cols, values[0] + param->offset,
+														values[1] + param->offset), "\"%s\" differs", param->name);
+	}
+	check_end();
+}
+
 void
 check_mrff(void)
 {
@@ -592,4 +625,5 @@ check_mrff(void)
 	check_bytes();
 	check_learned();
 	check_nothing_private();
+	check_warm();
 }

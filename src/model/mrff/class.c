@@ -74,15 +74,21 @@ static void
 start_rates(FmoeExpert *expert, const FmoeMrffLayout *layout, const FmoeClickRates *rates)
 {
 	fnn_real   *share = fmoe_parameter(expert, layout->rates + 1)->value;
+	fnn_real   *weight = fmoe_parameter(expert, layout->rates)->value;
+	bool		drawn = weight[0] == 0;
 
-	fmoe_parameter(expert, layout->rates)->value[0] = 1;
+	if (rates != NULL)
+	{
+		share[0] = (fnn_real) log(rates->share / (1 - rates->share));
+		share[1] = (fnn_real) rates->pull;
+	}
+	/* else they are another version's, with which a training begins */
+	if (!drawn)
+		return;
+	weight[0] = 1;
 	memset(fmoe_parameter(expert, layout->head + 2)->value, 0, sizeof(fnn_real) * FMOE_MRFF_HEAD);
 	fmoe_parameter(expert, layout->head + 3)->value[0] = 0;
-	if (rates == NULL)
-		return;
-	share[0] = (fnn_real) log(rates->share / (1 - rates->share));
-	share[1] = (fnn_real) rates->pull;
-	for (int i = 0; i < layout->n_item_features; i++)
+	for (int i = 0; i < layout->n_item_features && rates != NULL; i++)
 		for (int64_t v = 0; layout->item_feature[i] == rates->column && v < rates->width; v++)
 			fmoe_parameter(expert, layout->odds + i)->value[v] = (fnn_real) rates->odds[v];
 }
