@@ -99,10 +99,17 @@ SELECT count(*) FROM fmoe.private_row;
 SELECT block, count(*) AS users, bool_and(group_no BETWEEN 0 AND 3) AS of_four FROM fmoe_groups('clicks') GROUP BY block ORDER BY block;
 SELECT count(*) FROM fmoe_groups('noise');
 
+SET client_min_messages = warning;
+\set VERBOSITY terse
+CALL fmoe_train('clicks', '{"model": "mrff", "epochs": 1, "groups": 64, "balance": 0, "holdout": "test_fifth", "deploy": false}');
+\set VERBOSITY default
+SET client_min_messages = error;
+SELECT fmoe_drop_version('clicks', 4);
+
 -- a model that ranks gives no probabilities
 CALL fmoe_train('clicks', '{"model": "popularity", "holdout": "test_fifth", "deploy": false}');
-SELECT * FROM fmoe_predict(4, ARRAY[7], 'clicks', version => 4);
-SELECT * FROM fmoe_evaluate('clicks', '{"split": "last_fifth", "version": 4}');
+SELECT * FROM fmoe_predict(4, ARRAY[7], 'clicks', version => 5);
+SELECT * FROM fmoe_evaluate('clicks', '{"split": "last_fifth", "version": 5}');
 
 DROP SCHEMA clicks CASCADE;
 SELECT count(fmoe_drop_domain(d)) FROM unnest('{unlabelled,bare,chosen,clicks,noise}'::text[]) d;

@@ -65,6 +65,9 @@ fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 		(size_t) answers_max(data) * (sizeof(int64) + 2 * sizeof(int32));
 
 	bytes += sizeof(FmoeModel);
+	/* windows and labels, logits of the model, the baselines and the live version, and what they are ordered in */
+	if (data->events.label != NULL)
+		bytes += (size_t) data->n_events * 256;
 	if (live != NULL)
 		bytes += live->bytes + fmoe_eval_set_bytes(data, data->n_users, answers_max(data));
 	return bytes;
