@@ -293,6 +293,14 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 		full.user = user;
 	}
 	full.now = now;
+	if (batch->private_rows != NULL)
+	{
+		int32_t    *row = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int32_t)));
+
+		for (i = 0; i < n; i++)
+			row[i] = batch->private_of[of[i]];
+		full.private_of = row;
+	}
 	if (batch->baskets != NULL)
 		full.baskets = baskets_part(arena, batch->baskets, 0, (int32_t) batch->n_tokens, n, of);
 	return full;
@@ -324,6 +332,8 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 		part.user += first;
 	if (batch->now != NULL)
 		part.now += first;
+	if (batch->private_rows != NULL)
+		part.private_of += first;
 	if (batch->baskets == NULL)
 		return part;
 	part.sequences.reach += begin;

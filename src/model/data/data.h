@@ -304,7 +304,8 @@ typedef struct FmoeBatch
 	/* set by who knows users: */
 	const int32_t *user;		/* [sequences.count] whose history each is, -1: nobody known; NULL: nobody is */
 	const FmoeFeatures *user_features;	/* of these users; NULL: those of the expert */
-	const FnnTensor *private_rows;	/* of these users; NULL: the expert's own, if any */
+	const FnnTensor *private_rows;	/* rows of single users; NULL: those that the expert has for user, if any */
+	const int32_t *private_of;	/* [sequences.count] each one's, -1: none; with private_rows only */
 	const double *now;			/* [sequences.count] when each is asked, in seconds since 1970; set by who asks; NULL:
 								 * not known */
 } FmoeBatch;

@@ -296,6 +296,17 @@ typedef struct FmoeExpertClass
 	void		(*foresee) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *logit);
 
 	/*
+	 * The group that a user is in, in each block, after one history of the batch that is not empty: fills at most
+	 * max elements of group, returns how many blocks there are.  NULL: there are no groups.
+	 */
+	int			(*group_of) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+							 int max, int32_t *group);
+	/* Numbers in the row that a user has of their own (FNN_PRIVATE); NULL: users have none. */
+	int64_t		(*private_columns) (const FmoeExpert *expert);
+	/* How many groups there are; with that hook only. */
+	int			(*groups) (const FmoeConfig *config);
+
+	/*
 	 * Where a history moves few items: value[n_items] along which the scores of all others do not fall, whatever the
 	 * history.  Ranking then looks at few scores.  Both NULL: scores are of the history.
 	 */

@@ -54,6 +54,13 @@ extern unsigned fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *confi
 /* Number of parts that the class's scores are sums of, at least 1. */
 extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config);
 
+/* Numbers in the row that a user has of their own; 0: users have none. */
+static inline int64_t
+fmoe_private_columns(const FmoeExpert *expert)
+{
+	return expert->class->private_columns != NULL ? expert->class->private_columns(expert) : 0;
+}
+
 /* Whether the class computes item vectors; else they are the rows of the first parameter. */
 extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the class has the hook prepare and it applies. */

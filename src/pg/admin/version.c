@@ -37,6 +37,11 @@ static FmoeStatement delete_tensors = {
 	1, {INT8OID}
 };
 
+static FmoeStatement delete_private = {
+	"DELETE FROM fmoe.private_row WHERE version_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
 static FmoeStatement delete_deployments = {
 	"DELETE FROM fmoe.deployment WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
@@ -138,6 +143,7 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	if (live != version->version)
 	{
 		(void) fmoe_own_change(&delete_tensors, &version_id, NULL);
+		(void) fmoe_own_change(&delete_private, &version_id, NULL);
 		(void) fmoe_own_change(&delete_deployments, &version_id, NULL);
 		(void) fmoe_own_change(&delete_version, &version_id, NULL);
 		fmoe_evict_version(domain->id, version->version_id);

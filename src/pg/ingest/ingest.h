@@ -35,6 +35,7 @@ typedef struct FmoeInteractions
 	int64		future;			/* events later than tomorrow */
 	FmoeFeatures features;		/* of the items, which data points to; count 0: none */
 	FmoeFeatures user_features; /* the same of the users */
+	FmoeVocabulary *users;		/* their ids, where labels are read; else NULL */
 } FmoeInteractions;
 
 /*

@@ -30,6 +30,9 @@ fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot)
 	if (slot == FMOE_MAIN && fmoe_has_gate(&serving->call.loaded->model) &&
 		serving->call.loaded->model.gate.cases == 0)
 		return "prior";
+	/* so do rates of clicks, which may have taken the place of the model that was trained */
+	if (slot == FMOE_MAIN && fmoe_only_counts(class) && fmoe_by_clicks(class))
+		return class->name;
 	/* popularity goes by its name, even as a model: it knows nothing of the user */
 	return slot == FMOE_MAIN && class != fmoe_slot_classes[FMOE_POPULARITY] ? "model" : class->name;
 }
@@ -54,6 +57,11 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 	FmoeBatch  *batch = fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
 
 	batch->keeps_seen = serving->call.keeps_seen;
+	if (history->private_row != NULL)
+	{
+		batch->private_rows = history->private_row;
+		batch->private_of = fnn_zalloc(serving->site.arena, sizeof(int32));
+	}
 	if (history->users != NULL)
 	{
 		int32	   *user = fnn_alloc(serving->site.arena, sizeof(int32));

@@ -237,6 +237,23 @@ ask_for_items(FmoeServing *serving, Known *known)
 	known->shown.count = n;
 }
 
+FnnTensor *
+fmoe_serve_private(FmoeServing *serving, Datum user)
+{
+	const FmoeLoaded *loaded = serving->call.loaded;
+	int64		n = fmoe_private_columns(&loaded->model.expert[FMOE_MAIN]);
+	FnnTensor  *row;
+
+	if (n == 0)
+		return NULL;
+	row = palloc0(sizeof(FnnTensor));
+	row->rows = 1;
+	row->cols = n;
+	row->value = palloc(sizeof(fnn_real) * n);
+	return fmoe_load_private(loaded->version->version_id, serving->moment.domain->user_type, user, n, row->value)
+		? row : NULL;
+}
+
 FmoeItems *
 fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 {
@@ -270,6 +287,7 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 		*asked = fmoe_seconds_of_moment(as_of);
 		items->asked = asked;
 	}
+	items->private_row = fmoe_serve_private(serving, user);
 	MemoryContextSwitchTo(old);
 	return items;
 }

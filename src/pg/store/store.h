@@ -82,4 +82,11 @@ extern uint64 fmoe_checksum(int n_arrays, const FnnArray *arrays);
 extern char *fmoe_checksum_text(uint64 checksum);
 extern uint64 fmoe_checksum_parse(const char *text);
 
+/* ---------------------------------------------------------------- rows of single users (private.c) */
+
+/* Stores rows [users, n] of a version that was just stored, by users' ids of that type. */
+extern void fmoe_store_private(int64 version_id, const FmoeVocabulary *users, Oid type, const FnnTensor *rows);
+/* row[n] of a user; false: there is none. */
+extern bool fmoe_load_private(int64 version_id, Oid type, Datum user, int64 n, fnn_real *row);
+
 #endif							/* FMOE_PG_STORE_STORE_H */

@@ -299,6 +299,9 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
 	version->metrics = fmoe_verdict_metrics(verdict, &training->config, &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
+	if (fmoe_private_rows(model) != NULL)
+		fmoe_store_private(version->version_id, interactions->users, training->domain->user_type,
+						   fmoe_private_rows(model));
 	if (training->trainer != NULL && !training->adopted)
 		fmoe_checkpoint_discard(training->domain->id);
 	return version;
@@ -311,6 +314,27 @@ show_evaluation(void *context, int64 done, int64 all)
 
 	fmoe_progress_evaluation(done, all, done > 0
 							 ? fmoe_seconds_since(training->evaluation_started) / done * (all - done) : NAN);
+}
+
+/* A model of clicks that counting beats does not answer: the best baseline takes its place. */
+static void
+answer_by_baseline(FmoeTraining *training, FmoeModel **model, FmoeVerdict *verdict)
+{
+	const FmoeExpertClass *baseline = fmoe_verdict_baseline(verdict);
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+
+	if (baseline == NULL || fmoe_only_counts(class) || !training->config.deploy)
+		return;
+	ereport(WARNING,
+			(errmsg("model \"%s\" of domain \"%s\" is no better than counting", class->name,
+					training->domain->name),
+			 errdetail("Its validation AUC is %.4f and its log-loss %.4f; the version answers by %s.",
+					   verdict->clicks.auc, verdict->clicks.log_loss, baseline->name)));
+	fmoe_verdict_count_instead(verdict, baseline);
+	training->config.model = fmoe_expert_number(baseline);
+	memset(&training->config.own, 0, sizeof(training->config.own));
+	*model = palloc0(sizeof(FmoeModel));
+	fmoe_count_experts(*model, training->arena, &training->config, &training->interactions->data);
 }
 
 void
@@ -335,6 +359,7 @@ fmoe_training_finish(FmoeTraining *training)
 	fmoe_training_check_extension(training);
 	verdict = fmoe_try_model(training->domain, training->interactions, model,
 							 training->config.deploy ? training->live : NULL, &watch);
+	answer_by_baseline(training, &model, verdict);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
 	verdict->untrained = training->untrained;
 	verdict->lent_gates = training->borrowing->gates;
