@@ -141,7 +141,7 @@ experts_story()
 
 	party_mixture=${party_train%\}}', "model": "fmoe", "gate": "user"}'
 	say "three databases: $(printf '%s, ' "${parties[@]}" | sed 's/, $//')"
-	define_cut
+	define_cut newcomer
 	for party in "${parties[@]}"; do
 		load_party "$party"
 	done

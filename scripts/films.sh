@@ -53,15 +53,16 @@ load_films()
 	run psql -X -q -v ON_ERROR_STOP=1 -d films -c 'CREATE INDEX ON ratings (user_id, rated_at)' -c 'ANALYZE'
 }
 
-# Which database a film and a viewer belong to: functions of_film and of_viewer in the database films.
+# define_cut [NEWCOMER]: which database a film and a viewer belong to, functions of_film and of_viewer in the database
+# films.  A newcomer gets an eighth of the films and a tenth of the viewers.
 define_cut()
 {
-	with_user psql -X -q -v ON_ERROR_STOP=1 -d films <<-'SQL'
-		CREATE FUNCTION of_film(genres text) RETURNS text LANGUAGE sql IMMUTABLE
-			RETURN CASE WHEN genres ~ 'Comedy|Animation|Children' THEN 'comedy'
-				WHEN genres ~ 'Drama|Documentary|Romance' THEN 'drama' ELSE 'action' END;
-		CREATE FUNCTION of_viewer(id bigint) RETURNS text LANGUAGE sql IMMUTABLE
-			RETURN ('{drama,comedy,action}'::text[])[1 + id % 3];
+	with_user psql -X -q -v ON_ERROR_STOP=1 -d films -v newcomer="${1:-}" <<-'SQL'
+		SELECT format($$CREATE FUNCTION of_film(film_id bigint, genres text) RETURNS text LANGUAGE sql IMMUTABLE
+			RETURN CASE WHEN %L <> '' AND film_id %% 8 = 0 THEN %1$L WHEN genres ~ 'Comedy|Animation|Children' THEN 'comedy'
+				WHEN genres ~ 'Drama|Documentary|Romance' THEN 'drama' ELSE 'action' END$$, :'newcomer') \gexec
+		SELECT format($$CREATE FUNCTION of_viewer(id bigint) RETURNS text LANGUAGE sql IMMUTABLE
+			RETURN CASE WHEN %L <> '' AND id %% 10 = 0 THEN %1$L ELSE ('{drama,comedy,action}'::text[])[1 + id %% 3] END$$, :'newcomer') \gexec
 	SQL
 }
 
@@ -69,6 +70,6 @@ define_cut()
 cut_films()
 {
 	run psql -X -q -v ON_ERROR_STOP=1 -d films \
-		-c "\\copy (SELECT film_id, title, year, genres FROM films WHERE of_film(genres) = '$1' ORDER BY film_id) TO '$work/$1-films.csv' (FORMAT csv, HEADER)" \
-		-c "\\copy (SELECT user_id, film_id, rated_at, rating FROM ratings JOIN films USING (film_id) WHERE of_film(genres) = '$1' AND of_viewer(user_id) = '$1' ORDER BY rated_at, user_id, film_id) TO '$work/$1-ratings.csv' (FORMAT csv, HEADER)"
+		-c "\\copy (SELECT film_id, title, year, genres FROM films WHERE of_film(film_id, genres) = '$1' ORDER BY film_id) TO '$work/$1-films.csv' (FORMAT csv, HEADER)" \
+		-c "\\copy (SELECT user_id, film_id, rated_at, rating FROM ratings JOIN films USING (film_id) WHERE of_film(film_id, genres) = '$1' AND of_viewer(user_id) = '$1' ORDER BY rated_at, user_id, film_id) TO '$work/$1-ratings.csv' (FORMAT csv, HEADER)"
 }

@@ -39,6 +39,19 @@ SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id)
 SELECT fmoe_lend('pool', 1) IS NOT NULL AS lent;
 SELECT l.model, l.config -> 'experts_per_input' AS experts FROM fmoe.lent l WHERE party = 'north' AND domain = 'pool';
 
+-- a view that unites tables, and a column of it that says of which one an event is: targets are told only from those of the same one
+CREATE TABLE both_items AS TABLE films UNION ALL TABLE songs;
+CREATE VIEW two_shops AS SELECT 'films' AS shop, visitor, item, at FROM views UNION ALL SELECT 'songs', visitor + 1000, item, at FROM plays;
+SELECT fmoe_create_domain('both', 'two_shops', 'visitor', 'item', 'at', items => 'both_items', item_key => 'item',
+	text_columns => '{title}', price_column => 'price', vector_columns => '{cover}');
+CALL fmoe_train('both', '{"model": "ant", "pretrain": true, "width": 8, "layers": 1, "epochs": 1, "max_length": 10}');
+CALL fmoe_train('both', '{"model": "ant", "pretrain": true, "source_column": "shop", "width": 8, "layers": 1, "epochs": 1, "max_length": 10}');
+SELECT (a.metrics #>> '{losses,next}')::float8 > (b.metrics #>> '{losses,next}')::float8 AS fewer_to_tell_from
+	FROM fmoe.versions a JOIN fmoe.versions b USING (domain) WHERE domain = 'both' AND a.version = 1 AND b.version = 2;
+CALL fmoe_train('both', '{"model": "ant", "pretrain": true, "source_column": "no_shop"}');
+CALL fmoe_train('both', '{"model": "ant", "source_column": "shop"}');
+SELECT fmoe_drop_domain('both');
+
 -- learned again, and from scratch, in one call; what is better stays and says so
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 15, "max_length": 10, "learning_rate": 0.005, "dropout": 0.1, "temperature": 0.2, "blend": 0, "deploy": false, "workers": 0}');
 SELECT fmoe_deploy('target', 1);
@@ -49,6 +62,13 @@ SELECT metrics #>> '{tried,won}' IN ('relearn', 'scratch') AS won,
 	FROM fmoe.versions WHERE domain = 'target';
 SELECT u % 3 AS mood, count(*) FILTER (WHERE item_id % 3 = u % 3) >= 0.6 * count(*) AS same_mood
 	FROM generate_series(1, 30) u, LATERAL (SELECT item_id FROM fmoe_recommend(u, k => 5, domain => 'target')) r GROUP BY 1 ORDER BY 1;
+
+-- what each input adds, and each of its maps, adds up to the score
+SELECT part, name, count(*), count(weight) AS weighed FROM fmoe_explain(1, k => 1, domain => 'target') WHERE part IN ('input', 'map') GROUP BY 1, 2 ORDER BY part COLLATE "C", name COLLATE "C";
+SELECT bool_and(abs(inputs - score) < 1e-3) AS inputs, bool_and(abs(maps + product - score) < 1e-3) AS maps, bool_and(abs(weights - 1) < 1e-4) AS weights
+	FROM (SELECT item_id, score, sum(contribution) FILTER (WHERE part = 'input') AS inputs, sum(contribution) FILTER (WHERE part = 'map') AS maps,
+		coalesce(sum(contribution) FILTER (WHERE name = 'image and text'), 0) AS product, sum(weight) FILTER (WHERE part = 'map' AND name = 'text') AS weights
+		FROM fmoe_explain(1, k => 5, domain => 'target') GROUP BY 1, 2) e;
 
 -- learning again leaves the blocks as they were lent, to the byte; fine-tuning does not
 CREATE FUNCTION blocks(text, integer) RETURNS text LANGUAGE sql STABLE BEGIN ATOMIC
@@ -94,6 +114,7 @@ CALL fmoe_train('target', '{"model": "ant", "start_encoder": "nobody.nothing"}')
 CALL fmoe_train('target', '{"model": "ant", "temperature": 0}');
 CALL fmoe_train('target', '{"model": "ant", "heads": 3}');
 CALL fmoe_train('target', '{"model": "fmoe", "experts": ["north.pool"], "width": 16, "layers": 1, "heads": 2}');
+SELECT fmoe_fit(visitor, item, at, '{"model": "ant"}') FROM plays;
 -- zeros stand for what a domain lacks
 SET client_min_messages = notice;
 CALL fmoe_train('text_only', '{"model": "ant", "start_encoder": "north.pool", "adapt": "finetune", "width": 16, "layers": 1, "heads": 2, "epochs": 1, "max_length": 10, "deploy": false, "holdout": "none", "blend": 0, "workers": 0}');

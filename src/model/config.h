@@ -71,6 +71,35 @@ typedef struct FmoeInputList
 	FmoeInput	input[FMOE_INPUTS_MAX];
 } FmoeInputList;
 
+/* A lent base that a model is built on: it stays as it is, and stays where it is. */
+typedef struct FmoeNamedBase
+{
+	char		name[FMOE_EXPERT_NAME_MAX];
+	char		checksum[FMOE_EXPERT_NAME_MAX]; /* 16 hexadecimal digits; empty: so far only the name is known */
+	FmoeInputList inputs;		/* the base's */
+} FmoeNamedBase;
+
+/* What the names of a base's arrays begin with in a model that is built on it. */
+#define FMOE_BASE_PREFIX "base."
+
+/* A lent adapter of a base. */
+typedef struct FmoeLentAdapter
+{
+	char		name[FMOE_EXPERT_NAME_MAX];
+	int			rank;			/* 0: so far only the name is known */
+	double		alpha;
+	bool		inputs;			/* it adapts the maps of the inputs too */
+} FmoeLentAdapter;
+
+typedef struct FmoeAdapterList
+{
+	int			count;			/* negative: not given */
+	FmoeLentAdapter adapter[FMOE_LENT_MAX];
+} FmoeAdapterList;
+
+/* A base, and adapters of it. */
+#define FMOE_BUILT_MAX (FMOE_LENT_MAX + 1)
+
 /* Room for the options of one class. */
 #define FMOE_OWN_OPTIONS_BYTES 4096
 
@@ -160,7 +189,7 @@ typedef struct FmoeOptionList
 	int			max;			/* elements */
 	const char *what;			/* what they are, in the plural: "names of lent experts" */
 	const char *listed;			/* where users find them: "the view fmoe.experts lists them" */
-	/* whether the options of an element that was given as an object fit each other */
+	/* whether the options of an element that was given as an object fit each other; NULL: they do */
 	bool		(*fits) (const void *element, FmoeMisfit *misfit);
 } FmoeOptionList;
 

@@ -98,6 +98,15 @@ fmoe_choose_loss(FmoeConfig *config, int32_t n_items)
 		config->loss = n_items <= FMOE_SOFTMAX_ITEMS_MAX ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
 }
 
+bool
+fmoe_config_complete(FmoeConfig *config, const FmoeDataset *data, FmoeMisfit *misfit)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	memset(misfit, 0, sizeof(*misfit));
+	return class->complete == NULL || class->complete(config, data, misfit);
+}
+
 void
 fmoe_config_check(FmoeConfig *config, const FnnHost *host, int32_t n_items)
 {

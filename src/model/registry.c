@@ -7,9 +7,11 @@
 #include "model/ant/ant.h"
 #include "model/count/count.h"
 #include "model/fmoe/fmoe.h"
-#include "model/xcross/base.h"
+#include "model/xcross/xcross.h"
 #include "model/mrff/mrff.h"
+#include "model/hm4sr/hm4sr.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The engine's tests bring a class of their own. */
@@ -35,17 +37,20 @@ const FmoeExpertClass *const fmoe_expert_classes[] = {
 	&fmoe_mixture_class,
 	&fmoe_foundation_class,
 	&fmoe_ant_class,
+	&fmoe_lora_class,
+	&fmoe_xcross_class,
 	&fmoe_mrff_class,
 	&fmoe_constant_class,
 	&fmoe_user_rate_class,
 	&fmoe_user_category_rate_class,
+	&fmoe_hm4sr_class,
 	TEST_CLASS(&FMOE_TEST_CLASS)
 	NULL
 };
 
 const char *const fmoe_expert_names[] = {"sasrec", "gru4rec", "popularity", "markov", "fmoe", "recent", "sequence",
-	"neighbours", "repeat", "content", "auto", "foundation", "ant", "mrff",
-	"constant", "user_rate", "user_category_rate", TEST_CLASS("projection") NULL};
+	"neighbours", "repeat", "content", "auto", "foundation", "ant", "lora", "xcross", "mrff",
+	"constant", "user_rate", "user_category_rate", "hm4sr", TEST_CLASS("projection") NULL};
 
 const FmoeExpertClass *const fmoe_slot_classes[FMOE_GATED] = {
 	[FMOE_MAIN] = NULL,
@@ -138,6 +143,23 @@ fmoe_borrowed(FmoeConfig *config)
 	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 
 	return class->borrows != NULL ? class->borrows(config) : NULL;
+}
+
+const FmoeNamedBase *
+fmoe_named_base(const FmoeConfig *config)
+{
+	const FmoeBuilding *building = fmoe_expert_classes[config->model]->building;
+
+	return building != NULL ? building->base(config) : NULL;
+}
+
+void
+fmoe_built_prefix(int i, char *prefix)
+{
+	if (i == 0)
+		strcpy(prefix, FMOE_BASE_PREFIX);
+	else
+		snprintf(prefix, FNN_NAME_MAX, "expert.%d.", i);
 }
 
 FmoeInputList *

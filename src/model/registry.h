@@ -46,6 +46,10 @@ extern FmoeConfig fmoe_encoder_config(const FmoeConfig *config);
 
 /* The lent encoders that a model of this configuration uses, in its options; NULL: it uses none. */
 extern FmoeLentList *fmoe_borrowed(FmoeConfig *config);
+/* The base that a model of this configuration is built on; NULL: none. */
+extern const FmoeNamedBase *fmoe_named_base(const FmoeConfig *config);
+/* What the names of the parameters of lent model i begin with where it is built in: prefix[FNN_NAME_MAX]. */
+extern void fmoe_built_prefix(int i, char *prefix);
 /* What item vectors of a model of this configuration are computed from, in its options; NULL: it has no such list. */
 extern FmoeInputList *fmoe_inputs(FmoeConfig *config);
 /* Exchanges with peers while training, each after so many epochs; 0: none. */

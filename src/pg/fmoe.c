@@ -8,6 +8,7 @@
 #include "utils/builtins.h"
 
 #include "pg/cache/cache.h"
+#include "pg/lend/lend.h"
 
 PG_MODULE_MAGIC;
 
@@ -18,6 +19,7 @@ _PG_init(void)
 {
 	fmoe_define_settings();
 	fmoe_give_way = fmoe_cache_give_way;
+	fmoe_read_base = fmoe_base_arrays;
 
 	/*
 	 * Debian's OpenBLAS starts a thread for every further core while it is

@@ -446,6 +446,7 @@ static const Function functions[] = {
 	{"safetensors", check_safetensors},
 	{"data", check_data},
 	{"class", check_class},
+	{"xcross", check_xcross},
 	{"text", check_text},
 	{"extend", check_extending},
 	{"strangers", check_strangers},
@@ -468,6 +469,7 @@ static const Function functions[] = {
 	{"clicks", check_clicks_judged},
 	{"ant", check_ant},
 	{"streams", check_streams},
+	{"hm4sr", check_hm4sr},
 };
 
 static bool

@@ -140,6 +140,7 @@ extern void check_optimiser(void);
 extern void check_ranking(void);
 extern void check_safetensors(void);
 extern void check_class(void);
+extern void check_xcross(void);
 extern void check_text(void);
 extern void check_extending(void);
 extern void check_strangers(void);
@@ -163,5 +164,6 @@ extern void check_mrff(void);
 extern void check_clicks_judged(void);
 extern void check_ant(void);
 extern void check_streams(void);
+extern void check_hm4sr(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -266,8 +266,9 @@ run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
 }
 
 static void
-check_differences(const char *name, bool gbce, bool transductive)
+check_differences(const char *name, bool gbce, bool transductive, bool sources)
 {
+	static const int32_t source[] = {2, 1, 2, 1, 1, 1, 2, 2, 2};
 	static const int32_t item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2};
 	static const int64_t begin[] = {0, 4, 5};
 	static const int64_t end[] = {4, 5, 9};
@@ -279,7 +280,8 @@ check_differences(const char *name, bool gbce, bool transductive)
 	Problem		problem = {.gbce = gbce};
 	FnnTensor **inputs;
 
-	check_begin("gradients of %s, %s%s", name, gbce ? "gbce" : "softmax", transductive ? ", items with own vectors" : "");
+	check_begin("gradients of %s, %s%s%s", name, gbce ? "gbce" : "softmax",
+				transductive ? ", items with own vectors" : "", sources ? ", of two sources" : "");
 	config.width = 4;
 	config.dropout = 0.2;
 	config.loss = gbce ? FMOE_LOSS_GBCE : FMOE_LOSS_SOFTMAX;
@@ -288,7 +290,8 @@ check_differences(const char *name, bool gbce, bool transductive)
 	own(&config)->temperature = 0.5;
 	model = check_model(&config, &none, 2, 0.3, true);
 	problem.expert = expert = &model->expert[FMOE_MAIN];
-	problem.batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 3, begin, end, 5);
+	problem.batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = item, .source = sources ? source : NULL}, 3,
+							   begin, end, 5);
 	inputs = fnn_alloc(check_arena(), sizeof(FnnTensor *) * (size_t) expert->params->count);
 	for (int i = 0; i < expert->params->count; i++)
 		inputs[i] = &expert->tensor[i];
@@ -563,9 +566,10 @@ check_ant(void)
 {
 	for (const GoldenAnt *golden = golden_ant; golden->n_items > 0; golden++)
 		check_golden(golden);
-	check_differences("ant", false, false);
-	check_differences("ant", true, true);
-	check_differences("ant lent", false, false);
+	check_differences("ant", false, false, false);
+	check_differences("ant", true, true, false);
+	check_differences("ant lent", false, false, false);
+	check_differences("ant lent", false, false, true);
 	check_one_whitening();
 	check_gates_of_zeros();
 	check_kept(FMOE_ANT_RELEARN, "relearn", true);

@@ -303,6 +303,83 @@ check_identity(void)
 	check_end();
 }
 
+typedef struct GoldenMrff
+{
+	int			groups;
+	int			weighted;
+	int			residual;
+	int			own;			/* users have their own tables */
+	const float *logits;
+	double		clicks;
+	double		balance;
+} GoldenMrff;
+
+#include "golden/mrff.h"
+
+/* A category of one value each. */
+static FmoeFeature
+one_value(const char *name, int32_t n, int32_t width, int32_t factor, int32_t more)
+{
+	FmoeFeature feature = category(name, n, width, 1);
+
+	for (int32_t i = 0; i < n; i++)
+	{
+		((int64_t *) feature.offset)[i + 1] = i + 1;
+		((int32_t *) feature.term)[i] = (factor * i + more) % width;
+	}
+	return feature;
+}
+
+/* Against the same in PyTorch, over values that both can make. */
+static void
+check_golden(const GoldenMrff *golden)
+{
+	static const int32_t item[] = {0, 3, 5, 3, 1, 2, 4, 4, 0, 6};
+	static const int8_t label[] = {1, 0, 0, 1, 1, 1, 0, 1, 1, 0};
+	static const int64_t offset[] = {0, 5, 6, 10};
+	static const int32_t user[] = {0, 1, 2};
+	FmoeFeatures items = {.n = 7, .count = 2};
+	FmoeFeatures users = {.n = 3, .count = 1};
+	FmoeDataset data = {.n_users = 3, .n_events = 10, .n_items = 7, .offset = offset};
+	FmoeConfig	config = clicks_config();
+	FmoeExpert *expert;
+	FmoeBatch  *batch;
+	fnn_real	logit[10];
+	FmoeGoal	goal = {.weight = 1, .position_weight = 1, .sequence_weight = 1};
+	FnnTape		tape;
+
+	check_begin("mrff of %d groups as PyTorch computes it", golden->groups);
+	items.feature[0] = one_value("kind0", 7, 3, 1, 0);
+	items.feature[1] = one_value("kind1", 7, 4, 2, 1);
+	users.feature[0] = one_value("kind", 3, 2, 1, 0);
+	data.features = &items;
+	data.user_features = &users;
+	data.events = (FmoeEvents) {.item = item, .label = label};
+	*check_clicks(&config) = (FmoeMrffOptions)
+	{
+		.groups = golden->groups, .group_gate = golden->weighted ? FMOE_MRFF_WEIGHTED : FMOE_MRFF_HARD, .balance = 1,
+			.residual = golden->residual, .private_rows = true, .past_labels = true,
+			.user_features = golden->own ? FMOE_MRFF_OWN : FMOE_MRFF_SHARED
+		};
+	expert = drawn_expert(&config, &data, 1);
+	for (int i = 0; i < expert->params->count; i++)
+		for (int64_t k = 0; k < expert->tensor[i].rows * expert->tensor[i].cols; k++)
+			expert->tensor[i].value[k] = (fnn_real) (float) (0.3 * sin(1 + 0.7 * (double) k + 1.3 * i)) +
+				(strstr(expert->params->list[i].name, "gain") != NULL);
+	batch = fmoe_batch(check_arena(), &data.events, 3, offset, offset + 1, config.max_length);
+	batch->user = user;
+	fmoe_mrff_foresee(expert, check_arena(), batch, logit);
+	for (int t = 0; t < 10; t++)
+		CHECK(check_close(logit[t], golden->logits[t], 1e-5), "impression %d: %g, PyTorch %g", t, (double) logit[t],
+			  (double) golden->logits[t]);
+	fnn_tape_begin(&tape, check_arena(), true, 0, 0);
+	fmoe_mrff_learn(expert, &tape, batch, &goal);
+	CHECK(check_close(goal.loss[0], golden->clicks, 1e-5), "loss %g, PyTorch %g", goal.loss[0], golden->clicks);
+	CHECK(check_close(goal.loss[1], golden->groups > 1 ? golden->balance : 0, 1e-5), "balance %g, PyTorch %g",
+		  goal.loss[1], golden->balance);
+	check_end();
+}
+
 /* Whose maps are 0, and who is unknown, are served alike. */
 static void
 check_public(void)
@@ -331,6 +408,7 @@ check_public(void)
 	fmoe_mrff_foresee(expert, check_arena(), batch, logit[0]);
 	elsewhere = *rows;
 	lent.private_rows = &elsewhere;
+	lent.private_of = users_known;
 	rows->value = NULL;
 	fmoe_mrff_foresee(expert, check_arena(), &lent, logit[2]);
 	fmoe_mrff_foresee(expert, check_arena(), &nobody, logit[1]);
@@ -501,15 +579,51 @@ check_nothing_private(void)
 	check_end();
 }
 
+/* A training that begins with another version's weights keeps them, and has what follows from its data. */
+static void
+check_warm(void)
+{
+	FmoeConfig	config = clicks_config();
+	FmoeDataset *data = check_walks_for(&config, 40, 30, 5, 10, 3);
+	FmoeTrainer *trainer;
+	FmoeTrainer *next;
+	FnnArray   *array;
+	fnn_real   *values[2];
+	size_t		bytes;
+	int			n;
+
+	check_begin("another version's rates and head stay where a training begins with them");
+	config.epochs = 2;
+	config.average = FMOE_AVERAGE_NONE;
+	trainer = check_finish_run(&config, data);
+	array = fnn_alloc(check_arena(), sizeof(FnnArray) * (size_t) fmoe_trainer_arrays_max(trainer));
+	n = fmoe_trainer_arrays(trainer, array, fmoe_trainer_arrays_max(trainer));
+	next = check_start_run(&config, data);
+	CHECK(fmoe_trainer_adopt(next, n, array) == n, "some of %d slices are not taken", n);
+	values[0] = fmoe_trainer_block(trainer, FMOE_BLOCK_VALUES, &bytes);
+	values[1] = fmoe_trainer_block(next, FMOE_BLOCK_VALUES, &bytes);
+	for (int i = 0; i < fmoe_trainer_params(next)->count; i++)
+	{
+		const FnnParam *param = &fmoe_trainer_params(next)->list[i];
+
+		CHECK(param->share == FNN_PRIVATE || check_same(param->rows * param->cols, values[0] + param->offset,
+														values[1] + param->offset), "\"%s\" differs", param->name);
+	}
+	check_end();
+}
+
 void
 check_mrff(void)
 {
 	check_mrff_gradients();
 	check_foreseeing();
 	check_identity();
+	for (const GoldenMrff *golden = golden_mrff; golden->groups > 0; golden++)
+		check_golden(golden);
 	check_public();
 	check_counts();
 	check_bytes();
 	check_learned();
 	check_nothing_private();
+	check_warm();
 }

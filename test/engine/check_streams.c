@@ -59,6 +59,38 @@ check_cut(void)
 	check_end();
 }
 
+/* inputs: x, instead */
+static void
+run_replace(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	check_loss(tape, fnn_replace(tape, inputs[0], inputs[1], context));
+}
+
+static void
+check_replace(void)
+{
+	static const int64_t shapes[][3] = {{1, 1, 1}, {6, 3, 2}, {20, 16, 4}, {0, 2, 1}};
+
+	check_begin("rows that others stand for");
+	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+	{
+		int64_t		n = shapes[s][0];
+		int64_t		d = shapes[s][1];
+		FnnTensor  *inputs[] = {check_tensor(1, n, d), check_tensor(2, shapes[s][2], d)};
+		int32_t    *from = check_numbers(3, n, shapes[s][2], true);
+		FnnTensor  *y;
+		FnnTape		tape;
+
+		fnn_tape_begin(&tape, check_arena(), false, 1, 1);
+		y = fnn_replace(&tape, inputs[0], inputs[1], from);
+		for (int64_t r = 0; r < n; r++)
+			CHECK(check_same(d, y->value + r * d, from[r] < 0 ? inputs[0]->value + r * d
+							 : inputs[1]->value + from[r] * d), "row %d", (int) r);
+		check_operation(2, inputs, run_replace, from);
+	}
+	check_end();
+}
+
 /* ---------------------------------------------------------------- experts of several streams */
 
 typedef struct Streams
@@ -408,6 +440,7 @@ void
 check_streams(void)
 {
 	check_cut();
+	check_replace();
 	check_mix();
 	check_scale();
 	check_phases();

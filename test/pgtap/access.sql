@@ -49,6 +49,7 @@ INSERT INTO access VALUES
 	('fmoe._type_in/1', 1, 'inside'),
 	('fmoe._type_out/1', 1, 'inside'),
 	('fmoe_add_peer/2', 1, 'anybody'),		-- with USAGE on the server
+	('fmoe_adopt/2', 1, 'manager'),
 	('fmoe_alter_domain/23', 1, 'manager'),
 	('fmoe_apply/4', 1, 'anybody'),
 	('fmoe_create_domain/20', 1, 'granted'),
@@ -81,8 +82,11 @@ INSERT INTO access VALUES
 	('fmoe_fit_transition/4', 1, 'inside'),
 	('fmoe_fit_transition/5', 1, 'inside'),
 	('fmoe_forget/2', 1, 'syncer'),			-- and the owner of the database
+	('fmoe_groups/1', 1, 'user'),
 	('fmoe_import/3', 1, 'manager'),
 	('fmoe_lend/3', 1, 'manager'),
+	('fmoe_predict/5', 3, 'user'),
+	('fmoe_predict_as/6', 2, 'user'),
 	('fmoe_prewarm/2', 1, 'user'),
 	('fmoe_recommend/9', 3, 'user'),
 	('fmoe_recommend_all/8', 1, 'user'),
@@ -115,6 +119,7 @@ INSERT INTO access VALUES
 	('table fmoe.lent_part', NULL, 'nobody'),
 	('table fmoe.party', NULL, 'nobody'),
 	('table fmoe.peer', NULL, 'nobody'),
+	('table fmoe.private_row', NULL, 'nobody'),
 	('table fmoe.tensor', NULL, 'nobody'),
 	('table fmoe.training', NULL, 'nobody'),
 	('table fmoe.version', NULL, 'nobody'),

@@ -49,6 +49,13 @@ INSERT INTO wares VALUES (7, 'film 2', NULL);
 SELECT fmoe_create_domain('wares', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id',
 	text_columns => '{title}', vector_columns => '{look}');
 CALL fmoe_train('wares', '{"model": "content", "holdout": "none"}');
+-- a version that is built on what another domain has lent, and holds only what is on top
+SELECT fmoe_create_domain('pool', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id', text_columns => '{title}');
+CALL fmoe_train('pool', '{"model": "foundation", "holdout": "none", "width": 8, "layers": 1, "epochs": 2}');
+SELECT fmoe_lend('pool', 1);
+SELECT fmoe_create_domain('leaves', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id', text_columns => '{title}');
+CALL fmoe_train('leaves', '{"model": "lora", "base": "shop.pool", "holdout": "none", "epochs": 2}');
+SELECT fmoe_deploy('leaves', 1);
 SET ROLE joe;
 SELECT fmoe_create_domain('songs', 'songs', 'listener', 'song', 'at'), fmoe_create_domain('steps', 'steps', 'walker', 'day', 'at');
 CALL fmoe_train('songs', '{"model": "markov", "holdout": "none"}');
@@ -65,6 +72,8 @@ SELECT * FROM nightly ORDER BY user_id;
 SELECT * FROM tunes;
 SELECT * FROM fmoe_recommend_all('orders', 3);
 SELECT * FROM fmoe_recommend_all('wares', 5);
+SELECT user_id, item_id FROM fmoe_recommend_all('leaves', 3);
+SELECT config ->> 'base_checksum' FROM fmoe.versions WHERE domain = 'leaves';
 SELECT fmoe_refresh('wares');
 SELECT order_column, basket_column, weight_column FROM fmoe.domains ORDER BY domain;
 SELECT * FROM fmoe_recommend('user 2', 3, domain => 'songs');
@@ -75,6 +84,8 @@ my $before = $node->safe_psql('shop', $answers);
 $node->command_ok([ 'bash', '-c', 'pg_dump shop | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null restored' ], 'a dump restores');
 is($node->safe_psql('restored', $functions), $shipped, 'and has the functions of the extension, no more');
 is($node->safe_psql('restored', $answers), $before, 'with the same answers');
+my ($code, $out, $error) = $node->psql('restored', "SELECT fmoe_forget('shop')");
+like($error, qr/in use.*version 1 of domain "leaves"/s, 'a base that is in use stays there too');
 is($node->safe_psql('restored', "SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d ON d.objid = p.oid"
 	. " WHERE p.proname LIKE 'tunes%' AND d.deptype = 'x'"), 7, "a domain's own functions still go with the extension");
 $node->safe_psql('restored', "SELECT fmoe_drop_domain('films'); DROP VIEW tunes; SELECT fmoe_drop_functions('songs', 'tunes');");

@@ -11,7 +11,7 @@
  *		score = cos(h, v) / temperature
  *
  * What is not known of an item adds nothing.  Options are in options.c, item
- * vectors in items.c, losses in learn.c.
+ * vectors in items.c, losses in learn.c, what a score is made of in explain.c.
  */
 #ifndef FMOE_MODEL_ANT_ANT_H
 #define FMOE_MODEL_ANT_ANT_H
@@ -30,6 +30,8 @@ typedef enum FmoeAntAdapt
 	FMOE_ANT_SCRATCH			/* it is not used */
 } FmoeAntAdapt;
 
+#define FMOE_ANT_EXPERTS_MAX 32
+
 typedef struct FmoeAntOptions
 {
 	FmoeInputList inputs;
@@ -39,6 +41,7 @@ typedef struct FmoeAntOptions
 	double		input_dropout;	/* share of an item's numbers */
 	bool		transductive;	/* items have a vector of their own as well */
 	bool		pretrain;
+	char		source_column[FMOE_EXPERT_NAME_MAX];	/* of the interactions; empty: none */
 	double		alignment;		/* weight of the loss between image and text, in pre-training */
 	int			adapt;			/* FmoeAntAdapt */
 } FmoeAntOptions;
@@ -112,6 +115,12 @@ extern double fmoe_ant_items_bytes(const FmoeConfig *config, const FmoeFacts *fa
 /* States after the tokens, whose items' vectors are rows row[n_tokens] of a table; of any length. */
 extern FnnTensor *fmoe_ant_states(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,
 								  const FmoeBatch *batch, FmoeWhich which);
+/* What the inputs of an item add to its score. */
+extern int	fmoe_ant_input_parts(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								 int32_t item, int max, FmoeInputPart *out);
+/* What one map of an input, which items have, says of items item[n], times its column of weight [n, experts]. */
+extern FnnTensor *fmoe_ant_map(const FmoeExpert *expert, FnnTape *tape, int input, int64_t n, const int32_t *item,
+							   FnnTensor *weight, int map);
 extern const void *fmoe_ant_prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 extern double fmoe_ant_prepared_bytes(const FmoeConfig *config, const FmoeFacts *facts);
 extern void fmoe_ant_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);

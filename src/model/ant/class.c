@@ -96,6 +96,12 @@ lends(const FmoeConfig *config, FmoeShape *shape)
 	return true;
 }
 
+static const char *
+source(const FmoeConfig *config)
+{
+	return fmoe_ant_own(config)->source_column;
+}
+
 static FmoeInputList *
 inputs(FmoeConfig *config)
 {
@@ -120,5 +126,7 @@ const FmoeExpertClass fmoe_ant_class = {
 	.start = start,
 	.lends = lends,
 	.goes_live = goes_live,
+	.input_parts = fmoe_ant_input_parts,
+	.source = source,
 	.inputs = inputs
 };

@@ -235,6 +235,24 @@ of_input(const FmoeExpert *expert, FnnTape *tape, const FmoeAntInput *slices, in
 						  slices->bias >= 0 ? fmoe_parameter(expert, slices->bias) : NULL, own->input_dropout);
 }
 
+FnnTensor *
+fmoe_ant_map(const FmoeExpert *expert, FnnTape *tape, int input, int64_t n, const int32_t *item, FnnTensor *weight,
+			 int map)
+{
+	const FmoeAntOptions *own = fmoe_ant_own(expert->config);
+	FmoeAntInput slices = fmoe_ant_layout(expert->config).input[input];
+	Rows		rows = {.host = tape->host, .input = &own->inputs.input[input], .features = expert->features,
+	.item = item};
+	FnnMaker	maker = {.width = rows.input->width, .make = make_rows, .context = &rows};
+	FnnTensor  *only = fnn_tensor(tape, n, own->experts, false);
+
+	for (int64_t i = 0; i < n * own->experts; i++)
+		only->value[i] = i % own->experts == map ? weight->value[i] : 0;
+	return fnn_mixed_maps(tape, &maker, fmoe_parameter(expert, slices.weight), only,
+						  slices.centre >= 0 ? fmoe_parameter(expert, slices.centre) : NULL,
+						  slices.bias >= 0 ? fmoe_parameter(expert, slices.bias) : NULL, 0);
+}
+
 /* The own vectors of items, if they have any. */
 static FnnTensor *
 own_vectors(const FmoeExpert *expert, FnnTape *tape, int item_slice, int64_t n, const int32_t *item)

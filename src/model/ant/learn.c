@@ -9,7 +9,8 @@
  *		-log(exp(cos(h, v_y) / t) / (sum over targets j != y, and y, of exp(cos(h, v_j) / t) + 1e-8) + 1e-8)
  *		+ alignment * the same of an item's image against the texts of the shard's different targets
  *
- * with the states after all tokens instead of one prefix each.
+ * with the states after all tokens instead of one prefix each.  Where events have a
+ * source, the targets are those of the same source.
  */
 #include "model/ant/ant.h"
 
@@ -100,6 +101,37 @@ tokens_with_targets(FnnArena *arena, const FmoeBatch *batch, const FmoeGoal *goa
 	return told;
 }
 
+static void
+swap_told(const Told *told, int64_t a, int64_t b)
+{
+	int32_t		token = told->token[a];
+	int32_t		target = told->target[a];
+	float		weight = told->weight != NULL ? told->weight[a] : 1;
+
+	told->token[a] = told->token[b];
+	told->target[a] = told->target[b];
+	told->token[b] = token;
+	told->target[b] = target;
+	if (told->weight == NULL)
+		return;
+	told->weight[a] = told->weight[b];
+	told->weight[b] = weight;
+}
+
+/* Moves those from first on that have the source of that one next to it; returns how many these are. */
+static int64_t
+same_source(const Told *told, const int32_t *source, int64_t first)
+{
+	int64_t		n = 1;
+
+	if (source == NULL)
+		return told->n - first;
+	for (int64_t i = first + 1; i < told->n; i++)
+		if (source[told->token[i]] == source[told->token[first]])
+			swap_told(told, first + n++, i);
+	return n;
+}
+
 static bool
 is_known(const FnnTensor *x, int64_t row)
 {
@@ -147,10 +179,16 @@ learn_to_be_lent(const FmoeExpert *expert, FnnTape *tape, const FmoeAntItems *it
 	const FmoeAntOptions *own = fmoe_ant_own(expert->config);
 	Told		told = tokens_with_targets(tape->arena, batch, &shard->goal);
 
-	if (told.n > 0)
-		fnn_batch_contrast_loss(tape, fnn_rows(tape, states, told.token, told.n),
-								fnn_rows(tape, items->vector, told.target, told.n), told.target, told.weight,
-								own->temperature, FNN_SAME_REMOVED, CONTRAST_EPSILON, goal->weight);
+	for (int64_t first = 0; first < told.n;)
+	{
+		int64_t		n = same_source(&told, batch->events.source, first);
+
+		fnn_batch_contrast_loss(tape, fnn_rows(tape, states, told.token + first, n),
+								fnn_rows(tape, items->vector, told.target + first, n), told.target + first,
+								told.weight != NULL ? told.weight + first : NULL, own->temperature, FNN_SAME_REMOVED,
+								CONTRAST_EPSILON, goal->weight);
+		first += n;
+	}
 	fmoe_goal_loss(goal, tape, FMOE_ANT_LOSS_NEXT);
 	if (own->alignment > 0 && items->image != NULL && items->text != NULL)
 		align(expert, tape, items, &told, own->alignment * goal->position_weight * (double) batch->n_tokens);

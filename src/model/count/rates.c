@@ -7,21 +7,14 @@
  *		user_rate			logit((clicks + a p) / (impressions + a)) of the user's history, p being that share
  *		user_category_rate	the same, and the log-odds of the value that the item has in one category
  *
- * The log-odds of a value are pulled to 0 by VALUE_PULL impressions.  Which category, and
- * how strong a is, is tried out: counted without each user's last fifth of the events that
- * train, the least loss on these wins.
+ * What is counted, and how a and the category are chosen, is in expert/rates.c.
  */
 #include "model/count/count.h"
 #include "model/expert/expert.h"
+#include "model/expert/rates.h"
 
 #include <math.h>
 #include <string.h>
-
-#define VALUE_PULL 20.0
-
-static const double pulls[] = {2, 5, 10, 20, 50};
-
-#define PULLS ((int) (sizeof(pulls) / sizeof(pulls[0])))
 
 /* Arrays. */
 enum
@@ -37,197 +30,7 @@ clicked(const FmoeEvents *events, int64_t event)
 	return events->label == NULL || events->label[event] > 0;
 }
 
-static double
-logit_of(double clicks, double n, double pull, double share)
-{
-	double		rate = (clicks + pull * share) / (n + pull);
-
-	return log(rate / (1 - rate));
-}
-
-static double
-probability(double logit)
-{
-	return 1 / (1 + exp(-logit));
-}
-
 /* ---------------------------------------------------------------- counting */
-
-/* What is counted of a dataset: of each user the events before end. */
-typedef struct Counting
-{
-	const FnnHost *host;
-	const FmoeDataset *data;
-	FmoeHoldout holdout;
-	bool		trial;			/* without the last fifth of what trains */
-	double		share;
-} Counting;
-
-static int64_t
-counted_end(const Counting *counting, int64_t user)
-{
-	int64_t		end = fmoe_train_end(counting->data, counting->holdout, user);
-
-	return counting->trial ? fmoe_last_fifth(counting->data, user, end) : end;
-}
-
-/* The share of clicks, pulled a little to a half. */
-static double
-share_of(const Counting *counting)
-{
-	const FmoeDataset *data = counting->data;
-	double		n = 2;
-	double		clicks = 1;
-
-	for (int64_t user = 0; user < data->n_users; user++)
-	{
-		int64_t		end = counted_end(counting, user);
-
-		n += (double) (end - data->offset[user]);
-		for (int64_t event = data->offset[user]; event < end; event++)
-			clicks += clicked(&data->events, event);
-		if ((user & 0xfff) == 0)
-			fnn_poll(counting->host);
-	}
-	return clicks / n;
-}
-
-/* The values of an item; of none, the one behind the last. */
-static int64_t
-values_of(const FmoeFeatures *features, int column, int32_t item, const int32_t **value)
-{
-	const FmoeFeature *feature = &features->feature[column];
-	int64_t		n = item < features->n ? feature->offset[item + 1] - feature->offset[item] : 0;
-
-	*value = n > 0 ? feature->term + feature->offset[item] : &feature->width;
-	return n > 0 ? n : 1;
-}
-
-/* odds[width + 1] of the values of a category. */
-static void
-count_odds(const Counting *counting, FnnArena *arena, int column, float *odds)
-{
-	const FmoeDataset *data = counting->data;
-	int64_t		width = data->features->feature[column].width + (int64_t) 1;
-	FnnMark		mark = fnn_arena_mark(arena);
-	double	   *n = fnn_zalloc(arena, sizeof(double) * (size_t) width);
-	double	   *clicks = fnn_zalloc(arena, sizeof(double) * (size_t) width);
-
-	for (int64_t user = 0; user < data->n_users; user++)
-	{
-		int64_t		end = counted_end(counting, user);
-
-		for (int64_t event = data->offset[user]; event < end; event++)
-		{
-			const int32_t *value;
-			int64_t		values = values_of(data->features, column, data->events.item[event], &value);
-
-			for (int64_t k = 0; k < values; k++)
-			{
-				n[value[k]]++;
-				clicks[value[k]] += clicked(&data->events, event);
-			}
-		}
-		if ((user & 0xfff) == 0)
-			fnn_poll(counting->host);
-	}
-	for (int64_t v = 0; v < width; v++)
-		odds[v] = (float) (logit_of(clicks[v], n[v], VALUE_PULL, counting->share) -
-						   log(counting->share / (1 - counting->share)));
-	fnn_arena_reset(arena, mark);
-}
-
-static double
-odds_of(const FmoeFeatures *features, int column, const float *odds, int32_t item)
-{
-	const int32_t *value;
-	int64_t		n;
-	double		sum = 0;
-
-	if (column < 0 || features == NULL)
-		return 0;
-	n = values_of(features, column, item, &value);
-	for (int64_t k = 0; k < n; k++)
-		sum += (double) odds[value[k]];
-	return sum / (double) n;
-}
-
-/* The loss on the last fifth of what trains, with odds of a category (-1: none) counted on the others. */
-static double
-loss_on_trial(const Counting *counting, double pull, int column, const float *odds)
-{
-	const FmoeDataset *data = counting->data;
-	double		loss = 0;
-
-	for (int64_t user = 0; user < data->n_users; user++)
-	{
-		int64_t		end = fmoe_train_end(data, counting->holdout, user);
-		int64_t		from = counted_end(counting, user);
-		double		clicks = 0;
-
-		for (int64_t event = data->offset[user]; event < end; event++)
-		{
-			if (event >= from)
-				loss += fnn_click_loss_of(logit_of(clicks, (double) (event - data->offset[user]), pull,
-												   counting->share) +
-										  odds_of(data->features, column, odds, data->events.item[event]),
-										  clicked(&data->events, event));
-			clicks += clicked(&data->events, event);
-		}
-		if ((user & 0xfff) == 0)
-			fnn_poll(counting->host);
-	}
-	return loss;
-}
-
-static bool
-is_category(const FmoeFeature *feature)
-{
-	return feature->modality == FMOE_CATEGORY && feature->value == NULL;
-}
-
-static double
-best_pull(const Counting *counting)
-{
-	double		least = INFINITY;
-	double		pull = pulls[0];
-
-	for (int i = 0; i < PULLS; i++)
-	{
-		double		loss = loss_on_trial(counting, pulls[i], -1, NULL);
-
-		if (loss < least)
-			pull = pulls[i];
-		least = fmin(least, loss);
-	}
-	return pull;
-}
-
-static int
-best_column(const Counting *counting, FnnArena *arena, double pull)
-{
-	const FmoeFeatures *features = counting->data->features;
-	double		least = loss_on_trial(counting, pull, -1, NULL);
-	int			best = -1;
-
-	for (int i = 0; features != NULL && i < features->count; i++)
-	{
-		FnnMark		mark = fnn_arena_mark(arena);
-		float	   *odds;
-		double		loss;
-
-		if (!is_category(&features->feature[i]))
-			continue;
-		odds = fnn_alloc(arena, sizeof(float) * ((size_t) features->feature[i].width + 1));
-		count_odds(counting, arena, i, odds);
-		loss = loss_on_trial(counting, pull, i, odds);
-		if (loss < least)
-			best = i;
-		least = fmin(least, loss);
-		fnn_arena_reset(arena, mark);
-	}
-	return best;
-}
 
 static void
 set_share(FmoeExpert *expert, FnnArena *arena, double share, double pull)
@@ -242,51 +45,27 @@ set_share(FmoeExpert *expert, FnnArena *arena, double share, double pull)
 static void
 count_constant(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 {
-	Counting	counting = {.host = fnn_arena_host(arena), .data = data, .holdout = holdout};
-
-	set_share(expert, arena, share_of(&counting), 0);
-}
-
-/* The share without the last fifth of what trains, and the pull that is best on it. */
-static Counting
-trial_of(FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout, double *pull)
-{
-	Counting	counting = {.host = fnn_arena_host(arena), .data = data, .holdout = holdout, .trial = true};
-
-	counting.share = share_of(&counting);
-	*pull = best_pull(&counting);
-	return counting;
+	set_share(expert, arena, fmoe_click_share(fnn_arena_host(arena), data, holdout), 0);
 }
 
 static void
 count_user(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 {
-	double		pull;
-	Counting	counting = trial_of(arena, data, holdout, &pull);
+	FmoeClickRates rates = fmoe_click_rates(arena, data, holdout, false);
 
-	counting.trial = false;
-	set_share(expert, arena, share_of(&counting), pull);
+	set_share(expert, arena, rates.share, rates.pull);
 }
 
 static void
 count_category(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout holdout)
 {
-	double		pull;
-	Counting	counting = trial_of(arena, data, holdout, &pull);
+	FmoeClickRates rates = fmoe_click_rates(arena, data, holdout, true);
 	int32_t    *column = fnn_alloc(arena, sizeof(int32_t));
-	int64_t		width;
-	float	   *odds;
 
-	*column = best_column(&counting, arena, pull);
-	counting.trial = false;
-	counting.share = share_of(&counting);
-	set_share(expert, arena, counting.share, pull);
+	*column = rates.column;
+	set_share(expert, arena, rates.share, rates.pull);
 	fmoe_set_array(expert, COLUMN, FNN_I32, 1, column);
-	width = *column >= 0 ? data->features->feature[*column].width + (int64_t) 1 : 0;
-	odds = fnn_alloc(arena, sizeof(float) * (size_t) (width + 1));
-	if (*column >= 0)
-		count_odds(&counting, arena, *column, odds);
-	fmoe_set_array(expert, ODDS, FNN_F32, width, odds);
+	fmoe_set_array(expert, ODDS, FNN_F32, rates.width, rates.odds);
 }
 
 /* ---------------------------------------------------------------- predicting */
@@ -298,7 +77,7 @@ own_logit(const FmoeExpert *expert, double clicks, double n)
 
 	if (share[1] <= 0)
 		return (double) share[0];
-	return logit_of(clicks, n, (double) share[1], probability((double) share[0]));
+	return fmoe_click_logit(clicks, n, (double) share[1], 1 / (1 + exp(-(double) share[0])));
 }
 
 static double
@@ -306,7 +85,8 @@ item_logit(const FmoeExpert *expert, int32_t item)
 {
 	if (expert->class->counter->array_names[COLUMN] == NULL)
 		return 0;
-	return odds_of(expert->features, *(const int32_t *) expert->array[COLUMN].data, expert->array[ODDS].data, item);
+	return fmoe_click_odds(expert->features, *(const int32_t *) expert->array[COLUMN].data,
+						   expert->array[ODDS].data, item);
 }
 
 static void
@@ -352,11 +132,7 @@ score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t
 static double
 bytes(double n_events, double n_items, const FmoeFeatures *features)
 {
-	double		widest = 0;
-
-	for (int i = 0; features != NULL && i < features->count; i++)
-		widest = fmax(widest, features->feature[i].width + 1.0);
-	return 1024 + widest * (2 * sizeof(double) + 2 * sizeof(float));
+	return fmoe_click_rates_bytes(features);
 }
 
 static void
@@ -375,7 +151,7 @@ check(const FmoeExpert *expert, const FnnHost *host)
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" does not hold one number", name[COLUMN]);
 	column = *(const int32_t *) expert->array[COLUMN].data;
 	if (column >= 0 && (expert->features == NULL || column >= expert->features->count ||
-						!is_category(&expert->features->feature[column])))
+						!fmoe_is_category(&expert->features->feature[column])))
 		fnn_fail(host, FNN_FORMAT, "array \"%s\" names no category", name[COLUMN]);
 	width = column >= 0 ? expert->features->feature[column].width + (int64_t) 1 : 0;
 	if (expert->array[ODDS].shape[0] != width)
@@ -414,10 +190,13 @@ static const FmoeCounter constant_counter = COUNTER(count_constant, constant_nam
 static const FmoeCounter user_counter = COUNTER(count_user, user_names);
 static const FmoeCounter category_counter = COUNTER(count_category, category_names);
 
+static const char *const defaults[] = {"max_length", "200", "holdout", "validation_fifth", NULL};
+
 const FmoeExpertClass fmoe_constant_class = {
 	.name = "constant",
 	.summary = "the share of impressions that are clicked",
 	.counter = &constant_counter,
+	.defaults = defaults,
 	.judged_by = FMOE_BY_CLICKS,
 	.reads = reads_labels,
 	.score = score,
@@ -428,6 +207,7 @@ const FmoeExpertClass fmoe_user_rate_class = {
 	.name = "user_rate",
 	.summary = "the share of impressions that the user clicked",
 	.counter = &user_counter,
+	.defaults = defaults,
 	.judged_by = FMOE_BY_CLICKS,
 	.reads = reads_labels,
 	.score = score,
@@ -438,6 +218,7 @@ const FmoeExpertClass fmoe_user_category_rate_class = {
 	.name = "user_category_rate",
 	.summary = "the same, and how often a category's items are clicked",
 	.counter = &category_counter,
+	.defaults = defaults,
 	.judged_by = FMOE_BY_CLICKS,
 	.reads = reads_categories,
 	.score = score,

@@ -265,6 +265,7 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 	int32_t		count = batch->sequences.count;
 	int32_t    *offset = fnn_alloc(arena, fnn_mul_size(host, (size_t) count + 1, sizeof(int32_t)));
 	int32_t    *last = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int32_t)));
+	double	   *now = batch->now != NULL ? fnn_alloc(arena, fnn_mul_size(host, count, sizeof(double))) : NULL;
 	FmoeBatch	full = *batch;
 	int32_t		n = 0;
 	int32_t		i;
@@ -276,6 +277,8 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 			continue;
 		of[n] = i;
 		last[n] = batch->last[i];
+		if (now != NULL)
+			now[n] = batch->now[i];
 		offset[++n] = batch->sequences.offset[i + 1];
 	}
 	full.sequences.count = n;
@@ -288,6 +291,15 @@ fmoe_without_empty(FnnArena *arena, const FmoeBatch *batch, int32_t *of)
 		for (i = 0; i < n; i++)
 			user[i] = batch->user[of[i]];
 		full.user = user;
+	}
+	full.now = now;
+	if (batch->private_rows != NULL)
+	{
+		int32_t    *row = fnn_alloc(arena, fnn_mul_size(host, count, sizeof(int32_t)));
+
+		for (i = 0; i < n; i++)
+			row[i] = batch->private_of[of[i]];
+		full.private_of = row;
 	}
 	if (batch->baskets != NULL)
 		full.baskets = baskets_part(arena, batch->baskets, 0, (int32_t) batch->n_tokens, n, of);
@@ -318,6 +330,10 @@ fmoe_batch_part(FnnArena *arena, const FmoeBatch *batch, int32_t first, int32_t 
 	part.last = last;
 	if (batch->user != NULL)
 		part.user += first;
+	if (batch->now != NULL)
+		part.now += first;
+	if (batch->private_rows != NULL)
+		part.private_of += first;
 	if (batch->baskets == NULL)
 		return part;
 	part.sequences.reach += begin;

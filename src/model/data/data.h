@@ -21,6 +21,7 @@ typedef struct FmoeEvents
 	const int32_t *named;		/* the name of its basket, as a number from 1; 0: none; NULL: none has one */
 	const uint32_t *tie;		/* decides between baskets of one time; NULL: nothing */
 	const int32_t *basket;		/* equal for events of a user that happened at once; NULL: none did */
+	const int32_t *source;		/* where it comes from, as a number from 1; 0: nobody knows; NULL: nobody asked */
 } FmoeEvents;
 
 /* One event, with all columns there may be. */
@@ -33,6 +34,7 @@ typedef struct FmoeEvent
 	int32_t		named;
 	uint32_t	tie;
 	int32_t		basket;
+	int32_t		source;
 	float		weight;
 	int8_t		label;
 } FmoeEvent;
@@ -264,6 +266,9 @@ fmoe_case_bytes(const FmoeDataset *data)
 }
 
 extern FmoeCases *fmoe_cases(FnnArena *arena, const FmoeDataset *data, const FmoeCasesWanted *wanted);
+/* [to - from] when cases from .. to - 1 were answered, on the arena. */
+extern const double *fmoe_case_times(FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases, int64_t from,
+									 int64_t to);
 /*
  * The items that had been seen when case c was answered: those of its history,
  * and what was shown.  Some may come twice.  room has place for fmoe_seen_most of them.
@@ -299,7 +304,10 @@ typedef struct FmoeBatch
 	/* set by who knows users: */
 	const int32_t *user;		/* [sequences.count] whose history each is, -1: nobody known; NULL: nobody is */
 	const FmoeFeatures *user_features;	/* of these users; NULL: those of the expert */
-	const FnnTensor *private_rows;	/* of these users; NULL: the expert's own, if any */
+	const FnnTensor *private_rows;	/* rows of single users; NULL: those that the expert has for user, if any */
+	const int32_t *private_of;	/* [sequences.count] each one's, -1: none; with private_rows only */
+	const double *now;			/* [sequences.count] when each is asked, in seconds since 1970; set by who asks; NULL:
+								 * not known */
 } FmoeBatch;
 
 /* The items of the last basket of a sequence that is not empty. */

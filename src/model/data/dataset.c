@@ -379,3 +379,15 @@ fmoe_seen_most(const FmoeCases *cases, int64_t from, int64_t to)
 	}
 	return most;
 }
+
+const double *
+fmoe_case_times(FnnArena *arena, const FmoeDataset *data, const FmoeCases *cases, int64_t from, int64_t to)
+{
+	double	   *time = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), to - from, sizeof(double)));
+
+	if (data->events.time == NULL)
+		return NULL;
+	for (int64_t c = from; c < to; c++)
+		time[c - from] = data->events.time[cases->answer[cases->first[c]]];
+	return time;
+}

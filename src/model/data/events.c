@@ -25,7 +25,8 @@ static const Column columns[] = {
 	{offsetof(FmoeEvents, order), offsetof(FmoeEvent, order), sizeof(int32_t)},
 	{offsetof(FmoeEvents, named), offsetof(FmoeEvent, named), sizeof(int32_t)},
 	{offsetof(FmoeEvents, tie), offsetof(FmoeEvent, tie), sizeof(uint32_t)},
-	{offsetof(FmoeEvents, basket), offsetof(FmoeEvent, basket), sizeof(int32_t)}
+	{offsetof(FmoeEvents, basket), offsetof(FmoeEvent, basket), sizeof(int32_t)},
+	{offsetof(FmoeEvents, source), offsetof(FmoeEvent, source), sizeof(int32_t)}
 };
 
 #define COLUMNS ((int) (sizeof(columns) / sizeof(columns[0])))
@@ -151,7 +152,7 @@ void
 fmoe_events_put(const FmoeEvents *to, int64_t at, const FmoeEvent *event)
 {
 	/* unrolled, so that offsets and sizes are constants: this runs for every row that is read */
-#pragma GCC unroll 9
+#pragma GCC unroll 10
 	for (int c = 0; c < COLUMNS; c++)
 	{
 		size_t		bytes = columns[c].bytes;

@@ -24,7 +24,9 @@ typedef enum FmoeStream
 	FMOE_STREAM_CALIBRATION,	/* of one case */
 	FMOE_STREAM_TOGETHER,		/* of an event in a large basket */
 	FMOE_STREAM_TARGETS,		/* of a step's shard */
-	FMOE_STREAM_IDS				/* of a step's shard */
+	FMOE_STREAM_IDS,			/* of a step's shard */
+	FMOE_STREAM_HIDDEN,			/* of a step's shard */
+	FMOE_STREAM_ASKED			/* of a step's shard */
 } FmoeStream;
 
 static inline uint64_t

@@ -165,6 +165,8 @@ fmoe_foresee(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const
 
 		batch->user = impressions->user + w;
 		batch->user_features = data->user_features;
+		batch->private_rows = impressions->private_rows;
+		batch->private_of = batch->user;
 		expert->class->foresee(expert, arena, batch, all);
 		memcpy(logit + impressions->first[w], all + batch->n_tokens - n, sizeof(fnn_real) * (size_t) n);
 		fnn_arena_reset(arena, mark);
@@ -299,4 +301,147 @@ fmoe_click_figures(FnnArena *arena, int64_t n, const fnn_real *logit, const floa
 	}
 	fnn_arena_reset(arena, mark);
 	return figures;
+}
+
+/* ---------------------------------------------------------------- leads */
+
+/* A model's impressions in the order of their logits. */
+typedef struct Ordered
+{
+	int32_t    *impression;		/* [n] */
+	Predicted  *predicted;		/* [n] the same; times are set for each resample */
+	double	   *loss;			/* [n] */
+} Ordered;
+
+static void
+order_predicted(FnnArena *arena, const FmoeImpressions *impressions, const fnn_real *logit, Ordered *to)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	int64_t		n = impressions->n;
+
+	to->impression = fnn_alloc(arena, fnn_mul_size(host, (size_t) n + 1, sizeof(int32_t)));
+	to->predicted = fnn_alloc(arena, fnn_mul_size(host, (size_t) n + 1, sizeof(Predicted)));
+	to->loss = fnn_alloc(arena, fnn_mul_size(host, (size_t) n + 1, sizeof(double)));
+	/* while they are sorted, times holds where each was */
+	for (int64_t i = 0; i < n; i++)
+		to->predicted[i] = (Predicted) {(double) logit[i], (double) impressions->label[i], (double) i};
+	sort_predicted(host, n, to->predicted);
+	for (int64_t i = 0; i < n; i++)
+	{
+		to->impression[i] = (int32_t) to->predicted[i].times;
+		to->loss[i] = fnn_click_loss_of(to->predicted[i].logit, to->predicted[i].label);
+	}
+}
+
+/* AUC and mean loss where each impression counts as often as its user was drawn. */
+static void
+figures_of(const Ordered *ordered, int64_t n, const int32_t *times, double *auc, double *log_loss)
+{
+	double		all = 0;
+	double		loss = 0;
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		double		often = times[ordered->impression[i]];
+
+		ordered->predicted[i].times = often;
+		loss += often * ordered->loss[i];
+		all += often;
+	}
+	*auc = area(n, ordered->predicted);
+	*log_loss = loss / all;
+}
+
+/* How often each impression counts in a resample of users; the first resample is everybody once. */
+static void
+draw_users(const FmoeImpressions *impressions, int resample, uint64_t seed, int64_t n_users, int32_t *drawn,
+		   int32_t *times)
+{
+	int64_t		user = -1;
+
+	memset(drawn, 0, sizeof(int32_t) * (size_t) n_users);
+	for (int64_t k = 0; k < n_users; k++)
+		drawn[resample == 0 ? k : (int64_t) fnn_random_below(seed, fmoe_stream(FMOE_STREAM_RESAMPLE, resample), k,
+															 (uint64_t) n_users)]++;
+	for (int64_t w = 0; w < impressions->count; w++)
+	{
+		user += w == 0 || impressions->user[w] != impressions->user[w - 1];
+		for (int64_t i = impressions->first[w]; i < impressions->first[w + 1]; i++)
+			times[i] = drawn[user];
+	}
+}
+
+static int64_t
+count_users(const FmoeImpressions *impressions)
+{
+	int64_t		n = 0;
+
+	for (int64_t w = 0; w < impressions->count; w++)
+		n += w == 0 || impressions->user[w] != impressions->user[w - 1];
+	return n;
+}
+
+/* Ascending. */
+static void
+sort_numbers(int64_t n, double *number)
+{
+	for (int64_t gap = n / 2; gap > 0; gap = gap == 2 ? 1 : (int64_t) ((double) gap / 2.2))
+		for (int64_t i = gap; i < n; i++)
+		{
+			double		moved = number[i];
+			int64_t		at = i;
+
+			for (; at >= gap && number[at - gap] > moved; at -= gap)
+				number[at] = number[at - gap];
+			number[at] = moved;
+		}
+}
+
+static void
+interval(int resamples, double *difference, double *low, double *high)
+{
+	sort_numbers(resamples, difference);
+	*low = difference[(int) (0.025 * resamples)];
+	*high = difference[resamples - 1 - (int) (0.025 * resamples)];
+}
+
+void
+fmoe_click_leads(FnnArena *arena, const FmoeImpressions *impressions, int models, const fnn_real *const *logit,
+				 int resamples, uint64_t seed, FmoeClickLead *lead)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	const FnnHost *host = fnn_arena_host(arena);
+	int64_t		n = impressions->n;
+	int64_t		n_users = count_users(impressions);
+	Ordered    *ordered = fnn_alloc(arena, sizeof(Ordered) * (size_t) models);
+	double	   *auc = fnn_alloc(arena, sizeof(double) * (size_t) (models * (resamples + 1)));
+	double	   *loss = fnn_alloc(arena, sizeof(double) * (size_t) (models * (resamples + 1)));
+	int32_t    *drawn = fnn_alloc(arena, fnn_mul_size(host, (size_t) n_users + 1, sizeof(int32_t)));
+	int32_t    *times = fnn_alloc(arena, fnn_mul_size(host, (size_t) n + 1, sizeof(int32_t)));
+
+	for (int m = 0; m < models; m++)
+		order_predicted(arena, impressions, logit[m], &ordered[m]);
+	for (int r = 0; r <= resamples; r++)
+	{
+		fnn_poll(host);
+		draw_users(impressions, r, seed, n_users, drawn, times);
+		for (int m = 0; m < models; m++)
+			figures_of(&ordered[m], n, times, &auc[m * (resamples + 1) + r], &loss[m * (resamples + 1) + r]);
+	}
+	for (int m = 1; m < models; m++)
+	{
+		double	   *a = auc + m * (resamples + 1);
+		double	   *l = loss + m * (resamples + 1);
+
+		for (int r = 0; r <= resamples; r++)
+		{
+			a[r] = auc[r] - a[r];
+			l[r] -= loss[r];
+		}
+		lead[m - 1].auc = a[0];
+		lead[m - 1].log_loss = l[0];
+		interval(resamples, a + 1, &lead[m - 1].auc_low, &lead[m - 1].auc_high);
+		interval(resamples, l + 1, &lead[m - 1].log_loss_low, &lead[m - 1].log_loss_high);
+	}
+	fnn_arena_reset(arena, mark);
 }

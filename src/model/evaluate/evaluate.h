@@ -90,6 +90,7 @@ typedef struct FmoeImpressions
 	int64_t    *first;			/* [count + 1] */
 	int32_t    *user;			/* [count] */
 	float	   *label;			/* [n] 1: it was chosen */
+	const FnnTensor *private_rows;	/* of the dataset's users, by who has them; NULL: those that the expert has */
 } FmoeImpressions;
 
 typedef struct FmoeImpressionsWanted
@@ -130,6 +131,24 @@ typedef struct FmoeClickFigures
 /* times[n]: how often each counts, NULL: once.  NaN logits do not count. */
 extern FmoeClickFigures fmoe_click_figures(FnnArena *arena, int64_t n, const fnn_real *logit, const float *label,
 										   const int32_t *times);
+
+/* What a model has over another one on the same impressions, and a confidence interval of 95 % for it. */
+typedef struct FmoeClickLead
+{
+	double		auc;
+	double		auc_low;
+	double		auc_high;
+	double		log_loss;		/* by how much the model's is less */
+	double		log_loss_low;
+	double		log_loss_high;
+} FmoeClickLead;
+
+/*
+ * lead[models - 1]: what logit[0] has over each of the others, all of them
+ * logit[models][impressions->n] without NaN.  By the percentile bootstrap over users.
+ */
+extern void fmoe_click_leads(FnnArena *arena, const FmoeImpressions *impressions, int models,
+							 const fnn_real *const *logit, int resamples, uint64_t seed, FmoeClickLead *lead);
 
 /* ---------------------------------------------------------------- blocks */
 

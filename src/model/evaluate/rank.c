@@ -265,6 +265,7 @@ fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, co
 		batch = fmoe_batch(arena, &data->events, end - begin, cases->begin + begin, cases->end + begin, max_length);
 		batch->keeps_seen = !protocol->exclude_seen;
 		fmoe_batch_users(arena, batch, data, cases->begin + begin);
+		batch->now = fmoe_case_times(arena, data, cases, begin, end);
 		if (ranker.along)
 			rank_block_along(&ranker, arena, begin, end, batch, rank);
 		else

@@ -62,10 +62,13 @@ fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 	for (; from < to; from = end)
 	{
 		FnnMark		block = fnn_arena_mark(arena);
+		FmoeBatch  *batch;
 
 		end = fmoe_case_block_end(cases, from, to, FMOE_CASE_BLOCK_MAX, main->config->max_length);
-		weigh_block(model, arena, fmoe_batch(arena, &data->events, end - from, cases->begin + from,
-											 cases->end + from, main->config->max_length), parts, weight);
+		batch = fmoe_batch(arena, &data->events, end - from, cases->begin + from, cases->end + from,
+						   main->config->max_length);
+		batch->now = fmoe_case_times(arena, data, cases, from, end);
+		weigh_block(model, arena, batch, parts, weight);
 		for (int64_t i = 0; i < end - from; i++)
 			add_weights(use, parts, weight + i * parts);
 		fnn_arena_reset(arena, block);

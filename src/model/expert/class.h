@@ -154,6 +154,17 @@ typedef struct FmoeWord
 	double		share;
 } FmoeWord;
 
+/* What an input of an item's features adds to its score. */
+typedef struct FmoeInputPart
+{
+	const char *input;			/* its name */
+	int			map;			/* of its maps, from 1; 0: all together */
+	double		weight;			/* of the map for this item; NaN: there is none */
+	double		share;			/* of the score */
+} FmoeInputPart;
+
+#define FMOE_INPUT_PARTS_MAX 300
+
 /* What an array of a counter holds. */
 typedef enum FmoeHolds
 {
@@ -199,6 +210,30 @@ typedef struct FmoeCounter
 #define FMOE_ARRAYS_MAX 8		/* of a counter */
 #define FMOE_PARTS_MAX 32		/* that a score is the sum of */
 
+/* A lent model, as the one that is built of it sees it. */
+typedef struct FmoeLentModel
+{
+	const struct FmoeExpertClass *class;
+	const FmoeConfig *config;
+	const char *name;
+	const char *checksum;		/* of its arrays, 16 hexadecimal digits */
+} FmoeLentModel;
+
+/* A class whose models are built of lent ones that stay as they are: a base, and adapters of it. */
+typedef struct FmoeBuilding
+{
+	/* Fills name[FMOE_BUILT_MAX] with their names, the base's first, "" where a checksum says it; returns how many. */
+	int			(*names) (const FmoeConfig *config, const char **name);
+	/*
+	 * Whether number i can be that lent model; if so, the options say all of it from then on.
+	 */
+	bool		(*take) (FmoeConfig *config, int i, const FmoeLentModel *lent, FmoeMisfit *misfit);
+	/* The base in the options. */
+	const FmoeNamedBase *(*base) (const FmoeConfig *config);
+	/* Makes, in memory of the host, what serving computes with while the parameters stay as they are. */
+	const void *(*merge) (const FmoeExpert *expert, const FnnHost *host);
+} FmoeBuilding;
+
 typedef struct FmoeExpertClass
 {
 	const char *name;
@@ -219,6 +254,8 @@ typedef struct FmoeExpertClass
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
 	/* Set of FmoeReads; NULL: nothing but items and times. */
 	unsigned	(*reads) (const FmoeConfig *config);
+	/* Sets its own options that follow from the data, where they are not given; false: it cannot.  NULL: none do. */
+	bool		(*complete) (FmoeConfig *config, const FmoeDataset *data, FmoeMisfit *misfit);
 
 	/* Declares the parameters; without the hook items below, the first one is the table of item vectors. */
 	void		(*declare) (FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts);
@@ -234,6 +271,8 @@ typedef struct FmoeExpertClass
 	 * 0 .. n - 1.  Hook NULL: they are the rows of the first parameter.
 	 */
 	FnnTensor  *(*items) (const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
+	/* Their length d; NULL: that of a row of the first parameter. */
+	int64_t		(*vectors_width) (const FmoeConfig *config);
 	/* Whether item vectors are computed: whether the hooks items and prepare apply, else as if NULL; NULL: they do. */
 	bool		(*computes) (const FmoeConfig *config);
 	/* Whether the hooks learn and start apply; NULL: as computes says. */
@@ -255,6 +294,17 @@ typedef struct FmoeExpertClass
 	 * empty history too.
 	 */
 	void		(*foresee) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *logit);
+
+	/*
+	 * The group that a user is in, in each block, after one history of the batch that is not empty: fills at most
+	 * max elements of group, returns how many blocks there are.  NULL: there are no groups.
+	 */
+	int			(*group_of) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+							 int max, int32_t *group);
+	/* Numbers in the row that a user has of their own (FNN_PRIVATE); NULL: users have none. */
+	int64_t		(*private_columns) (const FmoeExpert *expert);
+	/* How many groups there are; with that hook only. */
+	int			(*groups) (const FmoeConfig *config);
 
 	/*
 	 * Where a history moves few items: value[n_items] along which the scores of all others do not fall, whatever the
@@ -288,6 +338,7 @@ typedef struct FmoeExpertClass
 	/*
 	 * The next five are all NULL, or none: a score is then a sum of parts with
 	 * weights for each history, part 0 being the own expert.  NULL: one part.
+	 * Only a class that is gated needs part_columns.
 	 */
 	int			(*part_count) (const FmoeConfig *config);
 	const char *(*part_name) (const FmoeConfig *config, int part);
@@ -304,11 +355,22 @@ typedef struct FmoeExpertClass
 							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
 
 	/*
+	 * What an item's inputs add to its score after a history of the batch, which is not empty, before blend: fills at
+	 * most max elements of out, returns their number.  NULL: nothing tells them apart.
+	 */
+	int			(*input_parts) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								int32_t item, int max, FmoeInputPart *out);
+
+	/*
 	 * Shape of the encoder that may be lent: the parameters of share FNN_PUBLIC.  NULL, or false: there is none.
 	 * With encoder FMOE_OWN_ENCODER it is lent with the options of the model, which must say all shapes: its
 	 * class declares it without features.
 	 */
 	bool		(*lends) (const FmoeConfig *config, FmoeShape *shape);
+	/* Of a class whose models are built of lent ones that stay as they are; NULL: they are not. */
+	const FmoeBuilding *building;
+	/* A column of the interactions that says where an event comes from, for FmoeEvents.source; NULL, or "": none. */
+	const char *(*source) (const FmoeConfig *config);
 	/* What item vectors are computed from, in its options; NULL: it has no such list. */
 	FmoeInputList *(*inputs) (FmoeConfig *config);
 	/* The lent encoders that the model uses, in its options; NULL: it uses none. */
@@ -342,6 +404,7 @@ struct FmoeExpert
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */
+	const void *merged;			/* of the hook merge; NULL: parameters may change */
 	uint32_t	without;		/* set of parts that are left out of its scores */
 };
 

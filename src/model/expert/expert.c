@@ -73,6 +73,19 @@ fmoe_declare_items(FmoeDeclaring *to, const FmoeConfig *config, int32_t n_items,
 }
 
 void
+fmoe_declared_lent(FmoeDeclaring *to, int first, bool elsewhere)
+{
+	for (int s = first; s < to->params->count; s++)
+	{
+		FnnParam   *param = &to->params->list[s];
+
+		param->share = FNN_LOCAL;
+		param->frozen = true;
+		param->elsewhere = elsewhere;
+	}
+}
+
+void
 fmoe_declare_class(FnnParams *params, const FnnHost *host, const FmoeExpertClass *class,
 				   const FmoeConfig *config, const FmoeFacts *facts)
 {
@@ -115,8 +128,8 @@ fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max)
 		const FnnParam *param = &expert->params->list[i];
 		FnnArray   *array = &out[n];
 
-		/* rows of single users are in no file and no version */
-		if (param->share == FNN_PRIVATE)
+		/* rows of single users are in no file and no version, a lent base is with its own */
+		if (param->share == FNN_PRIVATE || param->elsewhere)
 			continue;
 		n++;
 		memset(array, 0, sizeof(*array));

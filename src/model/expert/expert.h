@@ -31,6 +31,8 @@ extern void fmoe_declare_linear(FmoeDeclaring *to, FnnGroup group, const char *n
 extern void fmoe_declare_norm(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t width);
 /* Declares the table of item vectors [n_items, width]; its gradient is sparse when the loss touches few rows. */
 extern FnnParam *fmoe_declare_items(FmoeDeclaring *to, const FmoeConfig *config, int32_t n_items, int64_t width);
+/* The slices from first on stay as they are, and are nobody's who gets this model: those of a lent one. */
+extern void fmoe_declared_lent(FmoeDeclaring *to, int first, bool elsewhere);
 /* Lets a class declare its parameters for a configuration into params, which are empty before. */
 extern void fmoe_declare_class(FnnParams *params, const FnnHost *host, const FmoeExpertClass *class,
 							   const FmoeConfig *config, const FmoeFacts *facts);
@@ -51,6 +53,13 @@ extern int	fmoe_expert_arrays(const FmoeExpert *expert, FnnArray *out, int max);
 extern unsigned fmoe_reads(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Number of parts that the class's scores are sums of, at least 1. */
 extern int	fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config);
+
+/* Numbers in the row that a user has of their own; 0: users have none. */
+static inline int64_t
+fmoe_private_columns(const FmoeExpert *expert)
+{
+	return expert->class->private_columns != NULL ? expert->class->private_columns(expert) : 0;
+}
 
 /* Whether the class computes item vectors; else they are the rows of the first parameter. */
 extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config);

@@ -115,7 +115,7 @@ maps(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeMrffPa
 		int32_t    *row = fnn_alloc(tape->arena, sizeof(int32_t) * (size_t) batch->n_tokens);
 
 		for (int64_t t = 0; t < batch->n_tokens; t++)
-			row[t] = batch->user[of[t]];
+			row[t] = fmoe_mrff_private_of(batch)[of[t]];
 		x = fnn_add_dropout(tape, x, map(expert, layout, tape, y, table, block * layout->map, row), 0);
 	}
 	return own->residual ? fnn_add_dropout(tape, y, x, 0) : x;

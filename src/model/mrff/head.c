@@ -2,7 +2,7 @@
  * head.c
  *	  Predictions: the logit that an impression is clicked.
  *
- *	  z = a . relu(F [state ; item ; u] + f) + a0 + w . rates
+ *	  z = a . relu(F [state ; item ; u] + f) + a0 + w . rates + the odds of the item's categories
  *
  * The state of a history without an impression is 0.
  */
@@ -94,10 +94,15 @@ fmoe_mrff_head(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, 
 	if (layout->rates >= 0)
 	{
 		fnn_real   *rate = fnn_alloc_reals(tape->arena, asked->n, layout->n_rates);
+		int32_t    *item = fnn_alloc(tape->arena, sizeof(int32_t) * (size_t) asked->n);
 
+		for (int64_t i = 0; i < asked->n; i++)
+			item[i] = batch->events.item[asked->token[i]];
 		fmoe_mrff_rates(expert, layout, tape->arena, batch, asked->n, asked->token, rate);
 		z = fnn_add_dropout(tape, z, fnn_linear(tape, fnn_constant(tape, asked->n, layout->n_rates, rate),
 												fmoe_parameter(expert, layout->rates), NULL, FNN_IDENTITY), 0);
+		if (layout->n_item_features > 0)
+			z = fnn_add_dropout(tape, z, fmoe_mrff_odds(expert, layout, tape, asked->n, item), 0);
 	}
 	return z;
 }
@@ -184,15 +189,18 @@ score_some(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape *tape
 	}
 }
 
-/* Adds what the rates say. */
+/* Adds what the rates and the odds say. */
 static void
-add_rates(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnArena *arena, const FmoeBatch *batch,
-		  int32_t sequence, int64_t n, const int32_t *item, fnn_real *score)
+add_rates(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape *tape, const FmoeBatch *batch, int64_t n,
+		  const int32_t *item, fnn_real *score)
 {
 	const fnn_real *weight = fmoe_parameter(expert, layout->rates)->value;
-	fnn_real   *rate = fnn_alloc_reals(arena, n, layout->n_rates);
+	fnn_real   *rate = fnn_alloc_reals(tape->arena, n, layout->n_rates);
+	const FnnTensor *odds = layout->n_item_features > 0 ? fmoe_mrff_odds(expert, layout, tape, n, item) : NULL;
 
-	fmoe_mrff_rates_after(expert, layout, arena, batch, sequence, n, item, rate);
+	fmoe_mrff_rates_after(expert, layout, tape->arena, batch, 0, n, item, rate);
+	for (int64_t i = 0; i < n && odds != NULL; i++)
+		score[i] += odds->value[i];
 	for (int64_t i = 0; i < n; i++)
 		for (int k = 0; k < layout->n_rates; k++)
 			score[i] += weight[k] * rate[i * layout->n_rates + k];
@@ -244,7 +252,7 @@ fmoe_mrff_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batc
 			some[i] = item != NULL ? item[first + i] : (int32_t) (first + i);
 		score_some(expert, &layout, &tape, history, count, some, score + first);
 		if (layout.rates >= 0)
-			add_rates(expert, &layout, arena, &one, 0, count, some, score + first);
+			add_rates(expert, &layout, &tape, &one, count, some, score + first);
 		fnn_arena_reset(arena, block);
 		fnn_poll(fnn_arena_host(arena));
 	}

@@ -8,9 +8,8 @@
 
 #include <string.h>
 
-/* The terms of rows row[n] (NULL: 0 .. n - 1; negative: of nothing) of a feature, as edges into its table. */
-static FnnGraph
-terms_of(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n, const int32_t *row)
+FnnGraph
+fmoe_mrff_terms(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n, const int32_t *row)
 {
 	int64_t    *offset = fnn_alloc(arena, sizeof(int64_t) * ((size_t) n + 1));
 	int64_t		edges = 0;
@@ -42,8 +41,8 @@ terms_of(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n, c
 	};
 }
 
-static int32_t *
-count_up(FnnArena *arena, int64_t n)
+int32_t *
+fmoe_mrff_count_up(FnnArena *arena, int64_t n)
 {
 	int32_t    *number = fnn_alloc(arena, sizeof(int32_t) * (size_t) n);
 
@@ -56,7 +55,7 @@ FnnTensor *
 fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item)
 {
 	const FmoeFeatures *features = expert->features;
-	const int32_t *place = count_up(tape->arena, n);
+	const int32_t *place = fmoe_mrff_count_up(tape->arena, n);
 	FnnTensor  *part[FMOE_FEATURES_MAX + 1];
 	FmoeMrffLayout layout;
 	int			parts;
@@ -65,7 +64,7 @@ fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_
 	for (parts = 0; parts < layout.n_item_features; parts++)
 	{
 		const FmoeFeature *feature = &features->feature[layout.item_feature[parts]];
-		FnnGraph	graph = terms_of(tape->arena, feature, features->n, n, item);
+		FnnGraph	graph = fmoe_mrff_terms(tape->arena, feature, features->n, n, item);
 
 		part[parts] = fnn_neighbours(tape, fmoe_parameter(expert, parts), &graph, place, n, 0);
 	}
@@ -89,24 +88,30 @@ fmoe_mrff_sequence_of(FnnArena *arena, const FmoeBatch *batch)
 FnnTensor *
 fmoe_mrff_private(const FmoeExpert *expert, const FmoeMrffLayout *layout, const FmoeBatch *batch)
 {
-	if (layout->private_columns == 0 || batch->user == NULL)
+	if (layout->private_columns == 0)
 		return NULL;
 	if (batch->private_rows != NULL)
 		return (FnnTensor *) batch->private_rows;
-	return layout->private_rows >= 0 ? fmoe_parameter(expert, layout->private_rows) : NULL;
+	return layout->private_rows >= 0 && batch->user != NULL ? fmoe_parameter(expert, layout->private_rows) : NULL;
+}
+
+const int32_t *
+fmoe_mrff_private_of(const FmoeBatch *batch)
+{
+	return batch->private_rows != NULL ? batch->private_of : batch->user;
 }
 
 /* Vectors of one feature by each user's own table, a part of the private row from column first on. */
 static FnnTensor *
 own_vectors(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, const FmoeFeature *feature,
-			FnnTensor *table, int64_t first)
+			int32_t n_users, FnnTensor *table, int64_t first)
 {
 	int64_t		n = batch->sequences.count;
 	fnn_real   *x = fnn_zalloc(tape->arena, sizeof(fnn_real) * (size_t) (n * feature->width));
 
 	for (int64_t s = 0; s < n; s++)
 	{
-		int32_t		user = batch->user[s];
+		int32_t		user = batch->user != NULL && batch->user[s] < n_users ? batch->user[s] : -1;
 		int64_t		begin = user >= 0 ? feature->offset[user] : 0;
 		int64_t		end = user >= 0 ? feature->offset[user + 1] : 0;
 
@@ -114,7 +119,7 @@ own_vectors(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, con
 			x[s * feature->width + feature->term[i]] += 1 / (fnn_real) (end - begin);
 	}
 	return fnn_row_linear(tape, fnn_constant(tape, n, feature->width, x), table, first, expert->config->width, false,
-						  FNN_IDENTITY, batch->user);
+						  FNN_IDENTITY, fmoe_mrff_private_of(batch));
 }
 
 FnnTensor *
@@ -138,12 +143,12 @@ fmoe_mrff_users(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape 
 			FnnGraph	graph;
 
 			memset(nobody, 0xff, sizeof(int32_t) * (size_t) n);
-			graph = terms_of(tape->arena, feature, features->n, n, batch->user != NULL ? batch->user : nobody);
+			graph = fmoe_mrff_terms(tape->arena, feature, features->n, n, batch->user != NULL ? batch->user : nobody);
 			part[i] = fnn_neighbours(tape, fmoe_parameter(expert, layout->user + i), &graph,
-									 count_up(tape->arena, n), n, 0);
+									 fmoe_mrff_count_up(tape->arena, n), n, 0);
 		}
 		else if (table != NULL)
-			part[i] = own_vectors(expert, tape, batch, feature, table, first);
+			part[i] = own_vectors(expert, tape, batch, feature, features->n, table, first);
 		else
 			part[i] = fnn_constant(tape, n, expert->config->width,
 								   fnn_zalloc(tape->arena, sizeof(fnn_real) * (size_t) (n * expert->config->width)));

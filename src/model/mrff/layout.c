@@ -46,7 +46,7 @@ fmoe_mrff_layout(const FmoeConfig *config, const FmoeFeatures *features, const F
 	layout->width = (int64_t) config->width * (layout->n_item_features + own->ids);
 	layout->user_width = (int64_t) config->width * layout->n_user_features;
 	layout->map = 2 * layout->width * (layout->width + 1);
-	layout->n_rates = fmoe_mrff_n_rates(config, layout->n_item_features);
+	layout->n_rates = own->history_rates ? FMOE_MRFF_RATES + layout->n_item_features : 0;
 
 	slice = layout->n_item_features;
 	if (own->ids)
@@ -63,7 +63,8 @@ fmoe_mrff_layout(const FmoeConfig *config, const FmoeFeatures *features, const F
 	if (layout->n_rates > 0)
 	{
 		layout->rates = slice;
-		slice += RATE_SLICES;
+		layout->odds = slice + RATE_SLICES;
+		slice += RATE_SLICES + layout->n_item_features;
 	}
 	if (own->user_features == FMOE_MRFF_SHARED && layout->n_user_features > 0)
 	{
@@ -102,7 +103,7 @@ declare_map(FmoeDeclaring *to, FnnGroup group, const char *name, int64_t out, in
 
 /* A row for each value, and the last for what has none. */
 static void
-declare_tables(FmoeDeclaring *to, FnnGroup group, const char *of, const FmoeConfig *config,
+declare_tables(FmoeDeclaring *to, FnnGroup group, const char *of, int64_t width, FnnInit init,
 			   const FmoeFeatures *features, int n, const int *which)
 {
 	for (int i = 0; i < n; i++)
@@ -112,9 +113,8 @@ declare_tables(FmoeDeclaring *to, FnnGroup group, const char *of, const FmoeConf
 		FnnParam   *param;
 
 		snprintf(name, sizeof(name), "%s.%s.weight", of, feature->name);
-		param = fmoe_declare(to, group, name, feature->width + (int64_t) 1, config->width, FNN_INIT_NORMAL,
-							 FMOE_INIT_SCALE);
-		param->rows_of = group == FNN_ITEMS ? FNN_OF_TERMS : FNN_OF_NONE;
+		param = fmoe_declare(to, group, name, feature->width + (int64_t) 1, width, init, FMOE_INIT_SCALE);
+		param->rows_of = group == FNN_ENCODER ? FNN_OF_NONE : FNN_OF_TERMS;
 	}
 }
 
@@ -148,7 +148,8 @@ fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *
 	width = layout.width;
 	if (width == 0)
 		fnn_fail(to->host, FNN_INVALID, "the items have no categories");
-	declare_tables(to, FNN_ITEMS, "item", config, facts->features, layout.n_item_features, layout.item_feature);
+	declare_tables(to, FNN_ITEMS, "item", config->width, FNN_INIT_NORMAL, facts->features, layout.n_item_features,
+				   layout.item_feature);
 	if (layout.ids >= 0)
 		fmoe_declare_items(to, config, facts->n_items, config->width)->sparse = true;
 	if (layout.label >= 0)
@@ -163,11 +164,13 @@ fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *
 	if (layout.rates >= 0)
 	{
 		fmoe_declare(to, FNN_HEAD, "rates.weight", 1, layout.n_rates, FNN_INIT_ZERO, 0);
-		fmoe_declare(to, FNN_HEAD, "rates.share", 1, 1, FNN_INIT_ZERO, 0)->frozen = true;
+		fmoe_declare(to, FNN_HEAD, "rates.share", 1, 2, FNN_INIT_ZERO, 0)->frozen = true;
+		declare_tables(to, FNN_HEAD, "odds", 1, FNN_INIT_ZERO, facts->features, layout.n_item_features,
+					   layout.item_feature);
 	}
 	if (layout.user >= 0)
-		declare_tables(to, FNN_ENCODER, "user", config, facts->user_features, layout.n_user_features,
-					   layout.user_feature);
+		declare_tables(to, FNN_ENCODER, "user", config->width, FNN_INIT_NORMAL, facts->user_features,
+					   layout.n_user_features, layout.user_feature);
 	if (layout.private_rows >= 0)
 	{
 		FnnParam   *param = fmoe_declare(to, FNN_ENCODER, "private.weight", facts->n_users, layout.private_columns,

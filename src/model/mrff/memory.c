@@ -21,6 +21,8 @@ fmoe_mrff_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phas
 	double		edges = 0;
 	double		numbers;
 
+	if (phase == FMOE_PREPARED)
+		return fmoe_click_rates_bytes(facts->features);
 	if (phase != FMOE_RECORDED && phase != FMOE_UNRECORDED)
 		return 0;
 	fmoe_mrff_layout(config, facts->features, facts->user_features, facts->n_users > 0, &layout);
@@ -35,7 +37,7 @@ fmoe_mrff_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phas
 	wide = (double) (layout.width + layout.user_width);
 	numbers = 3.0 * own->groups + config->heads + 4;
 	reals = tokens * (wide * (OTHER_MATRICES + BLOCK_MATRICES * config->layers) + config->layers * numbers +
-					  2 * FMOE_MRFF_HEAD + layout.n_rates + 8);
+					  2 * FMOE_MRFF_HEAD + layout.n_rates + 2 * layout.n_item_features + 8);
 	/* values and gradients */
 	reals *= phase == FMOE_RECORDED ? 2 : 1;
 	reals += 8 * wide * wide + terms * 2;

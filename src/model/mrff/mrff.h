@@ -15,6 +15,7 @@
 #define FMOE_MODEL_MRFF_MRFF_H
 
 #include "model/expert/expert.h"
+#include "model/expert/rates.h"
 
 extern const FmoeExpertClass fmoe_mrff_class;
 
@@ -63,6 +64,8 @@ fmoe_mrff_own(const FmoeConfig *config)
 
 /* The head's width. */
 #define FMOE_MRFF_HEAD 32
+/* Rates of a history beside those of the item's categories. */
+#define FMOE_MRFF_RATES 2
 
 /* Slices of a block, in the order of declaration. */
 enum
@@ -88,7 +91,9 @@ typedef struct FmoeMrffLayout
 	int			block;			/* first slice of block 0 */
 	int			norm;			/* of the states: gain, bias */
 	int			head;			/* weight [32, 2 width + user_width], bias, weight [1, 32], bias */
-	int			rates;			/* weight [1, rates]; and frozen, what rates are pulled to [1, 1] */
+	int			rates;			/* weight [1, n_rates]; frozen [1, 2], what rates are pulled to, its logit and
+								 * strength */
+	int			odds;			/* [values + 1, 1] of each category */
 	int			n_user_features;
 	int			user_feature[FMOE_FEATURES_MAX];	/* which of the users' features */
 	int			user;			/* their tables, where everybody's */
@@ -109,6 +114,11 @@ extern void fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const
 
 /* ---------------------------------------------------------------- inputs */
 
+/* The terms of rows row[n] of a feature (NULL: 0 .. n - 1; negative: of nothing) as edges into a table of them. */
+extern FnnGraph fmoe_mrff_terms(FnnArena *arena, const FmoeFeature *feature, int64_t rows, int64_t n,
+								const int32_t *row);
+/* 0 .. n - 1 on the arena. */
+extern int32_t *fmoe_mrff_count_up(FnnArena *arena, int64_t n);
 /* Vectors [n, width] of items; item NULL: of items 0 .. n - 1. */
 extern FnnTensor *fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
 /* Vectors [sequences, user_width] of users; NULL: users have none. */
@@ -116,6 +126,8 @@ extern FnnTensor *fmoe_mrff_users(const FmoeExpert *expert, const FmoeMrffLayout
 								  const FmoeBatch *batch);
 /* The table of private rows for a batch; NULL: its users have none. */
 extern FnnTensor *fmoe_mrff_private(const FmoeExpert *expert, const FmoeMrffLayout *layout, const FmoeBatch *batch);
+/* [sequences] whose row in it each one has. */
+extern const int32_t *fmoe_mrff_private_of(const FmoeBatch *batch);
 /* [n_tokens] the sequence of each token, on the arena. */
 extern int32_t *fmoe_mrff_sequence_of(FnnArena *arena, const FmoeBatch *batch);
 
@@ -130,10 +142,9 @@ extern void fmoe_mrff_rates(const FmoeExpert *expert, const FmoeMrffLayout *layo
 extern void fmoe_mrff_rates_after(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnArena *arena,
 								  const FmoeBatch *batch, int32_t sequence, int64_t n, const int32_t *item,
 								  fnn_real *rate);
-/* How many a prediction has. */
-extern int	fmoe_mrff_n_rates(const FmoeConfig *config, int n_item_features);
-/* Share of clicks in what trains, pulled a little to a half. */
-extern double fmoe_mrff_click_share(const FmoeDataset *data, FmoeHoldout holdout);
+/* [n, 1] the sums of the odds of items. */
+extern FnnTensor *fmoe_mrff_odds(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape *tape, int64_t n,
+								 const int32_t *item);
 
 /* ---------------------------------------------------------------- forward */
 

@@ -18,9 +18,9 @@ const FmoeOption fmoe_mrff_options[] = {
 	"hard: a group's map enters as it is; weighted: times the probability that the gate gives the group"},
 	{"balance", FMOE_OPTION_REAL, AT(balance), 0, 100, NULL, "0.1",
 	"weight of the loss that keeps groups alike in size"},
-	{"residual", FMOE_OPTION_BOOL, AT(residual), 0, 0, NULL, "true",
+	{"residual", FMOE_OPTION_BOOL, AT(residual), 0, 0, NULL, "false",
 	"the maps of a block are added to their input; false: they take its place"},
-	{"private", FMOE_OPTION_BOOL, AT(private_rows), 0, 0, NULL, "true",
+	{"private", FMOE_OPTION_BOOL, AT(private_rows), 0, 0, NULL, "false",
 	"each user has a map of their own in each block, in rows that are never lent"},
 	{"user_features", FMOE_OPTION_ENUM, AT(user_features), 0, 0, user_names, "shared",
 	"vectors of the users table's categories: none, one set for all, or one of each user's own (private)"},
@@ -34,7 +34,9 @@ const FmoeOption fmoe_mrff_options[] = {
 };
 
 /* The width is of each category column. */
-const char *const fmoe_mrff_defaults[] = {"width", "8", "dropout", "0.5", "holdout", "validation_fifth", NULL};
+const char *const fmoe_mrff_defaults[] = {
+	"width", "8", "dropout", "0.5", "learning_rate", "0.003", "max_length", "200", "holdout", "validation_fifth", NULL
+};
 
 bool
 fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit)

@@ -6,7 +6,7 @@
  *	  of the recent ones		the same with those of k impressions ago counting 0.8^k, pulled to the user's rate
  *	  of a category's value		the same with the impressions that have the item's value
  *
- * p is the share of clicks in what trained; the last two are differences to the first.
+ * p is the share of clicks in what trained, a what was best there; the last two are differences to the first.
  * An impression knows those of earlier baskets, never those beside it.
  */
 #include "model/mrff/mrff.h"
@@ -14,7 +14,6 @@
 #include <math.h>
 #include <string.h>
 
-#define PULL_TO_SHARE 6.0		/* impressions that the share of all counts as */
 #define PULL_TO_RECENT 3.0
 #define PULL_TO_VALUE 6.0
 #define KEPT 0.8				/* of what was counted, with each impression */
@@ -23,7 +22,7 @@ enum
 {
 	RATE_USER,
 	RATE_RECENT,
-	RATE_VALUES					/* one for each category */
+	RATE_VALUES = FMOE_MRFF_RATES	/* one for each category */
 };
 
 /* What was counted of the impressions so far. */
@@ -32,6 +31,7 @@ typedef struct Counted
 	const FmoeFeatures *features;
 	const FmoeMrffLayout *layout;
 	double		share;
+	double		pull;
 	double		n;
 	double		clicks;
 	double		recent_n;
@@ -40,40 +40,16 @@ typedef struct Counted
 	float	   *value_clicks[FMOE_FEATURES_MAX];
 } Counted;
 
-int
-fmoe_mrff_n_rates(const FmoeConfig *config, int n_item_features)
-{
-	return fmoe_mrff_own(config)->history_rates ? RATE_VALUES + n_item_features : 0;
-}
-
-double
-fmoe_mrff_click_share(const FmoeDataset *data, FmoeHoldout holdout)
-{
-	double		n = 2;
-	double		clicks = 1;
-
-	for (int64_t user = 0; user < data->n_users; user++)
-	{
-		int64_t		end = fmoe_train_end(data, holdout, user);
-
-		for (int64_t event = data->offset[user]; event < end; event++)
-		{
-			n++;
-			clicks += data->events.label == NULL || data->events.label[event] > 0;
-		}
-	}
-	return clicks / n;
-}
-
 static void
 begin_counting(FnnArena *arena, Counted *counted, const FmoeExpert *expert, const FmoeMrffLayout *layout)
 {
-	double		logit = (double) fmoe_parameter(expert, layout->rates + 1)->value[0];
+	const fnn_real *share = fmoe_parameter(expert, layout->rates + 1)->value;
 
 	memset(counted, 0, sizeof(*counted));
 	counted->features = expert->features;
 	counted->layout = layout;
-	counted->share = 1 / (1 + exp(-logit));
+	counted->share = 1 / (1 + exp(-(double) share[0]));
+	counted->pull = fmax((double) share[1], 1);
 	for (int i = 0; i < layout->n_item_features; i++)
 	{
 		size_t		bytes = sizeof(float) * ((size_t) expert->features->feature[layout->item_feature[i]].width + 1);
@@ -81,14 +57,6 @@ begin_counting(FnnArena *arena, Counted *counted, const FmoeExpert *expert, cons
 		counted->value_n[i] = fnn_zalloc(arena, bytes);
 		counted->value_clicks[i] = fnn_zalloc(arena, bytes);
 	}
-}
-
-static double
-logit_of(double clicks, double n, double pull, double to)
-{
-	double		rate = (clicks + pull * to) / (n + pull);
-
-	return log(rate / (1 - rate));
 }
 
 /* The terms of an item; of none, the one behind the last. */
@@ -127,11 +95,12 @@ count_event(Counted *counted, int32_t item, bool clicked)
 static void
 rates_of(const Counted *counted, int32_t item, fnn_real *rate)
 {
-	double		user = logit_of(counted->clicks, counted->n, PULL_TO_SHARE, counted->share);
+	double		user = fmoe_click_logit(counted->clicks, counted->n, counted->pull, counted->share);
 	double		mean = 1 / (1 + exp(-user));
 
 	rate[RATE_USER] = (fnn_real) user;
-	rate[RATE_RECENT] = (fnn_real) (logit_of(counted->recent_clicks, counted->recent_n, PULL_TO_RECENT, mean) - user);
+	rate[RATE_RECENT] = (fnn_real) (fmoe_click_logit(counted->recent_clicks, counted->recent_n, PULL_TO_RECENT,
+													 mean) - user);
 	for (int i = 0; i < counted->layout->n_item_features; i++)
 	{
 		const int32_t *value;
@@ -140,8 +109,11 @@ rates_of(const Counted *counted, int32_t item, fnn_real *rate)
 		double		sum = 0;
 
 		for (int64_t k = 0; k < n; k++)
-			sum += logit_of((double) counted->value_clicks[i][value[k]], (double) counted->value_n[i][value[k]],
-							PULL_TO_VALUE, mean) - user;
+		{
+			double		clicks = (double) counted->value_clicks[i][value[k]];
+
+			sum += fmoe_click_logit(clicks, (double) counted->value_n[i][value[k]], PULL_TO_VALUE, mean) - user;
+		}
 		rate[RATE_VALUES + i] = (fnn_real) (sum / (double) n);
 	}
 }
@@ -192,4 +164,24 @@ fmoe_mrff_rates_after(const FmoeExpert *expert, const FmoeMrffLayout *layout, Fn
 	for (int64_t i = 0; i < n; i++)
 		rates_of(&counted, item[i], rate + i * layout->n_rates);
 	fnn_arena_reset(arena, mark);
+}
+
+/* ---------------------------------------------------------------- items */
+
+FnnTensor *
+fmoe_mrff_odds(const FmoeExpert *expert, const FmoeMrffLayout *layout, FnnTape *tape, int64_t n, const int32_t *item)
+{
+	const FmoeFeatures *features = expert->features;
+	const int32_t *place = fmoe_mrff_count_up(tape->arena, n);
+	FnnTensor  *sum = NULL;
+
+	for (int i = 0; i < layout->n_item_features; i++)
+	{
+		const FmoeFeature *feature = &features->feature[layout->item_feature[i]];
+		FnnGraph	graph = fmoe_mrff_terms(tape->arena, feature, features->n, n, item);
+		FnnTensor  *odds = fnn_neighbours(tape, fmoe_parameter(expert, layout->odds + i), &graph, place, n, 0);
+
+		sum = sum == NULL ? odds : fnn_add_dropout(tape, sum, odds, 0);
+	}
+	return sum;
 }

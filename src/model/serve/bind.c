@@ -294,6 +294,8 @@ bind_model(FmoeModel *model, const FnnHost *host, const FmoeConfig *config, int3
 	for (int slot = 0; slot < slots_of(config); slot++)
 		if (fmoe_only_counts(model->expert[slot].class) && !made_without(model, slot, n_arrays, arrays))
 			bind_counter(&model->expert[slot], host, n_arrays, arrays, check);
+	if (main->class->building != NULL)
+		main->merged = main->class->building->merge(main, host);
 	/* models that are values, and versions of the first builds, have no such counts */
 	if (fnn_find_array(n_arrays, arrays, fmoe_together_class.counter->array_names[0]) != NULL)
 		bind_counter(&model->together, host, n_arrays, arrays, check);

@@ -317,6 +317,9 @@ extern const char *fmoe_part_name(const FmoeModel *model, int part);
  */
 extern void fmoe_contributions(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch,
 							   int64_t n, const int32_t *item, double *weight, double *contribution);
+/* What the inputs of an item's vector add to its score: fills at most max elements of out, returns their number. */
+extern int	fmoe_input_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t item, int max,
+							 FmoeInputPart *out);
 /*
  * The words that an item and the batch's one history, which is not empty, have in
  * common, and what each adds to the score by the main expert: fills at most max

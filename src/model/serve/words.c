@@ -1,8 +1,25 @@
 /*
  * words.c
- *	  The words that a score rests on: those of the expert that reads texts.
+ *	  The words that a score rests on, those of the expert that reads texts, and what
+ *	  the inputs add that the main expert's item vectors are made of.
  */
 #include "model/serve/serve_private.h"
+
+int
+fmoe_input_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t item, int max,
+				 FmoeInputPart *out)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	double		weight = fmoe_has_gate(model) ? fmoe_gate_weight(model, batch, FMOE_MAIN) : 1;
+	int			n;
+
+	if (main->class->input_parts == NULL || weight == 0)
+		return 0;
+	n = main->class->input_parts(main, arena, batch, 0, item, max, out);
+	for (int i = 0; i < n; i++)
+		out[i].share *= weight;
+	return n;
+}
 
 int
 fmoe_words(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int32_t item, int max, FmoeWord *out)

@@ -156,6 +156,7 @@ look_at_cases(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 		block = fnn_arena_mark(arena);
 		batch = fmoe_batch(arena, &data->events, 1, cases->begin + c, cases->end + c, model->config.max_length);
 		batch->keeps_seen = keeps_seen;
+		batch->now = fmoe_case_times(arena, data, cases, c, c + 1);
 		fmoe_states(model, arena, batch, state);
 		fmoe_gate_features(model, arena, batch, 0, state, example->n, item, feature);
 		for (int32_t k = 0; k < example->n; k++)

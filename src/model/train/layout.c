@@ -381,6 +381,15 @@ fmoe_epoch_operations(const FmoeConfig *config, const FmoeDataset *data)
 
 /* ---------------------------------------------------------------- private memory */
 
+/* Length of the vectors that states are scored against: the table of the first parameter, or what is computed. */
+static double
+vectors_width(const FmoeTrainer *trainer)
+{
+	if (fmoe_computes_items(trainer->class, &trainer->config) && trainer->class->vectors_width != NULL)
+		return (double) trainer->class->vectors_width(&trainer->config);
+	return (double) trainer->plan.params.list[0].cols;
+}
+
 /* Bytes of forward, loss and backward of the largest shard. */
 static double
 step_bytes(const FmoeTrainer *trainer)
@@ -388,11 +397,11 @@ step_bytes(const FmoeTrainer *trainer)
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FmoeConfig *config = &trainer->config;
 	double		tokens = plan->shard_tokens;
-	/* the table that is scored against is declared first; one that is computed is not wider than the widest map */
-	double		width = plan->params.list[0].cols;
-	/* target, row of the loss; the target's weight; whose a sequence is */
+	double		width = vectors_width(trainer);
+	/* target, row of the loss; the target's weight; whose a sequence is, and when it is asked */
 	double		bytes = tokens * (fmoe_token_bytes(&trainer->data->events) + 2 * sizeof(int32_t) +
-								  (trainer->data->events.weight != NULL ? sizeof(float) : 0) + +sizeof(int32_t)) +
+								  (trainer->data->events.weight != NULL ? sizeof(float) : 0) +
+								  sizeof(int32_t) + sizeof(double)) +
 		trainer->class->bytes(config, &plan->facts, FMOE_RECORDED, tokens, 0) *
 		(trainer->data->events.basket != NULL ? FMOE_BASKETS_MORE : 1);
 	double		loss;
@@ -411,7 +420,7 @@ computed_bytes(const FmoeTrainer *trainer)
 {
 	if (!fmoe_computes_items(trainer->class, &trainer->config))
 		return 0;
-	return (double) trainer->data->n_items * (double) trainer->plan.params.list[0].cols * sizeof(fnn_real);
+	return (double) trainer->data->n_items * vectors_width(trainer) * sizeof(fnn_real);
 }
 
 /* Bytes while a block of at most so many cases is ranked. */

@@ -14,6 +14,7 @@
  */
 #include "model/data/stream.h"
 #include "model/evaluate/evaluate.h"
+#include "model/registry.h"
 #include "model/train/train_private.h"
 
 #include <math.h>
@@ -383,7 +384,9 @@ fmoe_trainer_adopt_lent(FmoeTrainer *trainer, int i, int n_arrays, FnnArray *arr
 {
 	char		prefix[FNN_NAME_MAX] = "";
 
-	if (i >= 0)
+	if (i >= 0 && trainer->class->building != NULL)
+		fmoe_built_prefix(i, prefix);
+	else if (i >= 0)
 		trainer->class->borrowed_prefix(i, prefix);
 	for (int k = 0; k < n_arrays; k++)
 	{

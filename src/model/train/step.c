@@ -317,6 +317,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *last_end = fnn_alloc(arena, sizeof(int64_t) * n);
 	bool		by_clicks = fmoe_by_clicks(trainer->class);
+	double	   *now = fnn_alloc(arena, sizeof(double) * n);
 	FmoeBatch  *packed;
 	FnnTape		tape;
 	int64_t		i;
@@ -328,6 +329,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 		begin[i] = data->offset[user];
 		end[i] = fmoe_sequence_end(&trainer->config, data, user);
 		last_end[i] = by_clicks ? end[i] : fmoe_basket_end(&data->events, end[i], data->offset[user + 1]);
+		now[i] = data->events.time != NULL ? data->events.time[by_clicks ? end[i] - 1 : end[i]] : 0;
 	}
 	for (int k = 0; k < trainer->plan.n_sparse; k++)
 	{
@@ -343,6 +345,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 
 	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
 	fmoe_batch_users(arena, packed, data, begin);
+	packed->now = data->events.time != NULL ? now : NULL;
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{

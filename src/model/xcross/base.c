@@ -136,12 +136,20 @@ fmoe_base_enter(const FmoeBase *base, FnnTape *tape, FnnTensor *table, const int
 }
 
 const FmoeBasePrepared *
-fmoe_base_prepare(const FmoeExpert *expert, const FmoeInputList *inputs, FnnArena *arena)
+fmoe_base_prepare(const FmoeExpert *expert, const FmoeInputList *inputs, FnnArena *arena, bool trained)
 {
 	FmoeBasePrepared *prepared = fnn_zalloc(arena, sizeof(FmoeBasePrepared));
 	int64_t		n = expert->n_items;
 
-	for (int i = 0; i < inputs->count && expert->config->loss == FMOE_LOSS_SOFTMAX; i++)
+	if (expert->config->loss != FMOE_LOSS_SOFTMAX)
+		return prepared;
+	if (!trained)
+	{
+		prepared->vectors = fnn_alloc_reals(arena, n, expert->config->width);
+		prepared->made = fnn_zalloc(arena, sizeof(bool));
+		return prepared;
+	}
+	for (int i = 0; i < inputs->count; i++)
 	{
 		const FmoeInput *input = &inputs->input[i];
 		fnn_real   *rows = fnn_alloc_reals(arena, n, input->width);
@@ -162,7 +170,9 @@ fmoe_base_prepared_bytes(const FmoeConfig *config, const FmoeInputList *inputs, 
 {
 	if (config->loss != FMOE_LOSS_SOFTMAX)
 		return sizeof(FmoeBasePrepared);
-	return sizeof(FmoeBasePrepared) + n_items * (double) fmoe_inputs_width(inputs) * sizeof(fnn_real);
+	/* one or the other */
+	return sizeof(FmoeBasePrepared) + sizeof(bool) +
+		n_items * fmax((double) fmoe_inputs_width(inputs), config->width) * sizeof(fnn_real);
 }
 
 double
@@ -230,6 +240,33 @@ fmoe_base_known(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, c
 	return known;
 }
 
+FnnTensor *
+fmoe_base_chosen_items(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, const FmoeBaseItems *chosen,
+					   double dropout)
+{
+	const FmoeBasePrepared *prepared = expert->prepared;
+	int64_t		width = base->encoding.shape.width;
+
+	if (prepared == NULL || prepared->vectors == NULL || chosen->item != NULL)
+		return fmoe_base_items(base, expert, tape, chosen->n, chosen->item, dropout);
+	for (int64_t first = 0; !*prepared->made && first < chosen->n; first += ROWS_AT_ONCE)
+	{
+		int64_t		n = chosen->n - first < ROWS_AT_ONCE ? chosen->n - first : ROWS_AT_ONCE;
+		FnnMark		mark = fnn_arena_mark(tape->arena);
+		int32_t    *item = fnn_alloc(tape->arena, sizeof(int32_t) * (size_t) n);
+		FnnTape		apart;
+
+		for (int64_t i = 0; i < n; i++)
+			item[i] = (int32_t) (first + i);
+		fnn_tape_begin(&apart, tape->arena, false, 0, 0);
+		memcpy(prepared->vectors + first * width, fmoe_base_items(base, expert, &apart, n, item, 0)->value,
+			   sizeof(fnn_real) * (size_t) (n * width));
+		fnn_arena_reset(tape->arena, mark);
+	}
+	*prepared->made = true;
+	return fnn_constant(tape, chosen->n, width, prepared->vectors);
+}
+
 double
 fmoe_base_chosen(const FmoeConfig *config, double n_items, double tokens)
 {
@@ -242,4 +279,58 @@ fmoe_base_choose_bytes(const FmoeConfig *config, double n_items, double tokens)
 	if (config->loss == FMOE_LOSS_SOFTMAX)
 		return 0;
 	return (n_items + 3 * (2 * tokens + config->negatives)) * sizeof(int32_t);
+}
+
+/* ---------------------------------------------------------------- one base as a model */
+
+double
+fmoe_base_bytes(const FmoeConfig *config, const FmoeInputList *inputs, const FmoeFacts *facts, FmoePhase phase,
+				double tokens, double cases)
+{
+	FmoeShape	shape = fmoe_base_shape(config);
+	double		width = config->width;
+	double		chosen = fmoe_base_chosen(config, facts->n_items, tokens);
+	double		sum;
+
+	if (phase == FMOE_PREPARED)
+		return fmoe_base_prepared_bytes(config, inputs, facts->n_items);
+	if (phase == FMOE_SETTLING)
+		return 0;
+	/* for each token; a layer's weights transposed */
+	sum = (tokens * fmoe_encoders[shape.encoder]->token_reals(&shape, config->dropout > 0, phase == FMOE_RECORDED) +
+		   4 * width * width) * sizeof(fnn_real);
+	/* states in several forms */
+	if (phase == FMOE_UNRECORDED)
+		return sum + 4 * cases * width * sizeof(fnn_real);
+	return sum + fmoe_base_items_bytes(config, inputs, chosen, true) +
+		fmoe_base_choose_bytes(config, facts->n_items, tokens);
+}
+
+double
+fmoe_base_multiplications(const FmoeConfig *config, double n_scored)
+{
+	FmoeShape	shape = fmoe_base_shape(config);
+
+	return fmoe_encoders[shape.encoder]->multiplications(&shape) + n_scored * config->width;
+}
+
+FnnTensor *
+fmoe_base_encode(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
+				 FmoeWhich which)
+{
+	FmoeBaseItems known = fmoe_base_known(base, expert, tape, batch);
+
+	return fmoe_encoder_run(&base->encoding, tape, fmoe_base_enter(base, tape, known.table, known.row, batch), batch,
+							which);
+}
+
+void
+fmoe_base_learn(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
+				FmoeGoal *goal, double input_dropout)
+{
+	FmoeBaseItems chosen = fmoe_base_choose(tape, batch, goal, expert->n_items);
+	FnnTensor  *table = fmoe_base_chosen_items(base, expert, tape, &chosen, input_dropout);
+	FnnTensor  *x = fmoe_base_enter(base, tape, table, chosen.row, batch);
+
+	fmoe_add_loss(tape, fmoe_encoder_run(&base->encoding, tape, x, batch, FMOE_ALL_TOKENS), table, &chosen.goal, NULL);
 }

@@ -40,10 +40,13 @@ extern FnnTensor *fmoe_base_enter(const FmoeBase *base, FnnTape *tape, FnnTensor
 typedef struct FmoeBasePrepared
 {
 	const fnn_real *rows[FMOE_INPUTS_MAX];	/* [n_items, numbers] of each; NULL: made when needed */
+	/* vectors [n_items, width] by maps that are not trained, made in the first step; NULL: maps are trained */
+	fnn_real   *vectors;
+	bool	   *made;
 } FmoeBasePrepared;
 
 extern const FmoeBasePrepared *fmoe_base_prepare(const FmoeExpert *expert, const FmoeInputList *inputs,
-												 FnnArena *arena);
+												 FnnArena *arena, bool trained);
 extern double fmoe_base_prepared_bytes(const FmoeConfig *config, const FmoeInputList *inputs, double n_items);
 /* Bytes on the arena for the vectors of n items. */
 extern double fmoe_base_items_bytes(const FmoeConfig *config, const FmoeInputList *inputs, double n, bool recorded);
@@ -58,6 +61,9 @@ typedef struct FmoeBaseItems
 	FmoeGoal	goal;			/* with targets and negatives numbered as the items are */
 } FmoeBaseItems;
 
+/* The vectors of these items for a step: those that were made once, where the maps of the inputs are not trained. */
+extern FnnTensor *fmoe_base_chosen_items(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape,
+										 const FmoeBaseItems *chosen, double dropout);
 extern FmoeBaseItems fmoe_base_choose(FnnTape *tape, const FmoeBatch *batch, const FmoeGoal *goal, int32_t n_items);
 /* Vectors of a batch's tokens outside of a training: of all items where they were computed, else of these alone. */
 extern FmoeBaseItems fmoe_base_known(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape,
@@ -66,6 +72,17 @@ extern FmoeBaseItems fmoe_base_known(const FmoeBase *base, const FmoeExpert *exp
 extern double fmoe_base_choose_bytes(const FmoeConfig *config, double n_items, double tokens);
 /* How many items it chooses at most. */
 extern double fmoe_base_chosen(const FmoeConfig *config, double n_items, double tokens);
+
+/* ---------------------------------------------------------------- one base as a model */
+
+/* What the hooks of a class give whose model is one base. */
+extern double fmoe_base_bytes(const FmoeConfig *config, const FmoeInputList *inputs, const FmoeFacts *facts,
+							  FmoePhase phase, double tokens, double cases);
+extern double fmoe_base_multiplications(const FmoeConfig *config, double n_scored);
+extern FnnTensor *fmoe_base_encode(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape,
+								   const FmoeBatch *batch, FmoeWhich which);
+extern void fmoe_base_learn(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
+							FmoeGoal *goal, double input_dropout);
 
 /* ---------------------------------------------------------------- classes */
 

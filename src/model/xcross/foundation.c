@@ -62,42 +62,15 @@ declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 static double
 bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens, double cases)
 {
-	const FmoeInputList *inputs = &own(config)->inputs;
-	FmoeShape	shape = fmoe_base_shape(config);
-	double		width = config->width;
-	double		chosen = fmoe_base_chosen(config, facts->n_items, tokens);
-	double		sum;
-
-	if (phase == FMOE_PREPARED)
-		return fmoe_base_prepared_bytes(config, inputs, facts->n_items);
-	if (phase == FMOE_SETTLING)
-		return 0;
-	/* for each token; a layer's weights transposed */
-	sum = (tokens * fmoe_encoders[shape.encoder]->token_reals(&shape, config->dropout > 0, phase == FMOE_RECORDED) +
-		   4 * width * width) * sizeof(fnn_real);
-	/* states in several forms */
-	if (phase == FMOE_UNRECORDED)
-		return sum + 4 * cases * width * sizeof(fnn_real);
-	return sum + fmoe_base_items_bytes(config, inputs, chosen, true) +
-		fmoe_base_choose_bytes(config, facts->n_items, tokens);
-}
-
-static double
-multiplications(const FmoeConfig *config, double n_scored)
-{
-	FmoeShape	shape = fmoe_base_shape(config);
-
-	return fmoe_encoders[shape.encoder]->multiplications(&shape) + n_scored * config->width;
+	return fmoe_base_bytes(config, &own(config)->inputs, facts, phase, tokens, cases);
 }
 
 static FnnTensor *
 encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhich which)
 {
 	FmoeBase	base = base_of(expert);
-	FmoeBaseItems known = fmoe_base_known(&base, expert, tape, batch);
 
-	return fmoe_encoder_run(&base.encoding, tape, fmoe_base_enter(&base, tape, known.table, known.row, batch), batch,
-							which);
+	return fmoe_base_encode(&base, expert, tape, batch, which);
 }
 
 static FnnTensor *
@@ -112,19 +85,15 @@ static void
 learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
 {
 	FmoeBase	base = base_of(expert);
-	FmoeBaseItems chosen = fmoe_base_choose(tape, batch, goal, expert->n_items);
-	double		dropout = own(expert->config)->input_dropout;
-	FnnTensor  *table = fmoe_base_items(&base, expert, tape, chosen.n, chosen.item, dropout);
-	FnnTensor  *x = fmoe_base_enter(&base, tape, table, chosen.row, batch);
 
-	fmoe_add_loss(tape, fmoe_encoder_run(&base.encoding, tape, x, batch, FMOE_ALL_TOKENS), table, &chosen.goal, NULL);
+	fmoe_base_learn(&base, expert, tape, batch, goal, own(expert->config)->input_dropout);
 }
 
 static const void *
 prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
 {
 	(void) data;
-	return fmoe_base_prepare(expert, &own(expert->config)->inputs, arena);
+	return fmoe_base_prepare(expert, &own(expert->config)->inputs, arena, true);
 }
 
 static bool
@@ -149,7 +118,7 @@ const FmoeExpertClass fmoe_foundation_class = {
 	.reads = reads,
 	.declare = declare,
 	.bytes = bytes,
-	.multiplications = multiplications,
+	.multiplications = fmoe_base_multiplications,
 	.encode = encode,
 	.items = items,
 	.learn = learn,

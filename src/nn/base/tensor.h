@@ -103,6 +103,7 @@ typedef struct FnnParam
 	bool		frozen;			/* gets no gradient and no update */
 	bool		sparse;			/* gradient and update by touched rows */
 	bool		decay;			/* weight decay applies */
+	bool		elsewhere;		/* never changes, and is stored with another model, not with this one */
 } FnnParam;
 
 /*

@@ -55,6 +55,62 @@ fnn_cut(FnnTape *tape, FnnTensor *x, int64_t first, int64_t cols)
 	return y;
 }
 
+/* ---------------------------------------------------------------- rows that are replaced */
+
+/* in: x, instead; saved: from */
+static void
+replace_backward(FnnTape *tape, FnnNode *node)
+{
+	FnnTensor  *x = node->in[0];
+	FnnTensor  *instead = node->in[1];
+	const int32_t *from = node->saved;
+	int64_t		d = x->cols;
+	int64_t		step = fnn_block_rows(d);
+
+	for (int64_t r = 0; r < x->rows; r++)
+	{
+		const fnn_real *dy = node->out->grad + r * d;
+
+		if (r % step == 0)
+			fnn_poll(tape->host);
+		if (from[r] < 0 && x->grad != NULL)
+			fnn_add_scaled(d, 1, dy, x->grad + r * d);
+		else if (from[r] >= 0 && instead->grad != NULL)
+			fnn_add_scaled(d, 1, dy, instead->grad + from[r] * d);
+	}
+}
+
+FnnTensor *
+fnn_replace(FnnTape *tape, FnnTensor *x, FnnTensor *instead, const int32_t *from)
+{
+	int64_t		d = x->cols;
+	int64_t		step = fnn_block_rows(d);
+	FnnTensor  *y;
+	FnnNode    *node;
+
+	fnn_check_dense(tape, x);
+	fnn_check_dense(tape, instead);
+	if (instead->cols != d)
+		fnn_fail(tape->host, FNN_INVALID, "rows of %lld cannot stand for rows of %lld", (long long) instead->cols,
+				 (long long) d);
+	y = fnn_result(tape, x->rows, d, fnn_has_grad(x) || fnn_has_grad(instead));
+	for (int64_t r = 0; r < x->rows; r++)
+	{
+		if (r % step == 0)
+			fnn_poll(tape->host);
+		memcpy(y->value + r * d, from[r] < 0 ? x->value + r * d : instead->value + from[r] * d,
+			   (size_t) d * sizeof(fnn_real));
+	}
+	node = fnn_record(tape, replace_backward, y);
+	if (node != NULL)
+	{
+		node->in[0] = x;
+		node->in[1] = instead;
+		node->saved = from;
+	}
+	return y;
+}
+
 /* ---------------------------------------------------------------- experts of several streams */
 
 typedef struct Mixed

@@ -76,6 +76,17 @@ extern FnnTensor *fnn_softmax(FnnTape *tape, FnnTensor *x, const bool *allowed, 
  */
 extern FnnTensor *fnn_adapt(FnnTape *tape, FnnTensor *w, FnnTensor *a, FnnTensor *b, double scale);
 
+#define FNN_STREAMS_MAX 8
+/*
+ * Stream m of n after an integrator of X-Cross (arXiv 2504.20859):
+ *	y = h_m + sum over k != m of beta z[p] h_k + gamma z[n (n - 1) + p] (h_m - h_k)
+ * where p = m (n - 1) + k, less 1 if k > m.  Streams [rows, d], weight z [rows, 2 n (n - 1)].
+ */
+extern FnnTensor *fnn_integrate(FnnTape *tape, int n, FnnTensor *const *stream, FnnTensor *weight, int m,
+								double beta, double gamma);
+/* y[rows, d] = sum over k of weight[k] * stream k; weight [1, n]. */
+extern FnnTensor *fnn_weighted_sum(FnnTape *tape, int n, FnnTensor *const *stream, FnnTensor *weight);
+
 /* A sparse matrix: row i has the edges from item i to other items, or the terms of bag i. */
 typedef struct FnnGraph
 {
@@ -106,6 +117,8 @@ extern FnnTensor *fnn_row_linear(FnnTape *tape, FnnTensor *x, FnnTensor *table, 
 extern FnnTensor *fnn_pick(FnnTape *tape, FnnTensor *x, const int32_t *column);
 /* y[n, cols] = columns first .. first + cols - 1 of a result x. */
 extern FnnTensor *fnn_cut(FnnTape *tape, FnnTensor *x, int64_t first, int64_t cols);
+/* y[n, d] = x, but row r is row from[r] of instead where that is not negative. */
+extern FnnTensor *fnn_replace(FnnTape *tape, FnnTensor *x, FnnTensor *instead, const int32_t *from);
 /*
  * Experts that see several streams at once (HM4SR, arXiv 2501.14269, interactive
  * mixture).  A row of x [n, d] is n_streams streams of equal width side by side, and

@@ -76,6 +76,8 @@ static FmoeStatement delete_domain[] = {
 	{"DELETE FROM fmoe.domain WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
 	{"DELETE FROM fmoe.tensor t USING fmoe.version v WHERE v.version_id OPERATOR(pg_catalog.=) t.version_id"
 	" AND v.domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
+	{"DELETE FROM fmoe.private_row r USING fmoe.version v WHERE v.version_id OPERATOR(pg_catalog.=) r.version_id"
+	" AND v.domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
 	{"DELETE FROM fmoe.deployment WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
 	{"DELETE FROM fmoe.version WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
 	{"DELETE FROM fmoe.checkpoint WHERE domain_id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}},
@@ -517,6 +519,15 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Imports of a domain that versions of others are built on. */
+static FmoeStatement imports_in_use = {
+	"SELECT v.name, v.checksum FROM fmoe.version v"
+	" WHERE v.domain_id OPERATOR(pg_catalog.=) $1 AND NOT v.complete AND EXISTS (SELECT FROM fmoe.version u"
+	"  WHERE u.domain_id OPERATOR(pg_catalog.<>) $1"
+	"  AND u.config OPERATOR(pg_catalog.->>) 'base_checksum' OPERATOR(pg_catalog.=) v.checksum)",
+	1, {INT8OID}
+};
+
 static Datum
 skip_missing(const char *name)
 {
@@ -542,6 +553,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	else if (!fmoe_try_lock_domain(domain))
 		return skip_missing(name);
 	value = Int64GetDatum(domain->id);
+	fmoe_check_none_used(&imports_in_use, &value, NULL);
 	for (int i = 0; i < lengthof(delete_domain); i++)
 		(void) fmoe_own_change(&delete_domain[i], &value, NULL);
 	fmoe_owner_drop(FMOE_OWNED_DOMAIN, domain->id);

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "pg/cache/cache.h"
+#include "pg/lend/lend.h"
 
 static FmoeStatement undo_newest = {
 	"UPDATE fmoe.deployment SET undone_at = pg_catalog.now() WHERE deployment_id OPERATOR(pg_catalog.=)"
@@ -33,6 +34,11 @@ static FmoeStatement live_version = {
 
 static FmoeStatement delete_tensors = {
 	"DELETE FROM fmoe.tensor WHERE version_id OPERATOR(pg_catalog.=) $1",
+	1, {INT8OID}
+};
+
+static FmoeStatement delete_private = {
+	"DELETE FROM fmoe.private_row WHERE version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
 };
 
@@ -130,10 +136,14 @@ fmoe_drop_version(PG_FUNCTION_ARGS)
 	id = Int64GetDatum(domain->id);
 	version_id = Int64GetDatum(version->version_id);
 	fmoe_lock_domain(domain);
+	/* what was imported to be borrowed may be what others are built on */
+	if (!version->complete)
+		fmoe_check_not_used(version->name, fmoe_checksum_text(version->checksum));
 	live = fmoe_own_int64(&live_version, &id, false);
 	if (live != version->version)
 	{
 		(void) fmoe_own_change(&delete_tensors, &version_id, NULL);
+		(void) fmoe_own_change(&delete_private, &version_id, NULL);
 		(void) fmoe_own_change(&delete_deployments, &version_id, NULL);
 		(void) fmoe_own_change(&delete_version, &version_id, NULL);
 		fmoe_evict_version(domain->id, version->version_id);

@@ -60,6 +60,7 @@ typedef struct FmoeDomain
 	char	   *item_column;
 	char	   *time_column;
 	FmoeColumn	optional[FMOE_OPTIONAL_COLUMNS];
+	FmoeColumn	source;			/* says where an event comes from; only where a training asks for it */
 	Oid			user_type;
 	Oid			item_type;
 	Oid			item_collation;
@@ -146,6 +147,8 @@ extern void fmoe_check_interactions(FmoeDomain *domain);
 /* The same for its item table, and its user table. */
 extern void fmoe_check_items(const FmoeRegistration *registration);
 extern void fmoe_check_users(const FmoeRegistration *registration);
+/* Lets interactions be read with a column that says where they come from; an error where it cannot be one. */
+extern void fmoe_domain_set_source(FmoeDomain *domain, const char *column);
 /* The type under any SQL domains of a column and, unless NULL, its collation; InvalidOid: no such column. */
 extern Oid	fmoe_column_type(Oid relation, const char *column, Oid *collation);
 /* Whether fmoe_event_at() takes values of a type. */

@@ -172,6 +172,18 @@ fmoe_check_interactions(FmoeDomain *d)
 	}
 }
 
+void
+fmoe_domain_set_source(FmoeDomain *domain, const char *column)
+{
+	const FmoeColumnRule *rule = &fmoe_column_rules[FMOE_BASKET_COLUMN];
+
+	domain->source.type = check_column(domain->interactions, column);
+	if (!rule->fits(domain->source.type))
+		reject_type(domain->interactions, column, domain->source.type, "a source", rule->detail);
+	(void) fmoe_column_type(domain->interactions, column, &domain->source.collation);
+	domain->source.name = pstrdup(column);
+}
+
 static bool
 is_empty(ArrayType *array)
 {

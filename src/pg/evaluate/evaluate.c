@@ -12,6 +12,9 @@
  *	  time			 every basket later than the newest event the version was
  *					 trained with, after the history as it was then.
  *
+ * Where the version's model gives probabilities of clicks, impressions are foreseen
+ * instead (clicks.c), and a third protocol is last_fifth: each user's last fifth.
+ *
  * What is evaluated is what is served: with exclude_seen (the default) what the
  * user had seen is neither candidate nor answer, and a user all of whose
  * answers were seen is no case; repeated is the share of users left out so.
@@ -45,7 +48,8 @@ PG_FUNCTION_INFO_V1(fmoe_evaluate);
 typedef enum EvaluateSplit
 {
 	EVALUATE_LEAVE_ONE_OUT,
-	EVALUATE_TIME
+	EVALUATE_TIME,
+	EVALUATE_LAST_FIFTH
 } EvaluateSplit;
 
 typedef struct EvaluateOptions
@@ -58,13 +62,13 @@ typedef struct EvaluateOptions
 	FmoeEvaluationOptions common;
 } EvaluateOptions;
 
-static const char *const split_names[] = {"leave_one_out", "time", NULL};
+static const char *const split_names[] = {"leave_one_out", "time", "last_fifth", NULL};
 
 #define AT(field) offsetof(EvaluateOptions, field)
 
 const FmoeOption fmoe_evaluate_options[] = {
 	{"split", FMOE_OPTION_ENUM, AT(split), 0, 0, split_names, "leave_one_out",
-	"baskets to be predicted: each user's last one, or all since the training"},
+	"baskets to be predicted: each user's last one, all since the training, or of impressions each user's last fifth"},
 	{"exclude_seen", FMOE_OPTION_BOOL, AT(exclude_seen), 0, 0, NULL, "true",
 	"what a user had seen is neither a candidate nor an answer"},
 	{"candidates", FMOE_OPTION_TEXT, AT(candidates), 0, 0, NULL, "all",
@@ -164,8 +168,19 @@ choose_version(Evaluation *evaluation)
 	FmoeVersion *version = fmoe_version_to_evaluate(domain, number);
 
 	evaluation->live = number == 0 && version->version_id == fmoe_live_version(domain->id);
-	if (evaluation->options.split == EVALUATE_LEAVE_ONE_OUT && version->config.holdout != FMOE_HOLDOUT_TEST)
+	if (evaluation->options.split == EVALUATE_LEAVE_ONE_OUT &&
+		!fmoe_holds_back(version->config.holdout, FMOE_HOLDOUT_TEST))
 		fmoe_refuse_seen(domain, version, "leave_one_out", "each user's last event", "test");
+	if (evaluation->options.split == EVALUATE_LAST_FIFTH &&
+		!fmoe_holds_back(version->config.holdout, FMOE_HOLDOUT_TEST_FIFTH))
+		fmoe_refuse_seen(domain, version, "last_fifth", "each user's last fifth of events", "test_fifth");
+	if (evaluation->options.split == EVALUATE_LAST_FIFTH &&
+		!fmoe_by_clicks(fmoe_expert_classes[version->config.model]))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the split \"last_fifth\" is of impressions"),
+				 errdetail("Model \"%s\" ranks items.", version->model),
+				 errhint("Use the split \"leave_one_out\" or \"time\".")));
 	evaluation->loaded = fmoe_load(domain, version->version_id);
 }
 
@@ -257,6 +272,7 @@ put_row(Evaluation *evaluation, const char *model, const char *metric, int k, do
 	values[0] = CStringGetTextDatum(model);
 	values[1] = CStringGetTextDatum(metric);
 	values[2] = Int32GetDatum(k);
+	nulls[2] = k == 0;
 	values[3] = Float8GetDatum(value);
 	nulls[3] = isnan(value);
 	values[4] = Int64GetDatum(evaluation->n_users);
@@ -340,12 +356,54 @@ put_expert(Evaluation *evaluation, const char *name, FmoeExpertSlot slot)
 	}
 }
 
+/* ---------------------------------------------------------------- clicks */
+
+static void
+put_figures(void *context, const char *model, const char *metric, double value, int64 users)
+{
+	Evaluation *evaluation = context;
+
+	evaluation->n_users = users;
+	put_row(evaluation, model, metric, 0, value);
+}
+
+static void
+evaluate_clicks(Evaluation *evaluation, const char *name)
+{
+	static const FmoeSplit splits[] = {
+		[EVALUATE_LEAVE_ONE_OUT] = FMOE_SPLIT_TEST,
+		[EVALUATE_TIME] = FMOE_SPLIT_TIME,
+		[EVALUATE_LAST_FIFTH] = FMOE_SPLIT_FIFTH
+	};
+	const FmoeModel *model = &evaluation->loaded->model;
+	FmoeImpressionsWanted wanted = {
+		.split = splits[evaluation->options.split],
+		.after = evaluation->loaded->version->last_event,
+		.max_length = model->config.max_length,
+		.limit = evaluation->options.common.limit_users,
+		.seed = evaluation->options.common.seed
+	};
+
+	fmoe_evaluate_clicks(evaluation->domain, evaluation->loaded->version, model, evaluation->loaded->vocabulary,
+						 &wanted, evaluation->arena, name, put_figures, evaluation);
+}
+
+static void
+evaluate_ranks(Evaluation *evaluation, const char *name)
+{
+	read_cases(evaluation);
+	put_expert(evaluation, name, FMOE_MAIN);
+	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
+		put_expert(evaluation, fmoe_slot_classes[slot]->name, (FmoeExpertSlot) slot);
+}
+
 Datum
 fmoe_evaluate(PG_FUNCTION_ARGS)
 {
 	MemoryContext context;
 	MemoryContext old;
 	Evaluation *evaluation;
+	const char *name;
 
 	InitMaterializedSRF(fcinfo, 0);
 	context = AllocSetContextCreate(CurrentMemoryContext, "fmoe evaluation", ALLOCSET_DEFAULT_SIZES);
@@ -356,12 +414,11 @@ fmoe_evaluate(PG_FUNCTION_ARGS)
 	parse_options(fcinfo, &evaluation->options);
 	choose_version(evaluation);
 	evaluation->arena = fmoe_arena(context, fmoe_max_memory_kb);
-	read_cases(evaluation);
-
-	put_expert(evaluation, evaluation->live ? "live" :
-			   psprintf("version %d", evaluation->loaded->version->version), FMOE_MAIN);
-	for (int slot = FMOE_POPULARITY; slot < FMOE_SLOTS; slot++)
-		put_expert(evaluation, fmoe_slot_classes[slot]->name, (FmoeExpertSlot) slot);
+	name = evaluation->live ? "live" : psprintf("version %d", evaluation->loaded->version->version);
+	if (fmoe_by_clicks(evaluation->loaded->model.expert[FMOE_MAIN].class))
+		evaluate_clicks(evaluation, name);
+	else
+		evaluate_ranks(evaluation, name);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

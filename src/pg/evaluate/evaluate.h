@@ -83,6 +83,11 @@ typedef struct FmoeStanding
 	double		mrr;
 } FmoeStanding;
 
+/* What a model of clicks must beat. */
+#define FMOE_CLICK_BASELINES 3
+/* Blocks whose groups are looked at. */
+#define FMOE_BLOCKS_MAX 16
+
 typedef struct FmoeVerdict
 {
 	int64		cases;			/* of validation; 0: nothing was compared */
@@ -96,6 +101,12 @@ typedef struct FmoeVerdict
 	int			lent_gates;		/* that its prior is the mean of, beside the one that ships; set by who trained */
 	bool		mixed;			/* it is a mixture, so own is set */
 	FmoeStanding own;			/* of the mixture with its own expert alone */
+	bool		by_clicks;		/* cases are impressions, and the next four are set instead of standing */
+	FmoeClickFigures clicks;
+	FmoeClickFigures baseline[FMOE_CLICK_BASELINES];
+	FmoeClickLead lead[FMOE_CLICK_BASELINES];
+	FmoeClickFigures live_clicks;
+	const char *unused;			/* a sentence that names groups nobody is in; NULL: there is none */
 	int			live_number;	/* of the version that is live; 0: none */
 	int			live_version;	/* compared with the new one; 0: none */
 	FmoeStanding live;
@@ -116,8 +127,30 @@ extern FmoeVerdict *fmoe_try_model(const FmoeDomain *domain, const FmoeInteracti
 extern char *fmoe_verdict_objection(const FmoeVerdict *verdict);
 /* {"NAME": number, ...}: parts of a loss, as the class, which must have names for them, calls them. */
 extern void fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const double losses[FMOE_LOSSES_MAX]);
+/* The baseline that answers better than a model of clicks; NULL: none does. */
+extern const FmoeExpertClass *fmoe_verdict_baseline(const FmoeVerdict *verdict);
+/* Makes the verdict that of a baseline, which takes the model's place. */
+extern void fmoe_verdict_count_instead(FmoeVerdict *verdict, const FmoeExpertClass *baseline);
 /* class: that of the model. */
 extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config,
 								   const FmoeTrainState *state);
 
+/* ---------------------------------------------------------------- clicks (clicks.c) */
+
+/* Fills a verdict on a model that is judged by clicks. */
+extern void fmoe_try_clicks(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions *interactions,
+							const FmoeModel *model, const FmoeVersion *live, FnnArena *arena);
+/*
+ * Calls put for every figure of a version and of the baselines, which are counted from what
+ * comes before the impressions: auc, log_loss and calibration, and of each baseline what
+ * the version has over it, with the ends of a confidence interval of 95 %.
+ */
+extern void fmoe_evaluate_clicks(const FmoeDomain *domain, const FmoeVersion *version, const FmoeModel *model,
+								 FmoeVocabulary *vocabulary, const FmoeImpressionsWanted *wanted, FnnArena *arena,
+								 const char *name,
+								 void (*put) (void *context, const char *model, const char *metric, double value,
+											  int64 users),
+								 void *context);
+extern char *fmoe_clicks_objection(const FmoeVerdict *verdict);
+extern void fmoe_put_clicks(StringInfo json, const FmoeVerdict *verdict);
 #endif							/* FMOE_PG_EVALUATE_EVALUATE_H */

@@ -65,6 +65,9 @@ fmoe_try_bytes(const FmoeInteractions *interactions, const FmoeVersion *live)
 		(size_t) answers_max(data) * (sizeof(int64) + 2 * sizeof(int32));
 
 	bytes += sizeof(FmoeModel);
+	/* windows and labels, logits of the model, the baselines and the live version, and what they are ordered in */
+	if (data->events.label != NULL)
+		bytes += (size_t) data->n_events * 256;
 	if (live != NULL)
 		bytes += live->bytes + fmoe_eval_set_bytes(data, data->n_users, answers_max(data));
 	return bytes;
@@ -143,13 +146,11 @@ begin_watch(FmoeWatch *watch, int64 n_cases, const FmoeModel *model, bool mixed,
 	watch->progress(watch->context, 0, watch->all);
 }
 
-FmoeVerdict *
-fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeModel *model,
-			   const FmoeVersion *live, FmoeWatch *watch)
+/* The same for a model that is judged by ranks. */
+static void
+try_ranks(FmoeVerdict *verdict, const FmoeDomain *domain, const FmoeInteractions *interactions,
+		  const FmoeModel *model, const FmoeVersion *live, FmoeWatch *watch, MemoryContext context)
 {
-	FmoeVerdict *verdict = palloc0(sizeof(FmoeVerdict));
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
 	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
 	FmoeCases  *cases = fmoe_validation_cases(arena, &interactions->data, model->config.holdout, 0,
 											  model->config.seed);
@@ -158,12 +159,8 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 	int32	   *main_rank = MemoryContextAllocHuge(context, rank_bytes);
 	int32	   *rank = MemoryContextAllocHuge(context, rank_bytes);
 
-	verdict->users = interactions->data.n_users;
-	verdict->tied_users = fmoe_tied_users(&interactions->data);
-	verdict->live_number = live != NULL ? live->version : 0;
 	verdict->cases = cases->count;
 	verdict->repeated = cases->repeated;
-	verdict->gate = model->gate;
 	verdict->mixed = fmoe_has_gate(model) || fmoe_score_parts(model->expert[FMOE_MAIN].class, &model->config) > 1;
 	begin_watch(watch, cases->count, model, verdict->mixed, comparable(live, model));
 	set->watch = watch;
@@ -182,6 +179,25 @@ fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, c
 		verdict->own = stand_own(set, model, arena, rank);
 	if (cases->count > 0 && comparable(live, model))
 		stand_live(verdict, domain, interactions, cases, live, arena, watch, rank);
+}
+
+FmoeVerdict *
+fmoe_try_model(const FmoeDomain *domain, const FmoeInteractions *interactions, const FmoeModel *model,
+			   const FmoeVersion *live, FmoeWatch *watch)
+{
+	FmoeVerdict *verdict = palloc0(sizeof(FmoeVerdict));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe go-live check", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FnnArena   *arena = fmoe_arena(context, fmoe_max_memory_kb);
+
+	verdict->users = interactions->data.n_users;
+	verdict->tied_users = fmoe_tied_users(&interactions->data);
+	verdict->live_number = live != NULL ? live->version : 0;
+	verdict->gate = model->gate;
+	if (fmoe_by_clicks(model->expert[FMOE_MAIN].class))
+		fmoe_try_clicks(verdict, domain, interactions, model, comparable(live, model) ? live : NULL, arena);
+	else
+		try_ranks(verdict, domain, interactions, model, live, watch, context);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return verdict;
@@ -202,6 +218,8 @@ fmoe_verdict_objection(const FmoeVerdict *verdict)
 		return pstrdup("It was not checked: there is no event to validate it by.");
 	if (verdict->cases == 0)
 		return NULL;
+	if (verdict->by_clicks)
+		return fmoe_clicks_objection(verdict);
 	if (main < counted)
 		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main, counter, counted);
 	if (verdict->cases >= CASES_TO_TELL && main - counted < ERRORS_TO_LEAD * verdict->error[better])
@@ -339,7 +357,9 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config, const
 	appendStringInfo(&json, ", \"cases\": " INT64_FORMAT ", \"repeated\": " INT64_FORMAT ", ", verdict->cases,
 					 verdict->repeated);
 	put_number(&json, "tied", (double) verdict->tied_users / Max(verdict->users, 1));
-	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0; slot++)
+	if (verdict->by_clicks)
+		fmoe_put_clicks(&json, verdict);
+	for (slot = 0; slot < FMOE_SLOTS && verdict->cases > 0 && !verdict->by_clicks; slot++)
 		put_standing(&json, slot == FMOE_MAIN ? "main" : fmoe_slot_classes[slot]->name, &verdict->standing[slot]);
 	if (verdict->mixed && verdict->cases > 0)
 		put_standing(&json, "own", &verdict->own);

@@ -222,16 +222,36 @@ refuse_strangers(const FmoeExpertFile *file, const FmoeModel *model)
 	pfree(own);
 }
 
+/* The file's arrays and those of the base that the model is built on, which is no part of it. */
+static int
+with_base(const FmoeExpertFile *file, FnnArray **arrays)
+{
+	const FmoeNamedBase *base = fmoe_named_base(&file->facts.config);
+	FnnArray   *of_base;
+	int			n;
+
+	*arrays = file->arrays;
+	if (base == NULL)
+		return file->n_arrays;
+	n = fmoe_read_base(base->checksum, &of_base);
+	*arrays = palloc(sizeof(FnnArray) * (file->n_arrays + n));
+	memcpy(*arrays, file->arrays, sizeof(FnnArray) * file->n_arrays);
+	memcpy(*arrays + file->n_arrays, of_base, sizeof(FnnArray) * n);
+	return file->n_arrays + n;
+}
+
 FmoeVocabulary *
 fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation, FmoeModel *model)
 {
 	const FmoeVersion *facts = &file->facts;
 	ErrorContextCallback callback = {error_context_stack, reading_file, NULL};
 	FmoeVocabulary *vocabulary;
+	FnnArray   *arrays;
+	int			n_arrays;
 
 	error_context_stack = &callback;
-	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &facts->config, facts->items,
-					file->n_arrays, file->arrays);
+	n_arrays = with_base(file, &arrays);
+	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &facts->config, facts->items, n_arrays, arrays);
 	vocabulary = fmoe_vocabulary_bind(item_type, collation, facts->items, file->n_arrays, file->arrays);
 	refuse_strangers(file, model);
 

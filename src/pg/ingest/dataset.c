@@ -65,7 +65,7 @@ fmoe_collect(FmoeCollected *collected, const FmoeEvent *event)
 	if (collected->count == collected->capacity)
 		fmoe_collect_reserve(collected, Max(2 * collected->capacity, FIRST_EVENTS));
 	if (unlikely(event->time_rest != 0 || event->label != 1 || event->weight != 1 || event->order != 0 ||
-				 event->named != 0 || event->tie != 0))
+				 event->named != 0 || event->tie != 0 || event->source != 0))
 		fmoe_collect_columns(collected, fmoe_event_columns_needed(event));
 	fmoe_events_put(&collected->events, collected->count++, event);
 }

@@ -35,6 +35,7 @@ typedef struct FmoeInteractions
 	int64		future;			/* events later than tomorrow */
 	FmoeFeatures features;		/* of the items, which data points to; count 0: none */
 	FmoeFeatures user_features; /* the same of the users */
+	FmoeVocabulary *users;		/* their ids, where labels are read; else NULL */
 } FmoeInteractions;
 
 /*
@@ -117,6 +118,8 @@ typedef struct FmoeRow
 	bool		odd_label;		/* it is neither 0 nor 1 */
 	bool		ordered;		/* order is not null */
 	bool		named;			/* basket is not null */
+	bool		sourced;		/* source is not null */
+	Datum		source;			/* of the domain's source */
 	Datum		order;			/* of order_column */
 	Datum		basket;			/* of basket_column */
 	Datum		user;			/* of the domain's type */

@@ -1,6 +1,7 @@
 /*
  * keys.c
- *	  The columns order_column and basket_column, as numbers that events are sorted by.
+ *	  The columns order_column and basket_column, as numbers that events are sorted by,
+ *	  and a column that says where they come from.
  *
  * Their values have any type.  They are numbered as they come, and ranked when
  * all are there, so a history sorts the same alone and in the whole table.
@@ -21,6 +22,7 @@ struct FmoeKeys
 	Oid			user_collation;
 	FmoeVocabulary *order;		/* value sets; NULL: no such column */
 	FmoeVocabulary *basket;
+	FmoeVocabulary *source;
 };
 
 static FmoeVocabulary *
@@ -36,13 +38,14 @@ fmoe_keys_create(const FmoeDomain *domain)
 	const FmoeColumn *basket = &domain->optional[FMOE_BASKET_COLUMN];
 	FmoeKeys   *keys;
 
-	if (order->name == NULL && basket->name == NULL)
+	if (order->name == NULL && basket->name == NULL && domain->source.name == NULL)
 		return NULL;
 	keys = palloc0(sizeof(FmoeKeys));
 	keys->user_type = domain->user_type;
 	(void) fmoe_column_type(domain->interactions, domain->user_column, &keys->user_collation);
 	keys->order = values_of(order);
 	keys->basket = values_of(basket);
+	keys->source = values_of(&domain->source);
 	return keys;
 }
 
@@ -61,6 +64,8 @@ fmoe_keys_take(FmoeKeys *keys, FmoeRow *row)
 		event->named = row->named ? fmoe_idset_add(keys->basket, row->basket) + 1 : 0;
 		event->tie = fmoe_id_hash(keys->user_type, keys->user_collation, row->user) | 1;
 	}
+	if (keys->source != NULL)
+		event->source = row->sourced ? fmoe_idset_add(keys->source, row->source) + 1 : 0;
 	return event->item >= 0 || event->named > 0;
 }
 
@@ -104,6 +109,16 @@ settle_names(const FmoeVocabulary *basket, int32 *named, uint32 *tie, int64 n)
 	pfree(rank);
 }
 
+static void
+settle_sources(const FmoeVocabulary *source, int32 *of_event, int64 n)
+{
+	int32	   *rank = fmoe_valueset_ranks(source);
+
+	for (int64 i = 0; i < n; i++)
+		of_event[i] = of_event[i] > 0 ? rank[of_event[i] - 1] + 1 : 0;
+	pfree(rank);
+}
+
 void
 fmoe_keys_settle(const FmoeKeys *keys, const FmoeEvents *events, int64 n)
 {
@@ -111,6 +126,8 @@ fmoe_keys_settle(const FmoeKeys *keys, const FmoeEvents *events, int64 n)
 		settle_order(keys->order, unconstify(int32 *, events->order), n);
 	if (keys != NULL && events->named != NULL)
 		settle_names(keys->basket, unconstify(int32 *, events->named), unconstify(uint32 *, events->tie), n);
+	if (keys != NULL && events->source != NULL)
+		settle_sources(keys->source, unconstify(int32 *, events->source), n);
 }
 
 Size
@@ -123,5 +140,7 @@ fmoe_keys_bytes(const FmoeKeys *keys)
 		bytes += fmoe_idset_bytes(keys->order);
 	if (keys != NULL && keys->basket != NULL)
 		bytes += fmoe_idset_bytes(keys->basket);
+	if (keys != NULL && keys->source != NULL)
+		bytes += fmoe_idset_bytes(keys->source);
 	return bytes;
 }

@@ -36,6 +36,8 @@ fmoe_event_columns(const FmoeDomain *domain)
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
 		if (domain->optional[i].name != NULL)
 			appendStringInfo(&sql, ", %s", quote_identifier(domain->optional[i].name));
+	if (domain->source.name != NULL)
+		appendStringInfo(&sql, ", %s", quote_identifier(domain->source.name));
 	return sql.data;
 }
 
@@ -107,6 +109,7 @@ fmoe_row(FmoeRow *row, const FmoeDomain *domain, Datum user, const Datum *value,
 	row->odd_label = false;
 	row->ordered = false;
 	row->named = false;
+	row->sourced = false;
 	if (!fmoe_event_at(&row->event, domain->time_type, domain->time_unit, value[1]))
 		return FMOE_LEFT_TIME;
 	for (int i = 0; i < FMOE_OPTIONAL_COLUMNS; i++)
@@ -122,6 +125,11 @@ fmoe_row(FmoeRow *row, const FmoeDomain *domain, Datum user, const Datum *value,
 		if (left_out != FMOE_TAKEN)
 			return left_out;
 		at++;
+	}
+	if (domain->source.name != NULL)
+	{
+		row->sourced = !isnull[at];
+		row->source = value[at];
 	}
 	return FMOE_TAKEN;
 }

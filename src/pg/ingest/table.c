@@ -456,6 +456,10 @@ read_all(const FmoeDomain *domain, FmoeVocabulary *vocabulary, unsigned reads, c
 	interactions->last_event = raw.last_event;
 	interactions->future = raw.future;
 
+	if (raw.labels)
+		interactions->users = fmoe_vocabulary_of_idset(raw.chosen.users,
+													   MemoryContextAllocHuge(scratch, sizeof(int32) *
+																			  Max(interactions->data.n_users, 1)));
 	MemoryContextSwitchTo(scratch);
 	read_user_features(interactions, &raw, domain, reads, like, context);
 	interactions->fingerprint = fingerprint(interactions);

@@ -26,19 +26,35 @@ PG_FUNCTION_INFO_V1(fmoe_forget);
 /* What a lending replaces: earlier ones of the same version, and all rounds. */
 static FmoeStatement delete_replaced = {
 	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2"
-					 " AND (l.version OPERATOR(pg_catalog.=) $3 OR l.round IS NOT NULL)"),
+					 " AND (l.version OPERATOR(pg_catalog.=) $3 OR l.round IS NOT NULL) AND " FMOE_LENT_UNUSED),
+	3, {TEXTOID, TEXTOID, INT4OID}
+};
+
+#define WITHDRAWN \
+	"l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2" \
+	" AND ($3 IS NULL OR l.version OPERATOR(pg_catalog.=) $3)"
+
+static FmoeStatement used_withdrawn = {
+	FMOE_LENT_USED(WITHDRAWN),
 	3, {TEXTOID, TEXTOID, INT4OID}
 };
 
 static FmoeStatement delete_withdrawn = {
-	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.domain OPERATOR(pg_catalog.=) $2"
-					 " AND ($3 IS NULL OR l.version OPERATOR(pg_catalog.=) $3)"),
+	FMOE_LENT_DELETE(WITHDRAWN),
 	3, {TEXTOID, TEXTOID, INT4OID}
 };
 
+#define FORGOTTEN \
+	"l.party OPERATOR(pg_catalog.=) $1" \
+	" AND ($2 IS NULL OR l.domain OPERATOR(pg_catalog.=) $2)"
+
+static FmoeStatement used_forgotten = {
+	FMOE_LENT_USED(FORGOTTEN),
+	2, {TEXTOID, TEXTOID}
+};
+
 static FmoeStatement delete_forgotten = {
-	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1"
-					 " AND ($2 IS NULL OR l.domain OPERATOR(pg_catalog.=) $2)"),
+	FMOE_LENT_DELETE(FORGOTTEN),
 	2, {TEXTOID, TEXTOID}
 };
 
@@ -152,6 +168,7 @@ fmoe_withdraw(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(fmoe_party_name());
 	values[1] = CStringGetTextDatum(domain->name);
 	values[2] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	fmoe_check_none_used(&used_withdrawn, values, nulls);
 	withdrawn = fmoe_lent_delete(&delete_withdrawn, values, nulls);
 	fmoe_fresh_end();
 	PG_RETURN_INT32(withdrawn);
@@ -170,6 +187,7 @@ fmoe_lent_domain_changed(const char *name, const char *new_name)
 
 	if (new_name == NULL)
 	{
+		fmoe_check_none_used(&used_withdrawn, values, "  n");
 		withdrawn = fmoe_lent_delete(&delete_withdrawn, values, "  n");
 		if (withdrawn > 0)
 			ereport(NOTICE,
@@ -210,6 +228,7 @@ fmoe_forget(PG_FUNCTION_ARGS)
 	check_may_forget(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	fmoe_check_none_used(&used_forgotten, values, nulls);
 	forgotten = fmoe_lent_delete(&delete_forgotten, values, nulls);
 	fmoe_fresh_end();
 	PG_RETURN_INT32(forgotten);

@@ -32,6 +32,13 @@ extern void fmoe_lent_warn(const char *name, const ErrorData *error);
 /* One of them, checked; arrays are F32, in the current context. */
 extern FmoeExpertFile *fmoe_lent_read(const FmoeLent *lent);
 /*
+ * The base of that checksum, lent or imported, in the current context; NULL: it is not
+ * here.  readable is whether a role may read it; InvalidOid: anybody.
+ */
+extern FmoeLent *fmoe_find_base(const char *checksum, Oid role);
+/* Its arrays, named as in models that are built on it, in the current context; error: it is not here. */
+extern int	fmoe_base_arrays(const char *checksum, FnnArray **arrays);
+/*
  * Fetches from all peers of the caller what they lend, within the caller's
  * transaction; a peer that fails is a WARNING.
  */
@@ -114,6 +121,20 @@ extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 	"WITH gone AS (DELETE FROM fmoe.lent AS l WHERE " condition " RETURNING l.lent_id)," \
 	" parts AS (DELETE FROM fmoe.lent_part AS p USING gone WHERE p.lent_id OPERATOR(pg_catalog.=) gone.lent_id)" \
 	" SELECT pg_catalog.count(*)::pg_catalog.int4 FROM gone"
+/* A condition on l: no version here is built on it. */
+#define FMOE_LENT_UNUSED \
+	"NOT EXISTS (SELECT FROM fmoe.version u" \
+	" WHERE u.config OPERATOR(pg_catalog.->>) 'base_checksum' OPERATOR(pg_catalog.=) l.checksum)"
+/* Text of a statement for fmoe_check_none_used: name and checksum of one in use for which a condition on l holds. */
+#define FMOE_LENT_USED(condition) \
+	"SELECT pg_catalog.concat(l.party, '.', l.domain), l.checksum FROM fmoe.lent l" \
+	" WHERE " condition " AND NOT (" FMOE_LENT_UNUSED ")"
+/* Error where a statement finds one that a version here is built on. */
+extern void fmoe_check_none_used(FmoeStatement *statement, Datum *values, const char *nulls);
+/* Error where a version here is built on the base of that checksum. */
+extern void fmoe_check_not_used(const char *name, const char *checksum);
+/* A version that is built on the base of that checksum, but for one, as text; NULL: none is. */
+extern char *fmoe_base_user(const char *checksum, int64 but_version_id);
 /* Runs such a statement; returns how many heads are gone. */
 extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
 /* Whether something was imported under a name, into any domain. */

@@ -53,6 +53,20 @@ gate_to_share(const FmoeVersion *version, const FmoeExpertFile *file, const Fmoe
 	return fmoe_gate_jsonb(&version->config, &prior);
 }
 
+/* The base of another stays where it is. */
+static int
+without_base(const FmoeConfig *config, int n, FnnArray *arrays)
+{
+	int			kept = 0;
+
+	if (fmoe_named_base(config) == NULL)
+		return n;
+	for (int i = 0; i < n; i++)
+		if (strncmp(arrays[i].name, FMOE_BASE_PREFIX, strlen(FMOE_BASE_PREFIX)) != 0)
+			arrays[kept++] = arrays[i];
+	return kept;
+}
+
 FmoeExpertFile *
 fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const FmoeRelease *release, bool complete)
 {
@@ -70,6 +84,7 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 	if (complete)
 	{
 		file->item_type = fmoe_id_type_name(domain->item_type);
+		file->n_arrays = without_base(&version->config, file->n_arrays, file->arrays);
 		return file;
 	}
 	file->gate = gate_to_share(version, file, release);

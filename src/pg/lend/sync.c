@@ -173,7 +173,8 @@ static FmoeStatement rename_here = {
 };
 
 static FmoeStatement delete_gone = {
-	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.lent_id OPERATOR(pg_catalog.<>) ALL ($2)"),
+	FMOE_LENT_DELETE("l.party OPERATOR(pg_catalog.=) $1 AND l.lent_id OPERATOR(pg_catalog.<>) ALL ($2) AND "
+					 FMOE_LENT_UNUSED),
 	2, {TEXTOID, UUIDARRAYOID}
 };
 

@@ -139,6 +139,20 @@ check_complete(const FmoeExpertFile *file, const FmoeDomain *domain)
 	(void) fmoe_expert_bind(file, domain->item_type, domain->item_collation, model);
 }
 
+/* An adapter is of use only where its base is. */
+static void
+check_base(const FmoeExpertFile *file)
+{
+	const FmoeNamedBase *base = fmoe_named_base(&file->facts.config);
+
+	if (base != NULL && fmoe_find_base(base->checksum, InvalidOid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the base \"%s\" of the expert is not here", base->name),
+				 errdetail("Its checksum is %s.", base->checksum),
+				 errhint("Fetch or import the base first.")));
+}
+
 Datum
 fmoe_import(PG_FUNCTION_ARGS)
 {
@@ -163,6 +177,8 @@ fmoe_import(PG_FUNCTION_ARGS)
 	file = fmoe_expert_read(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	if (file->facts.complete)
 		check_complete(file, domain);
+	else
+		check_base(file);
 	file->facts.domain_id = domain->id;
 	file->facts.name = name;
 	file->facts.origin = "import";

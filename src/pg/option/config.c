@@ -254,17 +254,32 @@ fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config)
 	fmoe_check_config(config);
 }
 
+static void
+misfit_error(const FmoeMisfit *misfit)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", misfit->message),
+			 errdetail("%s", misfit->detail),
+			 errhint("%s", misfit->hint)));
+}
+
 void
 fmoe_check_config(const FmoeConfig *config)
 {
 	FmoeMisfit	misfit;
 
 	if (!fmoe_config_fits(config, &misfit))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s", misfit.message),
-				 errdetail("%s", misfit.detail),
-				 errhint("%s", misfit.hint)));
+		misfit_error(&misfit);
+}
+
+void
+fmoe_complete_config(FmoeConfig *config, const FmoeDataset *data)
+{
+	FmoeMisfit	misfit;
+
+	if (!fmoe_config_complete(config, data, &misfit))
+		misfit_error(&misfit);
 }
 
 Jsonb *

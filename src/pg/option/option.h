@@ -50,6 +50,8 @@ extern void fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeCon
 extern bool fmoe_is_left_out(const char *const *left_out, const char *name);
 /* Fails where the options of a configuration do not fit each other. */
 extern void fmoe_check_config(const FmoeConfig *config);
+/* Sets what follows from the data, where it is not given; fails where the data lack what the options need. */
+extern void fmoe_complete_config(FmoeConfig *config, const FmoeDataset *data);
 /* A configuration to be stored: the options of every model and the class's own. */
 extern Jsonb *fmoe_config_jsonb(const FmoeConfig *config);
 

@@ -250,7 +250,7 @@ to_object(const FmoeOption *option, const JsonbValue *value, void *element)
 	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
 	{
 		fmoe_parse_options(JsonbValueToJsonb(unconstify(JsonbValue *, value)), list->element, element);
-		if (!list->fits(element, &misfit))
+		if (list->fits != NULL && !list->fits(element, &misfit))
 			reject(option, psprintf("has an element that cannot be: %s", misfit.message));
 	}
 	else

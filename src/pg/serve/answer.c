@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+
 #include "pg/serve/serve.h"
 
 FmoeExpertSlot
@@ -28,8 +30,22 @@ fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot)
 	if (slot == FMOE_MAIN && fmoe_has_gate(&serving->call.loaded->model) &&
 		serving->call.loaded->model.gate.cases == 0)
 		return "prior";
+	/* so do rates of clicks, which may have taken the place of the model that was trained */
+	if (slot == FMOE_MAIN && fmoe_only_counts(class) && fmoe_by_clicks(class))
+		return class->name;
 	/* popularity goes by its name, even as a model: it knows nothing of the user */
 	return slot == FMOE_MAIN && class != fmoe_slot_classes[FMOE_POPULARITY] ? "model" : class->name;
+}
+
+const double *
+fmoe_serve_now(FmoeServing *serving, int64 n)
+{
+	FnnArena   *arena = serving->site.arena;
+	double	   *now = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(double)));
+
+	for (int64 i = 0; i < n; i++)
+		now[i] = fmoe_seconds_of_moment(GetCurrentTransactionStartTimestamp());
+	return now;
 }
 
 FmoeBatch *
@@ -41,6 +57,11 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 	FmoeBatch  *batch = fmoe_batch(serving->site.arena, &history->events, 1, &begin, &end, max_length);
 
 	batch->keeps_seen = serving->call.keeps_seen;
+	if (history->private_row != NULL)
+	{
+		batch->private_rows = history->private_row;
+		batch->private_of = fnn_zalloc(serving->site.arena, sizeof(int32));
+	}
 	if (history->users != NULL)
 	{
 		int32	   *user = fnn_alloc(serving->site.arena, sizeof(int32));
@@ -49,6 +70,7 @@ fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length)
 		batch->user_features = history->users;
 		batch->user = user;
 	}
+	batch->now = history->asked != NULL ? history->asked : fmoe_serve_now(serving, 1);
 	return batch;
 }
 

@@ -237,6 +237,23 @@ ask_for_items(FmoeServing *serving, Known *known)
 	known->shown.count = n;
 }
 
+FnnTensor *
+fmoe_serve_private(FmoeServing *serving, Datum user)
+{
+	const FmoeLoaded *loaded = serving->call.loaded;
+	int64		n = fmoe_private_columns(&loaded->model.expert[FMOE_MAIN]);
+	FnnTensor  *row;
+
+	if (n == 0)
+		return NULL;
+	row = palloc0(sizeof(FnnTensor));
+	row->rows = 1;
+	row->cols = n;
+	row->value = palloc(sizeof(fnn_real) * n);
+	return fmoe_load_private(loaded->version->version_id, serving->moment.domain->user_type, user, n, row->value)
+		? row : NULL;
+}
+
 FmoeItems *
 fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 {
@@ -263,6 +280,14 @@ fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of)
 	fmoe_sort_events(&items->events, 0, &known.events.events, 0, items->count);
 	fmoe_make_baskets(&items->events, items->count, 1, &begin, &items->count);
 	items->users = fmoe_serve_users(serving, 1, &user, &items->user);
+	if (!TIMESTAMP_IS_NOEND(as_of))
+	{
+		double	   *asked = palloc(sizeof(double));
+
+		*asked = fmoe_seconds_of_moment(as_of);
+		items->asked = asked;
+	}
+	items->private_row = fmoe_serve_private(serving, user);
 	MemoryContextSwitchTo(old);
 	return items;
 }

@@ -12,6 +12,9 @@
  *					 items								followed those in training
  *	  fallback		 recent, popularity, 1				the score: no model answered
  *					 markov
+ *	  input			 an input of the item's	 NULL		of the expert own, what it adds
+ *					 vector
+ *	  map			 one of its maps	 the item's		of that
  *	  word			 a word that item	 NULL			of the expert content's, what the word adds
  *					 and history share
  *	  history		 an event's item	 NULL			what the score would lack without that event
@@ -255,6 +258,37 @@ put_words(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *v
 	}
 }
 
+/* The rows of what an item's vector is made of; values has what all rows of the item share. */
+static void
+put_inputs(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *values)
+{
+	FmoeServing *serving = explanation->serving;
+	const FmoeModel *model = &serving->call.loaded->model;
+	FnnArena   *arena = serving->site.arena;
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeInputPart *part;
+	int			n;
+	int			inputs = 0;
+
+	if (explanation->slot != FMOE_MAIN || model->expert[FMOE_MAIN].class->input_parts == NULL)
+		return;
+	part = fnn_alloc(arena, sizeof(FmoeInputPart) * FMOE_INPUT_PARTS_MAX);
+	n = fmoe_input_parts(model, arena, fmoe_serve_batch(serving, explanation->history, model->config.max_length),
+						 explanation->best->item[i], FMOE_INPUT_PARTS_MAX, part);
+	for (int k = 0; k < n; k++)
+	{
+		bool		nulls[COLUMNS] = {[COLUMN_WEIGHT] = isnan(part[k].weight)};
+
+		values[COLUMN_PART] = CStringGetTextDatum(part[k].map > 0 ? "map" : "input");
+		values[COLUMN_NTH] = Int32GetDatum(part[k].map > 0 ? part[k].map : ++inputs);
+		values[COLUMN_NAME] = CStringGetTextDatum(part[k].input);
+		values[COLUMN_WEIGHT] = Float4GetDatum((float4) part[k].weight);
+		values[COLUMN_CONTRIBUTION] = Float4GetDatum((float4) part[k].share);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	fnn_arena_reset(arena, mark);
+}
+
 static void
 put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 {
@@ -279,6 +313,7 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 			Float4GetDatum((float4) explanation->contribution[(int64) i * explanation->n_parts + p]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	put_inputs(explanation, result, i, values);
 	put_words(explanation, result, i, values);
 	values[COLUMN_PART] = CStringGetTextDatum("history");
 	nulls[COLUMN_WEIGHT] = true;

@@ -1,7 +1,7 @@
 /*
  * lookup.c
- *	  fmoe_score, fmoe_similar, fmoe_embedding: what a version knows of given
- *	  users and items.
+ *	  fmoe_score, fmoe_predict, fmoe_similar, fmoe_embedding: what a version knows
+ *	  of given users and items.
  *
  * NULL for the user, the items or the item gives no rows, or NULL; NULL for
  * anything else is its default.  Scores are those of the expert that
@@ -21,6 +21,8 @@
 
 PG_FUNCTION_INFO_V1(fmoe_score_items);
 PG_FUNCTION_INFO_V1(fmoe_score_as);
+PG_FUNCTION_INFO_V1(fmoe_predict_items);
+PG_FUNCTION_INFO_V1(fmoe_predict_as);
 PG_FUNCTION_INFO_V1(fmoe_similar);
 PG_FUNCTION_INFO_V1(fmoe_similar_as);
 PG_FUNCTION_INFO_V1(fmoe_embedding);
@@ -133,8 +135,69 @@ answer_score(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments 
 	fmoe_serve_answer_ids(fcinfo, serving, given.n, given.id, given.id_null, score);
 }
 
+static void
+require_live(const FmoeServing *serving)
+{
+	if (!serving->moment.whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no live version", serving->moment.domain->name),
+				 errhint("Make one live with fmoe_deploy('%s', version).", serving->moment.domain->name)));
+}
+
+/* Error: the version that would answer gives no probabilities. */
+static void
+require_probabilities(const FmoeServing *serving)
+{
+	const FmoeVersion *version = serving->call.loaded->version;
+
+	require_live(serving);
+	if (fmoe_by_clicks(serving->call.loaded->model.expert[FMOE_MAIN].class))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("version %d of domain \"%s\" gives no probabilities", version->version,
+					serving->moment.domain->name),
+			 errdetail("Its model \"%s\" ranks items; its scores are no probabilities.", version->model),
+			 errhint("Train a model of clicks, such as \"mrff\".")));
+}
+
+/*
+ * Answers with the ids as they were given, each with the probability that the user
+ * chooses the item when it is shown next: NULL for an item the version does not know.
+ */
+static void
+answer_predict(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
+{
+	MemoryContext old = MemoryContextSwitchTo(serving->call.context);
+	const FmoeExpert *main;
+	FmoeItems  *history;
+	Given		given;
+	fnn_real   *logit;
+	fnn_real   *probability;
+
+	fmoe_serve_resolve(fcinfo, serving, at);
+	require_probabilities(serving);
+	main = &serving->call.loaded->model.expert[FMOE_MAIN];
+	history = fmoe_serve_history(fcinfo, serving, at);
+	given = given_items(fcinfo, serving, at->item);
+	probability = palloc(Max(given.n, 1) * sizeof(fnn_real));
+	logit = palloc(Max(given.n, 1) * sizeof(fnn_real));
+	main->class->score(main, serving->site.arena,
+					   fmoe_serve_batch(serving, history, serving->call.loaded->model.config.max_length), 0,
+					   given.n_known, given.known, logit);
+	for (int i = 0; i < given.n; i++)
+		probability[i] = (fnn_real) NAN;
+	for (int i = 0; i < given.n_known; i++)
+		probability[given.of[i]] = (fnn_real) (1 / (1 + exp(-(double) logit[i])));
+	MemoryContextSwitchTo(old);
+	fmoe_serve_answer_ids(fcinfo, serving, given.n, given.id, given.id_null, probability);
+}
+
+typedef void (*AnswerItems) (FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at);
+
 static Datum
-score_items(FunctionCallInfo fcinfo, const FmoeArguments *at)
+score_items(FunctionCallInfo fcinfo, const FmoeArguments *at, AnswerItems answer)
 {
 	FmoeServing *serving = fmoe_serving(fcinfo);
 
@@ -142,7 +205,7 @@ score_items(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	{
 		fmoe_serve_begin(serving);
 		if (!PG_ARGISNULL(at->user) && !PG_ARGISNULL(at->item))
-			answer_score(fcinfo, serving, at);
+			answer(fcinfo, serving, at);
 	}
 	return fmoe_serve_next(fcinfo, serving);
 }
@@ -153,7 +216,7 @@ fmoe_score_items(PG_FUNCTION_ARGS)
 {
 	static const FmoeArguments at = SCORE(0);
 
-	return score_items(fcinfo, &at);
+	return score_items(fcinfo, &at, answer_score);
 }
 
 Datum
@@ -161,7 +224,23 @@ fmoe_score_as(PG_FUNCTION_ARGS)
 {
 	static const FmoeArguments at = SCORE(1);
 
-	return score_items(fcinfo, &at);
+	return score_items(fcinfo, &at, answer_score);
+}
+
+Datum
+fmoe_predict_items(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = SCORE(0);
+
+	return score_items(fcinfo, &at, answer_predict);
+}
+
+Datum
+fmoe_predict_as(PG_FUNCTION_ARGS)
+{
+	static const FmoeArguments at = SCORE(1);
+
+	return score_items(fcinfo, &at, answer_predict);
 }
 
 /* ---------------------------------------------------------------- neighbours */
@@ -299,14 +378,12 @@ require_vectors(const FmoeServing *serving)
 
 	if (has_vectors(serving))
 		return;
-	if (!serving->moment.whole)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("domain \"%s\" has no live version", serving->moment.domain->name),
-				 errhint("Make one live with fmoe_deploy('%s', version).", serving->moment.domain->name)));
+	require_live(serving);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("version %d of domain \"%s\" has no vectors", version->version, serving->moment.domain->name),
+			 fmoe_by_clicks(serving->call.loaded->model.expert[FMOE_MAIN].class) ?
+			 errdetail("Its model \"%s\" gives probabilities.", version->model) :
 			 errdetail("Its model \"%s\" only counts.", version->model),
 			 errhint("Train a model that has, such as \"%s\".", FMOE_DEFAULT_MODEL)));
 }

@@ -165,6 +165,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 		batch->user = user;
 		batch->user_features = all->features;
 	}
+	batch->now = fmoe_serve_now(serving, known->users);
 	for (int i = 0; i < known->users; i++)
 	{
 		FmoeItems	history = history_of(all, known->of[i], events, known->begin[i], known->end[i]);
@@ -190,6 +191,7 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 
 		history.users = all->features;
 		history.user = all->features != NULL ? all->feature_row[known->of[i]] : 0;
+		history.private_row = fmoe_serve_private(all->serving, all->user[known->of[i]]);
 		if (all->exclude_seen)
 			filter.seen = &history;
 		known->best[i] = *fmoe_serve_best(all->serving, model, slot, &history, &filter, all->k);

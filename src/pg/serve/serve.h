@@ -25,6 +25,8 @@ typedef struct FmoeItems
 	int32	   *shown;			/* … but count as seen */
 	const FmoeFeatures *users;	/* of a history: what is known of users, of whom it is that of … */
 	int32		user;			/* … that row; NULL: nothing, or nobody asks */
+	const double *asked;		/* of a history as it was: when, in seconds since 1970; NULL: now */
+	FnnTensor  *private_row;	/* of a history: the user's own row of the version; NULL: none */
 } FmoeItems;
 
 /* Items that the item table and a filter let through. */
@@ -232,6 +234,8 @@ extern FmoeItems *fmoe_serve_history(FunctionCallInfo fcinfo, FmoeServing *servi
 /* The same for a user of the domain's own type. */
 /* What the version's model reads, a set of FmoeReads. */
 extern unsigned fmoe_serve_reads(const FmoeServing *serving);
+/* The row that a user of the domain's type has of their own in the version, in the current context; NULL: none. */
+extern FnnTensor *fmoe_serve_private(FmoeServing *serving, Datum user);
 /* What is known of users, with row[i] that of user[i], in the current context; NULL: nothing that the model reads. */
 extern const FmoeFeatures *fmoe_serve_users(FmoeServing *serving, int n, const Datum *user, int32 *row);
 extern FmoeItems *fmoe_serve_history_of(FmoeServing *serving, Datum user, TimestampTz as_of);
@@ -258,6 +262,8 @@ extern FmoeExpertSlot fmoe_serve_slot(const FmoeServing *serving, int64 events);
 extern const char *fmoe_serve_source(const FmoeServing *serving, FmoeExpertSlot slot);
 
 /* Packs the last max_length events of one history, on the call's arena. */
+/* What now() says, n times, on the arena. */
+extern const double *fmoe_serve_now(FmoeServing *serving, int64 n);
 extern FmoeBatch *fmoe_serve_batch(FmoeServing *serving, const FmoeItems *history, int max_length);
 /*
  * The best min(k, eligible) items that the filter leaves, by descending score,

@@ -14,7 +14,8 @@
 #include "pg/store/store_private.h"
 
 static FmoeStatement stored_facts = {
-	"SELECT d.name, v.version, v.bytes, v.checksum, v.format"
+	"SELECT d.name, v.version, v.bytes, v.checksum, v.format,"
+	" CASE WHEN v.complete THEN v.config OPERATOR(pg_catalog.->>) 'base_checksum' END"
 	" FROM fmoe.version v JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
 	" WHERE v.version_id OPERATOR(pg_catalog.=) $1",
 	1, {INT8OID}
@@ -40,9 +41,14 @@ typedef struct Loading
 	int			version;
 	int64		bytes;
 	uint64		checksum;
+	char	   *base;			/* checksum of the base that it is built on; NULL: none */
 	int			n_arrays;
 	FnnArray   *array;
+	int			n_base;			/* arrays of the base, behind those, … */
+	FnnArray   *base_array;		/* … and where they are read from */
 } Loading;
+
+FmoeReadBase fmoe_read_base = NULL;
 
 pg_noreturn static void
 reject_damaged(const Loading *loading, const char *detail)
@@ -71,6 +77,7 @@ read_facts(Loading *loading)
 	loading->bytes = DatumGetInt64(fmoe_result_column(3, NULL));
 	loading->checksum = fmoe_checksum_parse(fmoe_result_text(4));
 	format = DatumGetInt32(fmoe_result_column(5, NULL));
+	loading->base = fmoe_result_text(6);
 	if (format > FMOE_FORMAT)
 		fmoe_reject_format(loading->version, format);
 }
@@ -131,6 +138,18 @@ read_headers(Loading *loading, MemoryContext context)
 										 sum, loading->bytes));
 }
 
+/* Appends the arrays of the base to those of the version. */
+static void
+read_base(Loading *loading, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	loading->n_base = fmoe_read_base(loading->base, &loading->base_array);
+	loading->array = repalloc(loading->array, sizeof(FnnArray) * (loading->n_arrays + loading->n_base));
+	memcpy(loading->array + loading->n_arrays, loading->base_array, sizeof(FnnArray) * loading->n_base);
+	MemoryContextSwitchTo(old);
+}
+
 static void
 read_data(const Loading *loading, const FnnArray *array)
 {
@@ -150,7 +169,7 @@ place_arrays(Loading *loading, FmoeTake take, void *argument)
 	char	   *block;
 	int			i;
 
-	for (i = 0; i < loading->n_arrays; i++)
+	for (i = 0; i < loading->n_arrays + loading->n_base; i++)
 	{
 		if (loading->array[i].bytes > MaxAllocHugeSize - total - 2 * FNN_ALIGN)
 			reject_damaged(loading, "Its arrays are longer than memory can be.");
@@ -159,7 +178,7 @@ place_arrays(Loading *loading, FmoeTake take, void *argument)
 	block = take(argument, total, psprintf("loading version %d of domain \"%s\"", loading->version, loading->domain));
 	if (block == NULL)
 		return false;
-	for (i = 0; i < loading->n_arrays; i++)
+	for (i = 0; i < loading->n_arrays + loading->n_base; i++)
 	{
 		loading->array[i].data = block;
 		block += TYPEALIGN64(FNN_ALIGN, loading->array[i].bytes);
@@ -180,15 +199,19 @@ fmoe_load_arrays_into(int64 version_id, FmoeTake take, void *argument, FnnArray 
 	fmoe_own_begin(&own);
 	read_facts(&loading);
 	read_headers(&loading, context);
+	if (loading.base != NULL)
+		read_base(&loading, context);
 	placed = place_arrays(&loading, take, argument);
 	for (i = 0; placed && i < loading.n_arrays; i++)
 		read_data(&loading, &loading.array[i]);
+	for (i = 0; placed && i < loading.n_base; i++)
+		memcpy(loading.array[loading.n_arrays + i].data, loading.base_array[i].data, loading.base_array[i].bytes);
 	if (placed && fmoe_checksum(loading.n_arrays, loading.array) != loading.checksum)
 		reject_damaged(&loading, "Its checksum does not agree.");
 	fmoe_own_end(&own);
 
 	*arrays = loading.array;
-	return placed ? loading.n_arrays : -1;
+	return placed ? loading.n_arrays + loading.n_base : -1;
 }
 
 /* Memory of a context, as far as fmoe.max_memory allows, and how much was taken. */

@@ -45,7 +45,17 @@ extern FmoeVersion *fmoe_version_of_id(const FmoeDomain *domain, int64 version_i
 extern int64 fmoe_live_version(int64 domain_id);
 /* version_id of the newest version that is complete, live or not; 0: none. */
 extern int64 fmoe_newest_version(int64 domain_id);
-/* Loads all arrays of a version into one block of context, checks the checksum, and returns their number. */
+/*
+ * Reads the arrays of a base, by its checksum, under the names that they have in models
+ * that are built on it, into the current context; error: it is not here.  Returns how many.
+ */
+typedef int (*FmoeReadBase) (const char *checksum, FnnArray **arrays);
+/* Set when the library is loaded: where bases are is known further up. */
+extern FmoeReadBase fmoe_read_base;
+/*
+ * Loads all arrays of a version, and of the base that it is built on, into one block of
+ * context, checks the checksum, and returns their number.
+ */
 extern int	fmoe_load_arrays(int64 version_id, MemoryContext context, FnnArray **arrays, size_t *bytes);
 /* Gives so many bytes aligned to FNN_ALIGN, or NULL; what names the work, as for fmoe_check_memory. */
 typedef void *(*FmoeTake) (void *argument, size_t bytes, const char *what);
@@ -71,5 +81,12 @@ extern uint64 fmoe_checksum(int n_arrays, const FnnArray *arrays);
 /* As 16 hexadecimal digits, and back. */
 extern char *fmoe_checksum_text(uint64 checksum);
 extern uint64 fmoe_checksum_parse(const char *text);
+
+/* ---------------------------------------------------------------- rows of single users (private.c) */
+
+/* Stores rows [users, n] of a version that was just stored, by users' ids of that type. */
+extern void fmoe_store_private(int64 version_id, const FmoeVocabulary *users, Oid type, const FnnTensor *rows);
+/* row[n] of a user; false: there is none. */
+extern bool fmoe_load_private(int64 version_id, Oid type, Datum user, int64 n, fnn_real *row);
 
 #endif							/* FMOE_PG_STORE_STORE_H */

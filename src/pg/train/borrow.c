@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "model/expert/inputs.h"
@@ -197,17 +198,118 @@ take_inputs(FmoeConfig *config, const FmoeLent *start)
 		*own = *theirs;
 }
 
+/* ---------------------------------------------------------------- models built of lent ones */
+
+/* Lets the configuration take a lent model over as number i of those that it is built of. */
+static void
+take_lent(const FmoeDomain *domain, FmoeConfig *config, int i, const FmoeLent *lent, FmoeBorrowing *borrowing)
+{
+	FmoeLentModel model = {
+		.class = fmoe_expert_classes[lent->facts.config.model],
+		.config = &lent->facts.config,
+		.name = lent->name,
+		.checksum = fmoe_checksum_text(lent->facts.checksum)
+	};
+	FmoeMisfit	misfit = {{0}};
+
+	if (!fmoe_expert_classes[config->model]->building->take(config, i, &model, &misfit))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("domain \"%s\" cannot build on expert \"%s\": %s", domain->name, lent->name, misfit.message),
+				 misfit.detail[0] != '\0' ? errdetail("%s", misfit.detail) : 0));
+	borrowing->lent[i] = *lent;
+}
+
+/* The base of a checksum; fails where it is not here, or may not be read. */
+static const FmoeLent *
+need_base(const FmoeDomain *domain, const FmoeNamedBase *base)
+{
+	const FmoeLent *lent = fmoe_find_base(base->checksum, GetUserId());
+	const FmoeLent *of_owner = lent != NULL ? fmoe_find_base(base->checksum, domain->owner) : NULL;
+
+	if (lent == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the base \"%s\" is not here", base->name),
+				 errdetail("Its checksum is %s.", base->checksum),
+				 errhint("SELECT fmoe_sync() fetches it from a peer that lends it; fmoe_import() brings it in from a file.")));
+	if (!lent->readable || !of_owner->readable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for the lent expert \"%s\"", lent->name),
+				 errdetail("Both who trains domain \"%s\" and its owner must be allowed to read it.", domain->name)));
+	return lent;
+}
+
+/* Where the base is not named, it is the one that the experts adapt. */
+static void
+borrow_building(const FmoeDomain *domain, FmoeConfig *config, int n, const FmoeLent *list, FmoeBorrowing *borrowing)
+{
+	const FmoeBuilding *building = fmoe_expert_classes[config->model]->building;
+	const char *name[FMOE_BUILT_MAX];
+	bool		named;
+
+	borrowing->count = building->names(config, name);
+	/* a checksum says more than a name, under which something else may be lent by now */
+	named = name[0][0] != '\0' && building->base(config)->checksum[0] == '\0';
+	if (named)
+		take_lent(domain, config, 0, fmoe_need_lent(domain, n, list, name[0]), borrowing);
+	for (int i = 1; i < borrowing->count; i++)
+		take_lent(domain, config, i, fmoe_need_lent(domain, n, list, name[i]), borrowing);
+	if (!named && building->base(config)->checksum[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" needs option \"base\"", fmoe_expert_classes[config->model]->name),
+				 errhint("The view fmoe.experts lists what was lent.")));
+	if (!named)
+		take_lent(domain, config, 0, need_base(domain, building->base(config)), borrowing);
+}
+
+void
+fmoe_borrow_check_given(Jsonb *options, const FmoeConfig *asked, const FmoeConfig *config)
+{
+	const struct
+	{
+		const char *name;
+		int			asked;
+		int			base;
+	}			given[] = {
+		{"width", asked->width, config->width},
+		{"layers", asked->layers, config->layers},
+		{"heads", asked->heads, config->heads},
+		{"max_length", asked->max_length, config->max_length}
+	};
+
+	for (int i = 0; i < lengthof(given); i++)
+	{
+		JsonbValue	value;
+
+		if (given[i].asked != given[i].base &&
+			getKeyJsonValueFromContainer(&options->root, given[i].name, strlen(given[i].name), &value) != NULL &&
+			value.type != jbvNull)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" is %d, but the base has %d", given[i].name, given[i].asked, given[i].base),
+					 errhint("Leave it out.")));
+	}
+}
+
+/* ---------------------------------------------------------------- the call */
+
 FmoeBorrowing *
 fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 {
 	FmoeBorrowing *borrowing = palloc0(sizeof(FmoeBorrowing));
+	const FmoeBuilding *building = fmoe_expert_classes[config->model]->building;
 	FmoeLentList *experts = fmoe_borrowed(config);
 	FmoeLent   *list;
 	int			n;
 
-	if (experts == NULL && config->start_encoder[0] == '\0')
+	if (experts == NULL && config->start_encoder[0] == '\0' && building == NULL)
 		return borrowing;
 	n = fmoe_lent_list(domain, &list);
+	if (building != NULL)
+		borrow_building(domain, config, n, list, borrowing);
 	if (config->start_encoder[0] != '\0')
 	{
 		borrowing->start = *fmoe_need_lent(domain, n, list, config->start_encoder);

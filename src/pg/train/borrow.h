@@ -11,7 +11,8 @@
 typedef struct FmoeBorrowing
 {
 	int			count;
-	FmoeLent	lent[FMOE_LENT_MAX];	/* in the order of the configuration's list */
+	/* in the order of the configuration's list; of a model that is built of lent ones, behind its base */
+	FmoeLent	lent[FMOE_BUILT_MAX];
 	FmoeGatePrior prior;		/* of a gate, where the model has one */
 	int			gates;			/* how many lent ones are in it */
 	FmoeLent	start;			/* whose weights the own encoder begins with; name NULL: nobody's */
@@ -30,6 +31,11 @@ extern FmoeBorrowing *fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config);
  * not there and an error for one of another length; where none are named, lists all there are.
  */
 extern void fmoe_find_inputs(const FmoeDomain *domain, const FmoeFeatures *features, FmoeConfig *config);
+/*
+ * Fails where a caller's options give what a base decides, and give it otherwise.  asked: the configuration as the
+ * options alone make it.
+ */
+extern void fmoe_borrow_check_given(Jsonb *options, const FmoeConfig *asked, const FmoeConfig *config);
 /* Fails unless the encoder to start from, if any, has the shape of the own one of the whole configuration. */
 extern void fmoe_borrow_check(const FmoeDomain *domain, const FmoeConfig *config, const FmoeBorrowing *borrowing);
 /* One of a list of lent experts by its name; fails when it is not there or may not be read. */

@@ -51,16 +51,19 @@ limit_epochs(FmoeConfig *config)
 		config->epochs = Min(config->epochs, rounds * local_epochs);
 }
 
-/* Sets options that depend on the data, and what tells whether a training can be continued. */
-static void
-complete_options(FmoeTraining *training)
+void
+fmoe_training_complete(FmoeTraining *training)
 {
+	FmoeConfig	asked = training->config;
 	FmoeConfig	same;
 
 	training->borrowing = fmoe_borrow(training->domain, &training->config);
+	if (training->options != NULL)
+		fmoe_borrow_check_given(training->options, &asked, &training->config);
 	fmoe_find_inputs(training->domain, training->interactions->data.features, &training->config);
 	fmoe_borrow_prior(training->domain, &training->config, training->borrowing);
 	fmoe_choose_loss(&training->config, training->interactions->data.n_items);
+	fmoe_complete_config(&training->config, &training->interactions->data);
 	fmoe_check_config(&training->config);
 	fmoe_borrow_check(training->domain, &training->config, training->borrowing);
 	same = training->config;
@@ -96,7 +99,8 @@ begins_without_events(const FmoeTraining *training)
 {
 	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
 
-	return fmoe_only_counts(class) && class->counter->first_day && training->interactions->data.features != NULL;
+	return (training->adopted || (fmoe_only_counts(class) && class->counter->first_day)) &&
+		training->interactions->data.features != NULL;
 }
 
 static void
@@ -105,13 +109,18 @@ show_items(void)
 	fmoe_progress_phase("reading items");
 }
 
-static void
-read_interactions(FmoeTraining *training)
+void
+fmoe_training_read(FmoeTraining *training)
 {
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+	const char *source = class->source != NULL ? class->source(&training->config) : NULL;
 	unsigned	reads = fmoe_reads(fmoe_expert_classes[training->config.model], &training->config);
-	FmoeInteractions *interactions = fmoe_read_domain(training->domain, reads, show_items);
+	FmoeInteractions *interactions;
 	char	   *reasons;
 
+	if (source != NULL && source[0] != '\0')
+		fmoe_domain_set_source(training->domain, source);
+	interactions = fmoe_read_domain(training->domain, reads, show_items);
 	training->interactions = interactions;
 	reasons = fmoe_reasons_left_out(interactions);
 	if (interactions->data.n_events == 0 && !begins_without_events(training))
@@ -290,7 +299,10 @@ store(FmoeTraining *training, const FmoeModel *model, const FmoeVerdict *verdict
 	version->seconds = training->earlier_seconds + fmoe_seconds_since(training->started);
 	version->metrics = fmoe_verdict_metrics(verdict, &training->config, &training->state);
 	fmoe_store_version(version, n_arrays, arrays);
-	if (training->trainer != NULL)
+	if (fmoe_private_rows(model) != NULL)
+		fmoe_store_private(version->version_id, interactions->users, training->domain->user_type,
+						   fmoe_private_rows(model));
+	if (training->trainer != NULL && !training->adopted)
 		fmoe_checkpoint_discard(training->domain->id);
 	return version;
 }
@@ -304,8 +316,29 @@ show_evaluation(void *context, int64 done, int64 all)
 							 ? fmoe_seconds_since(training->evaluation_started) / done * (all - done) : NAN);
 }
 
+/* A model of clicks that counting beats does not answer: the best baseline takes its place. */
 static void
-finish(FmoeTraining *training)
+answer_by_baseline(FmoeTraining *training, FmoeModel **model, FmoeVerdict *verdict)
+{
+	const FmoeExpertClass *baseline = fmoe_verdict_baseline(verdict);
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+
+	if (baseline == NULL || fmoe_only_counts(class) || !training->config.deploy)
+		return;
+	ereport(WARNING,
+			(errmsg("model \"%s\" of domain \"%s\" is no better than counting", class->name,
+					training->domain->name),
+			 errdetail("Its validation AUC is %.4f and its log-loss %.4f; the version answers by %s.",
+					   verdict->clicks.auc, verdict->clicks.log_loss, baseline->name)));
+	fmoe_verdict_count_instead(verdict, baseline);
+	training->config.model = fmoe_expert_number(baseline);
+	memset(&training->config.own, 0, sizeof(training->config.own));
+	*model = palloc0(sizeof(FmoeModel));
+	fmoe_count_experts(*model, training->arena, &training->config, &training->interactions->data);
+}
+
+void
+fmoe_training_finish(FmoeTraining *training)
 {
 	FmoeWatch	watch = {.progress = show_evaluation, .context = training};
 	FmoeModel  *model = palloc0(sizeof(FmoeModel));
@@ -326,6 +359,7 @@ finish(FmoeTraining *training)
 	fmoe_training_check_extension(training);
 	verdict = fmoe_try_model(training->domain, training->interactions, model,
 							 training->config.deploy ? training->live : NULL, &watch);
+	answer_by_baseline(training, &model, verdict);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
 	verdict->untrained = training->untrained;
 	verdict->lent_gates = training->borrowing->gates;
@@ -334,6 +368,7 @@ finish(FmoeTraining *training)
 	fmoe_progress_phase("storing");
 	domain = fmoe_domain_open(fmoe_training_recheck(training), FMOE_MANAGE);
 	version = store(training, model, verdict);
+	training->version = version->version;
 	if (training->config.deploy)
 	{
 		objection = fmoe_verdict_objection(verdict);
@@ -373,7 +408,8 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options must not be null")));
-	fmoe_parse_asked(PG_GETARG_JSONB_P(1), &fmoe_train_call, &training->config);
+	training->options = PG_GETARG_JSONB_P_COPY(1);
+	fmoe_parse_asked(training->options, &fmoe_train_call, &training->config);
 	limit_epochs(&training->config);
 	class = fmoe_expert_classes[training->config.model];
 	if (class->goes_live != NULL && !class->goes_live(&training->config))
@@ -382,17 +418,17 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 	fmoe_training_lock(training);
 	fmoe_progress_start(training->domain->id, "reading", &training->config);
 
-	read_interactions(training);
+	fmoe_training_read(training);
 	training->arena = fmoe_arena(training->context, fmoe_max_memory_kb);
 	count_if_nothing_to_learn(training);
-	complete_options(training);
+	fmoe_training_complete(training);
 	training->live = fmoe_find_version(training->domain, 0);
 	fmoe_training_announce(training);
 	if (!fmoe_only_counts(fmoe_expert_classes[training->config.model]))
 		train_weights(training);
 	else
 		fmoe_training_commit(training);
-	finish(training);
+	fmoe_training_finish(training);
 }
 
 Datum

@@ -85,6 +85,7 @@ fit_model(const FmoeFitState *state, FmoeConfig *config, const FmoeDataset *data
 		fmoe_count_instead(config);
 	}
 	fmoe_choose_loss(config, data->n_items);
+	fmoe_complete_config(config, data);
 	fmoe_check_config(config);
 
 	/* the experts that count, and their arrays once more in the result */

@@ -57,12 +57,44 @@ fmoe_training_check_times(const FmoeTraining *training)
 						 quote_literal_cstr(domain->name))));
 }
 
+/* A model of clicks needs impressions that were clicked and others. */
+static void
+check_clicks(const FmoeTraining *training)
+{
+	const FmoeDomain *domain = training->domain;
+	const FmoeDataset *data = &training->interactions->data;
+	const FmoeExpertClass *class = fmoe_expert_classes[training->config.model];
+	unsigned	reads = fmoe_reads(class, &training->config);
+	int64		clicked = 0;
+
+	if (!fmoe_by_clicks(class))
+		return;
+	for (int64 event = 0; event < data->n_events; event++)
+		clicked += data->events.label == NULL || data->events.label[event] > 0;
+	if (data->n_events > 0 && (clicked == 0 || clicked == data->n_events))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("all labels of domain \"%s\" say the same", domain->name),
+				 errdetail("Column \"%s\" says of %s of %lld impressions that it was chosen.",
+						   domain->optional[FMOE_LABEL_COLUMN].name, clicked == 0 ? "none" : "each",
+						   (long long) data->n_events)));
+	if ((reads & FMOE_READS_USERS) != 0 && fmoe_has_user_features(domain, reads) && data->user_features == NULL)
+		ereport(WARNING,
+				(errmsg("the user table of domain \"%s\" says nothing of its users", domain->name),
+				 errdetail("The model does without.")));
+	else if ((reads & FMOE_READS_USERS) != 0 && !fmoe_has_user_features(domain, reads))
+		ereport(NOTICE,
+				(errmsg("domain \"%s\" has no columns that say what its users are", domain->name),
+				 errdetail("The model does without.")));
+}
+
 void
 fmoe_training_check_labels(const FmoeTraining *training)
 {
 	const FmoeDomain *domain = training->domain;
 	const int64 *odd = training->interactions->odd_labels;
 
+	check_clicks(training);
 	if (odd[0] + odd[1] == 0)
 		return;
 	ereport(NOTICE,
@@ -81,6 +113,13 @@ fmoe_training_check_features(const FmoeTraining *training)
 	unsigned	reads = fmoe_reads(class, &training->config);
 	bool		by_option = class->computes != NULL;
 
+	if (fmoe_by_clicks(class) && domain->optional[FMOE_LABEL_COLUMN].name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" has no column that says what was chosen", domain->name),
+				 errdetail("Model \"%s\" learns from what was shown, chosen or not.", class->name),
+				 errhint("Name such a column with fmoe_alter_domain(%s, label_column => ...).",
+						 quote_literal_cstr(domain->name))));
 	if ((reads & FMOE_NEEDS_FEATURES) == 0)
 		return;
 	if (!fmoe_has_features(domain, reads))
@@ -167,18 +206,20 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 	double		elapsed = fmoe_seconds_since(training->epochs_started);
 	int			epochs = fmoe_trainer_epochs(training->trainer);
 	double		left = elapsed / (state->epoch - training->first_epoch) * (epochs - state->epoch);
+	bool		by_clicks = fmoe_by_clicks(fmoe_expert_classes[training->config.model]);
+	const char *judged = by_clicks ? "AUC" : "NDCG@10";
 	StringInfoData text;
 
 	fmoe_progress_epoch(state);
 	initStringInfo(&text);
 	appendStringInfo(&text, "epoch %d/%d: loss %.4f", state->epoch, epochs, state->loss);
 	if (!isnan(state->metric) && state->best_epoch == 0)
-		appendStringInfo(&text, ", validation NDCG@10 %.4f; the next epoch begins from scratch", state->metric);
+		appendStringInfo(&text, ", validation %s %.4f; the next epoch begins from scratch", judged, state->metric);
 	else if (!isnan(state->metric))
-		appendStringInfo(&text, ", validation NDCG@10 %.4f (best %.4f in epoch %d)%s over %d epochs",
+		appendStringInfo(&text, ", validation %s %.4f (best %.4f in epoch %d)%s over %d epochs", judged,
 						 state->metric, state->best_metric, state->best_epoch,
 						 fmoe_is_gated(fmoe_expert_classes[training->config.model], &training->config)
-						 ? " of the own expert" : training->config.blend != 0 ? " without blend" : "",
+						 ? " of the own expert" : training->config.blend != 0 && !by_clicks ? " without blend" : "",
 						 Min(state->epoch, FMOE_EPOCHS_JUDGED));
 	if (state->finished && state->epoch < epochs)
 		appendStringInfo(&text, ", no better for %d epochs", state->stale_epochs);
@@ -194,6 +235,11 @@ fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *ve
 {
 	const char *domain = training->domain->name;
 
+	if (verdict->unused != NULL)
+		ereport(WARNING,
+				(errmsg("no user of domain \"%s\" is in some groups", domain),
+				 errdetail_internal("%s", verdict->unused),
+				 errhint("Train with fewer groups, or a larger balance.")));
 	if (objection != NULL)
 	{
 		ereport(WARNING,
@@ -211,6 +257,12 @@ fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *ve
 		ereport(NOTICE,
 				(errmsg("version %d of domain \"%s\" is live", version->version, domain),
 				 errdetail("It was not checked: no events were kept back for validation.")));
+	else if (verdict->by_clicks)
+		ereport(NOTICE,
+				(errmsg("version %d of domain \"%s\" is live", version->version, domain),
+				 errdetail("Validation AUC: %s %.4f, %s %.4f, %s %.4f, %s %.4f.", version->model, verdict->clicks.auc,
+						   fmoe_click_baselines[0]->name, verdict->baseline[0].auc, fmoe_click_baselines[1]->name,
+						   verdict->baseline[1].auc, fmoe_click_baselines[2]->name, verdict->baseline[2].auc)));
 	else
 		ereport(NOTICE,
 				(errmsg("version %d of domain \"%s\" is live", version->version, domain),

@@ -17,12 +17,14 @@ typedef struct FmoeTraining
 {
 	MemoryContext context;
 	bool		atomic;
+	bool		adopted;		/* a lent model as it is: no weight is trained */
 	bool		untrained;		/* there is nothing to learn: it counts instead */
 	bool		locked;			/* session lock to be released by hand */
 	bool		fresh;			/* a snapshot is pushed that sees what this transaction has done so far */
 	Oid			tables;			/* fmoe.domain: another one, if the extension is made anew */
 	FmoeDomain *domain;
 	FmoeConfig	config;
+	Jsonb	   *options;		/* as they were given; NULL: none were */
 	Jsonb	   *identity;		/* the options that the weights depend on */
 	FmoeInteractions *interactions;
 	FmoeVersion *live;			/* when training began; NULL: none */
@@ -30,6 +32,7 @@ typedef struct FmoeTraining
 	FnnArena   *arena;
 	FmoeCrew   *crew;			/* NULL for experts that only count */
 	FmoeTrainer *trainer;		/* NULL for experts that only count */
+	int			version;		/* that it has made; 0: none yet */
 	FmoeTrainState state;		/* of the finished training */
 	TimestampTz started;
 	double		earlier_seconds;	/* spent before the training was cut off */
@@ -40,6 +43,12 @@ typedef struct FmoeTraining
 	int			saved_epoch;	/* … and after which epoch; 0: none */
 } FmoeTraining;
 
+/* Reads interactions and items into memory; fails where there is nothing to begin with. */
+extern void fmoe_training_read(FmoeTraining *training);
+/* Sets options that depend on the data, and what tells whether a training can be continued. */
+extern void fmoe_training_complete(FmoeTraining *training);
+/* Evaluates and stores what the trainer has; it goes live if the options say so and it is not worse. */
+extern void fmoe_training_finish(FmoeTraining *training);
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
 extern void fmoe_training_commit(FmoeTraining *training);
 /* Takes the lock that lets one training of a domain run at a time; fails when another has it. */

@@ -1,0 +1,38 @@
+/*
+ * class.c
+ *	  The class hm4sr, and what its scores are made of.
+ */
+#include "model/hm4sr/hm4sr.h"
+
+static const char *const losses[] = {"items", "idcl", "cp", "pcl", NULL};
+
+static bool
+lends(const FmoeConfig *config, FmoeShape *shape)
+{
+	*shape = fmoe_shape_of(config, FMOE_OWN_ENCODER);
+	return true;
+}
+
+const FmoeExpertClass fmoe_hm4sr_class = {
+	.name = "hm4sr",
+	.summary = "self-attention over ids, texts and vectors, mixed with one another and by times",
+	.options = fmoe_hm4sr_options,
+	.fits = fmoe_hm4sr_fits,
+	.reads = fmoe_hm4sr_reads,
+	.complete = fmoe_hm4sr_complete,
+	.declare = fmoe_hm4sr_declare,
+	.bytes = fmoe_hm4sr_bytes,
+	.multiplications = fmoe_hm4sr_multiplications,
+	.encode = fmoe_hm4sr_encode,
+	.items = fmoe_hm4sr_items,
+	.vectors_width = fmoe_hm4sr_vectors_width,
+	.learn = fmoe_hm4sr_learn,
+	.losses = losses,
+	.prepare = fmoe_hm4sr_prepare,
+	.start = fmoe_hm4sr_start,
+	.part_count = fmoe_hm4sr_parts,
+	.part_name = fmoe_hm4sr_part,
+	.weigh = fmoe_hm4sr_weigh,
+	.contribute = fmoe_hm4sr_contribute,
+	.lends = lends
+};

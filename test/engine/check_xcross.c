@@ -1,0 +1,665 @@
+/*
+ * check_xcross.c
+ *	  A base, adapters of it, and several side by side.
+ */
+#include "check.h"
+#include "model/expert/expert.h"
+#include "model/registry.h"
+#include "model/xcross/xcross.h"
+#include "nn/base/tape_private.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define N_ITEMS 9
+#define WIDTH 4
+#define LAYERS 2
+
+extern FmoeFeatures *check_item_features(int32_t n_items);
+
+/* ---------------------------------------------------------------- operations */
+
+static void
+run_integrate(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	(void) context;
+	for (int m = 0; m < 3; m++)
+		check_loss(tape, fnn_integrate(tape, 3, inputs, inputs[3], m, 0.7, 1.3));
+}
+
+static void
+run_weighted(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	(void) context;
+	check_loss(tape, fnn_weighted_sum(tape, 3, inputs, inputs[3]));
+}
+
+/* The equation as it is written, element by element. */
+static double
+plain(FnnTensor *const *h, const FnnTensor *z, int m, int64_t r, int64_t c, double beta, double gamma)
+{
+	double		y = h[m]->value[r * h[m]->cols + c];
+	int			p = m * 2;
+
+	for (int k = 0; k < 3; k++)
+	{
+		double		other = h[k]->value[r * h[k]->cols + c];
+
+		if (k == m)
+			continue;
+		y += beta * z->value[r * z->cols + p] * other +
+			gamma * z->value[r * z->cols + 6 + p] * (h[m]->value[r * h[m]->cols + c] - other);
+		p++;
+	}
+	return y;
+}
+
+static void
+check_operations(void)
+{
+	FnnTensor  *h[4] = {check_tensor(1, 5, 4), check_tensor(2, 5, 4), check_tensor(3, 5, 4), check_tensor(4, 5, 12)};
+	FnnTensor  *w[4] = {h[0], h[1], h[2], check_tensor(5, 1, 3)};
+	FnnTape		tape;
+
+	check_begin("streams take from one another as the equation says");
+	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
+	for (int m = 0; m < 3; m++)
+	{
+		FnnTensor  *y = fnn_integrate(&tape, 3, h, h[3], m, 0.7, 1.3);
+
+		for (int64_t i = 0; i < 20; i++)
+			CHECK(check_close(y->value[i], plain(h, h[3], m, i / 4, i % 4, 0.7, 1.3), 1e-5), "stream %d, element %d",
+				  m, (int) i);
+	}
+	check_end();
+	check_begin("gradients of integrated streams");
+	check_gradients(4, h, run_integrate, NULL);
+	check_end();
+	check_begin("gradients of a weighted sum of streams");
+	check_gradients(4, w, run_weighted, NULL);
+	check_end();
+}
+
+/* ---------------------------------------------------------------- models */
+
+static const int32_t item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 8};
+static const int32_t target[] = {4, 1, 0, -1, -1, 5, 1, 2, -1, 8, -1};
+static const int64_t begin[] = {0, 4, 5, 9};
+static const int64_t end[] = {4, 5, 9, 11};
+
+static FmoeBatch *
+histories(void)
+{
+	return fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, begin, end, 6);
+}
+
+static FmoeInputList
+some_inputs(void)
+{
+	FmoeInputList list = {.count = 2};
+
+	list.input[0] = (FmoeInput)
+	{
+		.name = "price", .width = 3
+	};
+	list.input[1] = (FmoeInput)
+	{
+		.name = "sound", .width = 6, .number = 1
+	};
+	return list;
+}
+
+static FmoeConfig
+config_of(const char *name)
+{
+	FmoeConfig	config = {.width = WIDTH, .layers = LAYERS, .heads = 2, .max_length = 6, .loss = FMOE_LOSS_SOFTMAX,
+	.calibration = 0.75, .seed = 7};
+
+	config.model = fmoe_expert_row(name);
+	*fmoe_inputs(&config) = some_inputs();
+	return config;
+}
+
+static FmoeConfig
+lora_config(int rank, double alpha)
+{
+	FmoeConfig	config = config_of("lora");
+
+	((FmoeLoraOptions *) config.own.bytes)->rank = rank;
+	((FmoeLoraOptions *) config.own.bytes)->alpha = alpha;
+	return config;
+}
+
+static FmoeXcrossOptions *
+xcross_own(FmoeConfig *config)
+{
+	return (FmoeXcrossOptions *) config->own.bytes;
+}
+
+static FmoeConfig
+xcross_config(int n)
+{
+	FmoeConfig	config = config_of("xcross");
+	FmoeXcrossOptions own = {.beta = 0.8, .gamma = 1.1, .rank = 2, .alpha = 3,.experts.count = n};
+
+	own.base.inputs = some_inputs();
+	for (int m = 0; m < n; m++)
+	{
+		FmoeLentAdapter *adapter = &own.experts.adapter[m];
+
+		snprintf(adapter->name, sizeof(adapter->name), "north.%d", m);
+		adapter->rank = 1 + m % 3;
+		adapter->alpha = 2 + m;
+	}
+	memcpy(config.own.bytes, &own, sizeof(own));
+	return config;
+}
+
+static FmoeModel *
+make_model(const FmoeConfig *config, uint64_t seed, double noise, bool with_grad)
+{
+	static const int64_t offset[] = {0, 4, 5, 9, 11};
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .events = {.item = item}};
+
+	data.features = check_item_features(N_ITEMS);
+	return check_model(config, &data, seed, noise, with_grad);
+}
+
+/* Gives a model the values of slices of another, whose names have another beginning. */
+static void
+take_values(FmoeModel *to, const char *to_prefix, const FmoeModel *from, const char *from_prefix)
+{
+	for (int i = 0; i < from->params.count; i++)
+	{
+		const FnnParam *param = &from->params.list[i];
+		const FnnTensor *tensor = &from->expert[FMOE_MAIN].tensor[i];
+		char		name[2 * FNN_NAME_MAX];
+		int			k;
+
+		if (strncmp(param->name, from_prefix, strlen(from_prefix)) != 0)
+			continue;
+		snprintf(name, sizeof(name), "%s%s", to_prefix, param->name + strlen(from_prefix));
+		k = fnn_params_find(&to->params, name);
+		if (k < 0)
+			continue;
+		memcpy(to->expert[FMOE_MAIN].tensor[k].value, tensor->value,
+			   sizeof(fnn_real) * (size_t) (tensor->rows * tensor->cols));
+	}
+	fmoe_model_compute_items(to, check_arena());
+}
+
+static fnn_real *
+scores_of(const FmoeModel *model)
+{
+	FmoeBatch  *batch = histories();
+	fnn_real   *scores = fnn_alloc_reals(check_arena(), batch->sequences.count, N_ITEMS);
+
+	fmoe_score(model, FMOE_MAIN, check_arena(), batch, scores);
+	return scores;
+}
+
+/* Fills lora[n] with experts of one base, and an xcross of these; noise moves what begins as 0. */
+static FmoeModel *
+experts_of_one_base(int n, FmoeModel **lora)
+{
+	FmoeConfig	config = xcross_config(n);
+	FmoeConfig	plain_config = config_of("foundation");
+	FmoeModel  *base = make_model(&plain_config, 3, 0.2, false);
+	FmoeModel  *xcross = make_model(&config, 5, 0, false);
+
+	take_values(xcross, "base.", base, "");
+	for (int m = 0; m < n; m++)
+	{
+		FmoeConfig	each = lora_config(1 + m % 3, 2 + m);
+		char		prefix[FNN_NAME_MAX];
+
+		lora[m] = make_model(&each, (uint64_t) (10 + m), 0.2, false);
+		take_values(lora[m], "base.", base, "");
+		fmoe_built_prefix(m + 1, prefix);
+		take_values(xcross, prefix, lora[m], "");
+	}
+	return xcross;
+}
+
+static void
+check_starts(void)
+{
+	FmoeConfig	plain_config = config_of("foundation");
+	FmoeConfig	fresh_config = lora_config(2, 3);
+	FmoeModel  *base;
+	FmoeModel  *fresh;
+	FmoeModel  *lora[3];
+	FmoeModel  *xcross;
+	fnn_real   *scores;
+	fnn_real   *others[3];
+
+	check_begin("an adapter that has learned nothing is the base, to the bit");
+	base = make_model(&plain_config, 3, 0.2, false);
+	fresh = make_model(&fresh_config, 4, 0, false);
+	take_values(fresh, "base.", base, "");
+	CHECK(memcmp(scores_of(base), scores_of(fresh), sizeof(fnn_real) * 4 * N_ITEMS) == 0, "scores differ");
+	check_end();
+
+	check_begin("integrators of 0 are the mean of the experts");
+	xcross = experts_of_one_base(3, lora);
+	scores = scores_of(xcross);
+	for (int m = 0; m < 3; m++)
+		others[m] = scores_of(lora[m]);
+	for (int i = 0; i < 4 * N_ITEMS; i++)
+		CHECK(check_close(scores[i], (others[0][i] + others[1][i] + others[2][i]) / 3, 1e-5), "score %d", i);
+	CHECK(!check_close(others[0][0], others[1][0], 1e-3), "all experts are the same");
+	check_end();
+
+	check_begin("what was merged before gives the same scores");
+	xcross->expert[FMOE_MAIN].merged = fmoe_xcross_class.building->merge(&xcross->expert[FMOE_MAIN], check_host());
+	CHECK(memcmp(scores, scores_of(xcross), sizeof(fnn_real) * 4 * N_ITEMS) == 0, "scores differ");
+	lora[1]->expert[FMOE_MAIN].merged = fmoe_lora_class.building->merge(&lora[1]->expert[FMOE_MAIN], check_host());
+	CHECK(memcmp(others[1], scores_of(lora[1]), sizeof(fnn_real) * 4 * N_ITEMS) == 0, "scores differ");
+	check_end();
+
+	check_begin("one expert is that expert");
+	xcross = experts_of_one_base(1, lora);
+	CHECK(memcmp(scores_of(xcross), scores_of(lora[0]), sizeof(fnn_real) * 4 * N_ITEMS) == 0, "scores differ");
+	check_end();
+}
+
+/* ---------------------------------------------------------------- golden vectors */
+
+typedef struct GoldenMatrix
+{
+	const char *name;
+	int64_t		rows;
+	int64_t		cols;
+	const float *value;
+} GoldenMatrix;
+
+typedef struct GoldenXcross
+{
+	int			n_items;
+	int			numbers;		/* of an item */
+	int			width;
+	int			layers;
+	int			heads;
+	int			streams;
+	int			rank[FMOE_LENT_MAX];
+	double		beta;
+	double		gamma;
+	double		loss;
+	const GoldenMatrix *matrix;
+} GoldenXcross;
+
+#include "golden/xcross.h"
+
+static const int32_t golden_item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 6, 0, 4};
+static const int32_t golden_target[] = {4, 1, 0, 2, -1, -1, 1, 2, 7, 6, 0, 4, -1};
+static const int64_t golden_offset[] = {0, 5, 6, 13};
+
+static const GoldenMatrix *
+matrix_of(const GoldenXcross *golden, const char *name)
+{
+	for (const GoldenMatrix *matrix = golden->matrix; matrix->name != NULL; matrix++)
+		if (strcmp(matrix->name, name) == 0)
+			return matrix;
+	return NULL;
+}
+
+static FmoeConfig
+golden_config(const GoldenXcross *golden)
+{
+	FmoeConfig	config = config_of("xcross");
+	FmoeXcrossOptions own = {.beta = golden->beta, .gamma = golden->gamma,.experts.count = golden->streams};
+
+	config.width = golden->width;
+	config.layers = golden->layers;
+	config.heads = golden->heads;
+	config.max_length = 8;
+	own.base.inputs.count = 1;
+	own.base.inputs.input[0] = (FmoeInput)
+	{
+		.name = "given", .width = golden->numbers, .number = 1
+	};
+	for (int m = 0; m < golden->streams; m++)
+	{
+		own.experts.adapter[m].rank = golden->rank[m];
+		own.experts.adapter[m].alpha = 2 + m;
+	}
+	memcpy(config.own.bytes, &own, sizeof(own));
+	return config;
+}
+
+static FmoeModel *
+golden_model(const GoldenXcross *golden, const FmoeConfig *config)
+{
+	FmoeFeatures *features = fnn_zalloc(check_arena(), sizeof(FmoeFeatures));
+	FmoeDataset data = {.n_users = 3, .n_events = 13, .n_items = golden->n_items, .offset = golden_offset,
+		.events = {.item = golden_item}, .features = features};
+	FmoeModel  *model;
+
+	features->n = golden->n_items;
+	features->count = 1;
+	features->feature[0] = (FmoeFeature)
+	{
+		.name = "vector_1", .modality = FMOE_VECTOR, .width = golden->numbers,
+			.value = matrix_of(golden, "features")->value
+	};
+	model = check_model(config, &data, 1, 0, true);
+	for (int i = 0; i < model->params.count; i++)
+	{
+		const FnnTensor *tensor = &model->expert[FMOE_MAIN].tensor[i];
+		const GoldenMatrix *matrix = matrix_of(golden, model->params.list[i].name);
+
+		CHECK(matrix != NULL && matrix->rows == tensor->rows && matrix->cols == tensor->cols, "shape of \"%s\"",
+			  model->params.list[i].name);
+		for (int64_t e = 0; matrix != NULL && e < tensor->rows * tensor->cols; e++)
+			tensor->value[e] = matrix->value[e];
+	}
+	fmoe_model_compute_items(model, check_arena());
+	return model;
+}
+
+static void
+check_golden(const GoldenXcross *golden)
+{
+	FmoeConfig	config = golden_config(golden);
+	FmoeModel  *model;
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden_item}, 3, golden_offset,
+								   golden_offset + 1, 8);
+	fnn_real   *scores = fnn_alloc_reals(check_arena(), 3, golden->n_items);
+	FmoeGoal	goal = {.target = golden_target, .weight = 1.0 / 10, .sequence_weight = 1.0 / 3, .step = 1};
+	FnnTape		tape;
+
+	check_begin("%d streams of width %d in %d layers as PyTorch has them", golden->streams, golden->width,
+				golden->layers);
+	model = golden_model(golden, &config);
+	fmoe_score(model, FMOE_MAIN, check_arena(), batch, scores);
+	for (int i = 0; i < 3 * golden->n_items; i++)
+		CHECK(check_close(scores[i], matrix_of(golden, "scores")->value[i], 1e-4), "score %d: %g", i,
+			  (double) scores[i]);
+	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
+	fmoe_xcross_class.learn(&model->expert[FMOE_MAIN], &tape, batch, &goal);
+	fnn_tape_backward(&tape);
+	CHECK(check_close(tape.loss, golden->loss, 1e-5), "loss %.9g instead of %.9g", tape.loss, golden->loss);
+	for (int i = 0; i < model->params.count; i++)
+	{
+		const FnnTensor *tensor = &model->expert[FMOE_MAIN].tensor[i];
+		char		name[2 * FNN_NAME_MAX];
+		const GoldenMatrix *grad;
+
+		snprintf(name, sizeof(name), "%s.grad", model->params.list[i].name);
+		grad = matrix_of(golden, name);
+		CHECK((grad != NULL) == (tensor->grad != NULL), "gradient of \"%s\"", model->params.list[i].name);
+		for (int64_t e = 0; grad != NULL && e < tensor->rows * tensor->cols; e++)
+			CHECK(check_close(tensor->grad[e], grad->value[e], 1e-4), "\"%s\" %d: %g instead of %g", name, (int) e,
+				  (double) tensor->grad[e], grad->value[e]);
+	}
+	check_end();
+}
+
+/* ---------------------------------------------------------------- parameters */
+
+static int64_t
+trained(const FmoeConfig *config)
+{
+	FnnParams	params = {0};
+	int64_t		n = 0;
+
+	fmoe_declare_class(&params, check_host(), fmoe_expert_classes[config->model], config,
+					   &(FmoeFacts) {.n_items = N_ITEMS});
+	for (int i = 0; i < params.count; i++)
+		n += params.list[i].frozen ? 0 : params.list[i].rows * params.list[i].cols;
+	return n;
+}
+
+static void
+check_counts(void)
+{
+	FmoeConfig	config = xcross_config(3);
+	const int64_t d = WIDTH;
+	/* query, key and value, output, inner, outer: rank (in + out) of each */
+	const int64_t adapter = 2 * LAYERS * (5 * d + 6 * d);
+	FmoeConfig	lora = lora_config(2, 3);
+
+	check_begin("trained numbers are those of integrators, weights and own adapter");
+	for (int n = 1; n <= FMOE_LENT_MAX; n++)
+	{
+		config = xcross_config(n);
+		CHECK(trained(&config) == 2 * n * (n - 1) * n * d * LAYERS + n, "%lld with %d experts",
+			  (long long) trained(&config), n);
+	}
+	config = xcross_config(2);
+	xcross_own(&config)->own_adapter = true;
+	CHECK(trained(&config) == 2 * 3 * 2 * 3 * d * LAYERS + 3 + adapter, "%lld with an own adapter",
+		  (long long) trained(&config));
+	CHECK(trained(&lora) == adapter, "%lld of an adapter", (long long) trained(&lora));
+	((FmoeLoraOptions *) lora.own.bytes)->adapt_inputs = true;
+	CHECK(trained(&lora) == adapter + 2 * (3 + d) + 2 * (6 + d), "%lld of one with inputs",
+		  (long long) trained(&lora));
+	check_end();
+}
+
+/* ---------------------------------------------------------------- gradients */
+
+typedef struct Problem
+{
+	const FmoeExpert *expert;
+	const FmoeBatch *batch;
+	int			n_negatives;
+} Problem;
+
+static FmoeGoal
+goal_of(const Problem *problem)
+{
+	static const int32_t negative[] = {6, 2, 0};
+
+	return (FmoeGoal)
+	{
+		.target = target, .weight = 1.0 / 7, .position_weight = 1.0 / 11, .sequence_weight = 1.0 / 4, .step = 1,
+			.seed = 7, .stream = 3, .n_negatives = problem->n_negatives, .negative = negative, .beta = 0.9
+	};
+}
+
+static void
+run_problem(FnnTape *tape, FnnTensor *const *inputs, void *context)
+{
+	const Problem *problem = context;
+	FmoeGoal	goal = goal_of(problem);
+
+	(void) inputs;
+	problem->expert->class->learn(problem->expert, tape, problem->batch, &goal);
+}
+
+static void
+check_learning(const char *what, const FmoeConfig *config, int n_negatives)
+{
+	FmoeModel  *model = make_model(config, 7, 0.3, true);
+	FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	Problem		problem = {.expert = expert, .batch = histories(), .n_negatives = n_negatives};
+	FnnTensor **inputs = fnn_alloc(check_arena(), sizeof(FnnTensor *) * (size_t) expert->params->count);
+	int			n = 0;
+
+	check_begin("gradients of %s", what);
+	for (int i = 0; i < expert->params->count; i++)
+	{
+		CHECK(expert->params->list[i].frozen == (expert->tensor[i].grad == NULL), "gradient of \"%s\"",
+			  expert->params->list[i].name);
+		if (!expert->params->list[i].frozen)
+			inputs[n++] = &expert->tensor[i];
+	}
+	check_gradients(n, inputs, run_problem, &problem);
+	check_end();
+}
+
+static void
+check_all_learning(void)
+{
+	FmoeConfig	config = config_of("foundation");
+
+	config.dropout = 0.2;
+	check_learning("a base", &config, 0);
+	config.loss = FMOE_LOSS_GBCE;
+	config.negatives = 3;
+	check_learning("a base with sampled negatives", &config, 3);
+	config = lora_config(2, 3);
+	check_learning("an adapter through the frozen base", &config, 0);
+	((FmoeLoraOptions *) config.own.bytes)->adapt_inputs = true;
+	check_learning("an adapter of the inputs too", &config, 0);
+	config = xcross_config(3);
+	config.dropout = 0.2;
+	check_learning("integrators through the frozen layers of all streams", &config, 0);
+	config.loss = FMOE_LOSS_GBCE;
+	config.negatives = 3;
+	check_learning("integrators with sampled negatives", &config, 3);
+	config = xcross_config(2);
+	xcross_own(&config)->integrator = FMOE_INTEGRATOR_LAST;
+	check_learning("integrators of the last token", &config, 0);
+	xcross_own(&config)->integrator = FMOE_INTEGRATOR_TOKEN;
+	xcross_own(&config)->own_adapter = true;
+	check_learning("integrators and an own adapter", &config, 0);
+}
+
+/* Recorded operations, and those among them that work for the gradient of a weight. */
+static void
+count_products(const FmoeConfig *config, int *operations, int *weights)
+{
+	FmoeModel  *model = make_model(config, 7, 0.3, true);
+	FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	Problem		problem = {.expert = expert, .batch = histories()};
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
+	run_problem(&tape, NULL, &problem);
+	*operations = *weights = 0;
+	for (const FnnNode *node = tape.last; node != NULL; node = node->previous)
+	{
+		const FnnTensor *weight = node->in[1];
+
+		(*operations)++;
+		/* of linear maps: weights have no more rows than the widest map, states as many as tokens */
+		*weights += weight != NULL && weight->grad != NULL && weight->cols >= WIDTH && weight->rows != 1 &&
+			weight->rows != problem.batch->n_tokens;
+	}
+}
+
+static void
+check_products(void)
+{
+	FmoeConfig	config = xcross_config(3);
+	int			operations;
+	int			weights;
+
+	check_begin("nothing is computed for the gradient of what is frozen");
+	count_products(&config, &operations, &weights);
+	CHECK(weights == LAYERS, "%d weights of maps get a gradient where %d integrators learn", weights, LAYERS);
+	config.layers = 1;
+	count_products(&config, &operations, &weights);
+	/* the integrator, three integrated streams, their sum: below there is nothing to learn, so nothing is recorded */
+	CHECK(weights == 1 && operations == 5, "%d weights, %d operations in one layer", weights, operations);
+	config = lora_config(2, 3);
+	count_products(&config, &operations, &weights);
+	/* of each map its product, and that of A and B */
+	CHECK(weights == 5 * LAYERS * 2, "%d of an adapter", weights);
+	check_end();
+}
+
+/* ---------------------------------------------------------------- parts */
+
+static void
+check_parts(void)
+{
+	FmoeModel  *lora[3];
+	FmoeModel  *xcross = experts_of_one_base(3, lora);
+	FmoeExpert *expert = &xcross->expert[FMOE_MAIN];
+	FmoeBatch  *batch = histories();
+	fnn_real   *scores = scores_of(xcross);
+	fnn_real	weight[4 * 3];
+	static const int32_t all[N_ITEMS] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+	double		part[N_ITEMS * 3];
+	fnn_real   *two;
+
+	check_begin("parts sum up to the score, shares to 1");
+	for (int layer = 0; layer < LAYERS; layer++)
+	{
+		char		name[FNN_NAME_MAX];
+		FnnTensor  *slice;
+
+		snprintf(name, sizeof(name), "integrator.%d.weight", layer);
+		slice = &expert->tensor[fnn_params_find(&xcross->params, name)];
+		fnn_random_normals(9, (uint64_t) layer, 0, 0.3, slice->rows * slice->cols, slice->value);
+	}
+	scores = scores_of(xcross);
+	fmoe_xcross_class.weigh(expert, check_arena(), batch, weight);
+	fmoe_xcross_class.contribute(expert, check_arena(), batch, 2, NULL, N_ITEMS, all, part);
+	for (int i = 0; i < N_ITEMS; i++)
+		CHECK(check_close(part[3 * i] + part[3 * i + 1] + part[3 * i + 2], scores[2 * N_ITEMS + i], 1e-5), "item %d",
+			  i);
+	for (int s = 0; s < 4; s++)
+		CHECK(check_close(weight[3 * s] + weight[3 * s + 1] + weight[3 * s + 2], 1, 1e-5) && weight[3 * s] > 0,
+			  "shares of sequence %d", s);
+	check_end();
+
+	check_begin("who is left out says nothing");
+	expert->without = 2;
+	two = fnn_alloc_reals(check_arena(), 4, N_ITEMS);
+	memcpy(two, scores_of(xcross), sizeof(fnn_real) * 4 * N_ITEMS);
+	{
+		FnnTensor  *a = &expert->tensor[fnn_params_find(&xcross->params, "expert.2.adapter.b")];
+
+		fnn_random_normals(11, 1, 0, 1, a->rows * a->cols, a->value);
+	}
+	scores = scores_of(xcross);
+	for (int i = 0; i < 4 * N_ITEMS; i++)
+		CHECK(isfinite(two[i]), "score %d", i);
+	expert->without = 0;
+	check_end();
+}
+
+/* ---------------------------------------------------------------- memory */
+
+static void
+check_bytes_of(const FmoeConfig *config)
+{
+	FmoeModel  *model = make_model(config, 7, 0.3, true);
+	FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	FmoeFacts	facts = {.n_items = N_ITEMS, .features = expert->features};
+	FmoeBatch  *batch = histories();
+	FnnArena   *arena = fnn_arena_create(check_host(), SIZE_MAX);
+	FmoeGoal	goal = goal_of(&(Problem) {.expert = expert, .batch = batch});
+	FnnTape		tape;
+	double		estimate = expert->class->bytes(config, &facts, FMOE_RECORDED, 11, 0) +
+		fnn_softmax_loss_reals(11, N_ITEMS, WIDTH) * sizeof(fnn_real);
+
+	fnn_tape_begin(&tape, arena, true, 1, 1);
+	expert->class->learn(expert, &tape, batch, &goal);
+	CHECK(fnn_arena_peak(arena) <= estimate + 65536, "%s takes %zu bytes, said %.0f", expert->class->name,
+		  fnn_arena_peak(arena), estimate);
+	fnn_arena_destroy(arena);
+}
+
+static void
+check_bytes(void)
+{
+	FmoeConfig	config = config_of("foundation");
+
+	check_begin("steps take no more memory than they say");
+	check_bytes_of(&config);
+	config = lora_config(2, 3);
+	check_bytes_of(&config);
+	config = xcross_config(3);
+	check_bytes_of(&config);
+	check_end();
+}
+
+void
+check_xcross(void)
+{
+	check_operations();
+	check_starts();
+	for (const GoldenXcross *golden = golden_xcross; golden->n_items > 0; golden++)
+		check_golden(golden);
+	check_counts();
+	check_all_learning();
+	check_products();
+	check_parts();
+	check_bytes();
+}
