@@ -92,6 +92,14 @@ CALL fmoe_train('target', '{"model": "ant", "experts_per_input": 1, "fusion": 0,
 SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
 	WHERE d.name = 'target' AND v.version = 9 AND t.name ~ '^(input|item)' ORDER BY t.name COLLATE "C";
 
+-- weighed beside all that counts
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "gate": "linear", "width": 16, "layers": 1, "heads": 2, "epochs": 3, "max_length": 10, "deploy": false}');
+SELECT metrics -> 'gate' ? 'own' AS weighed, metrics #>> '{tried,won}' IN ('relearn', 'scratch') AS tried FROM fmoe.versions WHERE domain = 'target' AND version = 10;
+SELECT fmoe_deploy('target', 10);
+SELECT count(*), bool_and(abs(total - score) < 1e-3) AS adds_up FROM (SELECT rank, max(score) AS score,
+	sum(contribution) FILTER (WHERE part NOT IN ('input', 'map', 'word', 'history')) AS total FROM fmoe_explain(1, 5, domain => 'target') GROUP BY 1) e;
+SELECT fmoe_rollback('target') IS NOT NULL AS back;
+
 -- new items and another text come in without training
 SELECT item_id FROM fmoe_recommend_next(ARRAY[1201, 1204], k => 45, domain => 'target') ORDER BY 1 DESC LIMIT 1;
 INSERT INTO songs VALUES (1301, 'loud sea', 3.5, '{1,1,0.5}'), (1302, 'sad sea', 3.5, '{2,1,0.5}');
@@ -108,6 +116,7 @@ CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "adap
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "pretrain": true, "width": 16, "layers": 1, "heads": 2}');
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "holdout": "none", "width": 16, "layers": 1, "heads": 2}');
 CALL fmoe_train('target', '{"model": "ant", "pretrain": true, "transductive": true}');
+CALL fmoe_train('target', '{"model": "ant", "pretrain": true, "gate": "linear"}');
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 8, "layers": 1}');
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "experts_per_input": 4}');
 CALL fmoe_train('target', '{"model": "ant", "start_encoder": "nobody.nothing"}');

@@ -17,6 +17,7 @@
 #define FMOE_MODEL_ANT_ANT_H
 
 #include "model/expert/expert.h"
+#include "model/expert/gated.h"
 #include "model/expert/inputs.h"
 #include "model/expert/postnorm.h"
 
@@ -44,6 +45,7 @@ typedef struct FmoeAntOptions
 	char		source_column[FMOE_EXPERT_NAME_MAX];	/* of the interactions; empty: none */
 	double		alignment;		/* weight of the loss between image and text, in pre-training */
 	int			adapt;			/* FmoeAntAdapt */
+	FmoeGatedOptions gated;
 } FmoeAntOptions;
 
 /* Slices of an input, by what there is of them. */

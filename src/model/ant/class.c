@@ -90,6 +90,18 @@ goes_live(const FmoeConfig *config)
 }
 
 static bool
+gated(const FmoeConfig *config)
+{
+	return fmoe_gated_on(&fmoe_ant_own(config)->gated);
+}
+
+static const char *
+gate_prior(const FmoeConfig *config)
+{
+	return fmoe_gated_prior(&fmoe_ant_own(config)->gated);
+}
+
+static bool
 lends(const FmoeConfig *config, FmoeShape *shape)
 {
 	*shape = fmoe_shape_of(config, FMOE_OWN_ENCODER);
@@ -126,6 +138,8 @@ const FmoeExpertClass fmoe_ant_class = {
 	.start = start,
 	.lends = lends,
 	.goes_live = goes_live,
+	.gated = gated,
+	.gate_prior = gate_prior,
 	.input_parts = fmoe_ant_input_parts,
 	.source = source,
 	.inputs = inputs

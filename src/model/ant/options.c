@@ -33,6 +33,7 @@ const FmoeOption fmoe_ant_options[] = {
 	{"adapt", FMOE_OPTION_ENUM, AT(adapt), 0, 0, adapt_names, "auto",
 		"what start_encoder is for; relearn: its blocks stay, positions, maps and gates are drawn anew; finetune: all"
 		" is trained on; frozen: all but the blocks is; scratch: nothing; auto: relearn, and scratch where that is better"},
+	FMOE_GATED_OPTIONS(AT(gated)),
 	{NULL}
 };
 
@@ -69,6 +70,9 @@ fmoe_ant_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		return misfits(misfit, "with the holdout none nothing tells if \"relearn\" or \"scratch\" is better",
 					   "The better one of both stays, by events that are kept back.",
 					   "Say which with \"adapt\", or keep events back.");
+	if (own->pretrain && fmoe_gated_on(&own->gated))
+		return misfits(misfit, "option \"gate\" has no meaning with \"pretrain\"",
+					   "What is trained to be lent answers nobody.", "Leave one of them out.");
 	if (own->pretrain && own->transductive)
 		return misfits(misfit, "option \"transductive\" has no meaning with \"pretrain\"",
 					   "Vectors of single items are not lent.", "Leave one of them out.");
