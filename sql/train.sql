@@ -124,7 +124,10 @@ CALL fmoe_train('train_plays', '[]');
 CALL fmoe_train('train_plays', '{"model": "sasrec", "epoch": 3}');
 \set VERBOSITY default
 CALL fmoe_train('train_plays', '{"model": "sasrec", "epochs": 0}');
+-- the hint lists all models
+\set VERBOSITY terse
 CALL fmoe_train('train_plays', '{"model": "oracle"}');
+\set VERBOSITY default
 CALL fmoe_train('train_plays', '{"model": "sasrec", "width": 30, "heads": 4}');
 BEGIN READ ONLY;
 CALL fmoe_train('train_plays', '{"model": "sasrec"}');
