@@ -46,7 +46,7 @@ newcomer_story()
 compare_newcomer()
 {
 	say 'each viewer'\''s last film, ranked among all films of the newcomer not seen before'
-	quietly newcomer "CREATE TABLE judged AS SELECT v.version, e.model, e.metric, e.value, e.users
+	quietly newcomer "CREATE TABLE judged AS SELECT CASE e.model WHEN 'popularity' THEN e.model ELSE v.model END AS model, e.metric, e.value, e.users
 		FROM fmoe.versions v, LATERAL fmoe_evaluate('shelf', jsonb_build_object('version', v.version)) e
 		WHERE v.domain = 'shelf' AND e.k = 10 AND e.model <> 'markov' AND (e.model <> 'popularity' OR v.version = 1)"
 	in_party newcomer "SELECT CASE model WHEN 'foundation' THEN 'base as it is' WHEN 'xcross' THEN 'adapters of others, mixed' WHEN 'sasrec' THEN 'training alone' ELSE model END AS \"what\",
@@ -60,7 +60,7 @@ check_newcomer()
 {
 	check 'the newcomer has three versions of what others lent, or trained' \
 		"array_agg(model ORDER BY version) = '{foundation,xcross,sasrec}'::text[] FROM fmoe.versions WHERE domain = 'shelf'" newcomer
-	check 'and all of them are judged' "count(*) = 12 AND bool_and(value BETWEEN 0 AND 1) FROM judged WHERE metric IN ('ndcg', 'hr', 'mrr')" newcomer
+	check 'and all of them are judged' "count(*) = 12 AND count(DISTINCT model) = 4 AND bool_and(value BETWEEN 0 AND 1) FROM judged WHERE metric IN ('ndcg', 'hr', 'mrr')" newcomer
 	check 'what it holds of the adapters is not the base' \
 		"count(*) = 0 FROM fmoe.tensor WHERE name LIKE 'base.%'" newcomer
 }

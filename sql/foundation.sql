@@ -48,6 +48,21 @@ SELECT count(DISTINCT checksum) AS different, count(*) FROM fmoe.version v JOIN 
 -- sampled negatives
 CALL fmoe_train('shop', '{"model": "foundation", "loss": "gbce", "negatives": 16, "width": 8, "layers": 1, "epochs": 1, "max_length": 10, "deploy": false}');
 
+-- a view over several shops, whose items are told apart within each
+CREATE VIEW all_events AS SELECT visitor, item, at, 'films' AS shop FROM views UNION ALL SELECT 1000 + visitor, item, at, 'songs' FROM plays;
+CREATE VIEW all_items AS SELECT * FROM films UNION ALL SELECT * FROM songs;
+SELECT fmoe_create_domain('all', 'all_events', 'visitor', 'item', 'at', items => 'all_items', item_key => 'item', text_columns => '{title}');
+CALL fmoe_train('all', '{"model": "foundation", "source_column": "shop", "width": 8, "layers": 1, "epochs": 2, "max_length": 10, "deploy": false, "workers": 0}');
+CALL fmoe_train('all', '{"model": "foundation", "source_column": "shop", "width": 8, "layers": 1, "epochs": 2, "max_length": 10, "deploy": false, "workers": 2}');
+CALL fmoe_train('all', '{"model": "foundation", "width": 8, "layers": 1, "epochs": 2, "max_length": 10, "deploy": false}');
+SELECT version, count(*) OVER (PARTITION BY checksum) AS like_it FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'all' ORDER BY 1;
+-- the column is none of the borrower's
+SELECT fmoe_lend('all', 1) IS NOT NULL AS lent;
+SELECT config ->> 'source_column' AS source_column FROM fmoe.lent WHERE domain = 'all';
+CALL fmoe_train('all', '{"model": "foundation", "source_column": "town"}');
+CALL fmoe_train('all', '{"model": "foundation", "source_column": "shop", "loss": "gbce"}');
+SELECT fmoe_drop_domain('all');
+
 -- what cannot be
 CALL fmoe_train('shop', '{"model": "foundation", "start_encoder": "north.pool", "width": 8, "layers": 1}');
 CALL fmoe_train('shop', '{"model": "foundation", "start_encoder": "north.pool", "width": 16, "layers": 1, "inputs": ["text"]}');

@@ -126,8 +126,15 @@ fmoe_encoder_config(const FmoeConfig *config)
 	FmoeConfig	own = *config;
 	FmoeShape	shape;
 
-	if (!fmoe_lendable(config, &shape) || shape.encoder == FMOE_OWN_ENCODER)
+	if (!fmoe_lendable(config, &shape))
 		return own;
+	if (shape.encoder == FMOE_OWN_ENCODER)
+	{
+		/* a column here is none elsewhere */
+		if (fmoe_expert_classes[config->model]->source != NULL)
+			*(char *) fmoe_expert_classes[config->model]->source(&own) = '\0';
+		return own;
+	}
 	own.model = fmoe_expert_number(encoder_classes[shape.encoder]);
 	own.width = shape.width;
 	own.layers = shape.layers;

@@ -8,7 +8,6 @@
 #include "model/xcross/xcross.h"
 #include "nn/base/tape_private.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -518,6 +517,41 @@ check_all_learning(void)
 	check_learning("integrators and an own adapter", &config, 0);
 }
 
+/* Items 0 to 4 are of source 1, the others of source 2, 1 of both. */
+static void
+check_sources(void)
+{
+	static const int32_t source[] = {1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2};
+	static const int64_t offset[] = {0, 4, 5, 9, 11};
+	FmoeConfig	config = config_of("foundation");
+	FmoeModel  *model = make_model(&config, 7, 0.3, true);
+	FmoeExpert *expert = &model->expert[FMOE_MAIN];
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset,
+		.events = {.item = item, .source = source}};
+	Problem		problem = {.expert = expert,
+		.batch = fmoe_batch(check_arena(), &data.events, 4, begin, end, 6)};
+	FnnTensor **inputs = fnn_alloc(check_arena(), sizeof(FnnTensor *) * (size_t) expert->params->count);
+	FnnTape		tape;
+	double		apart;
+
+	check_begin("gradients of a base whose events have sources");
+	expert->prepared = fmoe_foundation_class.prepare(expert, check_arena(), &data);
+	for (int i = 0; i < expert->params->count; i++)
+		inputs[i] = &expert->tensor[i];
+	check_gradients(expert->params->count, inputs, run_problem, &problem);
+	check_end();
+
+	check_begin("fewer items to be told from are a smaller loss");
+	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
+	run_problem(&tape, NULL, &problem);
+	apart = tape.loss;
+	expert->prepared = NULL;
+	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
+	run_problem(&tape, NULL, &problem);
+	CHECK(apart > 0 && apart < tape.loss, "%g with sources, %g without", apart, tape.loss);
+	check_end();
+}
+
 /* Recorded operations, and those among them that work for the gradient of a weight. */
 static void
 count_products(const FmoeConfig *config, int *operations, int *weights)
@@ -571,10 +605,11 @@ check_parts(void)
 	FmoeModel  *xcross = experts_of_one_base(3, lora);
 	FmoeExpert *expert = &xcross->expert[FMOE_MAIN];
 	FmoeBatch  *batch = histories();
-	fnn_real   *scores = scores_of(xcross);
+	fnn_real   *scores;
 	fnn_real	weight[4 * 3];
 	static const int32_t all[N_ITEMS] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 	double		part[N_ITEMS * 3];
+	FnnTensor  *b;
 	fnn_real   *two;
 
 	check_begin("parts sum up to the score, shares to 1");
@@ -602,14 +637,12 @@ check_parts(void)
 	expert->without = 2;
 	two = fnn_alloc_reals(check_arena(), 4, N_ITEMS);
 	memcpy(two, scores_of(xcross), sizeof(fnn_real) * 4 * N_ITEMS);
-	{
-		FnnTensor  *a = &expert->tensor[fnn_params_find(&xcross->params, "expert.2.adapter.b")];
-
-		fnn_random_normals(11, 1, 0, 1, a->rows * a->cols, a->value);
-	}
+	b = &expert->tensor[fnn_params_find(&xcross->params, "expert.2.adapter.b")];
+	fnn_random_normals(11, 1, 0, 1, b->rows * b->cols, b->value);
 	scores = scores_of(xcross);
 	for (int i = 0; i < 4 * N_ITEMS; i++)
-		CHECK(isfinite(two[i]), "score %d", i);
+		CHECK(check_close(two[i], scores[i], 1e-5), "score %d is %g, without knowing the other %g", i,
+			  (double) scores[i], (double) two[i]);
 	expert->without = 0;
 	check_end();
 }
@@ -659,6 +692,7 @@ check_xcross(void)
 		check_golden(golden);
 	check_counts();
 	check_all_learning();
+	check_sources();
 	check_products();
 	check_parts();
 	check_bytes();

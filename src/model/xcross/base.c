@@ -135,7 +135,7 @@ fmoe_base_enter(const FmoeBase *base, FnnTape *tape, FnnTensor *table, const int
 	return fnn_dropout(tape, x, base->encoding.dropout);
 }
 
-const FmoeBasePrepared *
+FmoeBasePrepared *
 fmoe_base_prepare(const FmoeExpert *expert, const FmoeInputList *inputs, FnnArena *arena, bool trained)
 {
 	FmoeBasePrepared *prepared = fnn_zalloc(arena, sizeof(FmoeBasePrepared));
@@ -328,9 +328,14 @@ void
 fmoe_base_learn(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
 				FmoeGoal *goal, double input_dropout)
 {
+	const FmoeBasePrepared *prepared = expert->prepared;
 	FmoeBaseItems chosen = fmoe_base_choose(tape, batch, goal, expert->n_items);
 	FnnTensor  *table = fmoe_base_chosen_items(base, expert, tape, &chosen, input_dropout);
 	FnnTensor  *x = fmoe_base_enter(base, tape, table, chosen.row, batch);
+	FnnTensor  *states = fmoe_encoder_run(&base->encoding, tape, x, batch, FMOE_ALL_TOKENS);
 
-	fmoe_add_loss(tape, fmoe_encoder_run(&base->encoding, tape, x, batch, FMOE_ALL_TOKENS), table, &chosen.goal, NULL);
+	if (prepared != NULL && prepared->sources > 0)
+		fmoe_base_add_losses(prepared, tape, states, table, batch, &chosen.goal);
+	else
+		fmoe_add_loss(tape, states, table, &chosen.goal, NULL);
 }

@@ -43,10 +43,20 @@ typedef struct FmoeBasePrepared
 	/* vectors [n_items, width] by maps that are not trained, made in the first step; NULL: maps are trained */
 	fnn_real   *vectors;
 	bool	   *made;
+	int32_t		sources;		/* that events come from; 0: the classes do not tell them apart */
+	const int64_t *of_source;	/* [sources + 1] items of source s, from 0, are of_source[s] .. of_source[s + 1] - 1
+								 * of … */
+	const int32_t *items;		/* … these, ascending */
 } FmoeBasePrepared;
 
-extern const FmoeBasePrepared *fmoe_base_prepare(const FmoeExpert *expert, const FmoeInputList *inputs,
-												 FnnArena *arena, bool trained);
+extern FmoeBasePrepared *fmoe_base_prepare(const FmoeExpert *expert, const FmoeInputList *inputs,
+										   FnnArena *arena, bool trained);
+/* At most so many sources has an item on average, for memory. */
+#define FMOE_BASE_SOURCES 4
+/* Adds which items have events of which source, for fmoe_base_learn. */
+extern void fmoe_base_prepare_sources(FmoeBasePrepared *prepared, FnnArena *arena, const FmoeDataset *data);
+/* Bytes of that, while it is made too. */
+extern double fmoe_base_sources_bytes(double n_items);
 extern double fmoe_base_prepared_bytes(const FmoeConfig *config, const FmoeInputList *inputs, double n_items);
 /* Bytes on the arena for the vectors of n items. */
 extern double fmoe_base_items_bytes(const FmoeConfig *config, const FmoeInputList *inputs, double n, bool recorded);
@@ -83,6 +93,10 @@ extern FnnTensor *fmoe_base_encode(const FmoeBase *base, const FmoeExpert *exper
 								   const FmoeBatch *batch, FmoeWhich which);
 extern void fmoe_base_learn(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch,
 							FmoeGoal *goal, double input_dropout);
+
+/* The softmax of each source's tokens over its own items; table: vectors of all. */
+extern void fmoe_base_add_losses(const FmoeBasePrepared *prepared, FnnTape *tape, FnnTensor *states, FnnTensor *table,
+								 const FmoeBatch *batch, const FmoeGoal *goal);
 
 /* ---------------------------------------------------------------- classes */
 

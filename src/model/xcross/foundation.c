@@ -6,10 +6,13 @@
  */
 #include "model/xcross/base.h"
 
+#include <stdio.h>
+
 typedef struct FmoeFoundationOptions
 {
 	FmoeInputList inputs;
 	double		input_dropout;
+	char		source_column[FMOE_EXPERT_NAME_MAX];	/* of the interactions; empty: none */
 } FmoeFoundationOptions;
 
 _Static_assert(sizeof(FmoeFoundationOptions) <= FMOE_OWN_OPTIONS_BYTES, "the options have no room");
@@ -22,6 +25,8 @@ static const FmoeOption own_options[] = {
 		&fmoe_input_option},
 	{"input_dropout", FMOE_OPTION_REAL, AT(input_dropout), 0, 0.9, NULL, "0.1",
 	"share of an item's numbers that are dropped while training"},
+	{"source_column", FMOE_OPTION_NAME, AT(source_column), 0, 0, NULL, "",
+	"column of the interactions; what was chosen is told apart from the items of its own source alone"},
 	{NULL}
 };
 
@@ -42,6 +47,14 @@ fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {
 	FmoeShape	shape = fmoe_base_shape(config);
 
+	if (own(config)->source_column[0] != '\0' && config->loss == FMOE_LOSS_GBCE)
+	{
+		snprintf(misfit->message, sizeof(misfit->message), "option \"source_column\" needs the loss softmax");
+		snprintf(misfit->detail, sizeof(misfit->detail), "The loss is gbce, which auto stands for above %d items.",
+				 FMOE_SOFTMAX_ITEMS_MAX);
+		snprintf(misfit->hint, sizeof(misfit->hint), "Set \"loss\" to \"softmax\", or leave \"source_column\" out.");
+		return false;
+	}
 	return fmoe_shape_fits(&shape, misfit);
 }
 
@@ -62,7 +75,17 @@ declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 static double
 bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens, double cases)
 {
-	return fmoe_base_bytes(config, &own(config)->inputs, facts, phase, tokens, cases);
+	double		sum = fmoe_base_bytes(config, &own(config)->inputs, facts, phase, tokens, cases);
+
+	if (own(config)->source_column[0] == '\0')
+		return sum;
+	if (phase == FMOE_PREPARED)
+		return sum + fmoe_base_sources_bytes(facts->n_items);
+	/* rows of states and vectors of each source, and which these are */
+	if (phase == FMOE_RECORDED)
+		sum += 2 * (tokens + FMOE_BASE_SOURCES * (double) facts->n_items) * config->width * sizeof(fnn_real) +
+			3 * 64 * sizeof(int32_t) * tokens;
+	return sum;
 }
 
 static FnnTensor *
@@ -92,8 +115,17 @@ learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal 
 static const void *
 prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
 {
-	(void) data;
-	return fmoe_base_prepare(expert, &own(expert->config)->inputs, arena, true);
+	FmoeBasePrepared *prepared = fmoe_base_prepare(expert, &own(expert->config)->inputs, arena, true);
+
+	if (data->events.source != NULL)
+		fmoe_base_prepare_sources(prepared, arena, data);
+	return prepared;
+}
+
+static const char *
+source(const FmoeConfig *config)
+{
+	return own(config)->source_column;
 }
 
 static bool
@@ -124,5 +156,6 @@ const FmoeExpertClass fmoe_foundation_class = {
 	.learn = learn,
 	.prepare = prepare,
 	.lends = lends,
+	.source = source,
 	.inputs = inputs_of
 };

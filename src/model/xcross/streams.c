@@ -50,7 +50,7 @@ kept_weight(const FmoeExpert *expert, FnnTape *tape, const FmoeXcrossLayout *lay
 	return kept;
 }
 
-/* Nothing is taken from the streams that are left out. */
+/* Nothing is taken from the streams that are left out, which weights do not see either. */
 static void
 drop_pairs(const FmoeExpert *expert, int n, FnnTensor *z)
 {
@@ -87,6 +87,7 @@ integrate(FmoeXcrossRun *run, FnnTape *tape, int layer, FnnTensor **h, const Fmo
 	const FmoeExpert *expert = run->expert;
 	const FmoeXcrossOptions *own = fmoe_xcross_own(expert->config);
 	int			n = run->layout.streams;
+	FnnTensor  *shown[FMOE_BUILT_MAX];
 	FnnTensor  *joined;
 	FnnTensor  *z;
 
@@ -95,7 +96,11 @@ integrate(FmoeXcrossRun *run, FnnTape *tape, int layer, FnnTensor **h, const Fmo
 		run->state[0] = h[0];
 		return;
 	}
-	joined = fnn_concat(tape, n, h);
+	for (int m = 0; m < n; m++)
+		shown[m] = (expert->without >> m & 1) == 0 ? h[m]
+			: fnn_constant(tape, h[m]->rows, h[m]->cols,
+						   fnn_zalloc(tape->arena, sizeof(fnn_real) * (size_t) (h[m]->rows * h[m]->cols)));
+	joined = fnn_concat(tape, n, shown);
 	if (own->integrator == FMOE_INTEGRATOR_LAST && !last_rows)
 		joined = fnn_rows(tape, joined, asked != NULL ? asked : batch->last, batch->sequences.count);
 	z = fnn_linear(tape, joined, fmoe_parameter(expert, run->layout.integrator + layer), NULL, FNN_IDENTITY);
