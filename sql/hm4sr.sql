@@ -65,6 +65,14 @@ SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FILTER (WHERE part = 'expert
 	bool_and(abs(sum - score) < 1e-4 * greatest(1, abs(score))) AS add_up, bool_or(name = 'time' AND contribution <> 0) AS times_count
 	FROM (SELECT *, sum(contribution) FILTER (WHERE part IN ('expert', 'transitions')) OVER (PARTITION BY rank) AS sum FROM fmoe_explain(5, k => 5, domain => 'streams')) e;
 SELECT expert FROM fmoe_expert_report('streams') ORDER BY expert COLLATE "C";
+-- of a song that the version does not know, in the history and among the answers
+INSERT INTO songs VALUES (68, 'loud train', '{loud,all}', NULL);
+INSERT INTO plays VALUES (601, 7, '2021-01-01 UTC'), (601, 68, '2021-01-02 UTC');
+SELECT count(DISTINCT item_id) AS items, bool_and(abs(sum - score) < 1e-4 * greatest(1, abs(score))) AS add_up
+	FROM (SELECT *, sum(contribution) FILTER (WHERE part IN ('expert', 'transitions')) OVER (PARTITION BY rank) AS sum
+		FROM fmoe_explain(601, k => 5, exclude_seen => false, candidates => ARRAY[1, 2, 67, 68]::bigint[], domain => 'streams')) e;
+DELETE FROM songs WHERE song = 68;
+DELETE FROM plays WHERE listener = 601;
 
 -- an array has no times
 SELECT count(*), bool_and(score > '-Infinity' AND score < 'Infinity') AS finite FROM fmoe_recommend_next(ARRAY[1, 5, 9]::bigint[], k => 5, domain => 'streams');
