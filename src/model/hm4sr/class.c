@@ -7,6 +7,18 @@
 static const char *const losses[] = {"items", "idcl", "cp", "pcl", NULL};
 
 static bool
+gated(const FmoeConfig *config)
+{
+	return fmoe_gated_on(&fmoe_hm4sr_own(config)->gated);
+}
+
+static const char *
+gate_prior(const FmoeConfig *config)
+{
+	return fmoe_gated_prior(&fmoe_hm4sr_own(config)->gated);
+}
+
+static bool
 lends(const FmoeConfig *config, FmoeShape *shape)
 {
 	*shape = fmoe_shape_of(config, FMOE_OWN_ENCODER);
@@ -30,6 +42,8 @@ const FmoeExpertClass fmoe_hm4sr_class = {
 	.losses = losses,
 	.prepare = fmoe_hm4sr_prepare,
 	.start = fmoe_hm4sr_start,
+	.gated = gated,
+	.gate_prior = gate_prior,
 	.part_count = fmoe_hm4sr_parts,
 	.part_name = fmoe_hm4sr_part,
 	.weigh = fmoe_hm4sr_weigh,

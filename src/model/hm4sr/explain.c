@@ -12,14 +12,15 @@
 int
 fmoe_hm4sr_parts(const FmoeConfig *config)
 {
-	return fmoe_hm4sr_streams(config) + fmoe_hm4sr_own(config)->time;
+	return fmoe_gated_on(&fmoe_hm4sr_own(config)->gated) ? 1
+		: fmoe_hm4sr_streams(config) + fmoe_hm4sr_own(config)->time;
 }
 
 const char *
 fmoe_hm4sr_part(const FmoeConfig *config, int part)
 {
 	if (part == 0)
-		return "ids";
+		return fmoe_gated_on(&fmoe_hm4sr_own(config)->gated) ? "own" : "ids";
 	return part < fmoe_hm4sr_streams(config) ? fmoe_hm4sr_own(config)->streams.stream[part - 1].name : "time";
 }
 

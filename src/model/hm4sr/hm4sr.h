@@ -21,6 +21,7 @@
 
 #include "model/expert/expert.h"
 #include "model/expert/featured.h"
+#include "model/expert/gated.h"
 #include "model/expert/postnorm.h"
 
 #define FMOE_HM4SR_STREAMS_MAX 7	/* beside that of ids */
@@ -52,6 +53,7 @@ typedef struct FmoeHm4srOptions
 	double		idcl;			/* weights of losses */
 	double		cp;
 	double		pcl;
+	FmoeGatedOptions gated;
 } FmoeHm4srOptions;
 
 /* Losses, in the order of their names. */
@@ -157,7 +159,7 @@ extern double fmoe_hm4sr_bytes(const FmoeConfig *config, const FmoeFacts *facts,
 							   double cases);
 extern double fmoe_hm4sr_multiplications(const FmoeConfig *config, double n_scored);
 
-/* Parts of a score: streams, as if all had happened at once, and what times change. */
+/* Parts of a score: streams, as if all had happened at once, and what times change; under a gate it is one. */
 extern int	fmoe_hm4sr_parts(const FmoeConfig *config);
 extern const char *fmoe_hm4sr_part(const FmoeConfig *config, int part);
 extern void fmoe_hm4sr_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);

@@ -61,6 +61,7 @@ const FmoeOption fmoe_hm4sr_options[] = {
 	"weight of telling an item's categories from its vectors; 0: none"},
 	{"pcl", FMOE_OPTION_REAL, AT(pcl), 0, 100, NULL, "1",
 	"weight of the contrast with histories of which a part is hidden; 0: none"},
+	FMOE_GATED_OPTIONS(AT(gated)),
 	{NULL}
 };
 
