@@ -149,6 +149,7 @@ extern void check_experts(void);
 extern void check_mixtures(void);
 extern void check_training(void);
 extern void check_averages(void);
+extern void check_accountant(void);
 extern void check_evaluation(void);
 extern void check_calibration(void);
 extern void check_scan(void);
