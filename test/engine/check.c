@@ -455,6 +455,7 @@ static const Function functions[] = {
 	{"training", check_training},
 	{"averages", check_averages},
 	{"accountant", check_accountant},
+	{"federated", check_federated},
 	{"evaluation", check_evaluation},
 	{"calibration", check_calibration},
 	{"scan", check_scan},

@@ -119,6 +119,12 @@ start(FmoeExpert *expert, const FnnHost *host)
 	}
 }
 
+static const FmoeFederated *
+federated(const FmoeConfig *config)
+{
+	return &fmoe_mrff_own(config)->federated;
+}
+
 const FmoeExpertClass fmoe_mrff_class = {
 	.name = "mrff",
 	.summary = "whether an impression is clicked, by public maps, those of groups and those of single users",
@@ -140,5 +146,6 @@ const FmoeExpertClass fmoe_mrff_class = {
 	.learn = fmoe_mrff_learn,
 	.losses = losses,
 	.prepare = prepare,
-	.start = start
+	.start = start,
+	.federated = federated
 };
