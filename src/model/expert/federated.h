@@ -39,6 +39,11 @@ typedef struct FmoeFederated
 	double		noise;			/* deviation of the noise on the sum of differences, in clip; 0: none */
 	double		delta;
 	double		epsilon;		/* training ends before more is spent; 0: no budget */
+	int			rounds;			/* exchanges with other databases; 0: none */
+	int			local_epochs;	/* before each */
+	char		aggregator[FMOE_EXPERT_NAME_MAX];	/* "party.domain" that adds up; empty: by turns */
+	int			wait;			/* seconds that others are waited for */
+	int			parties;		/* that take part, this one included; 0: one for each peer, and this one */
 } FmoeFederated;
 
 extern const char *const fmoe_local_optimiser_names[];
@@ -71,9 +76,21 @@ extern const char *const fmoe_server_names[];
 	{"delta", FMOE_OPTION_REAL, AT(delta), 1e-300, 0.5, NULL, "0.00001", \
 	"federated: at which epsilon is told"}, \
 	{"epsilon", FMOE_OPTION_REAL, AT(epsilon), 0, 1e6, NULL, "0", \
-	"federated: training stops before users' epsilon is more; 0: no budget"}
+	"federated: training stops before users' epsilon is more; 0: no budget"}, \
+	{"rounds", FMOE_OPTION_INT, AT(rounds), 0, 10000, NULL, "0", \
+	"federated: exchanges of what is shared with the same training of peers; 0: none"}, \
+	{"local_epochs", FMOE_OPTION_INT, AT(local_epochs), 1, 1000, NULL, "1", \
+	"federated: epochs before each exchange"}, \
+	{"aggregator", FMOE_OPTION_NAME, AT(aggregator), 0, 0, NULL, "", \
+	"federated: party.domain that adds differences up in each exchange; empty: each in turn"}, \
+	{"exchange_wait", FMOE_OPTION_INT, AT(wait), 1, 86400, NULL, "60", \
+	"federated: seconds that an exchange waits for a party before it goes on without it"}, \
+	{"parties", FMOE_OPTION_INT, AT(parties), 0, 1000, NULL, "0", \
+	"federated: databases that exchange, this one included; 0: this one and one for each of its peers"}
 
 /* Whether they fit each other. */
-extern bool fmoe_federated_fits(const FmoeFederated *federated, FmoeMisfit *misfit);
+extern bool fmoe_federated_fits(const FmoeFederated *federated, const FmoeConfig *config, FmoeMisfit *misfit);
+/* The exchanges with other databases: the hook rounds of a class. */
+extern int	fmoe_federated_rounds(const FmoeFederated *federated, int *local_epochs);
 
 #endif							/* FMOE_MODEL_EXPERT_FEDERATED_H */

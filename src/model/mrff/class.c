@@ -125,6 +125,12 @@ federated(const FmoeConfig *config)
 	return &fmoe_mrff_own(config)->federated;
 }
 
+static int
+rounds(const FmoeConfig *config, int *local_epochs)
+{
+	return fmoe_federated_rounds(federated(config), local_epochs);
+}
+
 const FmoeExpertClass fmoe_mrff_class = {
 	.name = "mrff",
 	.summary = "whether an impression is clicked, by public maps, those of groups and those of single users",
@@ -147,5 +153,6 @@ const FmoeExpertClass fmoe_mrff_class = {
 	.losses = losses,
 	.prepare = prepare,
 	.start = start,
-	.federated = federated
+	.federated = federated,
+	.rounds = rounds
 };

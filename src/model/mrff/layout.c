@@ -114,7 +114,7 @@ declare_tables(FmoeDeclaring *to, FnnGroup group, const char *of, int64_t width,
 
 		snprintf(name, sizeof(name), "%s.%s.weight", of, feature->name);
 		param = fmoe_declare(to, group, name, feature->width + (int64_t) 1, width, init, FMOE_INIT_SCALE);
-		param->rows_of = group == FNN_ENCODER ? FNN_OF_NONE : FNN_OF_TERMS;
+		param->rows_of = group == FNN_ENCODER ? FNN_OF_USER_TERMS : FNN_OF_TERMS;
 	}
 }
 

@@ -53,7 +53,7 @@ fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		snprintf(misfit->hint, sizeof(misfit->hint), "%s", "Use the user_features \"shared\" or \"none\".");
 		return false;
 	}
-	return fmoe_federated_fits(&own->federated, misfit) && fmoe_shape_fits(&shape, misfit);
+	return fmoe_federated_fits(&own->federated, config, misfit) && fmoe_shape_fits(&shape, misfit);
 }
 
 unsigned

@@ -36,45 +36,6 @@
 #define SERVER_TAU 1e-3
 #define PIECE 4096				/* reals that are moved at once; even, as noise is drawn */
 
-/* ---------------------------------------------------------------- plan */
-
-static bool
-is_shared(const FnnParam *param)
-{
-	return param->share != FNN_PRIVATE && !param->frozen;
-}
-
-static bool
-is_own(const FnnParam *param)
-{
-	return param->share == FNN_PRIVATE && !param->frozen;
-}
-
-void
-fmoe_round_plan(FmoeTrainer *trainer)
-{
-	FmoeTrainPlan *plan = &trainer->plan;
-	bool		own = false;
-
-	plan->slot_end = 0;
-	for (int i = 0; i < plan->params.count; i++)
-	{
-		FnnParam   *param = &plan->params.list[i];
-
-		/* a user's gradient has few rows, and is small as it is */
-		param->sparse = false;
-		if (param->share == FNN_PRIVATE && param->rows != trainer->data->n_users)
-			fnn_fail(trainer->host, FNN_INVALID, "parameter \"%s\" has no row for each user", param->name);
-		if (param->share != FNN_PRIVATE && own)
-			fnn_fail(trainer->host, FNN_INVALID, "parameter \"%s\" is behind rows of users", param->name);
-		own = own || param->share == FNN_PRIVATE;
-		if (!own)
-			plan->slot_end = param->offset + (size_t) (param->rows * param->cols);
-		if (param->rows_of == FNN_OF_GROUPS && is_shared(param))
-			plan->group_rows += param->rows;
-	}
-}
-
 /* ---------------------------------------------------------------- one user */
 
 /* A user's place to train in, which one after another uses. */
@@ -123,9 +84,9 @@ new_client(FmoeTrainer *trainer, bool exchanges)
 
 		*tensor = (FnnTensor) {.rows = param->rows, .cols = param->cols};
 		tensor->value = param->share == FNN_PRIVATE ? trainer->values + param->offset : client.value + param->offset;
-		if (is_shared(param))
+		if (fmoe_is_shared(param))
 			tensor->grad = client.grad + param->offset;
-		else if (is_own(param))
+		else if (fmoe_is_own(param))
 		{
 			size_t		bytes = fnn_sparse_bytes(host, param->rows, param->cols, 1);
 
@@ -251,7 +212,7 @@ count_groups(const Client *client, int64_t *users)
 	{
 		const FnnParam *param = &trainer->plan.params.list[i];
 
-		if (param->rows_of != FNN_OF_GROUPS || !is_shared(param))
+		if (param->rows_of != FNN_OF_GROUPS || !fmoe_is_shared(param))
 			continue;
 		for (int64_t r = 0; r < param->rows; r++, next++)
 		{
@@ -323,11 +284,12 @@ move_shared(FmoeTrainer *trainer, size_t from, size_t to, double n, int32_t roun
 {
 	const FmoeFederated *federated = trainer->federated;
 	fnn_real	noise[PIECE];
+	size_t		even = from - from % 2;
 	double		rate = federated->server_rate;
 
 	if (federated->noise > 0)
-		fnn_random_normals(trainer->state->secret, fmoe_stream(FMOE_STREAM_NOISE, (uint64_t) round), from & ~(size_t) 1,
-						   federated->noise * federated->clip, (int64_t) (to - (from & ~(size_t) 1)), noise);
+		fnn_random_normals(trainer->state->secret, fmoe_stream(FMOE_STREAM_NOISE, (uint64_t) round), even,
+						   federated->noise * federated->clip, (int64_t) (to - even), noise);
 	for (size_t k = from; k < to; k++)
 	{
 		fnn_real   *m = &trainer->moment1[k];
@@ -339,7 +301,7 @@ move_shared(FmoeTrainer *trainer, size_t from, size_t to, double n, int32_t roun
 		for (int s = 0; s < FMOE_SHARDS; s++)
 			sum += trainer->slot[s][k];
 		if (federated->noise > 0)
-			sum += noise[k - (from & ~(size_t) 1)];
+			sum += noise[k - even];
 		mean = sum / n;
 		if (federated->server == FMOE_FEDAVG)
 		{
@@ -400,7 +362,7 @@ move_all(FmoeTrainer *trainer, const FmoeTeam *team, int32_t round)
 		const FnnParam *param = &params->list[i];
 		size_t		cols = (size_t) param->cols;
 
-		if (!is_shared(param))
+		if (!fmoe_is_shared(param))
 			continue;
 		if (param->rows_of != FNN_OF_GROUPS)
 			move_stretch(trainer, param->offset, param->offset + (size_t) param->rows * cols, from, to,
@@ -476,22 +438,4 @@ fmoe_round_run(FmoeTrainer *trainer, const FmoeTeam *team, int32_t round, int64_
 	}
 	fmoe_barrier(team);
 	return loss;
-}
-
-double
-fmoe_round_bytes(const FmoeTrainer *trainer)
-{
-	const FnnParams *params = &trainer->plan.params;
-	double		bytes = 4.0 * (double) trainer->plan.slot_end * sizeof(fnn_real);
-
-	for (int i = 0; i < params->count; i++)
-	{
-		const FnnParam *param = &params->list[i];
-
-		bytes += sizeof(FnnTensor) + sizeof(FnnSparse) + sizeof(fnn_real *) + 8.0 * FNN_ALIGN;
-		if (is_own(param))
-			bytes += 2.0 * (double) param->cols * sizeof(fnn_real) +
-				(double) fnn_sparse_bytes(trainer->host, param->rows, param->cols, 1);
-	}
-	return bytes;
 }

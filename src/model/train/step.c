@@ -265,8 +265,8 @@ batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batc
 
 /* Puts the losses of a packed shard, and their gradients, on the tape. */
 static void
-add_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *packed, const Targets *targets,
-		   const FmoeTrainBatch *batch, uint64_t stream, double losses[FMOE_LOSSES_MAX])
+add_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *packed,
+		   const Targets *targets, const FmoeTrainBatch *batch, uint64_t stream, double losses[FMOE_LOSSES_MAX])
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 	FmoeGoal	goal = {
@@ -300,8 +300,9 @@ add_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, 
 }
 
 void
-fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n, const int64_t *sequence,
-				 const FmoeTrainBatch *batch, uint64_t stream, double losses[FMOE_LOSSES_MAX])
+fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n,
+				 const int64_t *sequence, const FmoeTrainBatch *batch, uint64_t stream,
+				 double losses[FMOE_LOSSES_MAX])
 {
 	FnnArena   *arena = tape->arena;
 	const FmoeDataset *data = trainer->data;
@@ -356,7 +357,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		fmoe_step_losses(trainer, &trainer->expert, &tape, n, trainer->order + batch->first + batch->cut[s], batch, stream, losses);
+		fmoe_step_losses(trainer, &trainer->expert, &tape, n, trainer->order + batch->first + batch->cut[s], batch,
+						 stream, losses);
 		fnn_tape_backward(&tape);
 	}
 	else

@@ -55,7 +55,8 @@ typedef struct FmoeTrainState
 	int32_t		tried_epoch[FMOE_ATTEMPTS_MAX]; /* the best one of each, counted from its first */
 	int64_t		noised;			/* rounds of users that told something, with noise */
 	double		epsilon;		/* of a user after those; 0: no round was noised */
-	uint64_t	secret;			/* seed of the noise and of who is sampled, where there is noise; the caller's to set */
+	int64_t		exchanged;		/* how often what is shared was added up with that of other databases */
+	uint64_t	secret;			/* seed of the noise and of who is sampled with it; the caller's to set */
 } FmoeTrainState;
 
 typedef struct FmoeTrainer FmoeTrainer;

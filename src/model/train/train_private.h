@@ -173,8 +173,9 @@ extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainB
  * Packs n sequences of the trainer and puts their losses by an expert on the tape; stream is of this piece of
  * this step, and losses are those that the class tells apart.
  */
-extern void fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n, const int64_t *sequence,
-							 const FmoeTrainBatch *batch, uint64_t stream, double losses[FMOE_LOSSES_MAX]);
+extern void fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n,
+							 const int64_t *sequence, const FmoeTrainBatch *batch, uint64_t stream,
+							 double losses[FMOE_LOSSES_MAX]);
 /* One optimiser step by the whole team.  Returns the mean loss of the targets; adds its parts' sums to losses. */
 extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
 							double losses[FMOE_LOSSES_MAX]);
@@ -185,6 +186,19 @@ extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const Fm
  */
 extern double fmoe_round_run(FmoeTrainer *trainer, const FmoeTeam *team, int32_t round, int64_t *users,
 							 double losses[FMOE_LOSSES_MAX]);
+/* Whether a parameter is what users share, or a row of each one's own. */
+static inline bool
+fmoe_is_shared(const FnnParam *param)
+{
+	return param->share != FNN_PRIVATE && !param->frozen;
+}
+
+static inline bool
+fmoe_is_own(const FnnParam *param)
+{
+	return param->share == FNN_PRIVATE && !param->frozen;
+}
+
 /* Checks that a class's parameters can be trained so, and makes the plan's of it. */
 extern void fmoe_round_plan(FmoeTrainer *trainer);
 /* Bytes on the arena of a member while users are trained, beside a step. */

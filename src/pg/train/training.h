@@ -34,6 +34,7 @@ typedef struct FmoeTraining
 	FmoeTrainer *trainer;		/* NULL for experts that only count */
 	int			version;		/* that it has made; 0: none yet */
 	FmoeTrainState state;		/* of the finished training */
+	fnn_real   *common;			/* with exchanges of what is shared: the values that all parties have; NULL: without */
 	TimestampTz started;
 	double		earlier_seconds;	/* spent before the training was cut off */
 	TimestampTz epochs_started; /* for the estimate of the time left */
@@ -77,6 +78,10 @@ extern void fmoe_training_report_version(const FmoeTraining *training, const Fmo
 										 const FmoeVerdict *verdict, const char *objection);
 /* Copies the live version's weights into the trainer, as far as names and shapes agree. */
 extern void fmoe_training_start_warm(const FmoeTraining *training);
+/* Before the first epoch: the common state is what the trainer has. */
+extern void fmoe_training_begin_exchanges(FmoeTraining *training);
+/* Gives others what users have changed of what is shared, and goes on from the common state that comes of it. */
+extern void fmoe_training_exchange(FmoeTraining *training, int round);
 /* Fetches what peers lend, and takes over what is newer than in the last round. */
 extern void fmoe_training_begin_round(FmoeTraining *training, int round);
 
