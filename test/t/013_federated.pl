@@ -20,7 +20,7 @@ foreach my $name (@names)
 {
 	$node{$name} = PostgreSQL::Test::Cluster->new($name);
 	$node{$name}->init;
-	$node{$name}->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nfmoe.party = '$name'\n");
+	$node{$name}->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nrestart_after_crash = on\nfmoe.party = '$name'\n");
 	$node{$name}->start;
 }
 
@@ -158,7 +158,7 @@ my %run = map { $_ => begin($_, "CALL fmoe_train('feed', '$four')") } @names;
 wait_until('an exchange is committed', 't', sub { value('north', 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)') });
 kill 'KILL', value('north', 'SELECT pid FROM fmoe.progress');
 eval { $run{north}{run}->finish };
-wait_until('the server is there again', '1', sub { $node{north}->psql('postgres', 'SELECT 1', stdout => \my $out); $out });
+$node{north}->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
 my $north = begin('north', "CALL fmoe_train('feed', '$four')");
 $_->finish foreach $north->{run}, map { $run{$_}{run} } qw(east west);
 like($north->{err}, qr/continuing the training that was cut off after epoch/, 'a training goes on with the last exchange');
