@@ -153,11 +153,12 @@ value('north', "SELECT fmoe_withdraw('feed')");
 # ---------------------------------------------------------------- a crash
 
 value($_, "SELECT fmoe_withdraw('feed')") foreach @names;
-my $four = $options =~ s/"rounds": 3/"rounds": 4/r;
+my $four = $options =~ s/"rounds": 3/"rounds": 4/r =~ s/"exchange_wait": 60/"exchange_wait": 30/r;
 my %run = map { $_ => begin($_, "CALL fmoe_train('feed', '$four')") } @names;
+my $witness = begin('north', 'SELECT pg_catalog.pg_sleep(600)');
 wait_until('an exchange is committed', 't', sub { value('north', 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)') });
 kill 'KILL', value('north', 'SELECT pid FROM fmoe.progress');
-eval { $run{north}{run}->finish };
+eval { $_->{run}->finish } foreach $run{north}, $witness;
 $node{north}->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
 my $north = begin('north', "CALL fmoe_train('feed', '$four')");
 $_->finish foreach $north->{run}, map { $run{$_}{run} } qw(east west);

@@ -513,7 +513,7 @@ reach_next(FmoeTraining *training, Shared *shared, fnn_real *change, int round)
 		MemoryContextDelete(context);
 		if (reached >= 0)
 			return reached;
-		fmoe_training_commit(training);
+		fmoe_training_commit_reading(training);
 		wait_longer(&wait_ms);
 	}
 }
@@ -542,6 +542,7 @@ fmoe_training_exchange(FmoeTraining *training, int round)
 	publish(training, &shared, change, round);
 	fmoe_training_commit(training);
 	parties = reach_next(training, &shared, change, round);
+	fmoe_training_commit_reading(training);
 	copy_shared(&shared, shared.values, shared.state);
 	/* who added up tells the others; who took over passes it on to who was away */
 	publish(training, &shared, NULL, round);

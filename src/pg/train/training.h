@@ -52,6 +52,11 @@ extern void fmoe_training_complete(FmoeTraining *training);
 extern void fmoe_training_finish(FmoeTraining *training);
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
 extern void fmoe_training_commit(FmoeTraining *training);
+/*
+ * The same of a transaction that has only fetched from others, outside of any other: where one of them is gone
+ * by now, what was fetched is, too, which is a WARNING.
+ */
+extern void fmoe_training_commit_reading(FmoeTraining *training);
 /* Takes the lock that lets one training of a domain run at a time; fails when another has it. */
 extern void fmoe_training_lock(FmoeTraining *training);
 /* Releases it, where it is a lock of the session. */
