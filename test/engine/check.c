@@ -454,6 +454,8 @@ static const Function functions[] = {
 	{"mixtures", check_mixtures},
 	{"training", check_training},
 	{"averages", check_averages},
+	{"accountant", check_accountant},
+	{"federated", check_federated},
 	{"evaluation", check_evaluation},
 	{"calibration", check_calibration},
 	{"scan", check_scan},

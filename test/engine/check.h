@@ -56,6 +56,13 @@ extern FmoeModel *check_model(const FmoeConfig *config, const FmoeDataset *data,
 /* The same for the main expert of a model that has its counts. */
 extern void check_draw_main(FmoeModel *model, uint64_t seed, double noise, bool with_grad);
 
+/* Memory that forked processes share. */
+extern void *check_map_shared(size_t bytes);
+/* epochs of a run by several processes over the block; the calling process is the leader. */
+extern void check_run_team(const FmoeConfig *config, const FmoeDataset *data, void *block, int size, int epochs);
+/* Blocks and states equal to the bit. */
+extern void check_compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what);
+
 /* Starts a named test; its checks count as one TAP line. */
 extern void check_begin(const char *format,...) __attribute__((format(printf, 1, 2)));
 extern void check_end(void);
@@ -149,6 +156,8 @@ extern void check_experts(void);
 extern void check_mixtures(void);
 extern void check_training(void);
 extern void check_averages(void);
+extern void check_accountant(void);
+extern void check_federated(void);
 extern void check_evaluation(void);
 extern void check_calibration(void);
 extern void check_scan(void);

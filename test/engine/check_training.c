@@ -268,8 +268,8 @@ child_fail(void *context, FnnError code, const char *message)
 	_exit(2);
 }
 
-static void *
-map_shared(size_t bytes)
+void *
+check_map_shared(size_t bytes)
 {
 	void	   *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
@@ -278,11 +278,10 @@ map_shared(size_t bytes)
 	return memory;
 }
 
-/* epochs of a run by several processes over the block; the calling process is the leader. */
-static void
-run_team(const FmoeConfig *config, const FmoeDataset *data, void *block, int size, int epochs)
+void
+check_run_team(const FmoeConfig *config, const FmoeDataset *data, void *block, int size, int epochs)
 {
-	Shared	   *shared = map_shared(sizeof(Shared));
+	Shared	   *shared = check_map_shared(sizeof(Shared));
 	pthread_barrierattr_t attributes;
 	FnnHost		child_host = *check_host();
 	pid_t		child[8];
@@ -328,9 +327,8 @@ run_team(const FmoeConfig *config, const FmoeDataset *data, void *block, int siz
 	munmap(shared, sizeof(Shared));
 }
 
-/* Blocks and states equal to the bit. */
-static void
-compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what)
+void
+check_compare_runs(FmoeTrainer *a, FmoeTrainer *b, const char *what)
 {
 	static const char *const names[] = {"values", "first moments", "second moments", "best values", "last steps",
 	"means", "rival"};
@@ -369,14 +367,14 @@ check_blend(void)
 	metric[0] = test_metric(model, FMOE_MAIN, data);
 	config.blend = 4;
 	blended = check_finish_run(&config, data);
-	compare_runs(plain, blended, "with a weight");
+	check_compare_runs(plain, blended, "with a weight");
 	fmoe_trainer_model(blended, NULL, model);
 	metric[1] = test_metric(model, FMOE_MAIN, data);
 	CHECK(model->blend == 4 && metric[1] > 1.2 * metric[0], "NDCG@10 %g, without transitions %g", metric[1],
 		  metric[0]);
 	config.blend = -1;
 	blended = check_finish_run(&config, data);
-	compare_runs(plain, blended, "with a weight to be chosen");
+	check_compare_runs(plain, blended, "with a weight to be chosen");
 	fmoe_trainer_model(blended, NULL, model);
 	metric[2] = test_metric(model, FMOE_MAIN, data);
 	CHECK(model->blend > 0 && metric[2] > 1.2 * metric[0], "weight %g, NDCG@10 %g", model->blend, metric[2]);
@@ -410,18 +408,18 @@ check_teams(const char *model, FmoeLoss loss, double clip_norm, bool weighed)
 				loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", clip_norm, weighed ? ", events with weights" : "");
 	for (size = 1; size <= 3; size++)
 	{
-		void	   *block = map_shared(bytes);
+		void	   *block = check_map_shared(bytes);
 		FmoeTrainer *trainer;
 
 		/* nothing may depend on what was in the block before */
 		memset(block, 0x55, bytes);
-		run_team(&config, data, block, size, 2);
+		check_run_team(&config, data, block, size, 2);
 		trainer = fmoe_trainer_attach(check_arena(), &config, data, block);
 		CHECK(fmoe_trainer_state(trainer)->epoch == 2, "%d epochs", fmoe_trainer_state(trainer)->epoch);
 		if (first == NULL)
 			first = trainer;
 		else
-			compare_runs(first, trainer, size == 2 ? "2 processes" : "3 processes");
+			check_compare_runs(first, trainer, size == 2 ? "2 processes" : "3 processes");
 	}
 	check_end();
 }
@@ -460,7 +458,7 @@ check_resume(const char *model, FmoeLoss loss)
 	*fmoe_trainer_state(resumed) = *fmoe_trainer_state(begun);
 	while (!fmoe_trainer_state(resumed)->finished)
 		fmoe_trainer_epoch(resumed, &alone);
-	compare_runs(whole, resumed, "resumed");
+	check_compare_runs(whole, resumed, "resumed");
 	check_end();
 }
 
@@ -478,7 +476,7 @@ check_seeds(void)
 	config.epochs = 1;
 	a = check_finish_run(&config, data);
 	b = check_finish_run(&config, data);
-	compare_runs(a, b, "same seed");
+	check_compare_runs(a, b, "same seed");
 	config.seed = 2;
 	b = check_finish_run(&config, data);
 	values = fmoe_trainer_block(a, FMOE_BLOCK_VALUES, &bytes);

@@ -102,6 +102,7 @@ SELECT denied($$SELECT fmoe_deploy('shop', 2)$$, 'does not deploy');
 SELECT denied($$SELECT fmoe_rollback('shop')$$, 'does not roll back');
 SELECT denied($$SELECT fmoe_refresh('shop')$$, 'does not refresh');
 SELECT denied($$SELECT fmoe_drop_version('shop', 2)$$, 'does not drop versions');
+SELECT denied($$SELECT fmoe_forget_user('shop', 'c1')$$, 'nor lets users be forgotten');
 SELECT denied($$SELECT fmoe_export('shop')$$, 'does not export');
 SELECT denied($$SELECT fmoe_import('shop', 'x', '')$$, 'does not import');
 SELECT denied($$SELECT fmoe_alter_domain('shop', new_name => 'mine')$$, 'does not alter');

@@ -80,6 +80,7 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_fit_transition', 4, 'f', 'v', 's'),
 	('public', 'fmoe_fit_transition', 5, 'f', 'v', 's'),
 	('public', 'fmoe_forget', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_forget_user', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_groups', 1, 'f', 's', 'r'),
 	('public', 'fmoe_import', 3, 'f', 'v', 'u'),
 	('public', 'fmoe_lend', 3, 'f', 'v', 'u'),
@@ -191,7 +192,7 @@ SELECT is_empty($$SELECT identity FROM member JOIN pg_class c ON c.oid = objid A
 	'everything is logged, as standbys want');
 SELECT set_eq($$SELECT attrelid::regclass::text, attname::text FROM pg_attribute a JOIN member m ON m.type = 'table' AND m.objid = attrelid
 		WHERE atttypid = 'bytea'::regtype AND attnum > 0 AND attstorage = 'e'$$,
-	$$VALUES ('fmoe.checkpoint', 'data'), ('fmoe.lent_part', 'data'), ('fmoe.tensor', 'data')$$,
+	$$VALUES ('fmoe.checkpoint', 'data'), ('fmoe.lent_part', 'data'), ('fmoe.private_row', 'data'), ('fmoe.tensor', 'data')$$,
 	'weights are stored out of line and uncompressed');
 
 SELECT is_empty($$SELECT name FROM member_function WHERE prosecdef$$, 'no function is SECURITY DEFINER');

@@ -26,7 +26,9 @@ typedef enum FmoeStream
 	FMOE_STREAM_TARGETS,		/* of a step's shard */
 	FMOE_STREAM_IDS,			/* of a step's shard */
 	FMOE_STREAM_HIDDEN,			/* of a step's shard */
-	FMOE_STREAM_ASKED			/* of a step's shard */
+	FMOE_STREAM_ASKED,			/* of a step's shard */
+	FMOE_STREAM_SAMPLE,			/* users of a round */
+	FMOE_STREAM_NOISE			/* of a round */
 } FmoeStream;
 
 static inline uint64_t

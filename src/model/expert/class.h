@@ -19,6 +19,7 @@
 #define FMOE_MODEL_EXPERT_CLASS_H
 
 #include "model/config.h"
+#include "model/expert/federated.h"
 #include "model/data/data.h"
 
 typedef struct FmoeExpert FmoeExpert;
@@ -386,6 +387,8 @@ typedef struct FmoeExpertClass
 	bool		(*goes_live) (const FmoeConfig *config);
 	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
+	/* How it trains in rounds of users; NULL, or NULL: it does not. */
+	const FmoeFederated *(*federated) (const FmoeConfig *config);
 } FmoeExpertClass;
 
 /* An expert, ready to compute with. */

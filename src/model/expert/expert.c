@@ -202,3 +202,11 @@ fmoe_attempts(const FmoeExpertClass *class, const FmoeConfig *config)
 
 	return class->attempt != NULL && class->attempt(&copy, 1) != NULL ? FMOE_ATTEMPTS_MAX : 1;
 }
+
+const FmoeFederated *
+fmoe_federated(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	const FmoeFederated *federated = class->federated != NULL ? class->federated(config) : NULL;
+
+	return federated != NULL && federated->on ? federated : NULL;
+}

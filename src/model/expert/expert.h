@@ -63,6 +63,8 @@ fmoe_private_columns(const FmoeExpert *expert)
 
 /* Whether the class computes item vectors; else they are the rows of the first parameter. */
 extern bool fmoe_computes_items(const FmoeExpertClass *class, const FmoeConfig *config);
+/* How a configuration trains in rounds of users; NULL: it does not. */
+extern const FmoeFederated *fmoe_federated(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the class has the hook prepare and it applies. */
 extern bool fmoe_prepares(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the hooks learn and start apply, of those that the class has. */

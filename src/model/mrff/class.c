@@ -119,6 +119,18 @@ start(FmoeExpert *expert, const FnnHost *host)
 	}
 }
 
+static const FmoeFederated *
+federated(const FmoeConfig *config)
+{
+	return &fmoe_mrff_own(config)->federated;
+}
+
+static int
+rounds(const FmoeConfig *config, int *local_epochs)
+{
+	return fmoe_federated_rounds(federated(config), local_epochs);
+}
+
 const FmoeExpertClass fmoe_mrff_class = {
 	.name = "mrff",
 	.summary = "whether an impression is clicked, by public maps, those of groups and those of single users",
@@ -140,5 +152,7 @@ const FmoeExpertClass fmoe_mrff_class = {
 	.learn = fmoe_mrff_learn,
 	.losses = losses,
 	.prepare = prepare,
-	.start = start
+	.start = start,
+	.federated = federated,
+	.rounds = rounds
 };

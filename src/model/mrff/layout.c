@@ -114,7 +114,7 @@ declare_tables(FmoeDeclaring *to, FnnGroup group, const char *of, int64_t width,
 
 		snprintf(name, sizeof(name), "%s.%s.weight", of, feature->name);
 		param = fmoe_declare(to, group, name, feature->width + (int64_t) 1, width, init, FMOE_INIT_SCALE);
-		param->rows_of = group == FNN_ENCODER ? FNN_OF_NONE : FNN_OF_TERMS;
+		param->rows_of = group == FNN_ENCODER ? FNN_OF_USER_TERMS : FNN_OF_TERMS;
 	}
 }
 
@@ -125,6 +125,7 @@ declare_block(FmoeDeclaring *to, const FmoeConfig *config, const FmoeMrffLayout 
 	char		prefix[FNN_NAME_MAX];
 	int64_t		width = layout->width;
 	int			groups = fmoe_mrff_own(config)->groups;
+	FnnParam   *of_groups;
 
 	snprintf(prefix, sizeof(prefix), "%sblock.%d.", to->prefix, block);
 	in_block.prefix = prefix;
@@ -134,8 +135,10 @@ declare_block(FmoeDeclaring *to, const FmoeConfig *config, const FmoeMrffLayout 
 	declare_map(&in_block, FNN_ENCODER, "output", width, width);
 	fmoe_declare_norm(&in_block, FNN_ENCODER, "norm2", width);
 	declare_map(&in_block, FNN_GATE, "gate", groups, width + layout->user_width);
-	fmoe_declare(&in_block, FNN_ENCODER, "groups.weight", groups, layout->map, FNN_INIT_UNIFORM,
-				 1 / sqrt((double) width))->decay = true;
+	of_groups = fmoe_declare(&in_block, FNN_ENCODER, "groups.weight", groups, layout->map, FNN_INIT_UNIFORM,
+							 1 / sqrt((double) width));
+	of_groups->decay = true;
+	of_groups->rows_of = FNN_OF_GROUPS;
 }
 
 void

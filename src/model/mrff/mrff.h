@@ -47,6 +47,7 @@ typedef struct FmoeMrffOptions
 	bool		past_labels;	/* whether past impressions were clicked is an input */
 	bool		history_rates;	/* click rates counted in the history are an input of the head */
 	bool		ids;			/* items have vectors of their own beside those of their categories */
+	FmoeFederated federated;
 } FmoeMrffOptions;
 
 extern const FmoeOption fmoe_mrff_options[];	/* fills FmoeMrffOptions */

@@ -10,6 +10,7 @@ static const char *const gate_names[] = {"hard", "weighted", NULL};
 static const char *const user_names[] = {"none", "shared", "private", NULL};
 
 #define AT(field) offsetof(FmoeMrffOptions, field)
+#define AT_FEDERATED(field) offsetof(FmoeMrffOptions, federated.field)
 
 const FmoeOption fmoe_mrff_options[] = {
 	{"groups", FMOE_OPTION_INT, AT(groups), 1, 64, NULL, "4",
@@ -30,6 +31,7 @@ const FmoeOption fmoe_mrff_options[] = {
 	"click rates counted in the user's history are an input"},
 	{"ids", FMOE_OPTION_BOOL, AT(ids), 0, 0, NULL, "false",
 	"items have vectors of their own beside those of their categories"},
+	FMOE_FEDERATED_OPTIONS(AT_FEDERATED),
 	{NULL}
 };
 
@@ -51,7 +53,7 @@ fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		snprintf(misfit->hint, sizeof(misfit->hint), "%s", "Use the user_features \"shared\" or \"none\".");
 		return false;
 	}
-	return fmoe_shape_fits(&shape, misfit);
+	return fmoe_federated_fits(&own->federated, config, misfit) && fmoe_shape_fits(&shape, misfit);
 }
 
 unsigned

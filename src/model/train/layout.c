@@ -214,6 +214,10 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	plan->facts.user_features = data->user_features;
 	plan->facts.n_users = data->n_users;
 	fmoe_declare_class(&plan->params, trainer->host, trainer->class, config, &plan->facts);
+	trainer->federated = fmoe_federated(trainer->class, config);
+	plan->slot_end = plan->params.size;
+	if (trainer->federated != NULL)
+		fmoe_round_plan(trainer);
 	plan_sequences(trainer);
 	if (fmoe_needs_counts(trainer))
 		plan_followers(trainer);
@@ -329,12 +333,15 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
 	trainer->shard_losses = take(host, shared, &used, FMOE_SHARDS * FMOE_LOSSES_MAX, sizeof(double));
 	trainer->logit = take(host, shared, &used, plan->n_impressions, sizeof(fnn_real));
+	if (trainer->federated != NULL)
+		trainer->group_users = take(host, shared, &used, FMOE_SHARDS * (size_t) (1 + plan->group_rows),
+									sizeof(int64_t));
 	trainer->rank = take(host, shared, &used, plan->n_answers, sizeof(int32_t));
 	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->last_step = take(host, shared, &used, plan->sparse_rows, sizeof(int32_t));
 	for (s = 0; s < FMOE_SHARDS; s++)
 	{
-		uintptr_t	slot = (uintptr_t) take(host, shared, &used, size - plan->dense_from, sizeof(fnn_real));
+		uintptr_t	slot = (uintptr_t) take(host, shared, &used, plan->slot_end - plan->dense_from, sizeof(fnn_real));
 
 		/* so that a slice's offset in the block is its offset from the slot */
 		trainer->slot[s] = (fnn_real *) (slot - plan->dense_from * sizeof(fnn_real));
@@ -411,7 +418,7 @@ step_bytes(const FmoeTrainer *trainer)
 		loss = fnn_softmax_loss_reals(plan->shard_tokens, trainer->data->n_items, (int64_t) width);
 	else
 		loss = LOSS_ROWS * (3 * width + LOSS_ROWS) + 2 * width * plan->negatives;
-	return bytes + loss * sizeof(fnn_real);
+	return bytes + loss * sizeof(fnn_real) + (trainer->federated != NULL ? fmoe_round_bytes(trainer) : 0);
 }
 
 /* Bytes of item vectors that are computed; 0: they are parameters. */

@@ -217,33 +217,19 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 		fmoe_attempt_next(trainer);
 }
 
-void
-fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
+/* The steps of an epoch.  Returns the sum of losses, and sets what it is the sum of. */
+static double
+run_batches(FmoeTrainer *trainer, const FmoeTeam *team, double *weight, double losses[FMOE_LOSSES_MAX])
 {
 	const FmoeConfig *config = &trainer->config;
 	int64_t		batches = trainer->plan.batches;
 	int64_t		step = trainer->state->step;
 	int32_t		epoch = fmoe_attempt_epochs(trainer->state);
-	bool		finished = trainer->state->finished != 0;
-	double		losses[FMOE_LOSSES_MAX] = {0};
 	double		loss = 0;
-	double		weight = 0;
-	int64_t		b;
-
-	fmoe_attempt_enter(trainer);
-	fmoe_step_prepare(trainer, team);
-	fmoe_barrier(team);
-	if (batches == 0 && team->rank == 0)
-		trainer->state->finished = 1;
-	if (finished || batches == 0)
-	{
-		fmoe_barrier(team);
-		return;
-	}
 
 	fnn_random_permutation((uint64_t) config->seed, fmoe_stream(FMOE_STREAM_ORDER, epoch),
 						   trainer->plan.n_sequences, trainer->order);
-	for (b = 0; b < batches; b++)
+	for (int64_t b = 0; b < batches; b++)
 	{
 		FmoeTrainBatch batch;
 
@@ -252,14 +238,55 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 		batch.learning_rate = fnn_learning_rate(config->learning_rate, batch.step, config->warmup_steps,
 												config->learning_rate_decay, epoch + (double) b / batches);
 		loss += fmoe_step_run(trainer, team, &batch, losses) * batch.weight;
-		weight += batch.weight;
+		*weight += batch.weight;
 		if (team->rank == 0 && team->progress != NULL)
-			team->progress(team->context, b + 1, batches, loss / weight);
+			team->progress(team->context, b + 1, batches, loss / *weight);
 	}
+	return loss;
+}
+
+/* The same where an epoch is a round of users. */
+static double
+run_round(FmoeTrainer *trainer, const FmoeTeam *team, double *weight, double losses[FMOE_LOSSES_MAX])
+{
+	int64_t		users;
+	double		loss = fmoe_round_run(trainer, team, trainer->state->epoch, &users, losses);
+
+	*weight = (double) users;
+	if (team->rank == 0 && team->progress != NULL)
+		team->progress(team->context, 1, 1, users > 0 ? loss / *weight : 0);
+	return loss;
+}
+
+void
+fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
+{
+	bool		rounds = trainer->federated != NULL;
+	int64_t		batches = trainer->plan.batches;
+	bool		finished = trainer->state->finished != 0;
+	bool		spent = rounds && fmoe_round_spent(trainer);
+	double		losses[FMOE_LOSSES_MAX] = {0};
+	double		loss;
+	double		weight = 0;
+
+	fmoe_attempt_enter(trainer);
+	if (!rounds)
+		fmoe_step_prepare(trainer, team);
+	fmoe_barrier(team);
+	if ((batches == 0 || spent) && team->rank == 0)
+		trainer->state->finished = 1;
+	if (finished || batches == 0 || spent)
+	{
+		fmoe_barrier(team);
+		return;
+	}
+	loss = rounds ? run_round(trainer, team, &weight, losses) : run_batches(trainer, team, &weight, losses);
+	/* a round may have sampled nobody */
+	weight = weight > 0 ? weight : 1;
 
 	if (trainer->average != NULL)
 	{
-		fmoe_average(trainer, team, epoch + 1);
+		fmoe_average(trainer, team, fmoe_attempt_epochs(trainer->state) + 1);
 		fmoe_barrier(team);
 	}
 	if (team->rank == 0 && trainer->class->settle != NULL)
@@ -270,7 +297,7 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 	for (int k = 0; k < FMOE_LOSSES_MAX; k++)
 		losses[k] /= weight;
 	if (team->rank == 0)
-		finish_epoch(trainer, batches, loss / weight, losses);
+		finish_epoch(trainer, rounds ? 1 : batches, loss / weight, losses);
 	fmoe_barrier(team);
 }
 

@@ -28,10 +28,6 @@
 #include <math.h>
 #include <string.h>
 
-#define BETA1 0.9
-#define BETA2 0.999
-#define EPSILON 1e-8
-
 #define GROUP_CHUNKS 64			/* chunks of the block between polls: a million reals */
 #define GROUP_ROWS 65536
 
@@ -269,11 +265,10 @@ batch_targets(FnnArena *arena, const FmoeTrainer *trainer, const FmoeBatch *batc
 
 /* Puts the losses of a packed shard, and their gradients, on the tape. */
 static void
-add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const Targets *targets,
-		   const FmoeTrainBatch *batch, int s, uint64_t stream)
+add_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *packed,
+		   const Targets *targets, const FmoeTrainBatch *batch, uint64_t stream, double losses[FMOE_LOSSES_MAX])
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
-	const FmoeExpert *expert = &trainer->expert;
 	FmoeGoal	goal = {
 		.target = targets->item,
 		.target_weight = targets->weight,
@@ -301,36 +296,52 @@ add_losses(FmoeTrainer *trainer, FnnTape *tape, const FmoeBatch *packed, const T
 	else
 		fmoe_add_loss(tape, expert->class->encode(expert, tape, packed, FMOE_ALL_TOKENS),
 					  fmoe_item_vectors(expert, tape), &goal, NULL);
-	memcpy(trainer->shard_losses + s * FMOE_LOSSES_MAX, goal.loss, sizeof(goal.loss));
+	memcpy(losses, goal.loss, sizeof(goal.loss));
 }
 
-static void
-compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
+void
+fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n,
+				 const int64_t *sequence, const FmoeTrainBatch *batch, uint64_t stream,
+				 double losses[FMOE_LOSSES_MAX])
 {
-	FnnArena   *arena = trainer->arena;
+	FnnArena   *arena = tape->arena;
 	const FmoeDataset *data = trainer->data;
-	FmoeExpert *expert = &trainer->expert;
-	FnnMark		mark = fnn_arena_mark(arena);
-	int64_t		n = batch->cut[s + 1] - batch->cut[s];
-	uint64_t	stream = (uint64_t) batch->step * FMOE_SHARDS + s;
 	int64_t    *begin = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *end = fnn_alloc(arena, sizeof(int64_t) * n);
 	int64_t    *last_end = fnn_alloc(arena, sizeof(int64_t) * n);
 	bool		by_clicks = fmoe_by_clicks(trainer->class);
 	double	   *now = fnn_alloc(arena, sizeof(double) * n);
 	FmoeBatch  *packed;
-	FnnTape		tape;
-	int64_t		i;
+	Targets		targets = {0};
 
-	for (i = 0; i < n; i++)
+	for (int64_t i = 0; i < n; i++)
 	{
-		int64_t		user = trainer->user[trainer->order[batch->first + batch->cut[s] + i]];
+		int64_t		user = trainer->user[sequence[i]];
 
 		begin[i] = data->offset[user];
 		end[i] = fmoe_sequence_end(&trainer->config, data, user);
 		last_end[i] = by_clicks ? end[i] : fmoe_basket_end(&data->events, end[i], data->offset[user + 1]);
 		now[i] = data->events.time != NULL ? data->events.time[by_clicks ? end[i] - 1 : end[i]] : 0;
 	}
+	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
+	fmoe_batch_users(arena, packed, data, begin);
+	packed->now = data->events.time != NULL ? now : NULL;
+	if (!by_clicks)
+		targets = batch_targets(arena, trainer, packed, end, last_end, stream);
+	add_losses(trainer, expert, tape, packed, &targets, batch, stream, losses);
+}
+
+static void
+compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
+{
+	FnnArena   *arena = trainer->arena;
+	FmoeExpert *expert = &trainer->expert;
+	FnnMark		mark = fnn_arena_mark(arena);
+	int64_t		n = batch->cut[s + 1] - batch->cut[s];
+	uint64_t	stream = (uint64_t) batch->step * FMOE_SHARDS + s;
+	double	   *losses = trainer->shard_losses + s * FMOE_LOSSES_MAX;
+	FnnTape		tape;
+
 	for (int k = 0; k < trainer->plan.n_sparse; k++)
 	{
 		FmoeSparseSlice *slice = &trainer->sparse[k];
@@ -343,21 +354,15 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	fnn_params_bind(expert->params, expert->tensor, trainer->values, trainer->slot[s], trainer->bound);
 	expert->tensor[0].fresh = overwritten(trainer) > 0;
 
-	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
-	fmoe_batch_users(arena, packed, data, begin);
-	packed->now = data->events.time != NULL ? now : NULL;
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
 	if (n > 0)
 	{
-		Targets		targets = {0};
-
-		if (!by_clicks)
-			targets = batch_targets(arena, trainer, packed, end, last_end, stream);
-		add_losses(trainer, &tape, packed, &targets, batch, s, stream);
+		fmoe_step_losses(trainer, &trainer->expert, &tape, n, trainer->order + batch->first + batch->cut[s], batch,
+						 stream, losses);
 		fnn_tape_backward(&tape);
 	}
 	else
-		memset(trainer->shard_losses + s * FMOE_LOSSES_MAX, 0, sizeof(double) * FMOE_LOSSES_MAX);
+		memset(losses, 0, sizeof(double) * FMOE_LOSSES_MAX);
 	/* no sequence, or no target that counts: no loss has overwritten it */
 	if (expert->tensor[0].fresh && expert->tensor[0].grad != NULL)
 		memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
@@ -472,7 +477,7 @@ static void
 update(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch)
 {
 	const FnnParams *params = &trainer->plan.params;
-	FnnAdamW	adamw = {batch->learning_rate, BETA1, BETA2, EPSILON, trainer->config.weight_decay};
+	FnnAdamW	adamw = {batch->learning_rate, FMOE_BETA1, FMOE_BETA2, FMOE_EPSILON, trainer->config.weight_decay};
 	double		scale = clip_scale(trainer);
 	size_t		from;
 	size_t		to;

@@ -53,6 +53,10 @@ typedef struct FmoeTrainState
 	double		tried_metric[FMOE_ATTEMPTS_MAX];	/* validation NDCG@10 of each attempt's best values, same cases */
 	double		tried_error;	/* standard error of the difference of the two, by cases */
 	int32_t		tried_epoch[FMOE_ATTEMPTS_MAX]; /* the best one of each, counted from its first */
+	int64_t		noised;			/* rounds of users that told something, with noise */
+	double		epsilon;		/* of a user after those; 0: no round was noised */
+	int64_t		exchanged;		/* how often what is shared was added up with that of other databases */
+	uint64_t	secret;			/* seed of the noise and of who is sampled with it; the caller's to set */
 } FmoeTrainState;
 
 typedef struct FmoeTrainer FmoeTrainer;

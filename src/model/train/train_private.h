@@ -37,6 +37,8 @@ typedef struct FmoeTrainPlan
 	int64_t		seen_most;		/* items of any of them that have to be put together */
 	int64_t		cases_limit;	/* users validated at most */
 	double		basket_bytes;	/* that counting takes for baskets */
+	size_t		slot_end;		/* reals behind what the gradient slots hold: with rounds of users, what these share */
+	int64_t		group_rows;		/* of all slices that have a row for each group of users; only with rounds of users */
 	FmoeFacts	facts;			/* followers only where counts are read */
 } FmoeTrainPlan;
 
@@ -58,6 +60,7 @@ struct FmoeTrainer
 	FmoeConfig	config;			/* of the attempt that is made: as asked, where one thing is tried */
 	const FmoeExpertClass *class;
 	const FmoeDataset *data;
+	const FmoeFederated *federated; /* NULL: in ordinary batches */
 	FmoeTrainPlan plan;
 
 	/* in the shared block */
@@ -75,6 +78,8 @@ struct FmoeTrainer
 	double	   *sparse_squares; /* [1] */
 	int32_t    *last_step;		/* [plan.sparse_rows] of all sparse slices */
 	fnn_real   *logit;			/* [n_impressions] */
+	int64_t    *group_users;	/* [FMOE_SHARDS, 1 + plan.group_rows] users of a round: all, and those of each group
+								 * row */
 	int32_t    *rank;			/* [n_answers] */
 	int64_t    *claimed;		/* [1] parts of the work before a barrier that members have taken */
 
@@ -155,13 +160,51 @@ extern void fmoe_trainer_plan(FmoeTrainer *trainer);
 /* Points the trainer into a shared block and returns the block's bytes; shared NULL: only measures. */
 extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
 
+/* Of AdamW. */
+#define FMOE_BETA1 0.9
+#define FMOE_BETA2 0.999
+#define FMOE_EPSILON 1e-8
+
 /* Clears this member's part of the gradients, before the first step of an epoch. */
 extern void fmoe_step_prepare(FmoeTrainer *trainer, const FmoeTeam *team);
 /* Sets first, count, positions, weight and cut of a batch of the epoch. */
 extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainBatch *batch);
+/*
+ * Packs n sequences of the trainer and puts their losses by an expert on the tape; stream is of this piece of
+ * this step, and losses are those that the class tells apart.
+ */
+extern void fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n,
+							 const int64_t *sequence, const FmoeTrainBatch *batch, uint64_t stream,
+							 double losses[FMOE_LOSSES_MAX]);
 /* One optimiser step by the whole team.  Returns the mean loss of the targets; adds its parts' sums to losses. */
 extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
 							double losses[FMOE_LOSSES_MAX]);
+
+/*
+ * A round of users by the whole team (federated.c).  Returns the mean over who took part of the
+ * loss of their first step; adds its parts' sums to losses; *users is how many took part.
+ */
+extern double fmoe_round_run(FmoeTrainer *trainer, const FmoeTeam *team, int32_t round, int64_t *users,
+							 double losses[FMOE_LOSSES_MAX]);
+/* Whether a parameter is what users share, or a row of each one's own. */
+static inline bool
+fmoe_is_shared(const FnnParam *param)
+{
+	return param->share != FNN_PRIVATE && !param->frozen;
+}
+
+static inline bool
+fmoe_is_own(const FnnParam *param)
+{
+	return param->share == FNN_PRIVATE && !param->frozen;
+}
+
+/* Checks that a class's parameters can be trained so, and makes the plan's of it. */
+extern void fmoe_round_plan(FmoeTrainer *trainer);
+/* Bytes on the arena of a member while users are trained, beside a step. */
+extern double fmoe_round_bytes(const FmoeTrainer *trainer);
+/* Whether another round would spend more than the budget. */
+extern bool fmoe_round_spent(const FmoeTrainer *trainer);
 
 /* The values that are judged after an epoch, kept and served. */
 static inline fnn_real *

@@ -80,7 +80,9 @@ typedef enum FnnRowsOf
 {
 	FNN_OF_NONE,
 	FNN_OF_ITEMS,
-	FNN_OF_TERMS				/* of a feature of items */
+	FNN_OF_TERMS,				/* of a feature of items */
+	FNN_OF_USER_TERMS,			/* of a feature of users */
+	FNN_OF_GROUPS				/* of users, who are in one or few of them */
 } FnnRowsOf;
 
 /* A set of groups, as fnn_params_freeze takes it. */

@@ -131,6 +131,8 @@ extern void fmoe_put_losses(StringInfo json, const FmoeExpertClass *class, const
 extern const FmoeExpertClass *fmoe_verdict_baseline(const FmoeVerdict *verdict);
 /* Makes the verdict that of a baseline, which takes the model's place. */
 extern void fmoe_verdict_count_instead(FmoeVerdict *verdict, const FmoeExpertClass *baseline);
+/* What rounds of users with noise tell of a user: epsilon at delta, and what it follows from. */
+extern Jsonb *fmoe_privacy_jsonb(const FmoeTrainState *state, const FmoeFederated *federated);
 /* class: that of the model. */
 extern Jsonb *fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config,
 								   const FmoeTrainState *state);

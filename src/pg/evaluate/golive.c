@@ -327,6 +327,19 @@ put_tried(StringInfo json, const FmoeExpertClass *class, const FmoeConfig *confi
 	appendStringInfoChar(json, '}');
 }
 
+Jsonb *
+fmoe_privacy_jsonb(const FmoeTrainState *state, const FmoeFederated *federated)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"rounds\": " INT64_FORMAT ", \"sampling\": %.17g, \"noise\": %.17g, \"clip\": %.17g,"
+					 " \"epsilon\": %.17g, \"delta\": %.17g, \"neighbours\": \"users\"}",
+					 state->noised, federated->sampling, federated->noise, federated->clip, state->epsilon,
+					 federated->delta);
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}
+
 /*
  * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943, "repeated": 12, "tied": 0.85,
  *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...},
@@ -367,6 +380,12 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config, const
 		put_gate(&json, &verdict->gate, config, verdict->lent_gates);
 	if (fmoe_attempts(class, config) > 1 && state->epoch > 0)
 		put_tried(&json, class, config, state);
+	if (state->noised > 0)
+	{
+		Jsonb	   *privacy = fmoe_privacy_jsonb(state, fmoe_federated(class, config));
+
+		appendStringInfo(&json, ", \"privacy\": %s", JsonbToCString(NULL, &privacy->root, VARSIZE(privacy)));
+	}
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

@@ -42,8 +42,34 @@ fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arra
 	return kept;
 }
 
-void
-fmoe_expert_check_encoder(const FmoeExpertFile *file)
+bool
+fmoe_is_exchange(const FmoeExpertFile *file)
+{
+	const FmoeConfig *config = &file->facts.config;
+
+	return fmoe_federated(fmoe_expert_classes[config->model], config) != NULL &&
+		fnn_find_array(file->n_arrays, file->arrays, FMOE_EXCHANGE_FACTS) != NULL;
+}
+
+/* The training that reads an exchange knows which arrays there are, and of what shape. */
+static void
+check_exchange(const FmoeExpertFile *file)
+{
+	for (int i = 0; i < file->n_arrays; i++)
+	{
+		const FnnArray *array = &file->arrays[i];
+
+		if (strncmp(array->name, FMOE_EXCHANGE_STATE, strlen(FMOE_EXCHANGE_STATE)) != 0 &&
+			strncmp(array->name, FMOE_EXCHANGE_CHANGE, strlen(FMOE_EXCHANGE_CHANGE)) != 0 &&
+			strcmp(array->name, FMOE_EXCHANGE_FACTS) != 0)
+			fmoe_bad_file("Array \"%s\" is not part of an exchange.", pg_is_ascii(array->name) ? array->name : "?");
+		if (array->dtype != FNN_F32 || array->ndim != 2)
+			fmoe_bad_file("Array \"%s\" is not %s with rows and columns.", array->name, fnn_dtype_name(FNN_F32));
+	}
+}
+
+static void
+check_encoder(const FmoeExpertFile *file)
 {
 	FnnParams  *params = declared_params(&file->facts.config, file->facts.items);
 	int			expected = 0;
@@ -69,4 +95,13 @@ fmoe_expert_check_encoder(const FmoeExpertFile *file)
 	if (file->n_arrays != expected)
 		fmoe_bad_file("It holds %d arrays where the encoder of model \"%s\" has %d.",
 					  file->n_arrays, file->facts.model, expected);
+}
+
+void
+fmoe_expert_check_encoder(const FmoeExpertFile *file)
+{
+	if (fmoe_is_exchange(file))
+		check_exchange(file);
+	else
+		check_encoder(file);
 }

@@ -39,7 +39,16 @@ extern FmoeExpertFile *fmoe_expert_read(const void *bytes, size_t size);
 extern FmoeVocabulary *fmoe_expert_bind(const FmoeExpertFile *file, Oid item_type, Oid collation,
 										FmoeModel *model);
 
-/* Error unless the arrays are exactly the encoder that its class declares. */
+/*
+ * What training in rounds of users exchanges between databases: the common state of all
+ * shared parameters, array by array, and what the users of one have changed of it.
+ */
+#define FMOE_EXCHANGE_STATE "state."
+#define FMOE_EXCHANGE_CHANGE "change."
+#define FMOE_EXCHANGE_FACTS "exchange"
+/* Whether a file is that, and no encoder. */
+extern bool fmoe_is_exchange(const FmoeExpertFile *file);
+/* Error unless the arrays are exactly the encoder that its class declares, or such as an exchange may have. */
 extern void fmoe_expert_check_encoder(const FmoeExpertFile *file);
 /*
  * Keeps of arrays[n] those that the sharing policy 'encoder' allows to leave

@@ -133,7 +133,8 @@ fmoe_lend(PG_FUNCTION_ARGS)
 }
 
 void
-fmoe_lend_arrays(const FmoeDomain *domain, FmoeVersion *facts, int n_arrays, FnnArray *arrays, int round)
+fmoe_lend_arrays(const FmoeDomain *domain, FmoeVersion *facts, int n_arrays, FnnArray *arrays, int round,
+				 Jsonb *privacy)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "fmoe lend", ALLOCSET_DEFAULT_SIZES);
@@ -147,6 +148,7 @@ fmoe_lend_arrays(const FmoeDomain *domain, FmoeVersion *facts, int n_arrays, Fnn
 	file->precision = fmoe_precision_names[FMOE_FLOAT32];
 	file->n_arrays = n_arrays;
 	file->arrays = arrays;
+	file->privacy = privacy;
 	(void) publish(domain, file, round);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);

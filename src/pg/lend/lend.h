@@ -19,6 +19,7 @@ typedef struct FmoeLent
 	bool		readable;		/* by the caller and by the domain's owner */
 	char	   *key;			/* of exactly these weights: a uuid, or "import:" and a version_id */
 	FmoeVersion facts;			/* holdout, seconds, metrics and last_event of imports only */
+	bool		exchange;		/* what training in rounds of users exchanges, and no encoder */
 } FmoeLent;
 
 /*
@@ -27,6 +28,8 @@ typedef struct FmoeLent
  * lent last.  Memory in the current context.
  */
 extern int	fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list);
+/* The same of what other domains' trainings exchange. */
+extern int	fmoe_exchange_list(const FmoeDomain *domain, FmoeLent **list);
 /* A WARNING that one of them is passed over, and why. */
 extern void fmoe_lent_warn(const char *name, const ErrorData *error);
 /* One of them, checked; arrays are F32, in the current context. */
@@ -43,13 +46,15 @@ extern int	fmoe_base_arrays(const char *checksum, FnnArray **arrays);
  * transaction; a peer that fails is a WARNING.
  */
 extern void fmoe_sync_peers(void);
+/* The same, which says what it did to who asks for debug messages. */
+extern void fmoe_sync_peers_quietly(void);
 /*
  * Lends an encoder that is given as arrays: the version facts->version, or with
  * a round, counted from 1, that of a training that is not finished.  A round
- * replaces the one before.
+ * replaces the one before.  privacy says what was done to it; NULL: nothing.
  */
 extern void fmoe_lend_arrays(const FmoeDomain *domain, FmoeVersion *facts, int n_arrays, FnnArray *arrays,
-							 int round);
+							 int round, Jsonb *privacy);
 
 /* ---------------------------------------------------------------- files of versions */
 
@@ -110,6 +115,8 @@ extern void fmoe_lent_check_name(const FmoeLentHead *head);
 extern void fmoe_lent_check_head(const FmoeLentHead *head);
 /* The options of a head, checked, with what depends on the number of items settled. */
 extern void fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config);
+/* Whether it is of what trainings exchange. */
+extern bool fmoe_lent_is_exchange(const FmoeLentHead *head, const FmoeConfig *config);
 /* Reads a file that may be hostile; error unless it agrees with its head. */
 extern FmoeExpertFile *fmoe_lent_check(const FmoeLentHead *head, const void *bytes);
 /* Stores a head and its file; false: it is there already. */

@@ -173,6 +173,12 @@ fmoe_lent_config(const FmoeLentHead *head, FmoeConfig *config)
 	fmoe_check_config(config);
 }
 
+bool
+fmoe_lent_is_exchange(const FmoeLentHead *head, const FmoeConfig *config)
+{
+	return head->round > 0 && fmoe_federated(fmoe_expert_classes[config->model], config) != NULL;
+}
+
 /* What is lent is an encoder by itself: of a mixture, too, only its own encoder leaves. */
 static void
 check_model(const FmoeLentHead *head)
@@ -183,6 +189,8 @@ check_model(const FmoeLentHead *head)
 	fmoe_lent_config(head, &config);
 	if (strcmp(head->model, fmoe_expert_names[config.model]) != 0)
 		refused(head, "Its row says model \"%s\", its options \"%s\".", head->model, fmoe_expert_names[config.model]);
+	if (fmoe_lent_is_exchange(head, &config))
+		return;
 	if (!fmoe_lendable(&config, &shape) || fmoe_encoder_config(&config).model != config.model)
 		refused(head, "Model \"%s\" is no encoder.", head->model);
 }

@@ -208,11 +208,12 @@ read_imports(const FmoeDomain *domain)
 	return versions;
 }
 
-int
-fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
+/* What trainings exchange, or all else. */
+static int
+list_lent(const FmoeDomain *domain, bool exchanges, FmoeLent **list)
 {
 	List	   *heads = read_heads(domain);
-	List	   *imports = read_imports(domain);
+	List	   *imports = exchanges ? NIL : read_imports(domain);
 	FmoeLent   *lent = palloc0(sizeof(FmoeLent) * (list_length(heads) + list_length(imports) + 1));
 	int			n = 0;
 	ListCell   *cell;
@@ -221,8 +222,9 @@ fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
 	{
 		FmoeLentHead *head = lfirst(cell);
 
-		if (!try_facts(head, &lent[n].facts))
+		if (!try_facts(head, &lent[n].facts) || fmoe_lent_is_exchange(head, &lent[n].facts.config) != exchanges)
 			continue;
+		lent[n].exchange = exchanges;
 		lent[n].name = fmoe_lent_name(head);
 		lent[n].readable = fmoe_may_read_lent(head, GetUserId()) && fmoe_may_read_lent(head, domain->owner);
 		lent[n++].key = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&head->id)));
@@ -238,4 +240,16 @@ fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
 	qsort(lent, n, sizeof(FmoeLent), compare_names);
 	*list = lent;
 	return n;
+}
+
+int
+fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
+{
+	return list_lent(domain, false, list);
+}
+
+int
+fmoe_exchange_list(const FmoeDomain *domain, FmoeLent **list)
+{
+	return list_lent(domain, true, list);
 }

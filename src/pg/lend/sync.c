@@ -39,6 +39,7 @@ typedef struct Counts
 	int			fetched;
 	int			skipped;
 	int			removed;
+	int			told;			/* level of the message that says so */
 	int64		sent;			/* bytes */
 	int64		received;
 } Counts;
@@ -413,7 +414,7 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 	nulls[4] = identity == NULL ? 'n' : ' ';
 	values[4] = identity == NULL ? (Datum) 0 : CStringGetTextDatum(identity);
 	(void) fmoe_own_change(&note_synced, values, nulls);
-	ereport(NOTICE,
+	ereport(counts->told,
 			(errmsg("peer \"%s\": %d experts fetched, %d skipped, %d removed; "
 					INT64_FORMAT " bytes sent, " INT64_FORMAT " received",
 					peer->name, counts->fetched, counts->skipped, counts->removed, counts->sent, counts->received)));
@@ -484,7 +485,7 @@ sync_all(Counts *total)
 	foreach(cell, fmoe_read_peers(NULL))
 	{
 		FmoePeer   *peer = lfirst(cell);
-		Counts		counts = {0};
+		Counts		counts = {.told = total->told};
 
 		if (!fmoe_is_peer_of_caller(peer))
 			continue;
@@ -497,22 +498,34 @@ sync_all(Counts *total)
 	}
 }
 
-void
-fmoe_sync_peers(void)
+static void
+sync_peers(int told)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe sync", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Counts		total = {0};
+	Counts		total = {.told = told};
 
 	sync_all(&total);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
 
+void
+fmoe_sync_peers(void)
+{
+	sync_peers(NOTICE);
+}
+
+void
+fmoe_sync_peers_quietly(void)
+{
+	sync_peers(DEBUG1);
+}
+
 Datum
 fmoe_sync(PG_FUNCTION_ARGS)
 {
-	Counts		counts = {0};
+	Counts		counts = {.told = NOTICE};
 	TupleDesc	shape;
 	Datum		values[5];
 	bool		nulls[5] = {false};

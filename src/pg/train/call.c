@@ -167,6 +167,7 @@ start_or_resume(FmoeTraining *training)
 	const char *reason = NULL;
 
 	fmoe_trainer_start(trainer);
+	fmoe_draw_secret(trainer);
 	switch (fmoe_checkpoint_load(domain_id, training->identity, training->interactions->fingerprint,
 								 trainer, &training->earlier_seconds))
 	{
@@ -195,6 +196,7 @@ start_or_resume(FmoeTraining *training)
 				(errmsg("an unfinished training of domain \"%s\" is discarded", training->domain->name),
 				 errdetail_internal("%s", reason)));
 		fmoe_trainer_start(trainer);
+		fmoe_draw_secret(trainer);
 	}
 	if (training->config.warm_start)
 		fmoe_training_start_warm(training);
@@ -225,18 +227,23 @@ run_epochs(FmoeTraining *training)
 	FmoeTrainState *state = fmoe_trainer_state(training->trainer);
 	FmoeTeam	team = {.rank = 0, .size = 1, .context = training, .progress = show_batch};
 	MemoryContext scratch = AllocSetContextCreate(training->context, "fmoe epoch", ALLOCSET_DEFAULT_SIZES);
+	int			local;
+	bool		exchanges = fmoe_rounds(&training->config, &local) > 0 &&
+		fmoe_federated(fmoe_expert_classes[training->config.model], &training->config) != NULL;
 
 	fmoe_progress_phase("training");
 	training->first_epoch = state->epoch;
 	training->epochs_started = training->saved = GetCurrentTimestamp();
 	training->saved_epoch = state->epoch;
+	if (exchanges)
+		fmoe_training_begin_exchanges(training);
 	while (!state->finished)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
 		int			local_epochs;
 		bool		rounds = fmoe_rounds(&training->config, &local_epochs) > 0;
 
-		if (rounds && state->epoch % local_epochs == 0)
+		if (rounds && !exchanges && state->epoch % local_epochs == 0)
 			fmoe_training_begin_round(training, state->epoch / local_epochs + 1);
 		fmoe_crew_epoch(training->crew, training->trainer, &team);
 		if (state->epoch > 0)
@@ -244,7 +251,9 @@ run_epochs(FmoeTraining *training)
 			bool		round_ends = rounds && (state->finished || state->epoch % local_epochs == 0);
 
 			fmoe_check_learning(training->trainer, training->domain->name);
-			if (round_ends)
+			if (round_ends && exchanges)
+				fmoe_training_exchange(training, (state->epoch + local_epochs - 1) / local_epochs);
+			else if (round_ends)
 				/* the sharing policy may have changed */
 				fmoe_lend_round(fmoe_domain_open(fmoe_training_recheck(training), FMOE_MANAGE),
 								training->interactions, &training->config, training->trainer,

@@ -1,8 +1,8 @@
 /*
  * diverged.c
- *	  Stops a training that diverged.
+ *	  Around the epochs of a training: the seed of its noise before them, and whether it diverged after each.
  *
- * It has no weights worth keeping, and its last checkpoint would lead there again.
+ * One that diverged has no weights worth keeping, and its last checkpoint would lead there again.
  */
 #include "postgres.h"
 
@@ -25,4 +25,15 @@ fmoe_check_learning(FmoeTrainer *trainer, const char *domain)
 			 ? errmsg("training of domain \"%s\" diverged in epoch %d", domain, state->epoch)
 			 : errmsg("training diverged in epoch %d", state->epoch),
 			 errhint("Lower the option \"learning_rate\" or set \"clip_norm\".")));
+}
+
+void
+fmoe_draw_secret(FmoeTrainer *trainer)
+{
+	FmoeTrainState *state = fmoe_trainer_state(trainer);
+
+	if (!pg_strong_random(&state->secret, sizeof(state->secret)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
 }

@@ -61,6 +61,7 @@ train_weights(FnnArena *arena, const FmoeConfig *config, const FmoeDataset *data
 	FmoeTeam	team = {.rank = 0, .size = 1};
 
 	fmoe_trainer_start(trainer);
+	fmoe_draw_secret(trainer);
 	while (!state->finished)
 	{
 		fmoe_trainer_epoch(trainer, &team);

@@ -51,6 +51,49 @@ fmoe_training_commit(FmoeTraining *training)
 		elog(ERROR, "SPI_finish failed");
 }
 
+/* What ends the call whatever it was about. */
+static bool
+ends_all(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY;
+}
+
+void
+fmoe_training_commit_reading(FmoeTraining *training)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	Assert(!training->atomic);
+	if (training->fresh)
+		fmoe_fresh_end();
+	training->fresh = false;
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PG_TRY();
+	{
+		SPI_commit();
+	}
+	PG_CATCH();
+	{
+		/* SPI has rolled back, and begun the next transaction */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	MemoryContextSwitchTo(context);
+	if (error != NULL && ends_all(error))
+		ReThrowError(error);
+	if (error != NULL)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not end a transaction with other databases: %s", error->message)));
+}
+
 static LOCKTAG
 domain_lock(int64 domain_id)
 {

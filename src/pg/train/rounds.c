@@ -51,5 +51,5 @@ fmoe_lend_round(FmoeDomain *domain, const FmoeInteractions *interactions, const 
 	facts->users = interactions->data.n_users;
 	facts->items = interactions->data.n_items;
 	facts->last_event = NAN;
-	fmoe_lend_arrays(domain, facts, n_arrays, arrays, round);
+	fmoe_lend_arrays(domain, facts, n_arrays, arrays, round, NULL);
 }

@@ -32,6 +32,8 @@ extern void fmoe_crew_dismiss(FmoeCrew *crew);
 
 /* ---------------------------------------------------------------- learning */
 
+/* Draws the seed of a run's noise, which nobody must know, and is no option therefore. */
+extern void fmoe_draw_secret(FmoeTrainer *trainer);
 /* Fails when an epoch left a loss or weights that are not finite.  domain: the name for the message; NULL: none. */
 extern void fmoe_check_learning(FmoeTrainer *trainer, const char *domain);
 

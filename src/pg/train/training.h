@@ -34,6 +34,7 @@ typedef struct FmoeTraining
 	FmoeTrainer *trainer;		/* NULL for experts that only count */
 	int			version;		/* that it has made; 0: none yet */
 	FmoeTrainState state;		/* of the finished training */
+	fnn_real   *common;			/* with exchanges of what is shared: the values that all parties have; NULL: without */
 	TimestampTz started;
 	double		earlier_seconds;	/* spent before the training was cut off */
 	TimestampTz epochs_started; /* for the estimate of the time left */
@@ -51,6 +52,11 @@ extern void fmoe_training_complete(FmoeTraining *training);
 extern void fmoe_training_finish(FmoeTraining *training);
 /* Ends the transaction and its snapshots, where that may be done; memory and lock stay. */
 extern void fmoe_training_commit(FmoeTraining *training);
+/*
+ * The same of a transaction that has only fetched from others, outside of any other: where one of them is gone
+ * by now, what was fetched is, too, which is a WARNING.
+ */
+extern void fmoe_training_commit_reading(FmoeTraining *training);
 /* Takes the lock that lets one training of a domain run at a time; fails when another has it. */
 extern void fmoe_training_lock(FmoeTraining *training);
 /* Releases it, where it is a lock of the session. */
@@ -77,6 +83,10 @@ extern void fmoe_training_report_version(const FmoeTraining *training, const Fmo
 										 const FmoeVerdict *verdict, const char *objection);
 /* Copies the live version's weights into the trainer, as far as names and shapes agree. */
 extern void fmoe_training_start_warm(const FmoeTraining *training);
+/* Before the first epoch: the common state is what the trainer has. */
+extern void fmoe_training_begin_exchanges(FmoeTraining *training);
+/* Gives others what users have changed of what is shared, and goes on from the common state that comes of it. */
+extern void fmoe_training_exchange(FmoeTraining *training, int round);
 /* Fetches what peers lend, and takes over what is newer than in the last round. */
 extern void fmoe_training_begin_round(FmoeTraining *training, int round);
 
