@@ -12,8 +12,8 @@ CREATE TABLE shown (person bigint, film int, at int, clicked boolean);
 INSERT INTO shown SELECT u, 1 + (u * 7 + s * 3) % 25, s, (u + s) % 3 = 0 FROM generate_series(1, 30) u, generate_series(1, 12) s;
 SELECT fmoe_create_domain('people', 'shown', 'person', 'film', 'at', 'clicked', items => 'films', item_key => 'id', category_columns => '{genre}',
 	users => 'people', user_key => 'id', user_category_columns => '{region,age_group}');
-CALL fmoe_train('people', '{"model": "mrff", "epochs": 3, "layers": 1, "learning_rate": 0.05, "deploy": false}');
-CALL fmoe_train('people', '{"model": "mrff", "federated": true, "epochs": 3, "layers": 1, "deploy": false, "clip": 0.5, "noise": 1, "sampling": 0.5}');
+CALL fmoe_train('people', '{"model": "mrff", "private": true, "groups": 1, "epochs": 3, "layers": 1, "learning_rate": 0.05, "deploy": false}');
+CALL fmoe_train('people', '{"model": "mrff", "private": true, "groups": 1, "federated": true, "epochs": 3, "layers": 1, "deploy": false, "clip": 0.5, "noise": 1, "sampling": 0.5}');
 
 -- all that was shown trains; a version has the names of categories, and of no user which he has
 SELECT version, events, users, metrics -> 'privacy' -> 'rounds' AS rounds, round((metrics -> 'privacy' ->> 'epsilon')::numeric, 2) AS epsilon
