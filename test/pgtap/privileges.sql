@@ -11,7 +11,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION fmoe;
-SELECT plan(128);
+SELECT plan(129);
 
 CREATE ROLE regress_fmoe_owner;
 CREATE ROLE regress_fmoe_team;
