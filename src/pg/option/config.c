@@ -19,6 +19,7 @@ typedef struct Reading
 	FmoeConfig *config;
 	bool		asked;			/* by a caller, so that an option without a meaning is an error */
 	const FmoeCallOptions *call;	/* NULL: a stored one is read */
+	bool		of_all;			/* stored by one of the first builds, with the options of all models */
 } Reading;
 
 static const char *const *
@@ -88,6 +89,27 @@ take_model(void *argument, const char *name, int length, const JsonbValue *value
 		fmoe_set_option(option, value, reading->config);
 }
 
+/* Whether some class has the option. */
+static bool
+of_any_class(const char *name, int length)
+{
+	for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
+		if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
+			return true;
+	return false;
+}
+
+/* Notes an option that is another model's. */
+static void
+note_foreign(void *argument, const char *name, int length, const JsonbValue *value)
+{
+	Reading    *reading = argument;
+
+	if (fmoe_find_option(fmoe_train_options, name, length) == NULL &&
+		fmoe_find_option(class_of(reading->config)->options, name, length) == NULL && of_any_class(name, length))
+		reading->of_all = true;
+}
+
 static void
 take_option(void *argument, const char *name, int length, const JsonbValue *value)
 {
@@ -103,10 +125,11 @@ take_option(void *argument, const char *name, int length, const JsonbValue *valu
 	}
 	if (option == NULL && reading->asked)
 		reject_of_others(reading, name, length);
-	if (option == NULL && !reading->asked)
-		for (int i = 0; fmoe_expert_classes[i] != NULL; i++)
-			if (fmoe_find_option(fmoe_expert_classes[i]->options, name, length) != NULL)
-				return;
+	if (option == NULL && !reading->asked && of_any_class(name, length))
+		return;
+	/* the first builds had options of their own for mixtures only */
+	if (option != NULL && target != reading->config && reading->of_all)
+		return;
 	if (option == NULL || fmoe_is_left_out(left_out_of(reading), option->name))
 	{
 		const FmoeOption *const tables[] = {
@@ -133,6 +156,8 @@ read_config(Jsonb *object, Reading *reading)
 	fmoe_walk_options(object, fmoe_train_options, take_model, reading);
 	fmoe_change_defaults(fmoe_train_options, class_of(config)->defaults, config);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
+	if (reading->call == NULL)
+		fmoe_walk_options(object, fmoe_train_options, note_foreign, reading);
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
 	fmoe_config_canonical(config);
 }
