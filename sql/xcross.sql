@@ -50,6 +50,8 @@ SELECT fmoe_deploy('toys', 1);
 SELECT u % 3 AS mood, count(*) FILTER (WHERE item_id % 3 = u % 3) >= 0.7 * count(*) AS same_mood
 	FROM generate_series(1, 12) u, LATERAL (SELECT item_id FROM fmoe_recommend(u, k => 2, domain => 'toys')) r GROUP BY 1 ORDER BY 1;
 SELECT DISTINCT part, name FROM fmoe_explain(1, domain => 'toys') WHERE part <> 'history' ORDER BY 1, 2;
+SELECT rank, nth AS layer, count(*) AS sources, abs(sum(weight) - 1) < 1e-4 AS all_of_it, count(contribution) AS contributions
+	FROM fmoe_explain(1, 2, domain => 'toys') WHERE part = 'layer' GROUP BY rank, nth ORDER BY rank, nth;
 
 -- a lent model as it is
 SELECT fmoe_adopt('toys', 'north.pool') AS base, fmoe_adopt('toys', 'north.songs') AS songs;
@@ -95,6 +97,8 @@ CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "own_ad
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "integrator": "last", "own_adapter": true, "epochs": 1, "deploy": false, "holdout": "test"}');
 SELECT count(DISTINCT v.checksum) AS different FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'toys' AND v.version IN (5, 6);
 SELECT expert, weight > 0 AS weighs, verdict IS NOT NULL AS judged FROM fmoe_expert_report('toys', '{"version": 7}') ORDER BY expert;
+SELECT l.nth AS layer, count(*) AS sources, abs(sum(l.share) - 1) < 1e-6 AS all_of_it
+	FROM fmoe_expert_report('toys', '{"version": 7}') r, unnest(r.layers) WITH ORDINALITY l(share, nth) WHERE r.expert <> 'all but own' GROUP BY 1 ORDER BY 1;
 
 -- files: an adapter is of use where its base is, and is what it says
 SELECT fmoe_import('toys', 'songs', fmoe_export('songs', 1)) AS imported;

@@ -598,6 +598,34 @@ check_products(void)
 
 /* ---------------------------------------------------------------- parts */
 
+/* Where the first stream alone takes of another, the second, after the first layer. */
+static void
+check_shares(FmoeExpert *expert, const FmoeBatch *batch)
+{
+	FnnTensor  *first = &expert->tensor[fnn_params_find(expert->params, "integrator.0.weight")];
+	size_t		bytes = sizeof(fnn_real) * (size_t) (first->rows * first->cols);
+	fnn_real   *kept = fnn_alloc(check_arena(), bytes);
+	fnn_real	share[4 * LAYERS * 3];
+
+	memcpy(kept, first->value, bytes);
+	memset(first->value, 0, bytes);
+	fmoe_xcross_class.weigh_layers(expert, check_arena(), batch, share);
+	for (int s = 0; s < 4; s++)
+		for (int m = 0; m < 3; m++)
+			CHECK(check_close(share[6 * s + m], 1.0 / 3, 1e-6), "of weights 0, sequence %d", s);
+	first->value[0] = 1;
+	fmoe_xcross_class.weigh_layers(expert, check_arena(), batch, share);
+	for (int s = 0; s < 4; s++)
+	{
+		const fnn_real *part = share + 6 * s;
+
+		/* the sizes are 1, 1 + beta |z| and 1 */
+		CHECK(check_close(part[0], part[2], 1e-6) && part[1] > part[0] + 1e-3, "who gives counts more, sequence %d", s);
+		CHECK(check_close(part[0] + part[1] + part[2], 1, 1e-5), "sum of sequence %d", s);
+	}
+	memcpy(first->value, kept, bytes);
+}
+
 static void
 check_parts(void)
 {
@@ -607,6 +635,7 @@ check_parts(void)
 	FmoeBatch  *batch = histories();
 	fnn_real   *scores;
 	fnn_real	weight[4 * 3];
+	fnn_real	share[4 * LAYERS * 3];
 	static const int32_t all[N_ITEMS] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 	double		part[N_ITEMS * 3];
 	FnnTensor  *b;
@@ -631,6 +660,19 @@ check_parts(void)
 	for (int s = 0; s < 4; s++)
 		CHECK(check_close(weight[3 * s] + weight[3 * s + 1] + weight[3 * s + 2], 1, 1e-5) && weight[3 * s] > 0,
 			  "shares of sequence %d", s);
+	fmoe_weigh_layers(xcross, check_arena(), batch, share);
+	for (int r = 0; r < 4 * LAYERS; r++)
+		CHECK(check_close(share[3 * r] + share[3 * r + 1] + share[3 * r + 2], 1, 1e-5), "shares of row %d", r);
+	/* w is a third each */
+	for (int s = 0; s < 4; s++)
+		for (int m = 0; m < 3; m++)
+			CHECK(check_close(weight[3 * s + m] * 3, share[6 * s + m] + share[6 * s + 3 + m] + 1.0 / 3, 1e-5),
+				  "layers of sequence %d, part %d", s, m);
+	CHECK(!check_close(share[0], share[3], 1e-3), "the same after both layers");
+	check_end();
+
+	check_begin("shares after a layer are the sizes of its coefficients");
+	check_shares(expert, batch);
 	check_end();
 
 	check_begin("who is left out says nothing");

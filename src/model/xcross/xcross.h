@@ -82,6 +82,9 @@ extern double fmoe_xcross_token_reals(const FmoeConfig *config, bool recorded);
 
 extern int	fmoe_xcross_part_count(const FmoeConfig *config);
 extern const char *fmoe_xcross_part_name(const FmoeConfig *config, int part);
+extern int	fmoe_xcross_mixed_layers(const FmoeConfig *config);
+extern void fmoe_xcross_weigh_layers(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
+									 fnn_real *share);
 extern void fmoe_xcross_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 extern void fmoe_xcross_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
 								   int32_t sequence, const fnn_real *state, int64_t n, const int32_t *item,
