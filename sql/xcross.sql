@@ -91,6 +91,8 @@ CALL fmoe_train('books', '{"model": "lora", "base": "north.pool", "adapt_inputs"
 SELECT fmoe_lend('books', 3) IS NOT NULL AS lent;
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.books"]}');
 
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "mix": "weights", "beta": 0.5}');
+
 -- whatever the number of workers; what is learned and how many numbers that is
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "own_adapter": true, "lora_rank": 2, "epochs": 2, "deploy": false, "workers": 0}');
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "own_adapter": true, "lora_rank": 2, "epochs": 2, "deploy": false, "workers": 2}');
@@ -99,6 +101,15 @@ SELECT count(DISTINCT v.checksum) AS different FROM fmoe.version v JOIN fmoe.dom
 SELECT expert, weight > 0 AS weighs, verdict IS NOT NULL AS judged FROM fmoe_expert_report('toys', '{"version": 7}') ORDER BY expert;
 SELECT l.nth AS layer, count(*) AS sources, abs(sum(l.share) - 1) < 1e-6 AS all_of_it
 	FROM fmoe_expert_report('toys', '{"version": 7}') r, unnest(r.layers) WITH ORDINALITY l(share, nth) WHERE r.expert <> 'all but own' GROUP BY 1 ORDER BY 1;
+
+-- the mean of the adapters' weights: nothing is learned, unless on top of it
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "mix": "weights", "epochs": 2, "blend": 0, "deploy": false}');
+SELECT bool_and(abs(a.score - b.score) < 1e-4 * (1 + abs(a.score))) AS one_is_itself FROM generate_series(1, 12) u,
+	LATERAL fmoe_recommend(u, k => 10, domain => 'toys', version => 3) a JOIN LATERAL fmoe_recommend(u, k => 10, domain => 'toys', version => 8) b USING (item_id);
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "mix": "weights", "own_adapter": true, "lora_rank": 2, "epochs": 2, "deploy": false}');
+SELECT v.version, array_agg(t.name ORDER BY t.name COLLATE "C") FILTER (WHERE t.name ~ '^(integrator|own|mix)') AS mixes
+	FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'toys' AND v.version IN (8, 9) GROUP BY 1 ORDER BY 1;
 
 -- files: an adapter is of use where its base is, and is what it says
 SELECT fmoe_import('toys', 'songs', fmoe_export('songs', 1)) AS imported;

@@ -357,7 +357,7 @@ typedef struct FmoeExpertClass
 							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
 	/* How many layers there are after each of which parts are mixed; NULL, or 0: only their scores are. */
 	int			(*mixed_layers) (const FmoeConfig *config);
-	/* share[sequences.count, layers, parts] of the parts after each of them, which sum up to 1; no sequence is empty */
+	/* share[sequences.count, layers, parts] of the parts after each of them, 1 in all; no sequence is empty */
 	void		(*weigh_layers) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *share);
 
 	/*

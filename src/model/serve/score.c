@@ -89,7 +89,8 @@ typedef void (*FmoeWeighing) (const FmoeExpert *expert, FnnArena *arena, const F
 
 /* out[sequences.count, columns] by a hook that takes no empty sequence. */
 static void
-weigh_by(FmoeWeighing hook, const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int columns, fnn_real *out)
+weigh_by(FmoeWeighing hook, const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int columns,
+		 fnn_real *out)
 {
 	FnnMark		mark = fnn_arena_mark(arena);
 	int32_t    *of = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->sequences.count, sizeof(int32_t)));

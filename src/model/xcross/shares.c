@@ -18,7 +18,7 @@ fmoe_xcross_part_name(const FmoeConfig *config, int part)
 {
 	const FmoeXcrossOptions *own = fmoe_xcross_own(config);
 
-	return part < own->experts.count ? own->experts.adapter[part].name : "own";
+	return own->mix == FMOE_MIX_LAYERS && part < own->experts.count ? own->experts.adapter[part].name : "own";
 }
 
 static FmoeXcrossRun *
