@@ -852,7 +852,7 @@ COMMENT ON FUNCTION fmoe_evaluate(text, jsonb) IS 'ranking metrics of a version 
 CREATE FUNCTION fmoe_expert_report(domain text DEFAULT NULL, options jsonb DEFAULT '{}')
 	RETURNS TABLE (expert text, weight double precision, largest double precision, ndcg double precision,
 		without double precision, difference double precision, low double precision, high double precision,
-		verdict text, users bigint)
+		verdict text, users bigint, layers double precision[])
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 5;
 
 COMMENT ON FUNCTION fmoe_expert_report(text, jsonb) IS 'what each expert of a mixture adds to its NDCG@10, and whether it harms';

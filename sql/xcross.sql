@@ -50,6 +50,8 @@ SELECT fmoe_deploy('toys', 1);
 SELECT u % 3 AS mood, count(*) FILTER (WHERE item_id % 3 = u % 3) >= 0.7 * count(*) AS same_mood
 	FROM generate_series(1, 12) u, LATERAL (SELECT item_id FROM fmoe_recommend(u, k => 2, domain => 'toys')) r GROUP BY 1 ORDER BY 1;
 SELECT DISTINCT part, name FROM fmoe_explain(1, domain => 'toys') WHERE part <> 'history' ORDER BY 1, 2;
+SELECT rank, nth AS layer, count(*) AS sources, abs(sum(weight) - 1) < 1e-4 AS all_of_it, count(contribution) AS contributions
+	FROM fmoe_explain(1, 2, domain => 'toys') WHERE part = 'layer' GROUP BY rank, nth ORDER BY rank, nth;
 
 -- a lent model as it is
 SELECT fmoe_adopt('toys', 'north.pool') AS base, fmoe_adopt('toys', 'north.songs') AS songs;
@@ -89,12 +91,25 @@ CALL fmoe_train('books', '{"model": "lora", "base": "north.pool", "adapt_inputs"
 SELECT fmoe_lend('books', 3) IS NOT NULL AS lent;
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.books"]}');
 
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "mix": "weights", "beta": 0.5}');
+
 -- whatever the number of workers; what is learned and how many numbers that is
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "own_adapter": true, "lora_rank": 2, "epochs": 2, "deploy": false, "workers": 0}');
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "own_adapter": true, "lora_rank": 2, "epochs": 2, "deploy": false, "workers": 2}');
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "integrator": "last", "own_adapter": true, "epochs": 1, "deploy": false, "holdout": "test"}');
 SELECT count(DISTINCT v.checksum) AS different FROM fmoe.version v JOIN fmoe.domain d USING (domain_id) WHERE d.name = 'toys' AND v.version IN (5, 6);
 SELECT expert, weight > 0 AS weighs, verdict IS NOT NULL AS judged FROM fmoe_expert_report('toys', '{"version": 7}') ORDER BY expert;
+SELECT l.nth AS layer, count(*) AS sources, abs(sum(l.share) - 1) < 1e-6 AS all_of_it
+	FROM fmoe_expert_report('toys', '{"version": 7}') r, unnest(r.layers) WITH ORDINALITY l(share, nth) WHERE r.expert <> 'all but own' GROUP BY 1 ORDER BY 1;
+
+-- the mean of the adapters' weights: nothing is learned, unless on top of it
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "mix": "weights", "epochs": 2, "blend": 0, "deploy": false}');
+SELECT bool_and(abs(a.score - b.score) < 1e-4 * (1 + abs(a.score))) AS one_is_itself FROM generate_series(1, 12) u,
+	LATERAL fmoe_recommend(u, k => 10, domain => 'toys', version => 3) a JOIN LATERAL fmoe_recommend(u, k => 10, domain => 'toys', version => 8) b USING (item_id);
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "mix": "weights", "own_adapter": true, "lora_rank": 2, "epochs": 2, "deploy": false}');
+SELECT v.version, array_agg(t.name ORDER BY t.name COLLATE "C") FILTER (WHERE t.name ~ '^(integrator|own|mix)') AS mixes
+	FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'toys' AND v.version IN (8, 9) GROUP BY 1 ORDER BY 1;
 
 -- files: an adapter is of use where its base is, and is what it says
 SELECT fmoe_import('toys', 'songs', fmoe_export('songs', 1)) AS imported;

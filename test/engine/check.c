@@ -447,6 +447,7 @@ static const Function functions[] = {
 	{"data", check_data},
 	{"class", check_class},
 	{"xcross", check_xcross},
+	{"streams", check_streams},
 	{"text", check_text},
 	{"extend", check_extending},
 	{"strangers", check_strangers},

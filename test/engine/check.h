@@ -148,6 +148,7 @@ extern void check_ranking(void);
 extern void check_safetensors(void);
 extern void check_class(void);
 extern void check_xcross(void);
+extern void check_streams(void);
 extern void check_text(void);
 extern void check_extending(void);
 extern void check_strangers(void);

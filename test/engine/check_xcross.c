@@ -17,69 +17,6 @@
 
 extern FmoeFeatures *check_item_features(int32_t n_items);
 
-/* ---------------------------------------------------------------- operations */
-
-static void
-run_integrate(FnnTape *tape, FnnTensor *const *inputs, void *context)
-{
-	(void) context;
-	for (int m = 0; m < 3; m++)
-		check_loss(tape, fnn_integrate(tape, 3, inputs, inputs[3], m, 0.7, 1.3));
-}
-
-static void
-run_weighted(FnnTape *tape, FnnTensor *const *inputs, void *context)
-{
-	(void) context;
-	check_loss(tape, fnn_weighted_sum(tape, 3, inputs, inputs[3]));
-}
-
-/* The equation as it is written, element by element. */
-static double
-plain(FnnTensor *const *h, const FnnTensor *z, int m, int64_t r, int64_t c, double beta, double gamma)
-{
-	double		y = h[m]->value[r * h[m]->cols + c];
-	int			p = m * 2;
-
-	for (int k = 0; k < 3; k++)
-	{
-		double		other = h[k]->value[r * h[k]->cols + c];
-
-		if (k == m)
-			continue;
-		y += beta * z->value[r * z->cols + p] * other +
-			gamma * z->value[r * z->cols + 6 + p] * (h[m]->value[r * h[m]->cols + c] - other);
-		p++;
-	}
-	return y;
-}
-
-static void
-check_operations(void)
-{
-	FnnTensor  *h[4] = {check_tensor(1, 5, 4), check_tensor(2, 5, 4), check_tensor(3, 5, 4), check_tensor(4, 5, 12)};
-	FnnTensor  *w[4] = {h[0], h[1], h[2], check_tensor(5, 1, 3)};
-	FnnTape		tape;
-
-	check_begin("streams take from one another as the equation says");
-	fnn_tape_begin(&tape, check_arena(), false, 0, 0);
-	for (int m = 0; m < 3; m++)
-	{
-		FnnTensor  *y = fnn_integrate(&tape, 3, h, h[3], m, 0.7, 1.3);
-
-		for (int64_t i = 0; i < 20; i++)
-			CHECK(check_close(y->value[i], plain(h, h[3], m, i / 4, i % 4, 0.7, 1.3), 1e-5), "stream %d, element %d",
-				  m, (int) i);
-	}
-	check_end();
-	check_begin("gradients of integrated streams");
-	check_gradients(4, h, run_integrate, NULL);
-	check_end();
-	check_begin("gradients of a weighted sum of streams");
-	check_gradients(4, w, run_weighted, NULL);
-	check_end();
-}
-
 /* ---------------------------------------------------------------- models */
 
 static const int32_t item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 8};
@@ -263,135 +200,47 @@ check_starts(void)
 	check_end();
 }
 
-/* ---------------------------------------------------------------- golden vectors */
-
-typedef struct GoldenMatrix
-{
-	const char *name;
-	int64_t		rows;
-	int64_t		cols;
-	const float *value;
-} GoldenMatrix;
-
-typedef struct GoldenXcross
-{
-	int			n_items;
-	int			numbers;		/* of an item */
-	int			width;
-	int			layers;
-	int			heads;
-	int			streams;
-	int			rank[FMOE_LENT_MAX];
-	double		beta;
-	double		gamma;
-	double		loss;
-	const GoldenMatrix *matrix;
-} GoldenXcross;
-
-#include "golden/xcross.h"
-
-static const int32_t golden_item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 6, 0, 4};
-static const int32_t golden_target[] = {4, 1, 0, 2, -1, -1, 1, 2, 7, 6, 0, 4, -1};
-static const int64_t golden_offset[] = {0, 5, 6, 13};
-
-static const GoldenMatrix *
-matrix_of(const GoldenXcross *golden, const char *name)
-{
-	for (const GoldenMatrix *matrix = golden->matrix; matrix->name != NULL; matrix++)
-		if (strcmp(matrix->name, name) == 0)
-			return matrix;
-	return NULL;
-}
-
-static FmoeConfig
-golden_config(const GoldenXcross *golden)
-{
-	FmoeConfig	config = config_of("xcross");
-	FmoeXcrossOptions own = {.beta = golden->beta, .gamma = golden->gamma,.experts.count = golden->streams};
-
-	config.width = golden->width;
-	config.layers = golden->layers;
-	config.heads = golden->heads;
-	config.max_length = 8;
-	own.base.inputs.count = 1;
-	own.base.inputs.input[0] = (FmoeInput)
-	{
-		.name = "given", .width = golden->numbers, .number = 1
-	};
-	for (int m = 0; m < golden->streams; m++)
-	{
-		own.experts.adapter[m].rank = golden->rank[m];
-		own.experts.adapter[m].alpha = 2 + m;
-	}
-	memcpy(config.own.bytes, &own, sizeof(own));
-	return config;
-}
-
-static FmoeModel *
-golden_model(const GoldenXcross *golden, const FmoeConfig *config)
-{
-	FmoeFeatures *features = fnn_zalloc(check_arena(), sizeof(FmoeFeatures));
-	FmoeDataset data = {.n_users = 3, .n_events = 13, .n_items = golden->n_items, .offset = golden_offset,
-		.events = {.item = golden_item}, .features = features};
-	FmoeModel  *model;
-
-	features->n = golden->n_items;
-	features->count = 1;
-	features->feature[0] = (FmoeFeature)
-	{
-		.name = "vector_1", .modality = FMOE_VECTOR, .width = golden->numbers,
-			.value = matrix_of(golden, "features")->value
-	};
-	model = check_model(config, &data, 1, 0, true);
-	for (int i = 0; i < model->params.count; i++)
-	{
-		const FnnTensor *tensor = &model->expert[FMOE_MAIN].tensor[i];
-		const GoldenMatrix *matrix = matrix_of(golden, model->params.list[i].name);
-
-		CHECK(matrix != NULL && matrix->rows == tensor->rows && matrix->cols == tensor->cols, "shape of \"%s\"",
-			  model->params.list[i].name);
-		for (int64_t e = 0; matrix != NULL && e < tensor->rows * tensor->cols; e++)
-			tensor->value[e] = matrix->value[e];
-	}
-	fmoe_model_compute_items(model, check_arena());
-	return model;
-}
-
+/* The base's maps with the mean of what the adapters add to them, written out. */
 static void
-check_golden(const GoldenXcross *golden)
+check_mean_of_weights(void)
 {
-	FmoeConfig	config = golden_config(golden);
-	FmoeModel  *model;
-	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden_item}, 3, golden_offset,
-								   golden_offset + 1, 8);
-	fnn_real   *scores = fnn_alloc_reals(check_arena(), 3, golden->n_items);
-	FmoeGoal	goal = {.target = golden_target, .weight = 1.0 / 10, .sequence_weight = 1.0 / 3, .step = 1};
-	FnnTape		tape;
+	FmoeConfig	config = xcross_config(3);
+	FmoeConfig	plain_config = config_of("foundation");
+	FmoeModel  *lora[3];
+	FmoeModel  *base;
+	FmoeModel  *mean;
+	FmoeModel  *by_layers = experts_of_one_base(3, lora);
+	fnn_real   *scores;
 
-	check_begin("%d streams of width %d in %d layers as PyTorch has them", golden->streams, golden->width,
-				golden->layers);
-	model = golden_model(golden, &config);
-	fmoe_score(model, FMOE_MAIN, check_arena(), batch, scores);
-	for (int i = 0; i < 3 * golden->n_items; i++)
-		CHECK(check_close(scores[i], matrix_of(golden, "scores")->value[i], 1e-4), "score %d: %g", i,
-			  (double) scores[i]);
-	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
-	fmoe_xcross_class.learn(&model->expert[FMOE_MAIN], &tape, batch, &goal);
-	fnn_tape_backward(&tape);
-	CHECK(check_close(tape.loss, golden->loss, 1e-5), "loss %.9g instead of %.9g", tape.loss, golden->loss);
-	for (int i = 0; i < model->params.count; i++)
+	check_begin("the mean of the adapters' weights is a base with the mean of their maps");
+	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
+	mean = make_model(&config, 5, 0, false);
+	take_values(mean, "base.", by_layers, "base.");
+	take_values(mean, "expert.", by_layers, "expert.");
+	CHECK(fnn_params_find(&mean->params, "integrator.0.weight") < 0, "there are integrators");
+	base = make_model(&plain_config, 3, 0.2, false);
+	for (int i = 0; i < base->params.count; i++)
 	{
-		const FnnTensor *tensor = &model->expert[FMOE_MAIN].tensor[i];
-		char		name[2 * FNN_NAME_MAX];
-		const GoldenMatrix *grad;
+		FnnTensor  *slice = &base->expert[FMOE_MAIN].tensor[i];
+		fnn_real   *merged[3];
 
-		snprintf(name, sizeof(name), "%s.grad", model->params.list[i].name);
-		grad = matrix_of(golden, name);
-		CHECK((grad != NULL) == (tensor->grad != NULL), "gradient of \"%s\"", model->params.list[i].name);
-		for (int64_t e = 0; grad != NULL && e < tensor->rows * tensor->cols; e++)
-			CHECK(check_close(tensor->grad[e], grad->value[e], 1e-4), "\"%s\" %d: %g instead of %g", name, (int) e,
-				  (double) tensor->grad[e], grad->value[e]);
+		for (int m = 0; m < 3; m++)
+		{
+			const FmoeExpert *expert = &lora[m]->expert[FMOE_MAIN];
+
+			merged[m] = ((FnnTensor *) fmoe_lora_class.building->merge(expert, check_host()))[i].value;
+		}
+		for (int64_t e = 0; e < slice->rows * slice->cols; e++)
+			slice->value[e] = (merged[0][e] + merged[1][e] + merged[2][e]) / 3;
 	}
+	fmoe_model_compute_items(base, check_arena());
+	scores = scores_of(mean);
+	for (int i = 0; i < 4 * N_ITEMS; i++)
+		CHECK(check_close(scores[i], scores_of(base)[i], 1e-4), "score %d: %g instead of %g", i, (double) scores[i],
+			  (double) scores_of(base)[i]);
+	CHECK(!check_close(scores[0], scores_of(by_layers)[0], 1e-4), "it is the mean of scores");
+	mean->expert[FMOE_MAIN].merged = fmoe_xcross_class.building->merge(&mean->expert[FMOE_MAIN], check_host());
+	CHECK(memcmp(scores, scores_of(mean), sizeof(fnn_real) * 4 * N_ITEMS) == 0, "merged scores differ");
 	check_end();
 }
 
@@ -430,6 +279,8 @@ check_counts(void)
 	xcross_own(&config)->own_adapter = true;
 	CHECK(trained(&config) == 2 * 3 * 2 * 3 * d * LAYERS + 3 + adapter, "%lld with an own adapter",
 		  (long long) trained(&config));
+	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
+	CHECK(trained(&config) == adapter, "%lld on top of the mean", (long long) trained(&config));
 	CHECK(trained(&lora) == adapter, "%lld of an adapter", (long long) trained(&lora));
 	((FmoeLoraOptions *) lora.own.bytes)->adapt_inputs = true;
 	CHECK(trained(&lora) == adapter + 2 * (3 + d) + 2 * (6 + d), "%lld of one with inputs",
@@ -515,6 +366,8 @@ check_all_learning(void)
 	xcross_own(&config)->integrator = FMOE_INTEGRATOR_TOKEN;
 	xcross_own(&config)->own_adapter = true;
 	check_learning("integrators and an own adapter", &config, 0);
+	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
+	check_learning("an adapter on top of the mean of others", &config, 0);
 }
 
 /* Items 0 to 4 are of source 1, the others of source 2, 1 of both. */
@@ -598,6 +451,35 @@ check_products(void)
 
 /* ---------------------------------------------------------------- parts */
 
+/* Where the first stream alone takes of another, the second, after the first layer. */
+static void
+check_shares(FmoeExpert *expert, const FmoeBatch *batch)
+{
+	FnnTensor  *first = &expert->tensor[fnn_params_find(expert->params, "integrator.0.weight")];
+	size_t		bytes = sizeof(fnn_real) * (size_t) (first->rows * first->cols);
+	fnn_real   *kept = fnn_alloc(check_arena(), bytes);
+	fnn_real	share[4 * LAYERS * 3];
+
+	memcpy(kept, first->value, bytes);
+	memset(first->value, 0, bytes);
+	fmoe_xcross_class.weigh_layers(expert, check_arena(), batch, share);
+	for (int s = 0; s < 4; s++)
+		for (int m = 0; m < 3; m++)
+			CHECK(check_close(share[6 * s + m], 1.0 / 3, 1e-6), "of weights 0, sequence %d", s);
+	first->value[0] = 1;
+	fmoe_xcross_class.weigh_layers(expert, check_arena(), batch, share);
+	for (int s = 0; s < 4; s++)
+	{
+		const fnn_real *part = share + 6 * s;
+
+		/* the sizes are 1, 1 + beta |z| and 1 */
+		CHECK(check_close(part[0], part[2], 1e-6) && part[1] > part[0] + 1e-3, "who gives counts more, sequence %d",
+			  s);
+		CHECK(check_close(part[0] + part[1] + part[2], 1, 1e-5), "sum of sequence %d", s);
+	}
+	memcpy(first->value, kept, bytes);
+}
+
 static void
 check_parts(void)
 {
@@ -607,6 +489,7 @@ check_parts(void)
 	FmoeBatch  *batch = histories();
 	fnn_real   *scores;
 	fnn_real	weight[4 * 3];
+	fnn_real	share[4 * LAYERS * 3];
 	static const int32_t all[N_ITEMS] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 	double		part[N_ITEMS * 3];
 	FnnTensor  *b;
@@ -631,6 +514,19 @@ check_parts(void)
 	for (int s = 0; s < 4; s++)
 		CHECK(check_close(weight[3 * s] + weight[3 * s + 1] + weight[3 * s + 2], 1, 1e-5) && weight[3 * s] > 0,
 			  "shares of sequence %d", s);
+	fmoe_weigh_layers(xcross, check_arena(), batch, share);
+	for (int r = 0; r < 4 * LAYERS; r++)
+		CHECK(check_close(share[3 * r] + share[3 * r + 1] + share[3 * r + 2], 1, 1e-5), "shares of row %d", r);
+	/* w is a third each */
+	for (int s = 0; s < 4; s++)
+		for (int m = 0; m < 3; m++)
+			CHECK(check_close(weight[3 * s + m] * 3, share[6 * s + m] + share[6 * s + 3 + m] + 1.0 / 3, 1e-5),
+				  "layers of sequence %d, part %d", s, m);
+	CHECK(!check_close(share[0], share[3], 1e-3), "the same after both layers");
+	check_end();
+
+	check_begin("shares after a layer are the sizes of its coefficients");
+	check_shares(expert, batch);
 	check_end();
 
 	check_begin("who is left out says nothing");
@@ -680,16 +576,18 @@ check_bytes(void)
 	check_bytes_of(&config);
 	config = xcross_config(3);
 	check_bytes_of(&config);
+	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
+	check_bytes_of(&config);
+	xcross_own(&config)->own_adapter = true;
+	check_bytes_of(&config);
 	check_end();
 }
 
 void
 check_xcross(void)
 {
-	check_operations();
 	check_starts();
-	for (const GoldenXcross *golden = golden_xcross; golden->n_items > 0; golden++)
-		check_golden(golden);
+	check_mean_of_weights();
 	check_counts();
 	check_all_learning();
 	check_sources();

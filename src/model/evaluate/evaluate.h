@@ -172,6 +172,7 @@ typedef struct FmoePartUse
 	int64_t		histories;		/* that were not empty */
 	double		weight[FMOE_PARTS_MAX]; /* sums over these histories */
 	double		largest[FMOE_PARTS_MAX];	/* how often each weight was the largest; equal ones share the count */
+	double		layer[FMOE_MIXED_LAYERS_MAX][FMOE_PARTS_MAX];	/* sums of the shares after layers, if any */
 } FmoePartUse;
 
 /*

@@ -7,7 +7,7 @@
 #include <math.h>
 
 static void
-add_weights(FmoePartUse *use, int parts, const fnn_real *weight)
+add_weights(FmoePartUse *use, int parts, const fnn_real *weight, int layers, const fnn_real *share)
 {
 	fnn_real	largest = weight[0];
 	int			tied = 0;
@@ -24,6 +24,9 @@ add_weights(FmoePartUse *use, int parts, const fnn_real *weight)
 		use->weight[i] += weight[i];
 		use->largest[i] += weight[i] == largest ? 1.0 / tied : 0;
 	}
+	for (int layer = 0; layer < layers; layer++)
+		for (int i = 0; i < parts; i++)
+			use->layer[layer][i] += share[layer * parts + i];
 	use->histories++;
 }
 
@@ -56,7 +59,9 @@ fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	int			parts = fmoe_parts_count(model) - 1;
 	FnnMark		mark = fnn_arena_mark(arena);
+	int			layers = fmoe_mixed_layers(model);
 	fnn_real   *weight = fnn_alloc_reals(arena, FMOE_CASE_BLOCK_MAX, parts);
+	fnn_real   *share = fnn_alloc_reals(arena, FMOE_CASE_BLOCK_MAX, layers * parts);
 	int64_t		end;
 
 	for (; from < to; from = end)
@@ -69,8 +74,10 @@ fmoe_part_use(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 						   main->config->max_length);
 		batch->now = fmoe_case_times(arena, data, cases, from, end);
 		weigh_block(model, arena, batch, parts, weight);
+		if (layers > 0)
+			fmoe_weigh_layers(model, arena, batch, share);
 		for (int64_t i = 0; i < end - from; i++)
-			add_weights(use, parts, weight + i * parts);
+			add_weights(use, parts, weight + i * parts, layers, share + i * layers * parts);
 		fnn_arena_reset(arena, block);
 		fnn_poll(fnn_arena_host(arena));
 	}

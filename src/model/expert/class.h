@@ -210,6 +210,7 @@ typedef struct FmoeCounter
 
 #define FMOE_ARRAYS_MAX 8		/* of a counter */
 #define FMOE_PARTS_MAX 32		/* that a score is the sum of */
+#define FMOE_MIXED_LAYERS_MAX 16	/* after which parts are mixed */
 
 /* A lent model, as the one that is built of it sees it. */
 typedef struct FmoeLentModel
@@ -354,6 +355,10 @@ typedef struct FmoeExpertClass
 	/* contribution[n, parts] to the scores of items after a history of the batch, which led to that state */
 	void		(*contribute) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 							   const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
+	/* How many layers there are after each of which parts are mixed; NULL, or 0: only their scores are. */
+	int			(*mixed_layers) (const FmoeConfig *config);
+	/* share[sequences.count, layers, parts] of the parts after each of them, 1 in all; no sequence is empty */
+	void		(*weigh_layers) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *share);
 
 	/*
 	 * What an item's inputs add to its score after a history of the batch, which is not empty, before blend: fills at

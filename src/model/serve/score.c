@@ -85,22 +85,51 @@ fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn
 	encode_all(model, arena, batch, model->items.cols, true, hidden);
 }
 
+typedef void (*FmoeWeighing) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *out);
+
+/* out[sequences.count, columns] by a hook that takes no empty sequence. */
+static void
+weigh_by(FmoeWeighing hook, const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int columns,
+		 fnn_real *out)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	int32_t    *of = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->sequences.count, sizeof(int32_t)));
+	FmoeBatch	full = fmoe_without_empty(arena, batch, of);
+	fnn_real   *weighed = fnn_alloc_reals(arena, full.sequences.count, columns);
+
+	memset(out, 0, sizeof(fnn_real) * (size_t) (batch->sequences.count * columns));
+	if (full.sequences.count > 0)
+		hook(&model->expert[FMOE_MAIN], arena, &full, weighed);
+	for (int32_t i = 0; i < full.sequences.count; i++)
+		memcpy(out + of[i] * columns, weighed + i * columns, sizeof(fnn_real) * columns);
+	fnn_arena_reset(arena, mark);
+}
+
 void
 fmoe_weigh(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	FnnMark		mark = fnn_arena_mark(arena);
-	int			parts = main->class->part_count(main->config);
-	int32_t    *of = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->sequences.count, sizeof(int32_t)));
-	FmoeBatch	full = fmoe_without_empty(arena, batch, of);
-	fnn_real   *weighed = fnn_alloc_reals(arena, full.sequences.count, parts);
 
-	memset(weight, 0, sizeof(fnn_real) * (size_t) (batch->sequences.count * parts));
-	if (full.sequences.count > 0)
-		main->class->weigh(main, arena, &full, weighed);
-	for (int32_t i = 0; i < full.sequences.count; i++)
-		memcpy(weight + of[i] * parts, weighed + i * parts, sizeof(fnn_real) * parts);
-	fnn_arena_reset(arena, mark);
+	weigh_by(main->class->weigh, model, arena, batch, main->class->part_count(main->config), weight);
+}
+
+int
+fmoe_mixed_layers(const FmoeModel *model)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+
+	if (main->class->mixed_layers == NULL || fmoe_has_gate(model))
+		return 0;
+	return main->class->mixed_layers(main->config);
+}
+
+void
+fmoe_weigh_layers(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *share)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+
+	weigh_by(main->class->weigh_layers, model, arena, batch,
+			 fmoe_mixed_layers(model) * main->class->part_count(main->config), share);
 }
 
 /* Writes the scores of sequences that are not empty; the other rows stay. */

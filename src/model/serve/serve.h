@@ -234,6 +234,10 @@ extern void fmoe_encode(const FmoeModel *model, FnnArena *arena, const FmoeBatch
  * each history, 0 after an empty one.  The class has the hook weigh.
  */
 extern void fmoe_weigh(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
+/* After how many layers its parts are mixed, at most FMOE_MIXED_LAYERS_MAX; 0: only their scores are. */
+extern int	fmoe_mixed_layers(const FmoeModel *model);
+/* share[sequences.count, layers, parts] that they have after each of these layers, 0 after an empty history. */
+extern void fmoe_weigh_layers(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *share);
 
 /* ---------------------------------------------------------------- the best items */
 

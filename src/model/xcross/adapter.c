@@ -43,39 +43,44 @@ fmoe_adapter_count(const FmoeConfig *config, const FmoeInputList *inputs, const 
 /* ---------------------------------------------------------------- merging */
 
 FmoeBase
-fmoe_adapted_base(const FmoeExpert *expert, FnnTape *tape, const FmoeInputList *inputs,
-				  const FmoeLentAdapter *adapter, int first)
+fmoe_adapted_base(const FmoeExpert *expert, FnnTape *tape, const FmoeInputList *inputs, int n,
+				  const FmoeLentAdapter *adapter, const int *first)
 {
 	int			slices = fmoe_base_slices(expert->config, inputs);
-	int			adapted = fmoe_adapted_slices(expert->config, inputs, adapter);
-	FnnTensor  *tensor = fnn_alloc(tape->arena, sizeof(FnnTensor) * (size_t) slices);
+	FnnTensor  *tensor = fmoe_parameter(expert, 0);
 
-	memcpy(tensor, fmoe_parameter(expert, 0), sizeof(FnnTensor) * (size_t) slices);
-	memcpy(tensor, fmoe_adapted(tape, adapted, expert->params->list, fmoe_parameter(expert, 0),
-								fmoe_parameter(expert, first), adapter->rank, adapter->alpha / adapter->rank),
-		   sizeof(FnnTensor) * (size_t) adapted);
+	for (int m = 0; m < n; m++)
+	{
+		int			adapted = fmoe_adapted_slices(expert->config, inputs, &adapter[m]);
+		FnnTensor  *below = tensor; /* what is recorded of it stays */
+
+		tensor = fnn_alloc(tape->arena, sizeof(FnnTensor) * (size_t) slices);
+		memcpy(tensor, below, sizeof(FnnTensor) * (size_t) slices);
+		memcpy(tensor, fmoe_adapted(tape, adapted, expert->params->list, below, fmoe_parameter(expert, first[m]),
+									adapter[m].rank, adapter[m].alpha / adapter[m].rank),
+			   sizeof(FnnTensor) * (size_t) adapted);
+	}
 	return fmoe_base(expert->config, inputs, tensor);
 }
 
 FnnTensor *
-fmoe_merged_base(const FmoeExpert *expert, const FnnHost *host, const FmoeInputList *inputs,
-				 const FmoeLentAdapter *adapter, int first)
+fmoe_merged_base(const FmoeExpert *expert, const FnnHost *host, const FmoeInputList *inputs, int n,
+				 const FmoeLentAdapter *adapter, const int *first)
 {
 	int			slices = fmoe_base_slices(expert->config, inputs);
-	int			adapted = fmoe_adapted_slices(expert->config, inputs, adapter);
 	FnnTensor  *merged = host->allocate(host->context, sizeof(FnnTensor) * (size_t) slices);
 	FnnArena   *arena = fnn_arena_create(host, SIZE_MAX);
 	FnnTape		tape;
 	FmoeBase	base;
 
 	fnn_tape_begin(&tape, arena, false, 0, 0);
-	base = fmoe_adapted_base(expert, &tape, inputs, adapter, first);
+	base = fmoe_adapted_base(expert, &tape, inputs, n, adapter, first);
 	memcpy(merged, base.encoding.tensor, sizeof(FnnTensor) * (size_t) slices);
-	for (int s = 0; s < adapted; s++)
+	for (int s = 0; s < slices; s++)
 	{
 		size_t		bytes = sizeof(fnn_real) * (size_t) (merged[s].rows * merged[s].cols);
 
-		if (!expert->params->list[s].linear)
+		if (merged[s].value == fmoe_parameter(expert, s)->value)
 			continue;
 		merged[s].value = host->allocate(host->context, bytes);
 		memcpy(merged[s].value, base.encoding.tensor[s].value, bytes);

@@ -21,13 +21,16 @@ extern void fmoe_declare_adapter(FmoeDeclaring *to, const FmoeConfig *config, co
 /* How many slices that declares. */
 extern int	fmoe_adapter_count(const FmoeConfig *config, const FmoeInputList *inputs, const FmoeLentAdapter *adapter,
 							   const FnnParams *params);
-/* The base with an adapter, whose slices begin with tensor first, merged into its maps on the tape's arena. */
-extern FmoeBase fmoe_adapted_base(const FmoeExpert *expert, FnnTape *tape, const FmoeInputList *inputs,
-								  const FmoeLentAdapter *adapter, int first);
+/*
+ * The base with n adapters, one on top of the other, merged into its maps on the tape's arena; the slices of
+ * adapter[i] begin with tensor first[i].
+ */
+extern FmoeBase fmoe_adapted_base(const FmoeExpert *expert, FnnTape *tape, const FmoeInputList *inputs, int n,
+								  const FmoeLentAdapter *adapter, const int *first);
 /* The same in memory of the host, without gradients. */
 extern FnnTensor *fmoe_merged_base(const FmoeExpert *expert, const FnnHost *host, const FmoeInputList *inputs,
-								   const FmoeLentAdapter *adapter, int first);
-/* Reals on the arena for the merged maps of an adapter. */
+								   int n, const FmoeLentAdapter *adapter, const int *first);
+/* Reals on the arena for the merged maps of each adapter. */
 extern double fmoe_merged_reals(const FmoeConfig *config, const FmoeInputList *inputs, bool recorded);
 
 /* Takes a base over into the options: its inputs, its checksum, and the shape of its encoder.  False: it is none. */

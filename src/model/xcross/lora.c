@@ -49,10 +49,11 @@ base_of(const FmoeExpert *expert, FnnTape *tape)
 {
 	const FmoeInputList *inputs = &own(expert->config)->base.inputs;
 	FmoeLentAdapter adapter = adapter_of(expert->config);
+	int			first = fmoe_base_slices(expert->config, inputs);
 
 	if (expert->merged != NULL)
 		return fmoe_base(expert->config, inputs, (FnnTensor *) expert->merged);
-	return fmoe_adapted_base(expert, tape, inputs, &adapter, fmoe_base_slices(expert->config, inputs));
+	return fmoe_adapted_base(expert, tape, inputs, 1, &adapter, &first);
 }
 
 static bool
@@ -166,8 +167,9 @@ merge(const FmoeExpert *expert, const FnnHost *host)
 {
 	const FmoeInputList *inputs = &own(expert->config)->base.inputs;
 	FmoeLentAdapter adapter = adapter_of(expert->config);
+	int			first = fmoe_base_slices(expert->config, inputs);
 
-	return fmoe_merged_base(expert, host, inputs, &adapter, fmoe_base_slices(expert->config, inputs));
+	return fmoe_merged_base(expert, host, inputs, 1, &adapter, &first);
 }
 
 static const FmoeBuilding building = {

@@ -18,7 +18,7 @@ fmoe_xcross_part_name(const FmoeConfig *config, int part)
 {
 	const FmoeXcrossOptions *own = fmoe_xcross_own(config);
 
-	return part < own->experts.count ? own->experts.adapter[part].name : "own";
+	return own->mix == FMOE_MIX_LAYERS && part < own->experts.count ? own->experts.adapter[part].name : "own";
 }
 
 static FmoeXcrossRun *
@@ -32,11 +32,11 @@ run_last(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch)
 }
 
 /*
- * share[n] += how much each stream counts in all streams after a layer, of a row of its weights, the sum being 1:
+ * share[n] = how much each stream counts in all streams after a layer, of a row of its weights, the sum being 1:
  * the sizes of the coefficients of equation (h~).
  */
 static void
-add_shares(const FmoeXcrossOptions *own, int n, const fnn_real *z, double *share)
+shares_of(const FmoeXcrossOptions *own, int n, const fnn_real *z, fnn_real *share)
 {
 	double		size[FMOE_BUILT_MAX] = {0};
 	double		sum = 0;
@@ -59,38 +59,70 @@ add_shares(const FmoeXcrossOptions *own, int n, const fnn_real *z, double *share
 	for (int k = 0; k < n; k++)
 		sum += size[k];
 	for (int k = 0; k < n; k++)
-		share[k] += sum > 0 ? size[k] / sum : 1.0 / n;
+		share[k] = (fnn_real) (sum > 0 ? size[k] / sum : 1.0 / n);
+}
+
+int
+fmoe_xcross_mixed_layers(const FmoeConfig *config)
+{
+	return fmoe_xcross_streams(config) > 1 ? config->layers : 0;
+}
+
+/* share[sequences.count, layers, streams] of a run over the batch. */
+static void
+layer_shares(const FmoeXcrossRun *run, const FmoeBatch *batch, fnn_real *share)
+{
+	const FmoeConfig *config = run->expert->config;
+	int			layers = fmoe_xcross_mixed_layers(config);
+	int			n = run->layout.streams;
+
+	for (int32_t s = 0; s < batch->sequences.count; s++)
+		for (int layer = 0; layer < layers; layer++)
+		{
+			const FnnTensor *z = run->z[layer];
+
+			shares_of(fmoe_xcross_own(config), n,
+					  z->value + (z->rows == batch->sequences.count ? s : batch->last[s]) * z->cols,
+					  share + ((int64_t) s * layers + layer) * n);
+		}
+}
+
+void
+fmoe_xcross_weigh_layers(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *share)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FnnTape		tape;
+
+	fnn_tape_begin(&tape, arena, false, 0, 0);
+	layer_shares(run_last(expert, &tape, batch), batch, share);
+	fnn_arena_reset(arena, mark);
 }
 
 void
 fmoe_xcross_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight)
 {
-	const FmoeXcrossOptions *own = fmoe_xcross_own(expert->config);
 	FnnMark		mark = fnn_arena_mark(arena);
+	int			layers = fmoe_xcross_mixed_layers(expert->config);
+	int			n = fmoe_xcross_streams(expert->config);
+	fnn_real   *share = fnn_alloc_reals(arena, (int64_t) batch->sequences.count * layers, n);
+	double		sum = 0;
 	FmoeXcrossRun *run;
 	FnnTape		tape;
-	int			n;
 
 	fnn_tape_begin(&tape, arena, false, 0, 0);
 	run = run_last(expert, &tape, batch);
-	n = run->layout.streams;
+	layer_shares(run, batch, share);
+	for (int m = 0; m < n; m++)
+		sum += fabs(run->weight->value[m]);
 	for (int32_t s = 0; s < batch->sequences.count; s++)
-	{
-		double		share[FMOE_BUILT_MAX] = {0};
-		double		sum = 0;
-
-		for (int layer = 0; n > 1 && layer < expert->config->layers; layer++)
+		for (int m = 0; m < n; m++)
 		{
-			const FnnTensor *z = run->z[layer];
+			double		all = sum > 0 ? fabs(run->weight->value[m]) / sum : 1.0 / n;
 
-			add_shares(own, n, z->value + (z->rows == batch->sequences.count ? s : batch->last[s]) * z->cols, share);
+			for (int layer = 0; layer < layers; layer++)
+				all += share[((int64_t) s * layers + layer) * n + m];
+			weight[s * n + m] = (fnn_real) (all / (layers + 1));
 		}
-		for (int m = 0; m < n; m++)
-			sum += fabs(run->weight->value[m]);
-		for (int m = 0; m < n; m++)
-			weight[s * n + m] = (fnn_real) ((share[m] + (sum > 0 ? fabs(run->weight->value[m]) / sum : 1.0 / n)) /
-											(n > 1 ? expert->config->layers + 1 : 1));
-	}
 	fnn_arena_reset(arena, mark);
 }
 

@@ -7,11 +7,17 @@
 #include <string.h>
 
 int
-fmoe_xcross_streams(const FmoeConfig *config)
+fmoe_xcross_adapters(const FmoeConfig *config)
 {
 	const FmoeXcrossOptions *own = fmoe_xcross_own(config);
 
 	return (own->experts.count > 0 ? own->experts.count : 0) + own->own_adapter;
+}
+
+int
+fmoe_xcross_streams(const FmoeConfig *config)
+{
+	return fmoe_xcross_own(config)->mix == FMOE_MIX_WEIGHTS ? 1 : fmoe_xcross_adapters(config);
 }
 
 void
@@ -22,10 +28,13 @@ fmoe_xcross_layout(const FmoeExpert *expert, FmoeXcrossLayout *layout)
 	int			next = fmoe_base_slices(expert->config, inputs);
 
 	layout->streams = fmoe_xcross_streams(expert->config);
-	for (int m = 0; m < layout->streams; m++)
+	layout->adapters = fmoe_xcross_adapters(expert->config);
+	for (int m = 0; m < layout->adapters; m++)
 	{
 		layout->adapter[m] = m < own->experts.count ? own->experts.adapter[m]
 			: (FmoeLentAdapter) {.rank = own->rank, .alpha = own->alpha};
+		if (own->mix == FMOE_MIX_WEIGHTS && m < own->experts.count)
+			layout->adapter[m].alpha /= own->experts.count;
 		layout->first[m] = next;
 		next += fmoe_adapter_count(expert->config, inputs, &layout->adapter[m], expert->params);
 	}
@@ -121,14 +130,16 @@ fmoe_xcross_run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const
 	const FmoeInputList *inputs = &fmoe_xcross_own(expert->config)->base.inputs;
 	FnnTensor  *const *merged = expert->merged;
 	int			layers = expert->config->layers;
+	int			of_stream;
 	FnnTensor  *h[FMOE_BUILT_MAX];
 
 	run->expert = expert;
 	fmoe_xcross_layout(expert, &run->layout);
+	of_stream = run->layout.streams > 1 ? 1 : run->layout.adapters;
 	for (int m = 0; m < run->layout.streams; m++)
 	{
 		run->base[m] = merged != NULL ? fmoe_base(expert->config, inputs, merged[m])
-			: fmoe_adapted_base(expert, tape, inputs, &run->layout.adapter[m], run->layout.first[m]);
+			: fmoe_adapted_base(expert, tape, inputs, of_stream, &run->layout.adapter[m], &run->layout.first[m]);
 		run->state[m] = fmoe_base_enter(&run->base[m], tape, table, row, batch);
 	}
 	for (int layer = 0; layer < layers; layer++)

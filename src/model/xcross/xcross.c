@@ -45,6 +45,7 @@ static const FmoeOptionList adapter_option = {
 	.fits = adapter_fits
 };
 
+static const char *const mix_names[] = {"layers", "weights", NULL};
 static const char *const integrator_names[] = {"token", "last", NULL};
 
 #define AT(field) offsetof(FmoeXcrossOptions, field)
@@ -57,12 +58,17 @@ static const FmoeOption own_options[] = {
 	&fmoe_input_option},
 	{"experts", FMOE_OPTION_LIST, AT(experts), 0, 0, NULL, NULL, "lent adapters of the base, side by side", NULL,
 	&adapter_option},
+	{"mix", FMOE_OPTION_ENUM, AT(mix), 0, 0, mix_names, "layers",
+	"layers: the states of all experts after every layer; weights: the experts into one adapter, their mean"},
 	{"integrator", FMOE_OPTION_ENUM, AT(integrator), 0, 0, integrator_names, "token",
-	"token: every event of a history has its own weights; last: those of the last event are all events'"},
-	{"beta", FMOE_OPTION_REAL, AT(beta), 0, 100, NULL, "1", "how much a stream takes of another's state"},
-	{"gamma", FMOE_OPTION_REAL, AT(gamma), 0, 100, NULL, "1", "how much a stream takes of its difference to another"},
+		"token: every event of a history has its own weights; last: those of the last event are all events'",
+		"mix=layers"},
+	{"beta", FMOE_OPTION_REAL, AT(beta), 0, 100, NULL, "1", "how much a stream takes of another's state",
+	"mix=layers"},
+	{"gamma", FMOE_OPTION_REAL, AT(gamma), 0, 100, NULL, "1", "how much a stream takes of its difference to another",
+	"mix=layers"},
 	{"own_adapter", FMOE_OPTION_BOOL, AT(own_adapter), 0, 0, NULL, "false",
-	"train an adapter of its own beside the integrators"},
+	"train an adapter of its own beside the integrators, or on top of the mean"},
 	{"lora_rank", FMOE_OPTION_INT, AT(rank), 1, 256, NULL, "8", "rank of the own adapter", "own_adapter"},
 	{"lora_alpha", FMOE_OPTION_REAL, AT(alpha), 1e-3, 1e6, NULL, "16", "alpha / rank is the scale of the own adapter",
 	"own_adapter"},
@@ -138,18 +144,19 @@ declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 		snprintf(name, sizeof(name), "integrator.%d.weight", layer);
 		fmoe_declare(&local, FNN_GATE, name, 2 * n * (n - 1), n * config->width, FNN_INIT_ZERO, 0);
 	}
-	fmoe_declare(&local, FNN_GATE, "mix.weight", 1, n, FNN_INIT_ZERO, 0);
+	fmoe_declare(&local, FNN_GATE, "mix.weight", 1, n, FNN_INIT_ZERO, 0)->frozen = own->mix == FMOE_MIX_WEIGHTS;
 }
 
 /* The mean of the experts; an own adapter, which is the base at first, gets its weight by learning. */
 static void
 start(FmoeExpert *expert, const FnnHost *host)
 {
-	int			experts = fmoe_xcross_own(expert->config)->experts.count;
 	FmoeXcrossLayout layout;
+	int			experts;
 
 	(void) host;
 	fmoe_xcross_layout(expert, &layout);
+	experts = layout.streams > 1 ? fmoe_xcross_own(expert->config)->experts.count : 1;
 	for (int m = 0; m < experts; m++)
 		fmoe_parameter(expert, layout.weight)->value[m] = (fnn_real) (1.0 / experts);
 }
@@ -160,6 +167,7 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 	const FmoeInputList *inputs = &fmoe_xcross_own(config)->base.inputs;
 	bool		recorded = phase == FMOE_RECORDED;
 	double		n = fmoe_xcross_streams(config);
+	double		adapters = fmoe_xcross_adapters(config);
 	double		width = config->width;
 	double		sum;
 
@@ -167,12 +175,12 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 		return fmoe_base_prepared_bytes(config, inputs, facts->n_items);
 	if (phase == FMOE_SETTLING)
 		return 0;
-	sum = tokens * fmoe_xcross_token_reals(config, recorded) + n * fmoe_merged_reals(config, inputs, recorded) +
+	sum = tokens * fmoe_xcross_token_reals(config, recorded) + adapters * fmoe_merged_reals(config, inputs, recorded) +
 		4 * n * width * width;
 	if (!recorded)
 		sum += (4 + 6 * n) * cases * width;
 	sum *= sizeof(fnn_real);
-	sum += sizeof(FmoeXcrossRun) + n * 2 * sizeof(FnnTensor) * fmoe_base_slices(config, inputs) +
+	sum += sizeof(FmoeXcrossRun) + 2 * adapters * sizeof(FnnTensor) * fmoe_base_slices(config, inputs) +
 		2 * sizeof(int32_t) * tokens;
 	if (!recorded)
 		return sum;
@@ -335,8 +343,8 @@ merge(const FmoeExpert *expert, const FnnHost *host)
 
 	fmoe_xcross_layout(expert, &layout);
 	for (int m = 0; m < layout.streams; m++)
-		merged[m] = fmoe_merged_base(expert, host, &fmoe_xcross_own(expert->config)->base.inputs, &layout.adapter[m],
-									 layout.first[m]);
+		merged[m] = fmoe_merged_base(expert, host, &fmoe_xcross_own(expert->config)->base.inputs,
+									 layout.streams > 1 ? 1 : layout.adapters, &layout.adapter[m], &layout.first[m]);
 	return merged;
 }
 
@@ -364,6 +372,8 @@ const FmoeExpertClass fmoe_xcross_class = {
 	.part_count = fmoe_xcross_part_count,
 	.part_name = fmoe_xcross_part_name,
 	.weigh = fmoe_xcross_weigh,
+	.mixed_layers = fmoe_xcross_mixed_layers,
+	.weigh_layers = fmoe_xcross_weigh_layers,
 	.contribute = fmoe_xcross_contribute,
 	.building = &building,
 	.inputs = inputs_of

@@ -10,6 +10,9 @@
  *		state = sum over m of w_m h~_m                  after the last layer
  *		score of item i = state . v_i                   v_i: the base's vector of the item
  *
+ * With the option mix "weights" there is one stream instead, whose maps are those of the
+ * base and the mean of what the experts change in them, a baseline of the paper.
+ *
  * The states of the last layer are those that the encoder gives, its last norm
  * included, so that W = 0 and w = 1 / n are exactly the mean of the experts.
  */
@@ -17,6 +20,12 @@
 #define FMOE_MODEL_XCROSS_XCROSS_H
 
 #include "model/xcross/adapter.h"
+
+typedef enum FmoeMix
+{
+	FMOE_MIX_LAYERS,			/* a stream for each adapter, integrated after every layer */
+	FMOE_MIX_WEIGHTS			/* one stream, of the base with the mean of the adapters' changes */
+} FmoeMix;
 
 typedef enum FmoeIntegrator
 {
@@ -28,6 +37,7 @@ typedef struct FmoeXcrossOptions
 {
 	FmoeNamedBase base;
 	FmoeAdapterList experts;
+	int			mix;			/* FmoeMix */
 	int			integrator;		/* FmoeIntegrator */
 	double		beta;
 	double		gamma;
@@ -45,13 +55,15 @@ fmoe_xcross_own(const FmoeConfig *config)
 /* Where the parameters are; all of it follows from the configuration. */
 typedef struct FmoeXcrossLayout
 {
-	int			streams;		/* experts, and the own adapter behind them */
-	FmoeLentAdapter adapter[FMOE_BUILT_MAX];
-	int			first[FMOE_BUILT_MAX];	/* slice of each stream's adapter */
+	int			adapters;		/* experts, and the own adapter behind them */
+	int			streams;
+	FmoeLentAdapter adapter[FMOE_BUILT_MAX];	/* at the scale that they are mixed at */
+	int			first[FMOE_BUILT_MAX];	/* slice of each adapter */
 	int			integrator;		/* first of layers slices; unused with one stream */
 	int			weight;			/* w [1, streams] */
 } FmoeXcrossLayout;
 
+extern int	fmoe_xcross_adapters(const FmoeConfig *config);
 extern int	fmoe_xcross_streams(const FmoeConfig *config);
 extern void fmoe_xcross_layout(const FmoeExpert *expert, FmoeXcrossLayout *layout);
 
@@ -82,6 +94,9 @@ extern double fmoe_xcross_token_reals(const FmoeConfig *config, bool recorded);
 
 extern int	fmoe_xcross_part_count(const FmoeConfig *config);
 extern const char *fmoe_xcross_part_name(const FmoeConfig *config, int part);
+extern int	fmoe_xcross_mixed_layers(const FmoeConfig *config);
+extern void fmoe_xcross_weigh_layers(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
+									 fnn_real *share);
 extern void fmoe_xcross_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 extern void fmoe_xcross_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
 								   int32_t sequence, const fnn_real *state, int64_t n, const int32_t *item,

@@ -20,8 +20,10 @@
 
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -228,6 +230,23 @@ verdict_of(const Report *report, int i)
 	return "no clear effect";
 }
 
+/* Mean share of an expert after each layer where experts are mixed, or of the others; NULL array: there are none. */
+static ArrayType *
+layer_shares(const Report *report, int expert, bool others)
+{
+	int			layers = fmoe_mixed_layers(&report->loaded->model);
+	Datum		share[FMOE_MIXED_LAYERS_MAX];
+
+	for (int layer = 0; layer < layers; layer++)
+	{
+		double		mean = report->use.layer[layer][expert] / report->use.histories;
+
+		share[layer] = Float8GetDatum(others ? 1 - mean : mean);
+	}
+	return layers == 0 ? NULL
+		: construct_array(share, layers, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
 static void
 put_row(const Report *report, int i)
 {
@@ -236,8 +255,9 @@ put_row(const Report *report, int i)
 	bool		others = i == report->gated;
 	double		weight = use->weight[others ? OWN : i] / use->histories;
 	double		largest = use->largest[others ? OWN : i] / use->histories;
-	Datum		values[10];
-	bool		nulls[10] = {false};
+	ArrayType  *layers = layer_shares(report, others ? OWN : i, others);
+	Datum		values[11];
+	bool		nulls[11] = {false};
 
 	values[0] = CStringGetTextDatum(others ? "all but own" : fmoe_part_name(report->model, i));
 	values[1] = Float8GetDatum(others ? 1 - weight : weight);
@@ -251,6 +271,8 @@ put_row(const Report *report, int i)
 	nulls[4] = nulls[5] = nulls[6] = nulls[7] = alone;
 	values[8] = CStringGetTextDatum(verdict_of(report, i));
 	values[9] = Int64GetDatum(report->cases->count);
+	values[10] = PointerGetDatum(layers);
+	nulls[10] = layers == NULL || use->histories == 0;
 	tuplestore_putvalues(report->result->setResult, report->result->setDesc, values, nulls);
 }
 

@@ -12,6 +12,8 @@
  *					 items								followed those in training
  *	  fallback		 recent, popularity, 1				the score: no model answered
  *					 markov
+ *	  layer			 an expert whose states	 its share	NULL
+ *					 are mixed after it
  *	  input			 an input of the item's	 NULL		of the expert own, what it adds
  *					 vector
  *	  map			 one of its maps	 the item's		of that
@@ -73,6 +75,8 @@ typedef struct Explanation
 	Datum		name[FMOE_EXPLAINED_MAX];	/* text */
 	double		weight[FMOE_EXPLAINED_MAX];
 	double	   *contribution;	/* [best->count, n_parts] */
+	int			layers;			/* after which experts are mixed */
+	fnn_real   *layer_share;	/* [layers, n_parts - 1] */
 	int			n_events;		/* of the history, the last one first */
 	Datum		event[HISTORY_MAX]; /* text */
 	int		   *n_words;		/* [best->count]; NULL: none are shown */
@@ -144,6 +148,13 @@ explain_model(Explanation *explanation)
 	fmoe_contributions(model, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
 					   best->count, best->item, explanation->weight, explanation->contribution);
 	fnn_arena_reset(serving->site.arena, mark);
+	explanation->layers = fmoe_mixed_layers(model);
+	if (explanation->layers > 0)
+	{
+		explanation->layer_share = fnn_alloc_reals(serving->site.arena, explanation->layers, parts - 1);
+		fmoe_weigh_layers(model, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length),
+						  explanation->layer_share);
+	}
 	for (int p = 0; p + 1 < parts; p++)
 		name_part(explanation, p, "expert", p + 1, CStringGetTextDatum(fmoe_part_name(model, p)));
 	name_part(explanation, parts - 1, "transitions", 1, last_basket_text(explanation));
@@ -289,6 +300,26 @@ put_inputs(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *
 	fnn_arena_reset(arena, mark);
 }
 
+/* The rows of what experts count after each layer; values has what all rows of the item share. */
+static void
+put_layers(const Explanation *explanation, ReturnSetInfo *result, Datum *values)
+{
+	int			parts = explanation->n_parts - 1;
+	bool		nulls[COLUMNS] = {[COLUMN_CONTRIBUTION] = true};
+
+	if (explanation->layers == 0)
+		return;
+	values[COLUMN_PART] = CStringGetTextDatum("layer");
+	for (int layer = 0; layer < explanation->layers; layer++)
+		for (int p = 0; p < parts; p++)
+		{
+			values[COLUMN_NTH] = Int32GetDatum(layer + 1);
+			values[COLUMN_NAME] = explanation->name[p];
+			values[COLUMN_WEIGHT] = Float4GetDatum((float4) explanation->layer_share[layer * parts + p]);
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+}
+
 static void
 put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 {
@@ -313,6 +344,7 @@ put_rows(const Explanation *explanation, ReturnSetInfo *result, int i)
 			Float4GetDatum((float4) explanation->contribution[(int64) i * explanation->n_parts + p]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	put_layers(explanation, result, values);
 	put_inputs(explanation, result, i, values);
 	put_words(explanation, result, i, values);
 	values[COLUMN_PART] = CStringGetTextDatum("history");
