@@ -288,9 +288,12 @@ check_resumed(void)
 	check_end();
 }
 
-/* Where users' copies of what is shared and rows of users are a good part of it, and where a step is. */
+/*
+ * Where users' copies of what is shared and rows of users are a good part of it, and where
+ * long sequences are, of which validation has fewer than the estimate allows for.
+ */
 static void
-check_rounds_memory(int width, int users, int length, int optimiser)
+check_rounds_memory(int width, int users, int length, int optimiser, double most)
 {
 	FmoeConfig	config = rounds_config(4);
 	FmoeDataset *data = check_walks_for(&config, users, CHECK_SIZE(500, 200), length + 2, length + 2, 8);
@@ -319,7 +322,7 @@ check_rounds_memory(int width, int users, int length, int optimiser)
 	fmoe_trainer_epoch(trainer, &alone);
 	fmoe_trainer_model(trainer, NULL, model);
 	peak = (double) fnn_arena_peak(arena);
-	CHECK(estimate >= peak && estimate <= 1.3 * peak, "%.0f bytes estimated, %.0f used", estimate, peak);
+	CHECK(estimate >= peak && estimate <= most * peak, "%.0f bytes estimated, %.0f used", estimate, peak);
 	fnn_arena_destroy(arena);
 	check_end();
 }
@@ -358,9 +361,9 @@ check_federated(void)
 	check_spending();
 	check_members();
 	check_resumed();
-	check_rounds_memory(64, 40, 40, FMOE_LOCAL_ADAM);
-	check_rounds_memory(64, 40, 40, FMOE_LOCAL_SGD);
-	check_rounds_memory(8, 400, 40, FMOE_LOCAL_ADAM);
-	check_rounds_memory(64, 40, 100, FMOE_LOCAL_ADAM);
+	check_rounds_memory(64, 40, 40, FMOE_LOCAL_ADAM, 1.3);
+	check_rounds_memory(64, 40, 40, FMOE_LOCAL_SGD, 1.3);
+	check_rounds_memory(8, 400, 40, FMOE_LOCAL_ADAM, 1.3);
+	check_rounds_memory(8, 40, 400, FMOE_LOCAL_ADAM, 2.5);
 	check_learning();
 }
