@@ -47,7 +47,8 @@ static FmoeTrainer *
 started(const FmoeConfig *config, const FmoeDataset *data)
 {
 	size_t		bytes = fmoe_trainer_shared_bytes(check_arena(), config, data);
-	FmoeTrainer *trainer = fmoe_trainer_attach(check_arena(), config, data, fnn_zalloc(check_arena(), bytes));
+	FmoeTrainer *trainer = fmoe_trainer_attach(check_arena(), config, data,
+											   memset(fnn_alloc(check_arena(), bytes), 0xff, bytes));
 
 	fmoe_trainer_start(trainer);
 	return trainer;
@@ -178,6 +179,7 @@ check_spending(void)
 	FmoeTrainState *state;
 	const fnn_real *before;
 	FmoePrivacy privacy = {.sampling = 0.3, .noise = 1.5, .delta = 1e-5};
+	int			calls = 0;
 
 	check_begin("rounds end with the budget, and noise moves every group");
 	config.epochs = 1000;
@@ -189,12 +191,34 @@ check_spending(void)
 	state = fmoe_trainer_state(trainer);
 	state->secret = 99;
 	before = copy_of(trainer);
-	for (int i = 0; i < 1000 && !state->finished; i++)
+	while (!state->finished && calls < config.epochs)
+	{
 		fmoe_trainer_epoch(trainer, &alone);
+		calls++;
+	}
+	CHECK(state->finished == FMOE_SPENT && calls == state->epoch, "finished: %d, %d calls for %d rounds",
+		  state->finished, calls, state->epoch);
 	CHECK(state->noised == (int64_t) fmoe_private_rounds(&privacy, 3) && state->noised == state->epoch &&
 		  state->epsilon <= 3 && state->epsilon > 2, "%d rounds, epsilon %g", state->epoch, state->epsilon);
 	CHECK(moved(trainer, before, true, "block.0.groups.weight") > 0.5, "groups moved by %g",
 		  moved(trainer, before, true, "block.0.groups.weight"));
+
+	/* the epochs that were asked for are all there: nothing was cut short */
+	config.epochs = (int) fmoe_private_rounds(&privacy, 3);
+	trainer = started(&config, data);
+	state = fmoe_trainer_state(trainer);
+	while (!state->finished)
+		fmoe_trainer_epoch(trainer, &alone);
+	CHECK(state->finished == FMOE_FINISHED && state->epoch == config.epochs, "finished: %d after %d rounds",
+		  state->finished, state->epoch);
+
+	/* not even one */
+	federated->epsilon = 0.1;
+	trainer = started(&config, data);
+	state = fmoe_trainer_state(trainer);
+	fmoe_trainer_epoch(trainer, &alone);
+	CHECK(state->finished == FMOE_SPENT && state->epoch == 0 && state->noised == 0, "finished: %d after %d rounds",
+		  state->finished, state->epoch);
 	check_end();
 }
 
@@ -231,6 +255,78 @@ check_members(void)
 	check_end();
 }
 
+/* Nothing of a round is left over in the block that a later one reads, nor what validation has counted there. */
+static void
+check_resumed(void)
+{
+	FmoeConfig	config = rounds_config(4);
+	FmoeDataset *data = check_walks_for(&config, 40, 12, 10, 15, 7);
+	FmoeTrainer *whole;
+	FmoeTrainer *resumed;
+
+	check_begin("a round after others is the same as one that is resumed");
+	config.holdout = FMOE_HOLDOUT_VALIDATION_FIFTH;
+	config.average = FMOE_AVERAGE_TAIL;
+	own(&config)->server = FMOE_FEDADAM;
+	whole = started(&config, data);
+	for (int round = 0; round < 4; round++)
+	{
+		resumed = started(&config, data);
+		for (int block = 0; block < FMOE_BLOCKS; block++)
+		{
+			size_t		bytes;
+			void	   *to = fmoe_trainer_block(resumed, block, &bytes);
+
+			if (bytes > 0)
+				memcpy(to, fmoe_trainer_block(whole, block, &bytes), bytes);
+		}
+		*fmoe_trainer_state(resumed) = *fmoe_trainer_state(whole);
+		fmoe_trainer_epoch(whole, &alone);
+		fmoe_trainer_epoch(resumed, &alone);
+		check_compare_runs(whole, resumed, "resumed");
+	}
+	check_end();
+}
+
+/*
+ * Where users' copies of what is shared and rows of users are a good part of it, and where
+ * long sequences are, of which validation has fewer than the estimate allows for.
+ */
+static void
+check_rounds_memory(int width, int users, int length, int optimiser, double most)
+{
+	FmoeConfig	config = rounds_config(4);
+	FmoeDataset *data = check_walks_for(&config, users, CHECK_SIZE(500, 200), length + 2, length + 2, 8);
+	FmoeFederated *federated = own(&config);
+	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
+	FnnArena   *arena = fnn_arena_create(check_host(), 0);
+	FmoeTrainer *trainer;
+	size_t		shared;
+	double		estimate;
+	double		peak;
+
+	check_begin("memory of rounds of %d users, width %d, %d events, is estimated from above", users, width, length);
+	config.width = width;
+	config.max_length = length;
+	config.batch_size = 128;
+	config.dropout = 0.2;
+	config.average = FMOE_AVERAGE_TAIL;
+	config.holdout = FMOE_HOLDOUT_VALIDATION_FIFTH;
+	((FmoeMrffOptions *) config.own.bytes)->private_rows = true;
+	federated->local_optimiser = optimiser;
+	federated->local_steps = 2;
+	shared = fmoe_trainer_shared_bytes(check_arena(), &config, data);
+	estimate = (double) fmoe_trainer_private_bytes(check_arena(), &config, data);
+	trainer = fmoe_trainer_attach(arena, &config, data, fnn_alloc(check_arena(), shared));
+	fmoe_trainer_start(trainer);
+	fmoe_trainer_epoch(trainer, &alone);
+	fmoe_trainer_model(trainer, NULL, model);
+	peak = (double) fnn_arena_peak(arena);
+	CHECK(estimate >= peak && estimate <= most * peak, "%.0f bytes estimated, %.0f used", estimate, peak);
+	fnn_arena_destroy(arena);
+	check_end();
+}
+
 static void
 check_learning(void)
 {
@@ -264,5 +360,10 @@ check_federated(void)
 	check_differences();
 	check_spending();
 	check_members();
+	check_resumed();
+	check_rounds_memory(64, 40, 40, FMOE_LOCAL_ADAM, 1.3);
+	check_rounds_memory(64, 40, 40, FMOE_LOCAL_SGD, 1.3);
+	check_rounds_memory(8, 400, 40, FMOE_LOCAL_ADAM, 1.3);
+	check_rounds_memory(8, 40, 400, FMOE_LOCAL_ADAM, 2.5);
 	check_learning();
 }

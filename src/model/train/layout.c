@@ -146,6 +146,9 @@ plan_sequences(FmoeTrainer *trainer)
 	plan->shard_tokens = plan->batch_tokens / FMOE_SHARDS + plan->longest;
 	if (plan->shard_tokens > plan->batch_tokens)
 		plan->shard_tokens = plan->batch_tokens;
+	/* in rounds users are trained one at a time */
+	if (trainer->federated != NULL)
+		plan->shard_tokens = plan->longest;
 	fnn_arena_reset(trainer->arena, mark);
 }
 

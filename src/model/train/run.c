@@ -211,8 +211,11 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 	}
 	else if (validated)
 		state->stale_epochs++;
-	state->finished = fmoe_attempt_epochs(state) >= trainer->config.epochs ||
-		(validated && state->stale_epochs >= trainer->config.patience);
+	if (fmoe_attempt_epochs(state) >= trainer->config.epochs ||
+		(validated && state->stale_epochs >= trainer->config.patience))
+		state->finished = FMOE_FINISHED;
+	else if (trainer->federated != NULL && fmoe_round_spent(trainer))
+		state->finished = FMOE_SPENT;
 	if (state->finished && state->attempt + 1 < trainer->plan.attempts)
 		fmoe_attempt_next(trainer);
 }
@@ -270,11 +273,13 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 	double		weight = 0;
 
 	fmoe_attempt_enter(trainer);
-	if (!rounds)
+	if (rounds)
+		fmoe_claim_anew(trainer, team);
+	else
 		fmoe_step_prepare(trainer, team);
 	fmoe_barrier(team);
 	if ((batches == 0 || spent) && team->rank == 0)
-		trainer->state->finished = 1;
+		trainer->state->finished = spent ? FMOE_SPENT : FMOE_FINISHED;
 	if (finished || batches == 0 || spent)
 	{
 		fmoe_barrier(team);

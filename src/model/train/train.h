@@ -32,6 +32,14 @@ typedef struct FmoeTeam
 /* Epochs over whose validation a mean is taken, by which the best one is chosen: a single one is chance. */
 #define FMOE_EPOCHS_JUDGED 5
 
+/* Why a run is finished. */
+typedef enum FmoeFinish
+{
+	FMOE_UNFINISHED,
+	FMOE_FINISHED,				/* epochs or patience used up */
+	FMOE_SPENT					/* another round of users would tell more of one than its budget epsilon */
+} FmoeFinish;
+
 /* What a run knows besides its weights; fixed size, part of every checkpoint. */
 typedef struct FmoeTrainState
 {
@@ -39,7 +47,7 @@ typedef struct FmoeTrainState
 	int32_t		epoch;			/* epochs done */
 	int32_t		best_epoch;		/* 0: none yet */
 	int32_t		stale_epochs;	/* since the best one */
-	int32_t		finished;		/* 1: epochs or patience used up */
+	int32_t		finished;		/* FmoeFinish */
 	int32_t		attempt;		/* what is being tried, from 0 */
 	int32_t		first_epoch;	/* epochs done before it began */
 	int32_t		won;			/* the attempt that the model is of; set by fmoe_trainer_model */
