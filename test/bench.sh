@@ -93,6 +93,15 @@ test_seeds()
 	is 'bench/seeds: a line for each seed, a row of both' "$(grep -c '^shop' "$work/seeds.tsv") $(grep -c '^| shop |' "$work/printed")" '2 1'
 }
 
+test_modal()
+{
+	"$top/bench/modal" "$work/shop" --log "$work/modal.csv" --models 'popularity hm4sr hm4sr-text hm4sr+idcl=0+pcl=0.5' --seeds 1 \
+		--workers 0 --train "$small" >"$work/printed" 2>"$work/said" || sed 's/^/# /' "$work/said"
+	is 'bench/modal: a line for each model, by baskets' "$(cut -d, -f1,2,5,6 "$work/modal.csv" | tail -n +2 | tr '\n' ' ')" \
+		"$(for model in popularity,0 hm4sr,1 hm4sr-text,1 hm4sr+idcl=0+pcl=0.5,1; do printf 'shop,baskets,%s ' "$model"; done)"
+	is 'bench/modal: other options are another model' "$(grep ,hm4sr "$work/modal.csv" | cut -d, -f15 | sort -u | wc -l)" 3
+}
+
 begin_work
 want_build
 install_missing
@@ -103,5 +112,6 @@ make_shop
 test_evidence
 test_parts
 test_seeds
+test_modal
 printf '1..%d\n' "$n"
 [[ -z $failed ]]
