@@ -487,13 +487,85 @@ check_folds(void)
 			one->gate.weight[slot][0] = model->gate.fold_weight[fold][slot];
 		fmoe_rank_cases(one, FMOE_MAIN, check_arena(), data, cases, &protocol, 0, cases->count, alone, NULL);
 		for (int64_t c = 0; c < cases->count; c++)
-			if (fmoe_fold(model, cases, c) == fold)
+			if (fmoe_quarter(model, cases, c) % 2 == fold)
 			{
 				seen[fold]++;
 				CHECK(rank[cases->first[c]] == alone[cases->first[c]], "case %d has another rank", (int) c);
 			}
 	}
 	CHECK(seen[0] > 20 && seen[1] > 20, "folds of %d and %d cases", seen[0], seen[1]);
+	check_end();
+}
+
+/* Users who choose at random. */
+static FmoeDataset *
+random_choices(uint64_t seed)
+{
+	FmoeDataset *data = check_walks(250, 100, 8, 12, seed);
+
+	for (int64_t user = 0; user < data->n_users; user++)
+		for (int64_t e = data->offset[user]; e < data->offset[user + 1]; e++)
+		{
+			((int32_t *) data->events.item)[e] = (int32_t) fnn_random_below(seed, 6, (uint64_t) e, 100);
+			((double *) data->events.time)[e] = 1e9 + 86400.0 * (double) (e - data->offset[user]);
+		}
+	return data;
+}
+
+/* Standard errors by which a new model leads the better one of popularity and transitions, as it is judged. */
+static double
+errors_ahead(const FmoeModel *model, const FmoeDataset *data)
+{
+	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_VALIDATION, FMOE_HOLDOUT_TEST);
+	size_t		bytes = sizeof(int32_t) * (size_t) cases->first[cases->count];
+	int32_t    *rank = fnn_alloc(check_arena(), bytes);
+	int32_t    *counted = fnn_alloc(check_arena(), bytes);
+	FmoeProtocol protocol = {.exclude_seen = true};
+	double		least = INFINITY;
+
+	fmoe_rank_by_folds(model, check_arena(), data, cases, &protocol, 0, cases->count, rank);
+	for (int slot = FMOE_POPULARITY; slot <= FMOE_MARKOV; slot++)
+	{
+		double		error;
+		double		lead;
+
+		fmoe_rank_cases(model, (FmoeExpertSlot) slot, check_arena(), data, cases, &protocol, 0, cases->count, counted,
+						NULL);
+		error = fmoe_paired_error(FMOE_NDCG, 10, cases, rank, counted);
+		lead = fmoe_mean_metric(FMOE_NDCG, 10, cases, rank) - fmoe_mean_metric(FMOE_NDCG, 10, cases, counted);
+		least = fmin(least, error > 0 ? lead / error : 0);
+	}
+	return least;
+}
+
+/*
+ * Of what is chosen at random nothing can be learned, so a lead over counting is chance: in
+ * one of a hundred models it is more than 2.326 errors, and its mean is not above zero.
+ */
+static void
+check_chance(void)
+{
+	int			n = CHECK_SIZE(24, 1);
+	int			ahead = 0;
+	double		sum = 0;
+
+	check_begin("what is chosen at random does not make a gate look better than counting");
+	for (int i = 0; i < n; i++)
+	{
+		FnnMark		mark = fnn_arena_mark(check_arena());
+		FmoeDataset *data = random_choices(200 + (uint64_t) i);
+		FmoeConfig	config = gated_config();
+		double		errors;
+
+		config.seed = i;
+		errors = errors_ahead(gated_model(data, &config), data);
+		ahead += errors > 2.326;
+		sum += errors;
+		fnn_arena_reset(check_arena(), mark);
+	}
+	/* P(more than 2 of 24 | 1 %) is 0.2 %; the mean of 24 is within 3 of its standard errors of 1 / sqrt(24) */
+	CHECK(ahead <= 2, "%d of %d are ahead by more than 2.326 errors", ahead, n);
+	CHECK(n == 1 || sum / n < 3 / sqrt(n), "by %g errors on the mean", sum / n);
 	check_end();
 }
 
@@ -508,4 +580,5 @@ check_gate(void)
 	check_gate_weights();
 	check_stored();
 	check_folds();
+	check_chance();
 }

@@ -169,6 +169,27 @@ check_neighbours(const FmoeModel *met, const FmoeModel *more)
 			  (double) score[1][i]);
 }
 
+/* What an item has that nobody chose may be made beforehand. */
+static void
+check_unchosen_row(FmoeModel *model, const FmoeModel *met, const FmoeFeatures *theirs)
+{
+	size_t		bytes = fmoe_unchosen_bytes(model);
+	size_t		vectors = sizeof(fnn_real) * (size_t) (STRANGERS * model->items.cols);
+	fnn_real   *row = fnn_zalloc(check_arena(), bytes);
+	FmoeModel  *again = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+
+	if (bytes == 0)
+		return;
+	fmoe_unchosen_build(model, check_arena(), row);
+	model->unchosen = row;
+	fmoe_meet(again, check_arena(), model, theirs);
+	CHECK(memcmp(again->strangers.vector, met->strangers.vector, vectors) == 0, "made beforehand, vectors differ");
+	row[0] += 1;
+	fmoe_meet(again, check_arena(), model, theirs);
+	CHECK(memcmp(again->strangers.vector, met->strangers.vector, vectors) != 0, "what was made is not used");
+	model->unchosen = NULL;
+}
+
 void
 check_strangers(void)
 {
@@ -199,6 +220,7 @@ check_strangers(void)
 		fmoe_model_extend(more, check_arena(), model, ITEMS + STRANGERS, number, all);
 		fmoe_meet(met, check_arena(), model, part_of(all, ITEMS, STRANGERS));
 		check_scores(met, more, data);
+		check_unchosen_row(model, met, part_of(all, ITEMS, STRANGERS));
 		if (!fmoe_only_counts(fmoe_expert_classes[config.model]))
 		{
 			check_neighbours(met, more);

@@ -3,9 +3,7 @@
 # often as in a random ranking.
 #
 # A lead of 2.326 standard errors over counting is had by chance in one of a hundred trainings.
-# Of 200, one of 100 of sasrec went live and five of 100 of auto, whose gate is fitted to the
-# same cases.  At most four of 40 may: more have a probability of 0.4 % where three of a
-# hundred do.
+# So as many may go live as have a probability of 1 % or more where one of a hundred does.
 
 use strict;
 use warnings;
@@ -29,6 +27,23 @@ CREATE EXTENSION fmoe;
 CREATE TABLE orders (u integer, i integer, at timestamptz);
 SELECT fmoe_create_domain('orders', 'orders', 'u', 'i', 'at');
 SQL
+
+# The largest number that is not beyond chance: P(more than it of n | p) is below 1 %.
+sub most_by_chance
+{
+	my ($n, $p) = @_;
+	my $term = (1 - $p)**$n;
+	my $up_to = $term;
+	my $k = 0;
+
+	while ($up_to <= 0.99)
+	{
+		$term *= ($n - $k) / ($k + 1) * $p / (1 - $p);
+		$k++;
+		$up_to += $term;
+	}
+	return $k;
+}
 
 my @live;
 my @ratios = ([], []);			# recall beside that of a random ranking: spread, tied
@@ -67,7 +82,14 @@ SQL
 	$node->safe_psql('postgres', "SELECT fmoe_rollback('orders')");
 }
 diag(scalar(@live) . " of $trainings trainings went live: @live");
-cmp_ok(scalar @live, '<=', 4 * $trainings / 40, 'random orders do not put a model live');
+foreach my $kind (0 .. $#models)
+{
+	my $of = grep { ($_ >> 1) % 2 == $kind } 1 .. $trainings;
+	my $went = grep { ($_ >> 1) % 2 == $kind } @live;
+	my ($name) = $models[$kind] =~ /"model": "(\w+)"/;
+
+	cmp_ok($went, '<=', most_by_chance($of, 0.01), "random orders do not put $name live: $went of $of");
+}
 foreach my $tied (0, 1)
 {
 	my @of = @{ $ratios[$tied] };

@@ -3,11 +3,11 @@
  *	  Features as rows of numbers.
  */
 #include "model/data/dense.h"
+#include "model/data/text.h"
 
 #include <math.h>
 #include <string.h>
 
-#define SIGN_WORDS (FMOE_TEXT_SIGNS / 64)
 #define PRICE_WIDTH 3
 
 /* So that the numbers of a price are about 1 at most. */
@@ -22,24 +22,6 @@ fmoe_dense_width(const FmoeFeature *feature)
 }
 
 /* ---------------------------------------------------------------- text */
-
-/* 512 bits that are a word's: splitmix64 from FNV-1a of "w:" and the word. */
-static void
-word_bits(const char *word, size_t bytes, uint64_t bits[SIGN_WORDS])
-{
-	uint64_t	hash = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < bytes + 2; i++)
-		hash = (hash ^ (unsigned char) (i < 2 ? "w:"[i] : word[i - 2])) * UINT64_C(0x100000001b3);
-	for (int k = 0; k < SIGN_WORDS; k++)
-	{
-		uint64_t	z = hash += UINT64_C(0x9E3779B97F4A7C15);
-
-		z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-		z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-		bits[k] = z ^ (z >> 31);
-	}
-}
 
 static void
 make_length_one(fnn_real *x)
@@ -62,14 +44,14 @@ text_row(const FmoeFeature *feature, int64_t row, fnn_real *x)
 	{
 		int32_t		term = feature->term[k];
 		double		weight = feature->weight != NULL ? feature->weight[k] : 1;
-		uint64_t	bits[SIGN_WORDS];
+		uint64_t	sign[FMOE_TEXT_SIGNS / 64];
 		size_t		bytes;
 		const char *word = fmoe_feature_term_name(feature, term, &bytes);
 
 		if (feature->scale != NULL)
 			weight *= feature->scale[term];
-		word_bits(word, bytes, bits);
-		fnn_add_signs(FMOE_TEXT_SIGNS, (fnn_real) weight, bits, x);
+		fmoe_text_signs(word, bytes, sign);
+		fnn_add_signs(FMOE_TEXT_SIGNS, (fnn_real) weight, sign, x);
 	}
 	make_length_one(x);
 }

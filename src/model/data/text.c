@@ -316,18 +316,16 @@ fnv1a(uint64_t hash, const char *text, size_t bytes)
 }
 
 void
-fmoe_text_signs(const char *word, size_t bytes, int8_t out[FMOE_TEXT_SIGNS])
+fmoe_text_signs(const char *word, size_t bytes, uint64_t out[FMOE_TEXT_SIGNS / 64])
 {
 	uint64_t	state = fnv1a(fnv1a(UINT64_C(0xcbf29ce484222325), "w:", 2), word, bytes);
 
-	for (int i = 0; i < FMOE_TEXT_SIGNS; i += 64)
+	for (int i = 0; i < FMOE_TEXT_SIGNS / 64; i++)
 	{
 		uint64_t	z = state += UINT64_C(0x9E3779B97F4A7C15);
 
 		z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
 		z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-		z ^= z >> 31;
-		for (int bit = 0; bit < 64; bit++)
-			out[i + bit] = (z >> bit) & 1 ? 1 : -1;
+		out[i] = z ^ (z >> 31);
 	}
 }

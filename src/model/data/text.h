@@ -33,9 +33,9 @@ extern size_t fmoe_text_term(const char *text, size_t bytes, char *out);
 /* Whether bytes are UTF-8 without a zero byte: no surrogates, nothing longer than it need be, at most U+10FFFF. */
 extern bool fmoe_text_valid(const char *text, size_t bytes);
 /*
- * A word's vector of +1 and -1, which every machine computes alike: bits of
- * splitmix64, the lowest first, from the FNV-1a hash of "w:" and the word.
+ * A word's vector of +1 (bits that are set) and -1, which every machine computes alike: bits
+ * of splitmix64, the lowest first, from the FNV-1a hash of "w:" and the word.
  */
-extern void fmoe_text_signs(const char *word, size_t bytes, int8_t out[FMOE_TEXT_SIGNS]);
+extern void fmoe_text_signs(const char *word, size_t bytes, uint64_t out[FMOE_TEXT_SIGNS / 64]);
 
 #endif							/* FMOE_MODEL_DATA_TEXT_H */

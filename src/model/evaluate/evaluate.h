@@ -24,8 +24,12 @@ typedef struct FmoeProtocol
 extern void fmoe_rank_cases(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 							const FmoeDataset *data, const FmoeCases *cases, const FmoeProtocol *protocol,
 							int64_t from, int64_t to, int32_t *rank, uint8_t *covered);
-/* Which of the two folds a case is in, whoever asks. */
-extern int	fmoe_fold(const FmoeModel *model, const FmoeCases *cases, int64_t c);
+/* Which of four parts a case is in, whoever asks: its fold is that modulo 2. */
+extern int	fmoe_quarter(const FmoeModel *model, const FmoeCases *cases, int64_t c);
+/* fmoe_rank_cases by the main expert under a gate: each case by the weights of the part, its quarter modulo parts. */
+extern void fmoe_rank_by_parts(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data,
+							   const FmoeCases *cases, const FmoeProtocol *protocol, int64_t from, int64_t to,
+							   int parts, const double (*weight)[FMOE_WEIGHED_MAX], int32_t *rank);
 /* fmoe_rank_cases by the main expert of a model whose gate has folds, each case by the weights that did not see it. */
 extern void fmoe_rank_by_folds(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data,
 							   const FmoeCases *cases, const FmoeProtocol *protocol, int64_t from, int64_t to,

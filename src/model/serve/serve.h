@@ -63,6 +63,7 @@ typedef struct FmoeModel
 	FnnTensor	items;			/* vectors [n_items, d] that states are multiplied with; value NULL: none */
 	FnnTensor	vectors;		/* the main expert's: the same, or with a gate their first columns */
 	FmoeStrangers strangers;	/* of a model that was made by fmoe_meet */
+	const fnn_real *unchosen;	/* row of the first parameter (fmoe_unchosen_build); NULL: made when it is asked for */
 	const void *scan;			/* the same laid out for quick scans (fmoe_scan_bind); NULL: not laid out */
 
 	/* what the experts point to */
@@ -113,6 +114,14 @@ extern void fmoe_model_extend(FmoeModel *new, FnnArena *arena, const FmoeModel *
 
 /* Whether the model reads something of items that it does not know, where features tell of them. */
 extern bool fmoe_can_meet(const FmoeModel *model);
+/*
+ * What the first parameter would be of an item that nobody chose, which strangers
+ * have under a gate: made once, as it may read that whole parameter.  Bytes of it; 0: there
+ * is no need.
+ */
+extern size_t fmoe_unchosen_bytes(const FmoeModel *model);
+/* Fills row[fmoe_unchosen_bytes], which model->unchosen may then point to. */
+extern void fmoe_unchosen_build(const FmoeModel *model, FnnArena *arena, fnn_real *row);
 /*
  * Makes a model that knows theirs->n items more, by what their features say: the same terms and
  * kinds as the model's.  They have the numbers from n_items on, in histories, in

@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#define ROWS_BETWEEN_POLLS 4096
+
 /* ---------------------------------------------------------------- some items */
 
 /* Rows of a feature: where item i is, in the model's features or the strangers'. */
@@ -91,35 +93,62 @@ select_features(const FmoeExpert *expert, FnnArena *arena, int32_t n, const int3
 	return to;
 }
 
-/* The row of the first parameter that an item has which nobody chose, as fmoe_model_extend gives it. */
-static const fnn_real *
-unchosen_row(const FmoeModel *model, FnnArena *arena, int64_t cols)
+/* Adds the mean of the rows of a table, of columns from .. cols - 1. */
+static void
+add_mean_row(const FnnTensor *table, FnnArena *arena, int64_t from, fnn_real *row)
+{
+	double	   *sum = fnn_zalloc(arena, sizeof(double) * (size_t) table->cols);
+
+	for (int64_t i = 0; i < table->rows; i++)
+	{
+		for (int64_t c = from; c < table->cols; c++)
+			sum[c] += table->value[i * table->cols + c];
+		if (i % ROWS_BETWEEN_POLLS == 0)
+			fnn_poll(fnn_arena_host(arena));
+	}
+	for (int64_t c = from; c < table->cols && table->rows > 0; c++)
+		row[c] += (fnn_real) (sum[c] / (double) table->rows);
+}
+
+size_t
+fmoe_unchosen_bytes(const FmoeModel *model)
+{
+	return fmoe_has_gate(model) && fmoe_can_meet(model)
+		? sizeof(fnn_real) * (size_t) model->expert[FMOE_MAIN].tensor[0].cols : 0;
+}
+
+void
+fmoe_unchosen_build(const FmoeModel *model, FnnArena *arena, fnn_real *row)
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	const FmoeExpert *popularity = &model->expert[FMOE_POPULARITY];
 	const FnnTensor *table = &main->tensor[0];
-	fnn_real   *row = fnn_zalloc(arena, sizeof(fnn_real) * (size_t) cols);
-	int64_t		first = 0;
+	int64_t		cols = table->cols;
+	int64_t		first = fmoe_computes_items(main->class, main->config) ? model->gate.begin[1] : 0;
+	FnnMark		mark = fnn_arena_mark(arena);
 
-	if (!fmoe_has_gate(model))
-		return row;
-	if (fmoe_computes_items(main->class, main->config))
-		first = model->gate.begin[1];
+	memset(row, 0, sizeof(fnn_real) * (size_t) cols);
 	for (int32_t i = 0; i < model->n_items && first < cols; i++)
 		if (popularity->class->counter->level(popularity, i) == 0)
 		{
 			memcpy(row + first, table->value + i * cols + first, sizeof(fnn_real) * (size_t) (cols - first));
-			return row;
+			return;
 		}
-	for (int64_t c = first; c < cols; c++)
-	{
-		double		sum = 0;
+	add_mean_row(table, arena, first, row);
+	fnn_arena_reset(arena, mark);
+}
 
-		for (int32_t i = 0; i < model->n_items; i++)
-			sum += table->value[i * cols + c];
-		row[c] = (fnn_real) (sum / (model->n_items > 0 ? model->n_items : 1));
-		fnn_poll(fnn_arena_host(arena));
-	}
+/* The row of the first parameter that an item has which nobody chose, as fmoe_model_extend gives it. */
+static const fnn_real *
+unchosen_row(const FmoeModel *model, FnnArena *arena, int64_t cols)
+{
+	fnn_real   *row;
+
+	if (model->unchosen != NULL)
+		return model->unchosen;
+	row = fnn_zalloc(arena, sizeof(fnn_real) * (size_t) cols);
+	if (fmoe_has_gate(model))
+		fmoe_unchosen_build(model, arena, row);
 	return row;
 }
 

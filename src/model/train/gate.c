@@ -12,7 +12,10 @@
  * expert reads of these is computed once.
  *
  * Half of the cases judges what the other half fitted: by that, experts that do harm are
- * left out, and it is seen whether all together are better than the best one alone.
+ * left out, and it is seen whether all together are better than the best one alone.  What
+ * was chosen so has seen both halves.  So the same is done once more for each half of the
+ * cases with the other one alone, split again, and that is what the half is told by when
+ * the model is judged (nested cross-validation: Varma & Simon 2006).
  */
 #include "model/count/count.h"
 #include "model/data/stream.h"
@@ -38,6 +41,10 @@
 #define CUTOFF 10
 #define ERRORS_TO_LEAD 1.645	/* 5 % of chance, on one side */
 
+/* Sets of quarters (fmoe_quarter). */
+#define FOLD_0 (1u << 0 | 1u << 2)
+#define FOLD_1 (1u << 1 | 1u << 3)
+
 /* The prior that ships: what weights are without any case.  A lent expert has none: it must earn its weight. */
 static const double shipped[FMOE_WEIGHED_MAX] = {
 	[FMOE_MAIN] = 0.3,[FMOE_POPULARITY] = 0.5,[FMOE_MARKOV] = 0.1,[FMOE_RECENT] = 0.1,
@@ -50,7 +57,7 @@ _Static_assert(FMOE_WEIGHED_MAX <= COLUMNS_MAX && SAMPLE < WHOLE_MAX, "examples 
 /* The candidates of a case, its answer first. */
 typedef struct Example
 {
-	int			fold;
+	unsigned	quarter;		/* a set of one */
 	double		counts;			/* the weight of the answer's event */
 	int32_t		n;
 	float	   *feature;		/* [n, columns] */
@@ -151,7 +158,7 @@ look_at_cases(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 		if (!keeps_seen)
 			seen = fmoe_case_seen(data, cases, c, room);
 		example->n = choose_candidates(model, data, cases, c, seen, mark, item, example);
-		example->fold = fmoe_fold(model, cases, c);
+		example->quarter = 1u << fmoe_quarter(model, cases, c);
 		example->feature = fnn_zalloc(arena, sizeof(float) * (size_t) fit.columns * (size_t) example->n);
 		block = fnn_arena_mark(arena);
 		batch = fmoe_batch(arena, &data->events, 1, cases->begin + c, cases->end + c, model->config.max_length);
@@ -170,7 +177,7 @@ look_at_cases(const FmoeModel *model, FnnArena *arena, const FmoeDataset *data, 
 
 /* ---------------------------------------------------------------- Newton's method */
 
-/* Loss, with its derivatives, over the cases of a fold (negative: of both). */
+/* Loss, with its derivatives, over some of the cases. */
 typedef struct Objective
 {
 	double		loss;
@@ -241,9 +248,9 @@ add_example(const Fit *fit, Objective *objective, const Example *example, const 
 	}
 }
 
-/* Mean loss of the cases in, or with outside not in, a fold; fold negative: of all. */
+/* Mean loss of the cases of a set of quarters. */
 static Objective
-evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bool derivatives)
+evaluate(const Fit *fit, const double *w, unsigned quarters, bool ridge, bool derivatives)
 {
 	Objective	objective = {0};
 	double		n;
@@ -251,7 +258,7 @@ evaluate(const Fit *fit, const double *w, int fold, bool outside, bool ridge, bo
 
 	for (int64_t c = 0; c < fit->n; c++)
 	{
-		if (fold < 0 || (fit->example[c].fold == fold) != outside)
+		if ((fit->example[c].quarter & quarters) != 0)
 			add_example(fit, &objective, &fit->example[c], w, derivatives);
 		if (c % 64 == 0)
 			fnn_poll(fit->host);
@@ -313,9 +320,9 @@ solve(const Fit *fit, Objective *objective, double *step)
 	}
 }
 
-/* w[weighed], changed to what fits the cases outside of a fold (negative: all) best. */
+/* w[weighed], changed to what fits the cases of a set of quarters best. */
 static void
-find_weights(const Fit *fit, int fold, double *w)
+find_weights(const Fit *fit, unsigned quarters, double *w)
 {
 	Objective	objective;
 
@@ -329,7 +336,7 @@ find_weights(const Fit *fit, int fold, double *w)
 		double		gained = 0;
 		double		length = 1;
 
-		objective = evaluate(fit, w, fold, true, true, true);
+		objective = evaluate(fit, w, quarters, true, true);
 		if (objective.cases == 0)
 			return;
 		solve(fit, &objective, step);
@@ -337,7 +344,7 @@ find_weights(const Fit *fit, int fold, double *w)
 		{
 			for (int a = 0; a < fit->weighed; a++)
 				tried[a] = w[a] - length * step[a];
-			gained = objective.loss - evaluate(fit, tried, fold, true, true, false).loss;
+			gained = objective.loss - evaluate(fit, tried, quarters, true, false).loss;
 			if (gained > 0)
 				break;
 		}
@@ -351,17 +358,17 @@ find_weights(const Fit *fit, int fold, double *w)
 
 /* Mean loss of each half's cases by the weights that fit the other, which weight changes to, from what it is. */
 static double
-cross_fitted(const Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
+cross_fitted(const Fit *fit, const unsigned half[2], double weight[2][FMOE_WEIGHED_MAX])
 {
 	double		loss = 0;
 	double		weight_of_all = 0;
 
-	for (int fold = 0; fold < 2; fold++)
+	for (int i = 0; i < 2; i++)
 	{
 		Objective	objective;
 
-		find_weights(fit, fold, weight[fold]);
-		objective = evaluate(fit, weight[fold], fold, false, false, false);
+		find_weights(fit, half[1 - i], weight[i]);
+		objective = evaluate(fit, weight[i], half[i], false, false);
 		loss += objective.loss * objective.weight;
 		weight_of_all += objective.weight;
 	}
@@ -370,12 +377,12 @@ cross_fitted(const Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
 
 /*
  * Leaves out, one after the other, the expert without which cases that were not
- * fitted are told best; weight is what the rest then has, by folds.
+ * fitted are told best; weight is what the rest then has, by halves.
  */
 static void
-leave_out(Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
+leave_out(Fit *fit, const unsigned half[2], double weight[2][FMOE_WEIGHED_MAX])
 {
-	double		loss = cross_fitted(fit, weight);
+	double		loss = cross_fitted(fit, half, weight);
 	int			worst = 0;
 
 	while (worst >= 0)
@@ -393,7 +400,7 @@ leave_out(Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
 				continue;
 			fit->left_out = before | 1u << a;
 			memcpy(tried, weight, sizeof(tried));
-			without = cross_fitted(fit, tried);
+			without = cross_fitted(fit, half, tried);
 			if (without >= loss)
 				continue;
 			loss = without;
@@ -406,7 +413,31 @@ leave_out(Fit *fit, double weight[2][FMOE_WEIGHED_MAX])
 	}
 }
 
+/*
+ * Chooses experts by the cases of two halves, and w[weighed] for all of these cases;
+ * weight is what cross_fitted makes of it.
+ */
+static void
+choose(Fit *fit, uint32_t never, const unsigned half[2], double weight[2][FMOE_WEIGHED_MAX], double *w)
+{
+	fit->left_out = never;
+	for (int i = 0; i < 2; i++)
+		memcpy(weight[i], fit->prior, sizeof(fit->prior));
+	leave_out(fit, half, weight);
+	for (int expert = 0; expert < fit->weighed; expert++)
+		w[expert] = (weight[0][expert] + weight[1][expert]) / 2;
+	find_weights(fit, half[0] | half[1], w);
+}
+
 /* ---------------------------------------------------------------- judging */
+
+/* Weights of answers that were not seen, by the cases that they may judge. */
+typedef struct Folds
+{
+	double		half[2][FMOE_WEIGHED_MAX];	/* experts chosen by all cases, fitted to the other half */
+	double		quarter[4][FMOE_WEIGHED_MAX];	/* chosen by the half that it is in, fitted to that half's other
+												 * quarter */
+} Folds;
 
 /* Of expert k, where one expert is alone; popularity orders what is equal. */
 static double
@@ -415,16 +446,43 @@ weight_alone(int one, int k)
 	return k == one ? 1 : k == FMOE_POPULARITY ? FMOE_TIE_BREAK : 0;
 }
 
-/* By how many standard errors ranks other are better than rank, in the mean of the cases' NDCG. */
+/* By how many standard errors ranks other are better than rank, in the mean NDCG of the cases of some quarters. */
 static double
-errors_better(const FmoeCases *cases, const int32_t *rank, const int32_t *other)
+errors_better(const FmoeModel *model, const FmoeCases *cases, unsigned quarters, const int32_t *rank,
+			  const int32_t *other)
 {
-	double		error = fmoe_paired_error(FMOE_NDCG, CUTOFF, cases, other, rank);
-	double		lead = fmoe_mean_metric(FMOE_NDCG, CUTOFF, cases, other) -
-		fmoe_mean_metric(FMOE_NDCG, CUTOFF, cases, rank);
+	double		sum = 0;
+	double		squares = 0;
+	double		n = 0;
+	double		variance;
 
-	return error > 0 ? lead / error : 0;
+	for (int64_t c = 0; c < cases->count; c++)
+	{
+		int64_t		first = cases->first[c];
+		int64_t		answers = cases->first[c + 1] - first;
+		double		lead;
+
+		if ((1u << fmoe_quarter(model, cases, c) & quarters) == 0)
+			continue;
+		lead = fmoe_metric(FMOE_NDCG, CUTOFF, other + first, answers) -
+			fmoe_metric(FMOE_NDCG, CUTOFF, rank + first, answers);
+		sum += lead;
+		squares += lead * lead;
+		n++;
+	}
+	variance = n > 1 ? (squares - sum * sum / n) / (n - 1) : 0;
+	return variance > 0 ? sum / sqrt(n * variance) : 0;
 }
+
+/* What one expert alone has over the gate, and which has most, by some of the cases. */
+typedef struct Rival
+{
+	unsigned	quarters;
+	const int32_t *rank;		/* of the gate */
+	double	   *weight;			/* [weighed] of the gate: the rival's, if it is better */
+	double		errors;
+	int			expert;
+} Rival;
 
 /*
  * Where one expert alone is better on validation than what was fitted to half of it,
@@ -432,38 +490,49 @@ errors_better(const FmoeCases *cases, const int32_t *rank, const int32_t *other)
  * epoch was chosen on these events.
  */
 static void
-compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, bool trained)
+compare_with_each(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, bool trained, const Folds *folds)
 {
+	const FnnHost *host = fnn_arena_host(arena);
 	FmoeProtocol protocol = {.exclude_seen = true};
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeCases  *cases = fmoe_validation_cases(arena, data, (FmoeHoldout) model->config.holdout, JUDGED_MAX,
 											  (uint64_t) model->config.seed);
-	int64_t		answers = cases->first[cases->count];
-	int32_t    *rank = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), answers, sizeof(int32_t)));
-	int32_t    *other = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), answers, sizeof(int32_t)));
+	size_t		bytes = fnn_mul_size(host, cases->first[cases->count], sizeof(int32_t));
+	int32_t    *by_half = fnn_alloc(arena, bytes);
+	int32_t    *by_quarter = fnn_alloc(arena, bytes);
+	int32_t    *other = fnn_alloc(arena, bytes);
 	FmoeModel  *alone = fnn_alloc(arena, sizeof(FmoeModel));
 	int			weighed = fmoe_weighed(&model->gate);
-	double		best = ERRORS_TO_LEAD;
-	int			better = -1;
+	double		of_all[FMOE_WEIGHED_MAX] = {0};
+	Rival		rival[] = {
+		{FOLD_0 | FOLD_1, by_half, of_all, ERRORS_TO_LEAD, -1},
+		{FOLD_1, by_quarter, model->gate.fold_weight[0], ERRORS_TO_LEAD, -1},
+		{FOLD_0, by_quarter, model->gate.fold_weight[1], ERRORS_TO_LEAD, -1}
+	};
 
 	*alone = *model;
-	fmoe_rank_by_folds(model, arena, data, cases, &protocol, 0, cases->count, rank);
+	fmoe_rank_by_parts(model, arena, data, cases, &protocol, 0, cases->count, 2, folds->half, by_half);
+	fmoe_rank_by_parts(model, arena, data, cases, &protocol, 0, cases->count, 4, folds->quarter, by_quarter);
 	for (int expert = trained ? 0 : FMOE_MAIN + 1; expert < weighed && cases->count > 0; expert++)
 	{
-		double		errors;
-
 		for (int k = 0; k < weighed; k++)
 			alone->gate.weight[k][0] = weight_alone(expert, k);
 		fmoe_rank_cases(alone, FMOE_MAIN, arena, data, cases, &protocol, 0, cases->count, other, NULL);
-		errors = errors_better(cases, rank, other);
-		if (errors <= best)
-			continue;
-		best = errors;
-		better = expert;
+		for (Rival *by = rival; by < rival + 3; by++)
+		{
+			double		errors = errors_better(model, cases, by->quarters, by->rank, other);
+
+			if (errors <= by->errors)
+				continue;
+			by->errors = errors;
+			by->expert = expert;
+		}
 	}
-	for (int k = 0; k < weighed && better >= 0; k++)
-		model->gate.weight[k][0] = model->gate.fold_weight[0][k] = model->gate.fold_weight[1][k] =
-			weight_alone(better, k);
+	for (Rival *by = rival; by < rival + 3; by++)
+		for (int k = 0; k < weighed && by->expert >= 0; k++)
+			by->weight[k] = weight_alone(by->expert, k);
+	for (int k = 0; k < weighed && rival[0].expert >= 0; k++)
+		model->gate.weight[k][0] = of_all[k];
 	fnn_arena_reset(arena, mark);
 }
 
@@ -488,55 +557,71 @@ fmoe_gate_prior(FmoeGatePrior *prior)
 		prior->weight[expert][0] = prior->weight[expert][1] = shipped[expert];
 }
 
-/* Fits the weights for answers with, or without, what was seen among them. */
+/* The weights that are to judge each fold and each quarter of it: by what was chosen without that fold. */
+static void
+fit_folds(Fit *fit, uint32_t never, FmoeModel *model, Folds *folds)
+{
+	for (unsigned fold = 0; fold < 2; fold++)
+	{
+		unsigned	other = 1 - fold;
+		const unsigned half[2] = {1u << other, 1u << (other + 2)};
+		double		weight[2][FMOE_WEIGHED_MAX];
+
+		choose(fit, never, half, weight, model->gate.fold_weight[fold]);
+		memcpy(folds->quarter[other], weight[0], sizeof(weight[0]));
+		memcpy(folds->quarter[other + 2], weight[1], sizeof(weight[1]));
+	}
+}
+
+/* Fits the weights for answers with, or without, what was seen among them; without, folds as well. */
 static void
 fit_weights(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior, bool trained,
-			int kept)
+			int kept, Folds *folds)
 {
+	static const unsigned fold[2] = {FOLD_0, FOLD_1};
 	FmoeCasesWanted wanted = {
 		.split = FMOE_SPLIT_VALIDATION, .holdout = (FmoeHoldout) model->config.holdout, .unseen = kept == 0,
 		.limit = CASES_MAX, .seed = (uint64_t) model->config.seed
 	};
 	Fit			fit = look_at_cases(model, arena, data, fmoe_cases(arena, data, &wanted), kept == 1);
+	uint32_t	never = 0;
 	double		weight[2][FMOE_WEIGHED_MAX];
 	double		w[FMOE_WEIGHED_MAX];
 
 	for (int expert = 0; expert < FMOE_WEIGHED_MAX; expert++)
-		fit.prior[expert] = weight[0][expert] = weight[1][expert] = prior->weight[expert][kept];
+		fit.prior[expert] = prior->weight[expert][kept];
 	/* what was had before is no answer, so nothing can be read of it */
 	if (kept == 0)
-		fit.left_out = 1u << FMOE_REPEAT;
+		never = 1u << FMOE_REPEAT;
 	if (!fmoe_content_known(&model->expert[FMOE_CONTENT]))
-		fit.left_out |= 1u << FMOE_CONTENT;
+		never |= 1u << FMOE_CONTENT;
 	/* drawn weights know nothing */
 	for (int p = 0; p < model->gate.parts && !trained; p++)
-		fit.left_out |= 1u << fmoe_weighed_part(p);
-	if (fit.n > 0)
-		leave_out(&fit, weight);
-	if (kept == 0)
-	{
-		memcpy(model->gate.fold_weight, weight, sizeof(weight));
-		model->gate.cases = fit.n;
-	}
-	for (int expert = 0; expert < fit.weighed; expert++)
-		w[expert] = fit.n > 0 ? (weight[0][expert] + weight[1][expert]) / 2 : fit.prior[expert];
-	find_weights(&fit, -1, w);
+		never |= 1u << fmoe_weighed_part(p);
+	choose(&fit, never, fold, weight, w);
 	for (int expert = 0; expert < fit.weighed; expert++)
 		model->gate.weight[expert][kept] = w[expert];
+	if (kept == 1)
+		return;
+	memcpy(folds->half, weight, sizeof(weight));
+	model->gate.cases = fit.n;
+	fit_folds(&fit, never, model, folds);
 }
 
 void
 fmoe_gate_choose(FmoeModel *model, FnnArena *arena, const FmoeDataset *data, const FmoeGatePrior *prior,
 				 bool trained)
 {
+	Folds		folds;
+
 	fmoe_gate_open(model, arena);
 	for (int kept = 0; kept < 2; kept++)
 	{
 		FnnMark		mark = fnn_arena_mark(arena);
 
-		fit_weights(model, arena, data, prior, trained, kept);
+		fit_weights(model, arena, data, prior, trained, kept, &folds);
 		fnn_arena_reset(arena, mark);
 	}
 	model->gate.has_folds = true;
-	compare_with_each(model, arena, data, trained);
+	compare_with_each(model, arena, data, trained, &folds);
 }

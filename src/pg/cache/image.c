@@ -31,6 +31,7 @@ typedef struct ImageHeader
 	int			n_arrays;
 	size_t		vocabulary;		/* place in this block */
 	size_t		scan;			/* the same; 0: the model has no scan block */
+	size_t		unchosen;		/* the same of fmoe_unchosen_build */
 	ImageArray	array[FLEXIBLE_ARRAY_MEMBER];
 } ImageHeader;
 
@@ -87,6 +88,7 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 	size_t		bytes = 0;
 	size_t		vocabulary_place;
 	size_t		scan_place = 0;
+	size_t		unchosen_place = 0;
 	char	   *block;
 
 	fmoe_model_bind(model, fmoe_host(CurrentMemoryContext), &version->config, version->items, n_arrays, arrays);
@@ -96,6 +98,8 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 	vocabulary_place = place_after(&bytes, fmoe_vocabulary_flat_bytes(vocabulary));
 	if (fmoe_scan_bytes(model) > 0)
 		scan_place = place_after(&bytes, fmoe_scan_bytes(model));
+	if (fmoe_unchosen_bytes(model) > 0)
+		unchosen_place = place_after(&bytes, fmoe_unchosen_bytes(model));
 	block = take(argument, bytes, psprintf("loading version %d of domain \"%s\"", version->version, domain->name));
 	if (block == NULL)
 		return false;
@@ -105,9 +109,13 @@ make_index(FmoeImage *image, const FmoeDomain *domain, const FmoeVersion *versio
 	put_header((ImageHeader *) block, image->block[FMOE_IMAGE_ARRAYS], n_arrays, arrays);
 	((ImageHeader *) block)->vocabulary = vocabulary_place;
 	((ImageHeader *) block)->scan = scan_place;
+	((ImageHeader *) block)->unchosen = unchosen_place;
 	fmoe_vocabulary_flatten(vocabulary, block + vocabulary_place);
 	if (scan_place > 0)
 		fmoe_scan_build(model, fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb), block + scan_place);
+	if (unchosen_place > 0)
+		fmoe_unchosen_build(model, fmoe_arena(CurrentMemoryContext, fmoe_max_memory_kb),
+							(fnn_real *) (block + unchosen_place));
 	return true;
 }
 
@@ -144,6 +152,8 @@ fmoe_image_open(const FmoeImage *image, const FmoeDomain *domain, FmoeLoaded *lo
 					loaded->version->items, header->n_arrays, arrays);
 	if (header->scan > 0)
 		fmoe_scan_bind(&loaded->model, block + header->scan);
+	if (header->unchosen > 0)
+		loaded->model.unchosen = (const fnn_real *) (block + header->unchosen);
 	loaded->vocabulary = fmoe_vocabulary_open(domain->item_type, domain->item_collation,
 											  header->n_arrays, arrays, block + header->vocabulary);
 }

@@ -7,7 +7,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -16,6 +20,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -190,6 +196,47 @@ is_empty(ArrayType *array)
 	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) == 0;
 }
 
+/* Whether an index of all rows begins with a column. */
+static bool
+is_indexed(Oid table, const char *column)
+{
+	Relation	relation = table_open(table, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(relation);
+	AttrNumber	number = get_attnum(table, column);
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indkey.values[0] == number && index->rd_index->indisvalid &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+			found = true;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+/* Says so where single rows are looked for and each time all are read. */
+static void
+announce_no_index(Oid table, const char *key, const char *what)
+{
+	char		kind = get_rel_relkind(table);
+
+	if ((kind != RELKIND_RELATION && kind != RELKIND_MATVIEW && kind != RELKIND_PARTITIONED_TABLE) ||
+		is_indexed(table, key))
+		return;
+	ereport(NOTICE,
+			(errmsg("the %s table \"%s\" has no index on its key \"%s\"", what, get_rel_name(table), key),
+			 errdetail("Rows of single %ss are looked for by it, and without an index all are read.", what),
+			 errhint("CREATE INDEX ON %s (%s);",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table)),
+					 quote_identifier(key))));
+}
+
 /* The table that says what items or users are, and its key, which compares with ids of that type. */
 static void
 check_described(Oid table, const char *key, const char *what, Oid id_type)
@@ -209,6 +256,7 @@ check_described(Oid table, const char *key, const char *what, Oid id_type)
 		reject_type(table, key, type, psprintf("the key of the %s table", what),
 					psprintf("%s ids have type %s.", what[0] == 'i' ? "Item" : "User", format_type_be(id_type)));
 	ReleaseSysCache(equal);
+	announce_no_index(table, key, what);
 }
 
 /* Error: columns of a table are given, but not the table. */

@@ -9,7 +9,8 @@
  * what users get today.  Given enough events to tell, its lead over counting
  * must also be larger than chance explains (one-sided, 1 %): early stopping
  * chose the epoch by these events, the best of many, so a lead within the noise
- * is often a loss on others.
+ * is often a loss on others.  A gate is judged by folds: each half of the events by
+ * experts that were chosen, and weights that were fitted, without it (gate.c).
  *
  * A mixture must not stand below its own expert alone either (the same weights,
  * with the gate shut for all others): lent experts may help or go unused, but
