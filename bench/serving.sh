@@ -22,7 +22,7 @@ users_of()
 	echo $(($1 / 50 > 2000 ? $1 / 50 : 2000))
 }
 
-load()
+load_catalogue()
 {
 	local n=$1 users
 
@@ -36,6 +36,15 @@ load()
 		CREATE INDEX ON events_$n (user_id, at);
 		VACUUM ANALYZE events_$n;
 		SELECT fmoe_create_domain('items_$n', 'events_$n', 'user_id', 'item_id', 'at');
+	SQL
+}
+
+load()
+{
+	local n=$1
+
+	load_catalogue "$n"
+	query >/dev/null <<-SQL
 		SET client_min_messages = warning;
 		CALL fmoe_train('items_$n', '{"model": "sasrec", "epochs": 1, "loss": "gbce", "holdout": "none", "width": $width,
 			"max_length": $history, "batch_size": 512}');
