@@ -69,7 +69,7 @@ read_options(int as, const char *text)
 
 	if (as == 0)
 	{
-		fmoe_parse_asked(object, NULL, &config);
+		fmoe_parse_asked(object, &fmoe_train_call, &config);
 		fmoe_config_jsonb(&config);
 		return;
 	}
