@@ -49,6 +49,13 @@ INSERT INTO wares VALUES (7, 'film 2', NULL);
 SELECT fmoe_create_domain('wares', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id',
 	text_columns => '{title}', vector_columns => '{look}');
 CALL fmoe_train('wares', '{"model": "content", "holdout": "none"}');
+-- what users are, rows of single users, and what they were shown
+CREATE TABLE people AS SELECT DISTINCT viewer AS id, 'region ' || viewer % 3 AS region, viewer % 4 AS age FROM films;
+CREATE TABLE shown AS SELECT viewer, film, at, (viewer + film) % 3 = 0 AS clicked FROM films;
+SELECT fmoe_create_domain('shown', 'shown', 'viewer', 'film', 'at', 'clicked', items => 'wares', item_key => 'id', category_columns => '{title}',
+	users => 'people', user_key => 'id', user_category_columns => '{region,age}');
+CALL fmoe_train('shown', '{"model": "mrff", "private": true, "holdout": "none", "groups": 1, "layers": 1, "epochs": 2}');
+SELECT fmoe_deploy('shown', 1);
 -- a version that is built on what another domain has lent, and holds only what is on top
 SELECT fmoe_create_domain('pool', 'films', 'viewer', 'film', 'at', items => 'wares', item_key => 'id', text_columns => '{title}');
 CALL fmoe_train('pool', '{"model": "foundation", "holdout": "none", "width": 8, "layers": 1, "epochs": 2}');
@@ -73,6 +80,9 @@ SELECT * FROM tunes;
 SELECT * FROM fmoe_recommend_all('orders', 3);
 SELECT * FROM fmoe_recommend_all('wares', 5);
 SELECT user_id, item_id FROM fmoe_recommend_all('leaves', 3);
+SELECT users, user_key, user_category_columns FROM fmoe.domains ORDER BY domain;
+SELECT * FROM fmoe_recommend_all('shown', 3);
+SELECT count(*), md5(string_agg(data, NULL ORDER BY user_id)) FROM fmoe.private_row;
 SELECT config ->> 'base_checksum' FROM fmoe.versions WHERE domain = 'leaves';
 SELECT fmoe_refresh('wares');
 SELECT order_column, basket_column, weight_column FROM fmoe.domains ORDER BY domain;

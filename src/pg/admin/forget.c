@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "pg/ingest/ingest.h"
@@ -128,7 +129,7 @@ fmoe_forget_user(PG_FUNCTION_ARGS)
 	if (fmoe_attempt(count_events, &events) != NULL)
 		events.n = -1;
 	put(result, "interactions", events.n, false);
-	if (OidIsValid(domain->users))
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(domain->users)))
 		put(result, "user table", -1, false);
 	put(result, "shared weights and counts of versions", fmoe_own_int64(&count_versions, values, true), false);
 	put(result, "lent experts", fmoe_own_int64(&count_lent, names, true), false);

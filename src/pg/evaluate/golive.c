@@ -335,9 +335,13 @@ fmoe_privacy_jsonb(const FmoeTrainState *state, const FmoeFederated *federated)
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"rounds\": " INT64_FORMAT ", \"sampling\": %.17g, \"noise\": %.17g, \"clip\": %.17g,"
-					 " \"epsilon\": %.17g, \"delta\": %.17g, \"neighbours\": \"users\"}",
+					 " \"epsilon\": %.17g, \"delta\": %.17g, \"neighbours\": \"users\"",
 					 state->noised, federated->sampling, federated->noise, federated->clip, state->epsilon,
 					 federated->delta);
+	if (federated->epsilon > 0)
+		appendStringInfo(&json, ", \"budget\": %.17g, \"spent\": %s", federated->epsilon,
+						 state->finished == FMOE_SPENT ? "true" : "false");
+	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }
 

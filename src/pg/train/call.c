@@ -267,6 +267,7 @@ run_epochs(FmoeTraining *training)
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	fmoe_training_report_spent(training);
 }
 
 static void
@@ -419,6 +420,7 @@ train(FmoeTraining *training, FunctionCallInfo fcinfo)
 				 errmsg("options must not be null")));
 	training->options = PG_GETARG_JSONB_P_COPY(1);
 	fmoe_parse_asked(training->options, &fmoe_train_call, &training->config);
+	fmoe_training_check_budget(&training->config);
 	limit_epochs(&training->config);
 	class = fmoe_expert_classes[training->config.model];
 	if (class->goes_live != NULL && !class->goes_live(&training->config))

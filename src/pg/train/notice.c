@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "model/train/accountant.h"
 #include "pg/train/training.h"
 
 /* The unit of numbers up to that one, which are no seconds; FMOE_UNIT_UNSAID: none is likely. */
@@ -221,12 +222,47 @@ fmoe_training_report_epoch(const FmoeTraining *training)
 						 fmoe_is_gated(fmoe_expert_classes[training->config.model], &training->config)
 						 ? " of the own expert" : training->config.blend != 0 && !by_clicks ? " without blend" : "",
 						 Min(state->epoch, FMOE_EPOCHS_JUDGED));
-	if (state->finished && state->epoch < epochs)
+	if (state->finished == FMOE_FINISHED && state->epoch < epochs)
 		appendStringInfo(&text, ", no better for %d epochs", state->stale_epochs);
 	else if (!state->finished)
 		appendStringInfo(&text, ", at most %.0f s left", ceil(left));
 	ereport(NOTICE, (errmsg_internal("%s", text.data)));
 	pfree(text.data);
+}
+
+void
+fmoe_training_check_budget(const FmoeConfig *config)
+{
+	const FmoeFederated *federated = fmoe_federated(fmoe_expert_classes[config->model], config);
+	FmoePrivacy privacy;
+
+	if (federated == NULL || federated->noise == 0 || federated->epsilon == 0)
+		return;
+	privacy = (FmoePrivacy) {federated->sampling, federated->noise, federated->delta};
+	if (fmoe_private_rounds(&privacy, federated->epsilon) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"epsilon\" does not allow for a single round"),
+				 errdetail("One round spends %.3g at delta %g, with a sampling of %g and a noise of %g.",
+						   fmoe_epsilon(&privacy, 1), privacy.delta, privacy.sampling, privacy.noise),
+				 errhint("Use a larger epsilon or noise, or a smaller sampling.")));
+}
+
+void
+fmoe_training_report_spent(const FmoeTraining *training)
+{
+	const FmoeTrainState *state = fmoe_trainer_state(training->trainer);
+	const FmoeFederated *federated = fmoe_federated(fmoe_expert_classes[training->config.model], &training->config);
+
+	if (state->finished != FMOE_SPENT)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("training of domain \"%s\" ends early, as its epsilon is spent", training->domain->name),
+			 errdetail("Rounds with noise: %lld; epsilon: %.3f of %g at delta %g. Epochs: %d of %d.",
+					   (long long) state->noised, state->epsilon, federated->epsilon, federated->delta, state->epoch,
+					   fmoe_trainer_epochs(training->trainer)),
+			 errhint("More noise, a smaller sampling or a larger epsilon allow for more rounds.")));
 }
 
 void

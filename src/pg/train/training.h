@@ -78,6 +78,10 @@ extern void fmoe_training_check_labels(const FmoeTraining *training);
 extern void fmoe_training_announce(FmoeTraining *training);
 /* Tells the caller about the epoch that has ended. */
 extern void fmoe_training_report_epoch(const FmoeTraining *training);
+/* Fails where the budget of rounds with noise is less than one of them spends. */
+extern void fmoe_training_check_budget(const FmoeConfig *config);
+/* Says that the budget has ended the training, if it has. */
+extern void fmoe_training_report_spent(const FmoeTraining *training);
 /* Tells the caller about the version; objection: why it does not go live; NULL: it does. */
 extern void fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *version,
 										 const FmoeVerdict *verdict, const char *objection);
