@@ -50,7 +50,8 @@ shard_of(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, const 
 	/* where there is no target, an item that is there anyway */
 	for (int64_t t = 0; t < tokens; t++)
 		item[tokens + t] = goal->target[t] >= 0 ? goal->target[t] : item[t];
-	memcpy(item + 2 * tokens, goal->negative, sizeof(int32_t) * (size_t) negatives);
+	if (negatives > 0)
+		memcpy(item + 2 * tokens, goal->negative, sizeof(int32_t) * (size_t) negatives);
 	shard.n = fmoe_number_items(arena, n, item, expert->n_items, distinct, row);
 	for (int64_t t = 0; t < tokens; t++)
 		if (goal->target[t] < 0)
