@@ -448,6 +448,7 @@ static const Function functions[] = {
 	{"class", check_class},
 	{"xcross", check_xcross},
 	{"streams", check_streams},
+	{"bases", check_bases},
 	{"text", check_text},
 	{"extend", check_extending},
 	{"strangers", check_strangers},
@@ -471,7 +472,6 @@ static const Function functions[] = {
 	{"mrff", check_mrff},
 	{"clicks", check_clicks_judged},
 	{"ant", check_ant},
-	{"streams", check_streams},
 	{"hm4sr", check_hm4sr},
 };
 

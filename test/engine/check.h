@@ -149,6 +149,7 @@ extern void check_safetensors(void);
 extern void check_class(void);
 extern void check_xcross(void);
 extern void check_streams(void);
+extern void check_bases(void);
 extern void check_text(void);
 extern void check_extending(void);
 extern void check_strangers(void);
@@ -173,7 +174,6 @@ extern void check_whitening(void);
 extern void check_mrff(void);
 extern void check_clicks_judged(void);
 extern void check_ant(void);
-extern void check_streams(void);
 extern void check_hm4sr(void);
 
 #endif							/* FMOE_CHECK_H */

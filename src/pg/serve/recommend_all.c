@@ -429,7 +429,7 @@ check_memory(const Everybody *all, double users)
 	if (fmoe_has_vectors(model))
 		bytes += fmoe_best_many_bytes(model, events, users, tokens);
 	else
-		bytes += model->n_items * (double) sizeof(fnn_real);
+		bytes += model->n_items * (double) sizeof(fnn_real) + fmoe_score_bytes(model);
 	fmoe_check_memory((size_t) bytes, psprintf("recommending to every user of domain \"%s\"",
 											   serving->moment.domain->name));
 }
