@@ -231,6 +231,8 @@ fmoe_has_vectors(const FmoeModel *model)
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);
+/* The vector [fmoe_vectors.cols] of an item, or of a stranger. */
+extern const fnn_real *fmoe_item_vector(const FmoeModel *model, int32_t item);
 /* Bytes on the arena beside these scores, of one history, where the main expert's class scores by itself. */
 extern double fmoe_score_bytes(const FmoeModel *model);
 /* state[sequences.count, fmoe_vectors.cols] of the main expert after the last tokens, 0 after an empty history. */
