@@ -160,6 +160,9 @@ extern void fmoe_trainer_plan(FmoeTrainer *trainer);
 /* Points the trainer into a shared block and returns the block's bytes; shared NULL: only measures. */
 extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
 
+/* Notes, after an epoch, what the halves of the validation cases say of it; best: it is kept so far. */
+extern void fmoe_note_halves(FmoeTrainer *trainer, bool best);
+
 /* Of AdamW. */
 #define FMOE_BETA1 0.9
 #define FMOE_BETA2 0.999
