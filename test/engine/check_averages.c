@@ -186,7 +186,8 @@ check_optimism(void)
 	CHECK(half[0][kept] != half[1][kept], "both halves are one");
 	CHECK(chosen(half[0], EPOCHS_CHOSEN) != chosen(half[1], EPOCHS_CHOSEN),
 		  "both halves choose one epoch");
-	CHECK(check_close(state->optimism[0], all[kept] - told, 1e-12), "%g, not %g", state->optimism[0], all[kept] - told);
+	CHECK(check_close(state->optimism[0], all[kept] - told, 1e-12), "%g, not %g", state->optimism[0],
+		  all[kept] - told);
 
 	/* a gate passes no more of it on than the encoder has, and nothing where that weighs nothing */
 	state->optimism[0] = 0.01;
