@@ -75,6 +75,8 @@ check_config(const char *model)
 		config.model++;
 	if (strstr(model, " features") != NULL)
 		check_tower(&config)->featured = (FmoeFeaturedOptions) {true, 0.2};
+	if (strstr(model, " drawn") != NULL)
+		*(model[0] == 's' ? &check_tower(&config)->baskets : &check_own(&config)->baskets) = FMOE_BASKETS_DRAWN;
 	if (strcmp(model, "mrff") == 0)
 		*check_clicks(&config) = (FmoeMrffOptions)
 	{
@@ -665,6 +667,8 @@ check_training(void)
 	check_teams("gru4rec features", FMOE_LOSS_GBCE, 0.5, false);
 	check_teams("mrff", FMOE_LOSS_SOFTMAX, 0, false);
 	check_teams("mrff", FMOE_LOSS_GBCE, 0.5, true);
+	check_teams("sasrec drawn", FMOE_LOSS_SOFTMAX, 0, false);
+	check_resume("sasrec drawn", FMOE_LOSS_SOFTMAX);
 	check_resume("sasrec", FMOE_LOSS_SOFTMAX);
 	check_resume("sasrec", FMOE_LOSS_GBCE);
 	check_resume("sasrec features", FMOE_LOSS_SOFTMAX);
