@@ -106,6 +106,7 @@ struct FmoeEncoder
 {
 	const char *name;
 	const char *summary;		/* one line, lower case */
+	const char *const *unused;	/* common options that say nothing to it, NULL-terminated; NULL: there are none */
 	void		(*declare) (FmoeDeclaring *to, const FmoeShape *shape, int max_length);
 	/* How many slices declare declares. */
 	int			(*slices) (const FmoeShape *shape);
@@ -136,6 +137,9 @@ extern const FmoeEncoder fmoe_gru4rec_encoder;
 extern const FmoeEncoder *const fmoe_encoders[];
 /* Their names, NULL-terminated: choices of options. */
 extern const char *const fmoe_encoder_names[];
+
+/* The common options that say nothing to it, NULL-terminated. */
+extern const char *const *fmoe_encoder_unused(int encoder);
 
 /* The default of options that name an encoder. */
 #define FMOE_DEFAULT_ENCODER "sasrec"
