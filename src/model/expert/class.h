@@ -252,6 +252,11 @@ typedef struct FmoeExpertClass
 	/* Common options that begin elsewhere in this class: name, value, name, value, ..., NULL; NULL: none. */
 	const char *const *defaults;
 	FmoeJudgedBy judged_by;
+	/*
+	 * Common options that say nothing to it, NULL-terminated: it is an error to give one.  NULL: those of learning
+	 * where it counts, else none.
+	 */
+	const char *const *(*unused) (const FmoeConfig *config);
 	/* Whether the options fit each other; NULL: they always do. */
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
 	/* Set of FmoeReads; NULL: nothing but items and times. */

@@ -38,6 +38,14 @@ fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, cons
 	return encoder->leave(encoding, tape, x, batch, which);
 }
 
+const char *const *
+fmoe_encoder_unused(int encoder)
+{
+	static const char *const none[] = {NULL};
+
+	return fmoe_encoders[encoder]->unused != NULL ? fmoe_encoders[encoder]->unused : none;
+}
+
 /* ---------------------------------------------------------------- shapes */
 
 bool

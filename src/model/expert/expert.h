@@ -107,6 +107,7 @@ struct FmoeEncoder
 	const char *name;
 	const char *summary;		/* one line, lower case */
 	bool		in_turn;		/* it can read what happened at once one after another */
+	const char *const *unused;	/* common options that say nothing to it, NULL-terminated; NULL: there are none */
 	void		(*declare) (FmoeDeclaring *to, const FmoeShape *shape, int max_length);
 	/* How many slices declare declares. */
 	int			(*slices) (const FmoeShape *shape);
@@ -137,6 +138,9 @@ extern const FmoeEncoder fmoe_gru4rec_encoder;
 extern const FmoeEncoder *const fmoe_encoders[];
 /* Their names, NULL-terminated: choices of options. */
 extern const char *const fmoe_encoder_names[];
+
+/* The common options that say nothing to it, NULL-terminated. */
+extern const char *const *fmoe_encoder_unused(int encoder);
 
 /* The default of options that name an encoder. */
 #define FMOE_DEFAULT_ENCODER "sasrec"

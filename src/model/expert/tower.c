@@ -238,11 +238,17 @@ lends_##NAME(const FmoeConfig *config, FmoeShape *shape) \
 	*shape = fmoe_shape_of(config, ROW); \
 	return true; \
 } \
+static const char *const * \
+unused_by_##NAME(const FmoeConfig *config) \
+{ \
+	return fmoe_encoder_unused(ROW); \
+} \
 const FmoeExpertClass fmoe_##NAME##_class = { \
 	.name = #NAME, \
 	.summary = SUMMARY, \
 	.gated = gated, \
 	.options = options_of_##NAME, \
+	.unused = unused_by_##NAME, \
 	.fits = fits, \
 	.reads = reads, \
 	.declare = declare_##NAME, \
