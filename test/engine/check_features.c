@@ -348,16 +348,30 @@ check_means_of_bags(void)
 
 /* ---------------------------------------------------------------- models */
 
+/* Baskets of two. */
+static const int32_t *
+pairs_of_events(int64_t n)
+{
+	int32_t    *basket = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) n);
+
+	for (int64_t i = 0; i < n; i++)
+		basket[i] = (int32_t) (i / 2);
+	return basket;
+}
+
 FmoeDataset *
 check_walks_for(const FmoeConfig *config, int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest,
 				uint64_t seed)
 {
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	FmoeDataset *data = check_walks(n_users, n_items, shortest, longest, seed);
 
-	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_TEXT)
+	if (fmoe_reads(class, config) & FMOE_READS_TEXT)
 		data->features = check_item_features(n_items);
-	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_LABELS)
+	if (fmoe_reads(class, config) & FMOE_READS_LABELS)
 		check_impressions(data, seed);
+	if (class->draws_baskets != NULL && class->draws_baskets(config))
+		data->events.basket = pairs_of_events(data->n_events);
 	return data;
 }
 

@@ -93,6 +93,7 @@ enum
 };
 
 extern const FmoeOption fmoe_ant_options[];
+extern const char *const *fmoe_ant_unused(const FmoeConfig *config);
 extern bool fmoe_ant_fits(const FmoeConfig *config, FmoeMisfit *misfit);
 /* What adapt means for a training with or without an encoder to start from; auto: its first attempt. */
 extern FmoeAntAdapt fmoe_ant_adapt(const FmoeConfig *config);

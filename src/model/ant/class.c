@@ -139,6 +139,7 @@ const FmoeExpertClass fmoe_ant_class = {
 	.name = "ant",
 	.summary = "items by their features alone, learned in one database and learned again in another",
 	.options = fmoe_ant_options,
+	.unused = fmoe_ant_unused,
 	.fits = fmoe_ant_fits,
 	.reads = reads,
 	.declare = fmoe_ant_declare,

@@ -252,6 +252,11 @@ typedef struct FmoeExpertClass
 	/* Common options that begin elsewhere in this class: name, value, name, value, ..., NULL; NULL: none. */
 	const char *const *defaults;
 	FmoeJudgedBy judged_by;
+	/*
+	 * Common options that say nothing to it, NULL-terminated: it is an error to give one.  NULL: those of learning
+	 * where it counts, else none.
+	 */
+	const char *const *(*unused) (const FmoeConfig *config);
 	/* Whether the options fit each other; NULL: they always do. */
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
 	/* Set of FmoeReads; NULL: nothing but items and times. */
@@ -401,6 +406,8 @@ typedef struct FmoeExpertClass
 	const char *(*gate_prior) (const FmoeConfig *config);
 	/* Whether a version may go live; NULL: it may. */
 	bool		(*goes_live) (const FmoeConfig *config);
+	/* Whether a step reads the events of a basket in an order that is drawn for it; NULL: it does not. */
+	bool		(*draws_baskets) (const FmoeConfig *config);
 	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
 	/* How it trains in rounds of users; NULL, or NULL: it does not. */

@@ -68,6 +68,12 @@ learns(const FmoeConfig *config)
 	return true;
 }
 
+static const char *const *
+unused(const FmoeConfig *config)
+{
+	return fmoe_encoder_unused(fmoe_mixture_own(config)->encoder);
+}
+
 static const void *
 prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
 {
@@ -133,6 +139,7 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.summary = "own and lent experts and those that count, weighed by a gate",
 	.gated = gated,
 	.options = fmoe_mixture_options,
+	.unused = unused,
 	.fits = fmoe_mixture_fits,
 	.reads = reads,
 	.declare = fmoe_mixture_declare,
@@ -159,5 +166,6 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.borrows = borrows,
 	.borrowed_prefix = borrowed_prefix,
 	.gate_prior = gate_prior,
+	.draws_baskets = fmoe_mixture_draws_baskets,
 	.rounds = rounds
 };
