@@ -101,6 +101,11 @@ SELECT fmoe_rollback('clicks');
 SELECT fmoe_drop_version('clicks', 3);
 SELECT count(*) FROM fmoe.private_row;
 
+-- what is public or of groups is shared in rounds, not lent: a version's tables are of categories here
+SELECT fmoe_alter_domain('clicks', sharing => 'encoder');
+SELECT fmoe_lend('clicks');
+SELECT count(*) FROM fmoe.lent;
+
 -- functions of a domain's own: probabilities where there are labels
 SELECT fmoe_create_functions('clicks'), fmoe_create_functions('unlabelled');
 SELECT count(*) FILTER (WHERE own.probability = p.probability) AS same, pg_typeof(min(own.item_id)) FROM clicks_predict(4, ARRAY[7, 8, 9]) own
