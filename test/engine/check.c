@@ -454,6 +454,7 @@ static const Function functions[] = {
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},
+	{"memory", check_memory_estimates},
 	{"averages", check_averages},
 	{"accountant", check_accountant},
 	{"federated", check_federated},

@@ -156,6 +156,7 @@ extern void check_data(void);
 extern void check_experts(void);
 extern void check_mixtures(void);
 extern void check_training(void);
+extern void check_memory_estimates(void);
 extern void check_averages(void);
 extern void check_accountant(void);
 extern void check_federated(void);

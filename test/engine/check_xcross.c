@@ -5,6 +5,7 @@
 #include "check.h"
 #include "model/expert/expert.h"
 #include "model/registry.h"
+#include "model/train/train_private.h"
 #include "model/xcross/xcross.h"
 #include "nn/base/tape_private.h"
 
@@ -583,6 +584,72 @@ check_bytes(void)
 	check_end();
 }
 
+/* Two epochs of an adapter of a base that is many times as large. */
+static void
+check_one_base(void)
+{
+	static const int64_t offset[] = {0, 4, 5, 9, 11};
+	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset,
+		.events = {.item = item}, .features = check_item_features(N_ITEMS)};
+	FmoeConfig	config = lora_config(1, 2);
+	const FmoeTeam alone = {.rank = 0, .size = 1};
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FmoeTrainer *trainer;
+	fnn_real   *base;
+	size_t		bytes;
+	size_t		frozen = 0;
+	size_t		learned;
+
+	check_begin("the base is in memory once while an adapter is trained");
+	config.width = 64;
+	config.batch_size = config.epochs = config.patience = 2;
+	config.average = FMOE_AVERAGE_TAIL;
+	config.learning_rate = 0.01;
+	trainer = check_start_run(&config, &data);
+	for (int i = 0; i < trainer->plan.params.count; i++)
+		if (trainer->plan.params.list[i].frozen)
+			frozen += (size_t) (trainer->plan.params.list[i].rows * trainer->plan.params.list[i].cols);
+	learned = trainer->plan.params.size - frozen;
+	/* values; moments, mean and best ones, and four gradients, of what learns and less than a chunk */
+	bytes = fmoe_trainer_shared_bytes(check_arena(), &config, &data);
+	CHECK(frozen > 3 * FNN_REDUCE_CHUNK &&
+		  bytes < sizeof(fnn_real) * (frozen + learned + 8 * (learned + FNN_REDUCE_CHUNK)) + 16384,
+		  "%zu bytes for a base of %zu numbers and %zu that learn", bytes, frozen, learned);
+	base = fnn_alloc_reals(check_arena(), 1, (int64_t) frozen);
+	memcpy(base, trainer->values, sizeof(fnn_real) * frozen);
+	while (!fmoe_trainer_state(trainer)->finished)
+		fmoe_trainer_epoch(trainer, &alone);
+	fmoe_trainer_model(trainer, NULL, model);
+	for (int i = 0; i < trainer->plan.params.count; i++)
+	{
+		const FnnParam *param = &trainer->plan.params.list[i];
+		const fnn_real *value = model->expert[FMOE_MAIN].tensor[i].value;
+		size_t		n = (size_t) (param->rows * param->cols);
+		double		size = 0;
+
+		if (param->frozen)
+			CHECK(memcmp(value, base + param->offset, n * sizeof(fnn_real)) == 0, "\"%s\" has changed", param->name);
+		for (size_t k = 0; k < n; k++)
+			size += value[k] * value[k];
+		CHECK(param->frozen || (size > 0 && fnn_all_finite(value, n)), "\"%s\" has learned nothing", param->name);
+	}
+	check_end();
+
+	check_begin("where nothing learns a run is finished when it begins");
+	config = xcross_config(2);
+	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
+	config.batch_size = config.epochs = config.patience = 2;
+	config.average = FMOE_AVERAGE_TAIL;
+	trainer = check_start_run(&config, &data);
+	CHECK(fmoe_trainer_state(trainer)->finished != 0, "it trains");
+	fnn_random_normals(1, 2, 0, 1, (int64_t) trainer->plan.params.size, trainer->values);
+	fmoe_trainer_model(trainer, NULL, model);
+	for (int i = 0; i < trainer->plan.params.count; i++)
+		CHECK(memcmp(model->expert[FMOE_MAIN].tensor[i].value, trainer->values + trainer->plan.params.list[i].offset,
+					 sizeof(fnn_real)) == 0, "slice %d is another one", i);
+	check_end();
+}
+
 void
 check_xcross(void)
 {
@@ -594,4 +661,5 @@ check_xcross(void)
 	check_products();
 	check_parts();
 	check_bytes();
+	check_one_base();
 }

@@ -183,7 +183,7 @@ my $witness = begin('north', 'SELECT pg_catalog.pg_sleep(600)');
 wait_until('an exchange is committed', 't', sub { value('north', 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)') });
 kill 'KILL', value('north', 'SELECT pid FROM fmoe.progress');
 eval { $_->{run}->finish } foreach $run{north}, $witness;
-$node{north}->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+wait_server($node{north});
 my $north = begin('north', "CALL fmoe_train('feed', '$four')");
 $_->finish foreach $north->{run}, map { $run{$_}{run} } qw(east west);
 like($north->{err}, qr/continuing the training that was cut off after epoch/, 'a training goes on with the last exchange');

@@ -113,7 +113,8 @@ extern void fmoe_ant_declare(FmoeDeclaring *to, const FmoeConfig *config, const 
 
 /* Vectors [n, width] of items item[n]; NULL: of 0 .. n - 1.  Their lengths are what they are. */
 extern FmoeAntItems fmoe_ant_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-/* Bytes on the arena for n of them. */
+/* Bytes on the arena for n of them; beside these, while they or their gradients are computed, those of a block. */
+extern double fmoe_ant_block_bytes(const FmoeConfig *config, const FmoeFacts *facts);
 extern double fmoe_ant_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double n, bool recorded);
 /* States after the tokens, whose items' vectors are rows row[n_tokens] of a table; of any length. */
 extern FnnTensor *fmoe_ant_states(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,

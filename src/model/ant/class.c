@@ -36,11 +36,13 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 		   fmoe_postnorm_map_reals(&blocks)) * sizeof(fnn_real);
 	if (recorded)
 		return sum + fmoe_ant_items_bytes(config, facts, fmoe_ant_step_items(config, facts->n_items, tokens), true) +
-			fmoe_ant_learn_bytes(config, facts, tokens);
-	/* the different items of histories, and what numbers them; states in several forms */
-	return sum + fmoe_ant_items_bytes(config, facts, fmin(facts->n_items, tokens), false) +
-		(facts->n_items + 2 * tokens) * sizeof(int32_t) +
-		cases * (fmoe_postnorm_last_reals(&blocks) + 4 * width + 1) * sizeof(fnn_real);
+			fmoe_ant_block_bytes(config, facts) + fmoe_ant_learn_bytes(config, facts, tokens);
+	/* states in several forms, which come when the block of the items is gone */
+	sum += cases * (fmoe_postnorm_last_reals(&blocks) + 4 * width + 1) * sizeof(fnn_real);
+	/* the different items of histories, and what numbers them */
+	return fmax(sum, fmoe_ant_block_bytes(config, facts)) +
+		fmoe_ant_items_bytes(config, facts, fmin(facts->n_items, tokens), false) +
+		(facts->n_items + 2 * tokens) * sizeof(int32_t);
 }
 
 static double

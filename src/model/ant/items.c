@@ -303,21 +303,33 @@ fmoe_ant_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double n,
 	const FmoeAntOptions *own = fmoe_ant_own(config);
 	double		copies = recorded ? 2 : 1;
 	double		each = own->transductive ? 2 * copies * config->width + 1 : 0;
+
+	for (int i = 0; i < own->inputs.count; i++)
+	{
+		if (fmoe_input_feature(&own->inputs.input[i], facts->features) == NULL)
+			continue;
+		/* the input's vector and the sum with it; zeros, logits, weights and noise of its gate */
+		each += 2 * copies * config->width + (own->experts > 1 ? (2 + 3 * copies + 1) * own->experts : 1);
+	}
+	/* the sum with the product */
+	return (each + copies * config->width) * n * sizeof(fnn_real);
+}
+
+double
+fmoe_ant_block_bytes(const FmoeConfig *config, const FmoeFacts *facts)
+{
+	const FmoeAntOptions *own = fmoe_ant_own(config);
 	double		block = 0;
 
 	for (int i = 0; i < own->inputs.count; i++)
 	{
 		const FmoeInput *input = &own->inputs.input[i];
 
-		if (fmoe_input_feature(input, facts->features) == NULL)
-			continue;
-		/* the input's vector and the sum with it; zeros, logits, weights and noise of its gate */
-		each += 2 * copies * config->width + (own->experts > 1 ? (2 + 3 * copies + 1) * own->experts : 1);
-		block = fmax(block, fnn_mixed_maps_reals(input->width, own->experts, config->width)) +
-			(double) own->experts * config->width;
+		if (fmoe_input_feature(input, facts->features) != NULL)
+			block = fmax(block, fnn_mixed_maps_reals(input->width, own->experts, config->width) +
+						 (double) own->experts * config->width);
 	}
-	/* the sum with the product */
-	return ((each + copies * config->width) * n + block) * sizeof(fnn_real);
+	return block * sizeof(fnn_real);
 }
 
 /* ---------------------------------------------------------------- states */

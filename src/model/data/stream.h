@@ -28,7 +28,8 @@ typedef enum FmoeStream
 	FMOE_STREAM_HIDDEN,			/* of a step's shard */
 	FMOE_STREAM_ASKED,			/* of a step's shard */
 	FMOE_STREAM_SAMPLE,			/* users of a round */
-	FMOE_STREAM_NOISE			/* of a round */
+	FMOE_STREAM_NOISE,			/* of a round */
+	FMOE_STREAM_BASKETS			/* of a step's shard */
 } FmoeStream;
 
 static inline uint64_t

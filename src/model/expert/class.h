@@ -395,6 +395,8 @@ typedef struct FmoeExpertClass
 	const char *(*gate_prior) (const FmoeConfig *config);
 	/* Whether a version may go live; NULL: it may. */
 	bool		(*goes_live) (const FmoeConfig *config);
+	/* Whether a step reads the events of a basket in an order that is drawn for it; NULL: it does not. */
+	bool		(*draws_baskets) (const FmoeConfig *config);
 	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
 	/* How it trains in rounds of users; NULL, or NULL: it does not. */

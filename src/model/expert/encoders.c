@@ -13,6 +13,20 @@ const FmoeEncoder *const fmoe_encoders[] = {&fmoe_sasrec_encoder, &fmoe_gru4rec_
 
 const char *const fmoe_encoder_names[] = {"sasrec", "gru4rec", NULL};
 
+const char *const fmoe_basket_readings[] = {"set", "drawn", NULL};
+
+const FmoeBatch *
+fmoe_encoder_reads(const FmoeEncoder *encoder, int baskets, FnnArena *arena, const FmoeBatch *batch)
+{
+	FmoeBatch  *turns;
+
+	if (!encoder->in_turn || baskets != FMOE_BASKETS_DRAWN || batch->baskets == NULL)
+		return batch;
+	turns = fnn_alloc(arena, sizeof(FmoeBatch));
+	*turns = fmoe_batch_in_turn(arena, batch);
+	return turns;
+}
+
 FnnTensor *
 fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch, FmoeWhich which)
 {

@@ -18,7 +18,14 @@
 
 _Static_assert(sizeof(FmoeTowerOptions) <= FMOE_OWN_OPTIONS_BYTES, "the options of a tower must fit FmoeConfig.own");
 
-static const FmoeOption own_options[] = {
+static const FmoeOption options_of_sasrec[] = {
+	FMOE_FEATURED_OPTIONS(offsetof(FmoeTowerOptions, featured)),
+	FMOE_GATED_OPTIONS(offsetof(FmoeTowerOptions, gated)),
+	FMOE_BASKETS_OPTION(offsetof(FmoeTowerOptions, baskets)),
+	{NULL}
+};
+
+static const FmoeOption options_of_gru4rec[] = {
 	FMOE_FEATURED_OPTIONS(offsetof(FmoeTowerOptions, featured)),
 	FMOE_GATED_OPTIONS(offsetof(FmoeTowerOptions, gated)),
 	{NULL}
@@ -143,9 +150,11 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhic
 {
 	FmoeEncoding encoding = encoding_of(expert, encoder);
 	FnnTensor  *table = fmoe_parameter(expert, ITEM);
-	FmoeBatch	rows = *batch;
+	FmoeBatch	rows;
 	FnnTensor  *x;
 
+	batch = fmoe_encoder_reads(encoding.encoder, own(expert->config)->baskets, tape->arena, batch);
+	rows = *batch;
 	if (own(expert->config)->featured.features && expert->items != NULL)
 		table = (FnnTensor *) expert->items;
 	else if (own(expert->config)->featured.features)
@@ -181,6 +190,12 @@ static const char *
 gate_prior(const FmoeConfig *config)
 {
 	return fmoe_gated_prior(&own(config)->gated);
+}
+
+static bool
+draws_baskets(const FmoeConfig *config)
+{
+	return own(config)->baskets == FMOE_BASKETS_DRAWN;
 }
 
 /* ---------------------------------------------------------------- the classes */
@@ -232,7 +247,7 @@ const FmoeExpertClass fmoe_##NAME##_class = { \
 	.name = #NAME, \
 	.summary = SUMMARY, \
 	.gated = gated, \
-	.options = own_options, \
+	.options = options_of_##NAME, \
 	.unused = unused_by_##NAME, \
 	.fits = fits, \
 	.reads = reads, \
@@ -246,7 +261,8 @@ const FmoeExpertClass fmoe_##NAME##_class = { \
 	.prepare = prepare, \
 	.start = start, \
 	.lends = lends_##NAME, \
-	.gate_prior = gate_prior \
+	.gate_prior = gate_prior, \
+	.draws_baskets = draws_baskets \
 }
 
 TOWER(sasrec, 0, "causal self-attention over the history");

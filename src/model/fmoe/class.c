@@ -158,5 +158,6 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.borrows = borrows,
 	.borrowed_prefix = borrowed_prefix,
 	.gate_prior = gate_prior,
+	.draws_baskets = fmoe_mixture_draws_baskets,
 	.rounds = rounds
 };

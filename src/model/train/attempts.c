@@ -44,17 +44,18 @@ fmoe_attempt_computed(FmoeTrainer *trainer)
 void
 fmoe_attempt_begin(FmoeTrainer *trainer)
 {
-	size_t		bytes = trainer->plan.params.size * sizeof(fnn_real);
+	size_t		from = trainer->plan.learned_from;
+	size_t		bytes = fmoe_learned_reals(&trainer->plan) * sizeof(fnn_real);
 
 	fmoe_attempt_enter(trainer);
 	fnn_params_init(&trainer->plan.params, trainer->host, (uint64_t) trainer->config.seed, trainer->values);
 	fmoe_attempt_computed(trainer);
 	fnn_poll(trainer->host);
-	memset(trainer->moment1, 0, bytes);
-	memset(trainer->moment2, 0, bytes);
-	memset(trainer->best, 0, bytes);
+	memset(trainer->moment1 + from, 0, bytes);
+	memset(trainer->moment2 + from, 0, bytes);
+	memset(trainer->best + from, 0, bytes);
 	if (trainer->average != NULL)
-		memset(trainer->average, 0, bytes);
+		memset(trainer->average + from, 0, bytes);
 	memset(trainer->last_step, 0, sizeof(int32_t) * (size_t) trainer->plan.sparse_rows);
 }
 

@@ -57,8 +57,9 @@ void
 fmoe_average(FmoeTrainer *trainer, const FmoeTeam *team, int32_t epoch)
 {
 	const FnnParams *params = &trainer->plan.params;
-	size_t		first = params->size / team->size * team->rank;
-	size_t		last = team->rank + 1 < team->size ? params->size / team->size * (team->rank + 1) : params->size;
+	size_t		share_size = fmoe_learned_reals(&trainer->plan) / team->size;
+	size_t		first = trainer->plan.learned_from + share_size * team->rank;
+	size_t		last = team->rank + 1 < team->size ? first + share_size : params->size;
 	fnn_real	share = (fnn_real) ((TAIL + 1.0) / (epoch + TAIL));
 
 	for (int i = 0; i < params->count; i++)

@@ -256,7 +256,7 @@ difference_of(Client *client, double *squares)
 	return client->grad;
 }
 
-/* Adds the user's difference to a slot, clipped as one vector over all that is shared; it is 0 afterwards. */
+/* Adds the user's difference to a slot, clipped as one vector over all that is shared; then the gradient is 0. */
 static void
 add_difference(Client *client, fnn_real *slot, int64_t *group_users)
 {

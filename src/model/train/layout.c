@@ -176,6 +176,22 @@ plan_followers(FmoeTrainer *trainer)
 	fnn_arena_reset(trainer->arena, mark);
 }
 
+/* Where only slices that never learn come before, as a base that was lent: of these the values are all there is. */
+static void
+plan_frozen(FmoeTrainer *trainer)
+{
+	FmoeTrainPlan *plan = &trainer->plan;
+	const FnnParams *params = &plan->params;
+
+	/* attempts and rounds of users look at whole blocks, and forgetting moves the first slice */
+	if (plan->attempts > 1 || trainer->federated != NULL || fmoe_is_gated(trainer->class, &trainer->config))
+		return;
+	while (plan->frozen < params->count && params->list[plan->frozen].frozen)
+		plan->frozen++;
+	plan->learned_from = (plan->frozen < params->count ? params->list[plan->frozen].offset : params->size)
+		/ FNN_REDUCE_CHUNK * FNN_REDUCE_CHUNK;
+}
+
 /* Counts sparse slices.  Those that come before all others need no room in the gradient slots. */
 static void
 plan_sparse(FmoeTrainPlan *plan)
@@ -193,6 +209,8 @@ plan_sparse(FmoeTrainPlan *plan)
 	}
 	plan->dense_from = (leading < params->count ? params->list[leading].offset : params->size)
 		/ FNN_REDUCE_CHUNK * FNN_REDUCE_CHUNK;
+	if (plan->dense_from < plan->learned_from)
+		plan->dense_from = plan->learned_from;
 }
 
 void
@@ -224,6 +242,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 	plan_sequences(trainer);
 	if (fmoe_needs_counts(trainer))
 		plan_followers(trainer);
+	plan_frozen(trainer);
 	plan_sparse(plan);
 
 	plan->negatives = config->negatives < data->n_items - 1 ? config->negatives : data->n_items - 1;
@@ -313,24 +332,34 @@ carve_sparse(FmoeTrainer *trainer, char *shared, size_t *used)
 	}
 }
 
+/* Takes reals from .. to - 1 of a block over all parameters, so that a slice's offset is that from what it returns. */
+static fnn_real *
+take_reals(const FnnHost *host, char *shared, size_t *used, size_t from, size_t to)
+{
+	uintptr_t	taken = (uintptr_t) take(host, shared, used, to - from, sizeof(fnn_real));
+
+	return (fnn_real *) (taken - from * sizeof(fnn_real));
+}
+
 size_t
 fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 {
 	const FmoeTrainPlan *plan = &trainer->plan;
 	const FnnHost *host = trainer->host;
 	size_t		size = plan->params.size;
+	size_t		from = plan->learned_from;
 	size_t		used = 0;
 	int			s;
 
 	trainer->state = take(host, shared, &used, 1, sizeof(FmoeTrainState));
 	trainer->values = take(host, shared, &used, size, sizeof(fnn_real));
-	trainer->moment1 = take(host, shared, &used, size, sizeof(fnn_real));
-	trainer->moment2 = take(host, shared, &used, size, sizeof(fnn_real));
-	trainer->best = take(host, shared, &used, size, sizeof(fnn_real));
+	trainer->moment1 = take_reals(host, shared, &used, from, size);
+	trainer->moment2 = take_reals(host, shared, &used, from, size);
+	trainer->best = take_reals(host, shared, &used, from, size);
 	if (trainer->config.average != FMOE_AVERAGE_NONE)
-		trainer->average = take(host, shared, &used, size, sizeof(fnn_real));
+		trainer->average = take_reals(host, shared, &used, from, size);
 	if (plan->attempts > 1)
-		trainer->rival = take(host, shared, &used, size, sizeof(fnn_real));
+		trainer->rival = take_reals(host, shared, &used, from, size);
 	trainer->shard_loss = take(host, shared, &used, FMOE_SHARDS, sizeof(double));
 	trainer->chunk_squares = take(host, shared, &used, plan->chunks, sizeof(double));
 	trainer->sparse_squares = take(host, shared, &used, 1, sizeof(double));
@@ -343,12 +372,7 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->last_step = take(host, shared, &used, plan->sparse_rows, sizeof(int32_t));
 	for (s = 0; s < FMOE_SHARDS; s++)
-	{
-		uintptr_t	slot = (uintptr_t) take(host, shared, &used, plan->slot_end - plan->dense_from, sizeof(fnn_real));
-
-		/* so that a slice's offset in the block is its offset from the slot */
-		trainer->slot[s] = (fnn_real *) (slot - plan->dense_from * sizeof(fnn_real));
-	}
+		trainer->slot[s] = take_reals(host, shared, &used, plan->dense_from, plan->slot_end);
 	carve_sparse(trainer, (char *) shared, &used);
 	return used;
 }
@@ -462,7 +486,7 @@ model_bytes(const FmoeTrainer *trainer)
 		trial += computed_bytes(trainer);
 	if (trainer->plan.attempts > 1)
 		trial = fmax(trial, fmoe_attempt_bytes(&trainer->plan) + ranking_bytes(trainer, FMOE_VALIDATION_BLOCK));
-	return trial + trainer->plan.params.size * (double) sizeof(fnn_real) +
+	return trial + fmoe_learned_reals(&trainer->plan) * (double) sizeof(fnn_real) +
 		fmoe_counts_bytes(&trainer->config, trainer->data) + trainer->plan.basket_bytes;
 }
 

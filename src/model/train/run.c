@@ -29,6 +29,17 @@ new_tensors(const FmoeTrainer *trainer)
 	return fnn_zalloc(trainer->arena, fnn_mul_size(trainer->host, trainer->plan.params.count, sizeof(FnnTensor)));
 }
 
+/* Binds tensors to values, of which only reals learned_from .. size - 1 exist: the rest is where it was put. */
+static void
+bind_values(const FmoeTrainer *trainer, FnnTensor *tensor, fnn_real *values)
+{
+	const FnnParams *params = &trainer->plan.params;
+
+	fnn_params_bind(params, tensor, values, NULL, NULL);
+	for (int i = 0; i < trainer->plan.frozen; i++)
+		tensor[i].value = trainer->values + params->list[i].offset;
+}
+
 /* Binds the model's main expert to values; its blend is chosen only at the end. */
 static void
 bind_main(FmoeTrainer *trainer, FmoeModel *model, fnn_real *values)
@@ -49,7 +60,7 @@ bind_main(FmoeTrainer *trainer, FmoeModel *model, fnn_real *values)
 	main->features = data->features != NULL ? &model->features : NULL;
 	main->user_features = data->user_features != NULL ? &model->user_features : NULL;
 	main->tensor = new_tensors(trainer);
-	fnn_params_bind(main->params, main->tensor, values, NULL, NULL);
+	bind_values(trainer, main->tensor, values);
 	if (!fmoe_computes_items(main->class, main->config))
 		fmoe_model_compute_items(model, trainer->arena);
 }
@@ -118,6 +129,8 @@ fmoe_trainer_start(FmoeTrainer *trainer)
 	if (trainer->rival != NULL)
 		memset(trainer->rival, 0, trainer->plan.params.size * sizeof(fnn_real));
 	fmoe_attempt_begin(trainer);
+	if (trainer->plan.frozen == trainer->plan.params.count)
+		trainer->state->finished = FMOE_FINISHED;
 }
 
 int
@@ -207,7 +220,8 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 		state->best_epoch = state->epoch;
 		state->best_metric = state->metric;
 		state->stale_epochs = 0;
-		memcpy(trainer->best, fmoe_judged(trainer), trainer->plan.params.size * sizeof(fnn_real));
+		memcpy(trainer->best + trainer->plan.learned_from, fmoe_judged(trainer) + trainer->plan.learned_from,
+			   fmoe_learned_reals(&trainer->plan) * sizeof(fnn_real));
 	}
 	else if (validated)
 		state->stale_epochs++;
@@ -309,20 +323,23 @@ fmoe_trainer_epoch(FmoeTrainer *trainer, const FmoeTeam *team)
 void *
 fmoe_trainer_block(FmoeTrainer *trainer, FmoeTrainBlock block, size_t *bytes)
 {
-	*bytes = trainer->plan.params.size * sizeof(fnn_real);
+	size_t		from = trainer->plan.learned_from;
+
+	*bytes = fmoe_learned_reals(&trainer->plan) * sizeof(fnn_real);
 	switch (block)
 	{
 		case FMOE_BLOCK_VALUES:
+			*bytes = trainer->plan.params.size * sizeof(fnn_real);
 			return trainer->values;
 		case FMOE_BLOCK_MOMENT1:
-			return trainer->moment1;
+			return trainer->moment1 + from;
 		case FMOE_BLOCK_MOMENT2:
-			return trainer->moment2;
+			return trainer->moment2 + from;
 		case FMOE_BLOCK_BEST:
-			return trainer->best;
+			return trainer->best + from;
 		case FMOE_BLOCK_AVERAGE:
 			*bytes = trainer->average != NULL ? *bytes : 0;
-			return trainer->average;
+			return trainer->average != NULL ? trainer->average + from : NULL;
 		case FMOE_BLOCK_RIVAL:
 			*bytes = trainer->rival != NULL ? *bytes : 0;
 			return trainer->rival;
@@ -386,10 +403,12 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 {
 	FmoeGatePrior shipped;
 	bool		gated = fmoe_is_gated(trainer->class, &trainer->config);
-	size_t		size = trainer->plan.params.size;
-	fnn_real   *values = fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
+	size_t		from = trainer->plan.learned_from;
+	size_t		size = fmoe_learned_reals(&trainer->plan);
+	uintptr_t	learned = (uintptr_t) fnn_alloc_reals(trainer->arena, 1, (int64_t) size);
+	fnn_real   *values = (fnn_real *) (learned - from * sizeof(fnn_real));
 
-	memcpy(values, fmoe_attempt_best(trainer), size * sizeof(fnn_real));
+	memcpy(values + from, fmoe_attempt_best(trainer) + from, size * sizeof(fnn_real));
 	fmoe_count_experts(model, trainer->arena, &trainer->asked, trainer->data);
 	if (gated)
 		fmoe_gate_forget(model, trainer->arena, trainer->plan.params.list[0].cols,

@@ -324,6 +324,8 @@ fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *
 		now[i] = data->events.time != NULL ? data->events.time[by_clicks ? end[i] - 1 : end[i]] : 0;
 	}
 	packed = fmoe_batch(arena, &data->events, n, begin, end, trainer->config.max_length);
+	if (trainer->class->draws_baskets != NULL && trainer->class->draws_baskets(&trainer->config))
+		fmoe_batch_draw(arena, packed, (uint64_t) trainer->config.seed, stream);
 	fmoe_batch_users(arena, packed, data, begin);
 	packed->now = data->events.time != NULL ? now : NULL;
 	if (!by_clicks)

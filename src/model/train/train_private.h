@@ -27,7 +27,9 @@ typedef struct FmoeTrainPlan
 	double		beta;			/* of gbce */
 	int			n_sparse;		/* slices with a sparse gradient */
 	int64_t		sparse_rows;	/* of all of them */
-	size_t		dense_from;		/* first real that the gradient slots hold: only sparse slices come before */
+	int			frozen;			/* slices that never learn, before all others: models read them from values … */
+	size_t		learned_from;	/* … and moments, means and best values hold what is behind these, in whole chunks */
+	size_t		dense_from;		/* first real that the gradient slots hold: only such and sparse slices come before */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
 	int			attempts;
 	int64_t		n_cases;		/* validation */
@@ -66,11 +68,12 @@ struct FmoeTrainer
 	/* in the shared block */
 	FmoeTrainState *state;
 	fnn_real   *values;			/* [params.size] */
-	fnn_real   *moment1;		/* [params.size] */
-	fnn_real   *moment2;		/* [params.size] */
-	fnn_real   *average;		/* [params.size] mean of the values after each epoch; NULL: option average is none */
-	fnn_real   *best;			/* [params.size] values judged after the best epoch */
-	fnn_real   *rival;			/* [params.size] the best of the attempt before; NULL: one thing is tried */
+	/* of the next five only reals learned_from .. size - 1 exist */
+	fnn_real   *moment1;
+	fnn_real   *moment2;
+	fnn_real   *average;		/* mean of the values after each epoch; NULL: option average is none */
+	fnn_real   *best;			/* values judged after the best epoch */
+	fnn_real   *rival;			/* the best of the attempt before; NULL: one thing is tried */
 	fnn_real   *slot[FMOE_SHARDS];	/* gradients; only reals dense_from .. size - 1 exist */
 	double	   *shard_loss;		/* [FMOE_SHARDS] of the step */
 	double	   *shard_losses;	/* [FMOE_SHARDS, FMOE_LOSSES_MAX] the parts of these losses */
@@ -155,6 +158,13 @@ extern int64_t fmoe_sequence_tokens(const FmoeConfig *config, const FmoeDataset 
  * the next basket, since it is one of its events, drawn.
  */
 extern double fmoe_sequence_weight(const FmoeConfig *config, const FmoeDataset *data, int64_t user);
+/* Reals that follow the learned_from first ones. */
+static inline size_t
+fmoe_learned_reals(const FmoeTrainPlan *plan)
+{
+	return plan->params.size - plan->learned_from;
+}
+
 /* Fills trainer->plan; leaves nothing on the arena. */
 extern void fmoe_trainer_plan(FmoeTrainer *trainer);
 /* Points the trainer into a shared block and returns the block's bytes; shared NULL: only measures. */

@@ -519,13 +519,14 @@ fmoe_alter_domain(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Imports of a domain that versions of others are built on. */
+/* Imports of a domain that others' versions and lent adapters are built on. */
 static FmoeStatement imports_in_use = {
-	"SELECT v.name, v.checksum FROM fmoe.version v"
-	" WHERE v.domain_id OPERATOR(pg_catalog.=) $1 AND NOT v.complete AND EXISTS (SELECT FROM fmoe.version u"
-	"  WHERE u.domain_id OPERATOR(pg_catalog.<>) $1"
-	"  AND u.config OPERATOR(pg_catalog.->>) 'base_checksum' OPERATOR(pg_catalog.=) v.checksum)",
-	1, {INT8OID}
+	"SELECT b.name, b.used_by FROM (SELECT v.name, "
+	FMOE_BASE_USER("v.checksum", "u.domain_id OPERATOR(pg_catalog.<>) $1",
+				   "NOT (u.party OPERATOR(pg_catalog.=) $2 AND u.domain OPERATOR(pg_catalog.=) $3)")
+	" AS used_by FROM fmoe.version v WHERE v.domain_id OPERATOR(pg_catalog.=) $1 AND NOT v.complete) b"
+	" WHERE b.used_by IS NOT NULL LIMIT 1",
+	3, {INT8OID, TEXTOID, TEXTOID}
 };
 
 static Datum
@@ -543,6 +544,7 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	FmoeDomain *domain;
 	Datum		value;
+	Datum		values[3];
 
 	fmoe_fresh_begin();
 	if (PG_GETARG_BOOL(1) && fmoe_domain_seen(name) == NULL)
@@ -553,7 +555,10 @@ fmoe_drop_domain(PG_FUNCTION_ARGS)
 	else if (!fmoe_try_lock_domain(domain))
 		return skip_missing(name);
 	value = Int64GetDatum(domain->id);
-	fmoe_check_none_used(&imports_in_use, &value, NULL);
+	values[0] = value;
+	values[1] = CStringGetTextDatum(fmoe_party_name());
+	values[2] = CStringGetTextDatum(domain->name);
+	fmoe_check_none_used(&imports_in_use, values, NULL);
 	for (int i = 0; i < lengthof(delete_domain); i++)
 		(void) fmoe_own_change(&delete_domain[i], &value, NULL);
 	fmoe_owner_drop(FMOE_OWNED_DOMAIN, domain->id);

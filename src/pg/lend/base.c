@@ -4,7 +4,7 @@
  *
  * Such a version holds what was learned on top, and names its base by checksum.
  * The base stays where lent experts are, once for all that use it, and may not go
- * while one does.
+ * while one does, or while an adapter of it is lent here.
  */
 #include "postgres.h"
 
@@ -30,13 +30,10 @@ static FmoeStatement import_by_checksum = {
 	1, {TEXTOID}
 };
 
-/* A user of a base other than the version $2, which may be 0. */
 static FmoeStatement user_of_base = {
-	"SELECT pg_catalog.format('version %s of domain \"%s\"', v.version, d.name)"
-	" FROM fmoe.version v JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) v.domain_id"
-	" WHERE v.config OPERATOR(pg_catalog.->>) 'base_checksum' OPERATOR(pg_catalog.=) $1"
-	" AND v.version_id OPERATOR(pg_catalog.<>) $2 ORDER BY d.name, v.version LIMIT 1",
-	2, {TEXTOID, INT8OID}
+	"SELECT b.name, b.used_by FROM (SELECT $1 AS name, " FMOE_BASE_USER("$2", "true", "true") " AS used_by) b"
+	" WHERE b.used_by IS NOT NULL",
+	2, {TEXTOID, TEXTOID}
 };
 
 /* ---------------------------------------------------------------- finding */
@@ -137,33 +134,12 @@ fmoe_base_arrays(const char *checksum, FnnArray **arrays)
 
 /* ---------------------------------------------------------------- in use */
 
-char *
-fmoe_base_user(const char *checksum, int64 but_version_id)
-{
-	Datum		values[2] = {CStringGetTextDatum(checksum), Int64GetDatum(but_version_id)};
-
-	return fmoe_own_text(&user_of_base, values, false);
-}
-
-void
-fmoe_check_not_used(const char *name, const char *checksum)
-{
-	char	   *user = fmoe_base_user(checksum, 0);
-
-	if (user != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("expert \"%s\" is in use", name),
-				 errdetail("It is the base of %s.", user),
-				 errhint("Drop what is built on it first.")));
-}
-
 void
 fmoe_check_none_used(FmoeStatement *statement, Datum *values, const char *nulls)
 {
 	MemoryContext context = CurrentMemoryContext;
 	char	   *name = NULL;
-	char	   *checksum = NULL;
+	char	   *user = NULL;
 	FmoeOwn		own;
 
 	fmoe_own_begin(&own);
@@ -171,9 +147,21 @@ fmoe_check_none_used(FmoeStatement *statement, Datum *values, const char *nulls)
 	if (SPI_processed > 0)
 	{
 		name = MemoryContextStrdup(context, fmoe_result_text(1));
-		checksum = MemoryContextStrdup(context, fmoe_result_text(2));
+		user = MemoryContextStrdup(context, fmoe_result_text(2));
 	}
 	fmoe_own_end(&own);
 	if (name != NULL)
-		fmoe_check_not_used(name, checksum);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("expert \"%s\" is in use", name),
+				 errdetail("It is the base of %s.", user),
+				 errhint("Drop, withdraw or forget what is built on it first.")));
+}
+
+void
+fmoe_check_not_used(const char *name, const char *checksum)
+{
+	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(checksum)};
+
+	fmoe_check_none_used(&user_of_base, values, NULL);
 }

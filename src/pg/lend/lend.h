@@ -25,9 +25,9 @@ typedef struct FmoeLent
 /*
  * All that a domain could borrow, ordered by name: the encoders imported into
  * it, and what each other domain of any party, this database's included, has
- * lent last.  Memory in the current context.
+ * lent last; with own what the domain itself has lent, too.  Memory in the current context.
  */
-extern int	fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list);
+extern int	fmoe_lent_list(const FmoeDomain *domain, bool own, FmoeLent **list);
 /* The same of what other domains' trainings exchange. */
 extern int	fmoe_exchange_list(const FmoeDomain *domain, FmoeLent **list);
 /* A WARNING that one of them is passed over, and why. */
@@ -128,20 +128,29 @@ extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 	"WITH gone AS (DELETE FROM fmoe.lent AS l WHERE " condition " RETURNING l.lent_id)," \
 	" parts AS (DELETE FROM fmoe.lent_part AS p USING gone WHERE p.lent_id OPERATOR(pg_catalog.=) gone.lent_id)" \
 	" SELECT pg_catalog.count(*)::pg_catalog.int4 FROM gone"
-/* A condition on l: no version here is built on it. */
+/* A condition on u: it is built on the base of a checksum. */
+#define FMOE_BUILT_ON(checksum) "u.config OPERATOR(pg_catalog.->>) 'base_checksum' OPERATOR(pg_catalog.=) " checksum
+/* A condition on l: neither a version here nor a lent adapter is built on it. */
 #define FMOE_LENT_UNUSED \
-	"NOT EXISTS (SELECT FROM fmoe.version u" \
-	" WHERE u.config OPERATOR(pg_catalog.->>) 'base_checksum' OPERATOR(pg_catalog.=) l.checksum)"
-/* Text of a statement for fmoe_check_none_used: name and checksum of one in use for which a condition on l holds. */
+	"NOT EXISTS (SELECT FROM fmoe.version u WHERE " FMOE_BUILT_ON("l.checksum") ")" \
+	" AND NOT EXISTS (SELECT FROM fmoe.lent u WHERE " FMOE_BUILT_ON("l.checksum") ")"
+/* What is built on the base of a checksum, as text; conditions on u: versions, and lent adapters, that count. */
+#define FMOE_BASE_USER(checksum, versions, adapters) \
+	"COALESCE((SELECT pg_catalog.format('version %s of domain \"%s\"', u.version, d.name)" \
+	" FROM fmoe.version u JOIN fmoe.domain d ON d.domain_id OPERATOR(pg_catalog.=) u.domain_id" \
+	" WHERE " FMOE_BUILT_ON(checksum) " AND " versions " ORDER BY d.name, u.version LIMIT 1)," \
+	" (SELECT pg_catalog.format('the lent adapter \"%s.%s\"', u.party, u.domain)" \
+	" FROM fmoe.lent u WHERE " FMOE_BUILT_ON(checksum) " AND " adapters " ORDER BY u.party, u.domain LIMIT 1))"
+/* Text of a statement for fmoe_check_none_used: those lent for which a condition on l holds would all go. */
 #define FMOE_LENT_USED(condition) \
-	"SELECT pg_catalog.concat(l.party, '.', l.domain), l.checksum FROM fmoe.lent l" \
-	" WHERE " condition " AND NOT (" FMOE_LENT_UNUSED ")"
-/* Error where a statement finds one that a version here is built on. */
+	"WITH l AS (SELECT l.lent_id, l.party, l.domain, l.checksum FROM fmoe.lent l WHERE " condition ")" \
+	" SELECT b.name, b.used_by FROM (SELECT pg_catalog.concat(l.party, '.', l.domain) AS name, " \
+	FMOE_BASE_USER("l.checksum", "true", "u.lent_id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT o.lent_id FROM l o))") \
+	" AS used_by FROM l) b WHERE b.used_by IS NOT NULL LIMIT 1"
+/* Error where a statement finds a base that is in use: its name, and by what. */
 extern void fmoe_check_none_used(FmoeStatement *statement, Datum *values, const char *nulls);
-/* Error where a version here is built on the base of that checksum. */
+/* Error where something here is built on the base of that checksum. */
 extern void fmoe_check_not_used(const char *name, const char *checksum);
-/* A version that is built on the base of that checksum, but for one, as text; NULL: none is. */
-extern char *fmoe_base_user(const char *checksum, int64 but_version_id);
 /* Runs such a statement; returns how many heads are gone. */
 extern int	fmoe_lent_delete(FmoeStatement *statement, Datum *values, const char *nulls);
 /* Whether something was imported under a name, into any domain. */

@@ -154,18 +154,18 @@ is_ambiguous(const FmoeLentHead *head, bool ambiguous)
 	return ambiguous;
 }
 
-/* Heads in the current context. */
+/* Heads in the current context; own: those of the domain itself too. */
 static List *
-read_heads(const FmoeDomain *domain)
+read_heads(const FmoeDomain *domain, bool own)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *heads = NIL;
 	Datum		values[2];
-	FmoeOwn		own;
+	FmoeOwn		scope;
 
 	values[0] = CStringGetTextDatum(fmoe_party_name());
-	values[1] = CStringGetTextDatum(domain->name);
-	fmoe_own_begin(&own);
+	values[1] = CStringGetTextDatum(own ? "" : domain->name);
+	fmoe_own_begin(&scope);
 	fmoe_own_execute(&newest_heads, values, NULL, false, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -180,7 +180,7 @@ read_heads(const FmoeDomain *domain)
 			heads = lappend(heads, head);
 		MemoryContextSwitchTo(old);
 	}
-	fmoe_own_end(&own);
+	fmoe_own_end(&scope);
 	return heads;
 }
 
@@ -210,9 +210,9 @@ read_imports(const FmoeDomain *domain)
 
 /* What trainings exchange, or all else. */
 static int
-list_lent(const FmoeDomain *domain, bool exchanges, FmoeLent **list)
+list_lent(const FmoeDomain *domain, bool own, bool exchanges, FmoeLent **list)
 {
-	List	   *heads = read_heads(domain);
+	List	   *heads = read_heads(domain, own);
 	List	   *imports = exchanges ? NIL : read_imports(domain);
 	FmoeLent   *lent = palloc0(sizeof(FmoeLent) * (list_length(heads) + list_length(imports) + 1));
 	int			n = 0;
@@ -243,13 +243,13 @@ list_lent(const FmoeDomain *domain, bool exchanges, FmoeLent **list)
 }
 
 int
-fmoe_lent_list(const FmoeDomain *domain, FmoeLent **list)
+fmoe_lent_list(const FmoeDomain *domain, bool own, FmoeLent **list)
 {
-	return list_lent(domain, false, list);
+	return list_lent(domain, own, false, list);
 }
 
 int
 fmoe_exchange_list(const FmoeDomain *domain, FmoeLent **list)
 {
-	return list_lent(domain, true, list);
+	return list_lent(domain, false, true, list);
 }

@@ -39,6 +39,8 @@ typedef struct Counts
 	int			fetched;
 	int			skipped;
 	int			removed;
+	int			held;			/* of those skipped: adapters whose base is not here */
+	bool		again;			/* these are asked for once more before anybody is warned */
 	int			told;			/* level of the message that says so */
 	int64		sent;			/* bytes */
 	int64		received;
@@ -329,8 +331,68 @@ is_newest(const FmoeLentHead *head, List *heads)
 	return true;
 }
 
-/* Fetches, checks and stores one expert. */
+/* The checksum of the base that a head says it adapts; NULL: none. */
+static char *
+base_of(const FmoeLentHead *head)
+{
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(head->config) ||
+		getKeyJsonValueFromContainer(&head->config->root, "base_checksum", strlen("base_checksum"), &value) == NULL ||
+		value.type != jbvString)
+		return NULL;
+	return pnstrdup(value.val.string.val, value.val.string.len);
+}
+
+/* Whether one of the newest adapts it: then it comes along, whatever its domain has lent since. */
+static bool
+is_base_of_newest(const FmoeLentHead *head, List *heads)
+{
+	ListCell   *cell;
+
+	foreach(cell, heads)
+	{
+		FmoeLentHead *other = lfirst(cell);
+		char	   *base = base_of(other);
+
+		if (base != NULL && strcmp(base, head->checksum) == 0 && is_newest(other, heads))
+			return true;
+	}
+	return false;
+}
+
+/* The base that a checked head adapts, if it is not here; else NULL. */
+static const FmoeNamedBase *
+missing_base(const FmoeLentHead *head)
+{
+	FmoeConfig *config = palloc(sizeof(FmoeConfig));
+	const FmoeNamedBase *base;
+
+	fmoe_lent_config(head, config);
+	base = fmoe_named_base(config);
+	/* it may have come a moment ago */
+	fmoe_fresh_begin();
+	if (base != NULL && fmoe_find_base(base->checksum, InvalidOid) != NULL)
+		base = NULL;
+	fmoe_fresh_end();
+	return base;
+}
+
 static void
+warn_held(const FmoeLentHead *head)
+{
+	const FmoeNamedBase *base = missing_base(head);
+
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the lent expert \"%s\" is held back: its base \"%s\" is not here", fmoe_lent_name(head),
+					base->name),
+			 errdetail("Its checksum is %s.", base->checksum),
+			 errhint("When the base was fetched or imported, the next fmoe_sync() takes the adapter.")));
+}
+
+/* Fetches, checks and stores one expert; false: it adapts a base that is not here. */
+static bool
 fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fmoe lent expert", ALLOCSET_DEFAULT_SIZES);
@@ -343,6 +405,12 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 				 errmsg("could not store the lent expert \"%s\"", fmoe_lent_name(head)),
 				 errdetail("An imported version has that name already.")));
 	fmoe_lent_check_head(head);
+	if (missing_base(head) != NULL)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		return false;
+	}
 	bytes = palloc(head->bytes);
 	for (int part = 0; part < fmoe_part_count(head->bytes); part++)
 	{
@@ -353,15 +421,53 @@ fetch(const FmoePeer *peer, FmoeLentHead *head, Counts *counts)
 	(void) fmoe_lent_store(head, bytes);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+	counts->fetched++;
+	return true;
 }
 
-/* Deletes what the party no longer lends. */
+/* Deletes what the party no longer lends: adapters, and then bases that no others use. */
 static int
 remove_gone(const char *party, List *heads)
 {
 	Datum		values[2] = {CStringGetTextDatum(party), ids_of(heads)};
+	int			removed = fmoe_lent_delete(&delete_gone, values, NULL);
 
-	return fmoe_lent_delete(&delete_gone, values, NULL);
+	return removed > 0 ? removed + fmoe_lent_delete(&delete_gone, values, NULL) : 0;
+}
+
+/* Fetches what is not here yet; an adapter after its base, which may come with it. */
+static void
+fetch_heads(const FmoePeer *peer, List *heads, Counts *counts)
+{
+	List	   *held = NIL;
+	ListCell   *cell;
+
+	foreach(cell, heads)
+	{
+		FmoeLentHead *head = lfirst(cell);
+		Datum		key[3] = {UUIDPGetDatum(&head->id)};
+
+		if (fmoe_own_found(&is_here, key, false))
+		{
+			key[1] = CStringGetTextDatum(head->party);
+			key[2] = CStringGetTextDatum(head->domain);
+			(void) fmoe_own_change(&rename_here, key, NULL);
+			counts->skipped++;
+		}
+		else if (!is_newest(head, heads) && !is_base_of_newest(head, heads))
+			counts->skipped++;
+		else if (!fetch(peer, head, counts))
+			held = lappend(held, head);
+	}
+	foreach(cell, held)
+	{
+		if (fetch(peer, lfirst(cell), counts))
+			continue;
+		counts->skipped++;
+		counts->held++;
+		if (!counts->again)
+			warn_held(lfirst(cell));
+	}
 }
 
 static void
@@ -372,7 +478,6 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 	List	   *heads;
 	const char *party;
 	char	   *identity = NULL;
-	ListCell   *cell;
 
 	fmoe_check_may_sync(peer);
 	/* two sessions sync a peer one after the other, and never while it is being dropped */
@@ -387,26 +492,7 @@ sync_peer(const FmoePeer *peer, Counts *counts)
 		identity = check_identity(peer, party, heads);
 		counts->removed = remove_gone(party, heads);
 	}
-	foreach(cell, heads)
-	{
-		FmoeLentHead *head = lfirst(cell);
-		Datum		key[3] = {UUIDPGetDatum(&head->id)};
-
-		if (fmoe_own_found(&is_here, key, false))
-		{
-			key[1] = CStringGetTextDatum(head->party);
-			key[2] = CStringGetTextDatum(head->domain);
-			(void) fmoe_own_change(&rename_here, key, NULL);
-			counts->skipped++;
-		}
-		else if (!is_newest(head, heads))
-			counts->skipped++;
-		else
-		{
-			fetch(peer, head, counts);
-			counts->fetched++;
-		}
-	}
+	fetch_heads(peer, heads, counts);
 	nulls[1] = party == NULL ? 'n' : ' ';
 	values[1] = party == NULL ? (Datum) 0 : CStringGetTextDatum(party);
 	values[2] = Int64GetDatum(counts->sent);
@@ -476,25 +562,44 @@ renew_dependencies(void)
 	}
 }
 
+/* Syncs a peer and adds what it did to the total; returns whether it holds something back. */
+static bool
+sync_and_add(const FmoePeer *peer, bool again, Counts *total)
+{
+	Counts		counts = {.told = total->told, .again = again};
+
+	try_peer(peer, &counts);
+	total->fetched += counts.fetched;
+	total->skipped += counts.skipped;
+	total->removed += counts.removed;
+	total->sent += counts.sent;
+	total->received += counts.received;
+	return counts.held > 0;
+}
+
+/* One peer may lend adapters of a base that a later one lends: those that hold something back are asked twice. */
 static void
 sync_all(Counts *total)
 {
+	List	   *held = NIL;
 	ListCell   *cell;
 
 	renew_dependencies();
 	foreach(cell, fmoe_read_peers(NULL))
 	{
 		FmoePeer   *peer = lfirst(cell);
-		Counts		counts = {.told = total->told};
 
-		if (!fmoe_is_peer_of_caller(peer))
-			continue;
-		try_peer(peer, &counts);
-		total->fetched += counts.fetched;
-		total->skipped += counts.skipped;
-		total->removed += counts.removed;
-		total->sent += counts.sent;
-		total->received += counts.received;
+		if (fmoe_is_peer_of_caller(peer) && sync_and_add(peer, true, total))
+			held = lappend(held, peer);
+	}
+	foreach(cell, held)
+	{
+		int			fetched = total->fetched;
+		int			skipped = total->skipped;
+
+		/* what was skipped was so before */
+		(void) sync_and_add(lfirst(cell), false, total);
+		total->skipped = skipped - (total->fetched - fetched);
 	}
 }
 

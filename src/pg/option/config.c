@@ -157,6 +157,8 @@ read_config(Jsonb *object, Reading *reading)
 	fmoe_change_defaults(fmoe_train_options, class_of(config)->defaults, config);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
 	if (reading->call == NULL)
+		fmoe_set_stored(class_of(config)->options, config->own.bytes);
+	if (reading->call == NULL)
 		fmoe_walk_options(object, fmoe_train_options, note_foreign, reading);
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
 	fmoe_config_canonical(config);

@@ -47,7 +47,7 @@ static void
 adopt(FmoeTraining *training, const char *name)
 {
 	FmoeLent   *list;
-	int			n = fmoe_lent_list(training->domain, &list);
+	int			n = fmoe_lent_list(training->domain, false, &list);
 	const FmoeLent *lent = fmoe_need_lent(training->domain, n, list, name);
 	const FmoeDataset *data;
 

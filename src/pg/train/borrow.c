@@ -307,7 +307,8 @@ fmoe_borrow(const FmoeDomain *domain, FmoeConfig *config)
 
 	if (experts == NULL && config->start_encoder[0] == '\0' && building == NULL)
 		return borrowing;
-	n = fmoe_lent_list(domain, &list);
+	/* a base and adapters of it stay as they are, whoever lends them */
+	n = fmoe_lent_list(domain, building != NULL, &list);
 	if (building != NULL)
 		borrow_building(domain, config, n, list, borrowing);
 	if (config->start_encoder[0] != '\0')
@@ -368,7 +369,7 @@ fmoe_borrow_newer(const FmoeDomain *domain, FmoeBorrowing *borrowing, FmoeConfig
 {
 	const FmoeLentList *experts = fmoe_borrowed(config);
 	FmoeLent   *list;
-	int			n = fmoe_lent_list(domain, &list);
+	int			n = fmoe_lent_list(domain, false, &list);
 	int			taken = 0;
 
 	for (int i = 0; i < borrowing->count; i++)

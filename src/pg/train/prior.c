@@ -96,7 +96,7 @@ fmoe_borrow_prior(const FmoeDomain *domain, const FmoeConfig *config, FmoeBorrow
 		memset(&borrowing->prior, 0, sizeof(borrowing->prior));
 		return;
 	}
-	n = fmoe_lent_list(domain, &list);
+	n = fmoe_lent_list(domain, false, &list);
 	if (strcmp(from, "lent") == 0)
 		borrowing->gates = mean_prior(config, n, list, &borrowing->prior);
 	else
