@@ -28,7 +28,7 @@ typedef struct FmoeTrainPlan
 	double		beta;			/* of gbce */
 	int			n_sparse;		/* slices with a sparse gradient */
 	int64_t		sparse_rows;	/* of all of them */
-	int			frozen;			/* slices that never learn, before all others: models read them from values … */
+	int			frozen;			/* slices that never learn and come before others: models read them from values … */
 	size_t		learned_from;	/* … and moments, means and best values hold what is behind these, in whole chunks */
 	size_t		dense_from;		/* first real that the gradient slots hold: only such and sparse slices come before */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
