@@ -430,6 +430,18 @@ CREATE FUNCTION fmoe_withdraw(domain text, version integer DEFAULT NULL) RETURNS
 
 COMMENT ON FUNCTION fmoe_withdraw(text, integer) IS 'withdraws what was lent of a domain; returns how many experts';
 
+CREATE FUNCTION fmoe_forget_user(domain text, user_id bigint, OUT place text, OUT n bigint, OUT forgotten boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_forget_user(text, bigint) IS 'deletes what versions hold of a user alone; tells what else may remember that user';
+
+CREATE FUNCTION fmoe_forget_user(domain text, user_id uuid, OUT place text, OUT n bigint, OUT forgotten boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION fmoe_forget_user(text, uuid) IS 'deletes what versions hold of a user alone; tells what else may remember that user';
+
 CREATE FUNCTION fmoe_forget_user(domain text, user_id text, OUT place text, OUT n bigint, OUT forgotten boolean)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -131,7 +131,7 @@ INSERT INTO model (name, options) VALUES
 	('markov', '{"model": "markov"}');
 -- mixtures, with all options written out
 INSERT INTO model (name, options)
-SELECT 'fmoe ' || name, '{"model": "fmoe", "encoder": "sasrec", "layers": 1, "heads": 1, "loss": "softmax", "experts": ["north.even", "west.odd"],
+SELECT 'fmoe ' || name, '{"model": "fmoe", "encoder": "sasrec", "layers": 1, "loss": "softmax", "experts": ["north.even", "west.odd"],
 	"head": "tied", "item_graph": false, "lora_rank": 0, "gate": "user", "gate_layers": 2, "gate_top": 0, "gate_loss": 0,
 	"count_experts": false, "kl": 0, "contrast": 0, "rounds": 0}'::jsonb || options::jsonb
 FROM (VALUES (1, 'plain', '{}'),
@@ -146,8 +146,9 @@ FROM (VALUES (1, 'plain', '{}'),
 
 -- the version's number is asked for, as imports have one, too
 SELECT s.statement FROM model, LATERAL (VALUES
-	(1, format('CALL fmoe_train(''all'', %L)', '{"width": 16, "max_length": 20, "dropout": 0.2, "epochs": 2, "batch_size": 64, "learning_rate": 0.003,
-		"patience": 10, "seed": 42, "workers": 0, "holdout": "test", "blend": -1, "deploy": false}'::jsonb || :'unaveraged' || options)),
+	(1, format('CALL fmoe_train(''all'', %L)', '{"max_length": 20, "seed": 42, "holdout": "test", "deploy": false}'::jsonb ||
+		CASE WHEN options ->> 'model' IN ('popularity', 'markov') THEN '{}' ELSE '{"width": 16, "dropout": 0.2, "epochs": 2, "batch_size": 64, "learning_rate": 0.003,
+		"patience": 10, "workers": 0, "blend": -1}'::jsonb || :'unaveraged' END || options)),
 	(2, 'SELECT fmoe_deploy(''all'', max(version)) FROM fmoe.versions WHERE domain = ''all'''),
 	(3, format('SELECT keep_answers(%L, version) FROM fmoe.versions WHERE domain = ''all'' AND live', name)),
 	(4, format('INSERT INTO result SELECT ''array'', %L, name, value FROM stored WHERE domain = ''all''

@@ -112,5 +112,30 @@ INSERT INTO small VALUES ('a', 4, 3), ('a', 1, 3), ('a', 5, 3);
 CALL fmoe_train('baskets_small', '{"model": "popularity", "holdout": "test", "deploy": false}');
 SELECT metric, value, users FROM fmoe_evaluate('baskets_small', '{"version": 2, "k": 1}') WHERE model = 'version 2' AND metric IN ('recall', 'hr');
 
+-- how a basket is read belongs to the version; one from before there was the option reads it as a set
+CREATE TABLE read AS SELECT l AS u, 1 + (l + b * 5 + n * n) % 20 AS i, b AS t FROM generate_series(1, 60) l, generate_series(1, 5) b, generate_series(1, 3) n;
+SELECT fmoe_create_domain('baskets_read', 'read', 'u', 'i', 't');
+CALL fmoe_train('baskets_read', '{"model": "sasrec", "epochs": 2, "width": 8}');
+CREATE FUNCTION state() RETURNS real[] LANGUAGE sql AS $$ SELECT fmoe_embedding(1::bigint, 'baskets_read', 'user', version => 1) $$;
+SELECT config ->> 'baskets' AS baskets FROM fmoe.versions WHERE domain = 'baskets_read';
+CREATE TABLE was AS SELECT 'drawn' AS baskets, state();
+UPDATE fmoe.version SET config = config || '{"baskets": "set"}' WHERE domain_id = (SELECT domain_id FROM fmoe.domain WHERE name = 'baskets_read');
+\c -
+SET client_min_messages = warning;
+SET search_path = baskets, public;
+SET fmoe.cache_size = 0;
+INSERT INTO was SELECT 'set', state();
+UPDATE fmoe.version SET config = config - 'baskets' WHERE domain_id = (SELECT domain_id FROM fmoe.domain WHERE name = 'baskets_read');
+\c -
+SET client_min_messages = warning;
+SET search_path = baskets, public;
+SET fmoe.cache_size = 0;
+SELECT baskets, state = state() AS same FROM was ORDER BY 1;
+-- in whatever order the rows are, of a basket of three drawn in turn
+CREATE TABLE turned AS SELECT * FROM read ORDER BY i DESC, t;
+SELECT fmoe_create_domain('baskets_turned', 'turned', 'u', 'i', 't');
+CALL fmoe_train('baskets_turned', '{"model": "sasrec", "epochs": 2, "width": 8}');
+SELECT fmoe_embedding(1::bigint, 'baskets_turned', 'user') = state AS same FROM was WHERE baskets = 'drawn';
+
 SELECT count(fmoe_drop_domain(name)) FROM fmoe.domain WHERE name LIKE 'baskets%';
 DROP SCHEMA baskets CASCADE;

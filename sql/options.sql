@@ -55,12 +55,31 @@ SELECT fmoe_evaluate('options', '{"k": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,1
 -- options that exclude one another
 CALL fmoe_train('options', '{"model": "sasrec", "width": 10, "heads": 3}');
 
+-- options that say nothing to the model, or with the others that are given; null says nothing anywhere
+CALL fmoe_train('options', '{"model": "popularity", "epochs": 3}');
+CALL fmoe_train('options', '{"model": "gru4rec", "heads": 1}');
+\set VERBOSITY terse
+CALL fmoe_train('options', '{"model": "fmoe", "encoder": "gru4rec", "heads": 2}');
+CALL fmoe_train('options', '{"model": "markov", "blend": 1}');
+CALL fmoe_train('options', '{"model": "user_rate", "learning_rate": 0.1}');
+CALL fmoe_train('options', '{"model": "content", "warm_start": true}');
+CALL fmoe_train('options', '{"model": "mrff", "loss": "softmax"}');
+CALL fmoe_train('options', '{"model": "mrff", "blend": 0}');
+CALL fmoe_train('options', '{"model": "mrff", "start_encoder": "north.films"}');
+CALL fmoe_train('options', '{"model": "mrff", "federated": true, "learning_rate": 0.1}');
+CALL fmoe_train('options', '{"model": "mrff", "local_steps": 2}');
+CALL fmoe_train('options', '{"model": "mrff", "federated": true, "parties": 2}');
+CALL fmoe_train('options', '{"model": "ant", "pretrain": true, "loss": "gbce"}');
+CALL fmoe_train('options', '{"model": "sasrec", "loss": "softmax", "negatives": 8}');
+SELECT fmoe_fit(listener, song, at, '{"model": "markov", "epochs": 3}') FROM options_test.plays;
+\set VERBOSITY default
+
 -- nothing of all that left anything behind
 SELECT count(*) FROM fmoe.versions WHERE domain = 'options';
 
 -- null is the default, integral numbers are integers however written, the last of two equal keys counts
-CALL fmoe_train('options', '{"model": "popularity", "holdout": "none", "deploy": false,
-	"epochs": null, "width": 3.2e1, "heads": 2.0, "dropout": 0, "seed": 9007199254740992, "layers": 7, "layers": 1}');
+CALL fmoe_train('options', '{"model": "sasrec", "holdout": "none", "deploy": false, "epochs": null,
+	"width": 3.2e1, "heads": 2.0, "dropout": 0, "seed": 9007199254740992, "layers": 7, "layers": 1}');
 SELECT config->'epochs' = to_jsonb(200) AS epochs, config->'width' AS width, config->'heads' AS heads, config->'layers' AS layers,
 	config->'dropout' AS dropout, config->'seed' AS seed, config->'model' AS model, config->'deploy' AS deploy
 	FROM fmoe.versions WHERE domain = 'options';

@@ -38,7 +38,7 @@ SELECT * FROM fmoe_forget_user('people', 'x');
 SELECT * FROM fmoe_forget_user('nowhere', '7');
 \set VERBOSITY default
 SELECT * FROM fmoe_forget_user('people', '07');
-SELECT * FROM fmoe_forget_user('people', '7');
+SELECT * FROM fmoe_forget_user('people', 7);
 SELECT count(*) > 0 AS other FROM before b JOIN fmoe_recommend(7, 25, 'people', version => 1, exclude_seen => false) r USING (item_id) WHERE r.score <> b.score;
 DELETE FROM shown WHERE person = 7;
 SELECT * FROM fmoe_forget_user('people', '7') WHERE place = 'interactions';

@@ -27,6 +27,13 @@ typedef enum FmoeAverage
 	FMOE_AVERAGE_TAIL			/* a mean of those after the epochs so far, in which late ones count most */
 } FmoeAverage;
 
+/* How an encoder that attends reads what happened at once. */
+typedef enum FmoeBasketReading
+{
+	FMOE_BASKETS_SET,			/* at one position, each event with all others in sight, and their mean asks */
+	FMOE_BASKETS_DRAWN			/* one after another, in an order that each epoch draws anew */
+} FmoeBasketReading;
+
 #define FMOE_EXPERT_NAME_MAX 144	/* "party.domain", NUL included */
 #define FMOE_LENT_MAX 7
 
@@ -207,6 +214,7 @@ typedef struct FmoeOption
 	const char *needs;			/* this option has a meaning only if that INT option is above 0, or BOOL true, or ENUM
 								 * as in "gate=linear"; NULL: always */
 	const FmoeOptionList *list; /* of a LIST */
+	const char *stored;			/* an ENUM's value in what was stored before there was the option; NULL: the default */
 } FmoeOption;
 
 #endif							/* FMOE_MODEL_CONFIG_H */

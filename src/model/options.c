@@ -31,9 +31,9 @@ const FmoeOption fmoe_train_options[] = {
 	{"loss", FMOE_OPTION_ENUM, AT(loss), 0, 0, loss_names, "auto",
 	"softmax: over all items; gbce: over sampled negatives; auto: softmax up to 30000 items"},
 	{"negatives", FMOE_OPTION_INT, AT(negatives), 1, 100000, NULL, "256",
-	"sampled items of gbce, for each quarter of a batch"},
+	"sampled items of gbce, for each quarter of a batch", "loss=gbce"},
 	{"calibration", FMOE_OPTION_REAL, AT(calibration), 0, 1, NULL, "0.75",
-	"calibration t of gbce: 0 plain cross-entropy, 1 fully calibrated"},
+	"calibration t of gbce: 0 plain cross-entropy, 1 fully calibrated", "loss=gbce"},
 	{"epochs", FMOE_OPTION_INT, AT(epochs), 1, 10000, NULL, "200",
 	"most epochs"},
 	{"patience", FMOE_OPTION_INT, AT(patience), 1, 10000, NULL, "20",
@@ -72,6 +72,27 @@ const FmoeOption fmoe_train_options[] = {
 	"go live when not worse than what is live and than counting"},
 	{NULL}
 };
+
+/* ---------------------------------------------------------------- what says nothing */
+
+/* Those of learning by gradient. */
+static const char *const of_learning[] = {
+	"width", "layers", "heads", "dropout", "loss", "negatives", "calibration", "epochs", "patience", "average",
+	"batch_size", "learning_rate", "weight_decay", "clip_norm", "warmup_steps", "learning_rate_decay", "workers",
+	"blend", "warm_start", "start_encoder", "checkpoint_every", NULL
+};
+
+static const char *const none[] = {NULL};
+
+const char *const *
+fmoe_unused_options(const FmoeConfig *config)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+
+	if (class->unused != NULL)
+		return class->unused(config);
+	return fmoe_only_counts(class) ? of_learning : none;
+}
 
 /* ---------------------------------------------------------------- what fits */
 

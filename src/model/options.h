@@ -13,6 +13,8 @@ extern const FmoeOption fmoe_train_options[];	/* fills FmoeConfig; ends with nam
 
 /* Replaces the loss auto by the one that it stands for with so many items. */
 extern void fmoe_choose_loss(FmoeConfig *config, int32_t n_items);
+/* The common options that say nothing to the configuration's class, NULL-terminated. */
+extern const char *const *fmoe_unused_options(const FmoeConfig *config);
 /* Lets the class set its options that follow from the data; false: the data lack what they need. */
 extern bool fmoe_config_complete(FmoeConfig *config, const FmoeDataset *data, FmoeMisfit *misfit);
 /* Whether the options fit each other; what depends on the loss is not checked while that is auto. */

@@ -455,6 +455,7 @@ static const Function functions[] = {
 	{"experts", check_experts},
 	{"mixtures", check_mixtures},
 	{"training", check_training},
+	{"memory", check_memory_estimates},
 	{"averages", check_averages},
 	{"accountant", check_accountant},
 	{"federated", check_federated},
@@ -473,6 +474,7 @@ static const Function functions[] = {
 	{"clicks", check_clicks_judged},
 	{"ant", check_ant},
 	{"hm4sr", check_hm4sr},
+	{"step_items", check_step_items},
 };
 
 static bool

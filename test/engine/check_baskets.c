@@ -194,6 +194,100 @@ check_cut(void)
 	check_end();
 }
 
+/* ---------------------------------------------------------------- an order inside baskets */
+
+#define LARGE 6
+#define LARGE_BASKETS 40
+
+/* One history of baskets of LARGE items, all of its items different, each basket rotated. */
+static FmoeBatch *
+large_batch(int rotate)
+{
+	const int64_t begin = 0;
+	const int64_t end = LARGE * LARGE_BASKETS;
+	int32_t    *items = fnn_alloc(check_arena(), sizeof(int32_t) * LARGE * LARGE_BASKETS);
+	int32_t    *baskets = fnn_alloc(check_arena(), sizeof(int32_t) * LARGE * LARGE_BASKETS);
+	double	   *times = fnn_alloc(check_arena(), sizeof(double) * LARGE * LARGE_BASKETS);
+
+	for (int t = 0; t < end; t++)
+	{
+		baskets[t] = t / LARGE;
+		items[t] = t / LARGE * LARGE + (t + rotate) % LARGE;
+		times[t] = items[t];
+	}
+	return fmoe_batch(check_arena(), &(FmoeEvents) {.item = items, .time = times, .basket = baskets}, 1, &begin, &end,
+					  LARGE * LARGE_BASKETS);
+}
+
+/* Checks that each basket has its items, and an item its time; returns how many lie where ids would have them. */
+static int
+check_order(const FmoeBatch *batch, const char *what)
+{
+	int			sorted = 0;
+
+	for (int b = 0; b < LARGE_BASKETS; b++)
+	{
+		uint32_t	found = 0;
+
+		for (int t = b * LARGE; t < (b + 1) * LARGE; t++)
+		{
+			CHECK(batch->events.item[t] / LARGE == b && batch->events.basket[t] == b, "%s: token %d left its basket",
+				  what, t);
+			CHECK(batch->events.time[t] == batch->events.item[t], "%s: token %d is two events", what, t);
+			found |= 1u << (batch->events.item[t] % LARGE);
+			sorted += batch->events.item[t] == t;
+		}
+		CHECK(found == (1u << LARGE) - 1, "%s: basket %d lost an item", what, b);
+	}
+	return sorted;
+}
+
+static bool
+same_items(const FmoeBatch *a, const FmoeBatch *b)
+{
+	return memcmp(a->events.item, b->events.item, sizeof(int32_t) * LARGE * LARGE_BASKETS) == 0;
+}
+
+static void
+check_in_turn(void)
+{
+	enum
+	{
+		N = LARGE * LARGE_BASKETS
+	};
+	FmoeBatch  *rows = large_batch(0);
+	FmoeBatch	one = fmoe_batch_in_turn(check_arena(), rows);
+	FmoeBatch	other = fmoe_batch_in_turn(check_arena(), large_batch(2));
+	FmoeBatch  *drawn = large_batch(0);
+	FmoeBatch  *again = large_batch(0);
+	FmoeBatch  *anew = large_batch(0);
+	FmoeBatch	turns;
+	int			sorted;
+
+	check_begin("in turn, events have places of their own, in an order that a hash says whatever the rows' order");
+	CHECK(one.baskets == NULL && one.sequences.reach == NULL, "baskets are left");
+	for (int t = 0; t < N; t++)
+		CHECK(one.position[t] == t, "token %d has position %d", t, (int) one.position[t]);
+	sorted = check_order(&one, "by hash");
+	CHECK(same_items(&one, &other), "the order depends on that of rows");
+	/* of six a sixth would by chance: 40 of 240, standard deviation 6 */
+	CHECK(sorted > 10 && sorted < 80, "%d of %d tokens are where their ids would have them", sorted, N);
+	CHECK(rows->baskets != NULL && rows->sequences.reach != NULL && !rows->ordered, "the batch itself has changed");
+	check_end();
+
+	check_begin("an order that is drawn is that of its stream, and the one that is read");
+	fmoe_batch_draw(check_arena(), drawn, 1, 5);
+	fmoe_batch_draw(check_arena(), again, 1, 5);
+	fmoe_batch_draw(check_arena(), anew, 1, 6);
+	sorted = check_order(drawn, "drawn");
+	CHECK(sorted > 10 && sorted < 80, "%d of %d tokens are where their ids would have them", sorted, N);
+	CHECK(same_items(drawn, again), "a stream has two orders");
+	CHECK(!same_items(drawn, anew), "two streams have one order");
+	turns = fmoe_batch_in_turn(check_arena(), drawn);
+	CHECK(same_items(drawn, &turns) && drawn->baskets != NULL, "what was drawn is not what is read");
+	check_end();
+}
+
 /* ---------------------------------------------------------------- states */
 
 /* Histories with baskets {1 2} {3}, {4 5 6}, {7} {8 9} {10 1 2}, in the order given. */
@@ -270,6 +364,27 @@ check_states(const char *name, int layers)
 			CHECK(check_close(last->value[s * d + c], one->value[(state_end[s] - 1) * d + c], 1e-4), "last state of sequence %d", s);
 	}
 	CHECK(check_same(12 * d, chain->value, today->value), "baskets of one have other bits");
+	check_end();
+}
+
+/* The same where an encoder reads a basket's events one after another. */
+static void
+check_states_in_turn(const char *name)
+{
+	FmoeDataset *data = check_walks(20, N_ITEMS, 3, 8, 3);
+	FmoeModel  *model = drawn_model(name, 2, data);
+	FmoeBatch	turns = fmoe_batch_in_turn(check_arena(), state_batch(0, state_basket));
+	FnnTensor  *one = states(model, state_batch(0, state_basket), FMOE_LAST_TOKENS);
+	FnnTensor  *other = states(model, state_batch(1, state_basket), FMOE_LAST_TOKENS);
+	FnnTensor  *all = states(model, state_batch(0, state_basket), FMOE_ALL_TOKENS);
+	FnnTensor  *chain = states(model, &turns, FMOE_ALL_TOKENS);
+	FnnTensor  *chain_last = states(model, &turns, FMOE_LAST_TOKENS);
+	int64_t		d = one->cols;
+
+	check_begin("%s: states in turn are those of single events in that order, whatever the order of rows", name);
+	CHECK(check_same(3 * d, one->value, other->value), "the order of rows changes a state");
+	CHECK(check_same(12 * d, all->value, chain->value) && check_same(3 * d, one->value, chain_last->value),
+		  "they are not those of single events");
 	check_end();
 }
 
@@ -469,6 +584,56 @@ check_learning(const char *name, FmoeLoss loss)
 	check_end();
 }
 
+/* By how much the losses of two epochs differ when next to nothing is learned between them. */
+static double
+loss_moves(const char *model)
+{
+	static const int32_t items[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 5};
+	static const int32_t baskets[] = {0, 0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5};
+	static const double times[] = {0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1};
+	static const int64_t begin[] = {0, 4, 8, 12};
+	FmoeDataset data = {.n_users = 3, .n_events = 12, .n_items = N_ITEMS, .offset = begin};
+	FmoeConfig	config = check_config(model);
+	FmoeTrainer *run;
+	FmoeTeam	team = {.rank = 0, .size = 1};
+	double		first;
+
+	/* one item follows, so that no target is drawn */
+	data.events = (FmoeEvents) {.item = items, .time = times, .basket = baskets};
+	config.holdout = FMOE_HOLDOUT_NONE;
+	config.dropout = 0;
+	config.learning_rate = 1e-7;
+	config.epochs = 2;
+	run = check_start_run(&config, &data);
+	fmoe_trainer_epoch(run, &team);
+	first = fmoe_trainer_state(run)->loss;
+	fmoe_trainer_epoch(run, &team);
+	return fabs(fmoe_trainer_state(run)->loss - first);
+}
+
+static void
+check_anew(void)
+{
+	check_begin("each epoch draws the order anew");
+	CHECK(loss_moves("sasrec") < 1e-5, "a set has an order: the loss moves by %g", loss_moves("sasrec"));
+	CHECK(loss_moves("sasrec drawn") > 1e-4, "one order in two epochs: the loss moves by %g",
+		  loss_moves("sasrec drawn"));
+	check_end();
+}
+
+static void
+check_no_baskets(void)
+{
+	FmoeConfig	drawn = check_config("sasrec drawn");
+	FmoeConfig	set = check_config("sasrec");
+	FmoeDataset *data = basket_walks(40, 0, false);
+
+	check_begin("without baskets, how they would be read changes no bit");
+	set.epochs = drawn.epochs = 2;
+	check_compare_runs(check_finish_run(&drawn, data), check_finish_run(&set, data), "no baskets");
+	check_end();
+}
+
 static void
 check_same_counts(void)
 {
@@ -492,17 +657,22 @@ check_baskets(void)
 	check_metrics();
 	check_batches();
 	check_cut();
+	check_in_turn();
 	check_states("sasrec", 1);
 	check_states("sasrec", 2);
 	check_states("gru4rec", 1);
 	check_states("gru4rec", 2);
 	check_states("fmoe", 2);
+	check_states_in_turn("sasrec drawn");
+	check_states_in_turn("fmoe drawn");
 	check_encoder_gradients("sasrec");
 	check_encoder_gradients("gru4rec");
 	check_counts();
 	check_same_counts();
-	check_learning("sasrec", FMOE_LOSS_SOFTMAX);
+	check_anew();
+	check_no_baskets();
+	check_learning("sasrec drawn", FMOE_LOSS_SOFTMAX);
 	check_learning("gru4rec", FMOE_LOSS_SOFTMAX);
 	check_learning("sasrec", FMOE_LOSS_GBCE);
-	check_learning("fmoe", FMOE_LOSS_SOFTMAX);
+	check_learning("fmoe drawn", FMOE_LOSS_SOFTMAX);
 }

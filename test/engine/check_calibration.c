@@ -143,6 +143,6 @@ void
 check_calibration(void)
 {
 	check_known_events();
-	for (uint64_t seed = 1; seed <= 5; seed++)
+	for (uint64_t seed = 1; seed <= CHECK_SIZE(5, 1); seed++)
 		check_by_heart(seed);
 }

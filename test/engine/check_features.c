@@ -152,6 +152,7 @@ check_rows(void)
 	static const int32_t some[] = {3, 11, 3, 0};
 	fnn_real   *x = fnn_alloc_reals(check_arena(), 12, FMOE_TEXT_SIGNS);
 	double	   *plain = fnn_alloc(check_arena(), sizeof(double) * FMOE_TEXT_SIGNS);
+	double		squares;
 
 	check_begin("signs of words are those of the recipe");
 	check_signs("shampoo", "-++-------+-+++-", 16);
@@ -174,8 +175,64 @@ check_rows(void)
 	CHECK(check_close(x[3], 0.1 * (double) price->value[22], 1e-6) && x[4] == price->value[23] && x[5] == 1 &&
 		  x[11] == 1, "known prices");
 	fmoe_dense_rows(vector, NULL, 3, 2, x);
+	squares = 0;
 	for (int c = 0; c < 6; c++)
-		CHECK(x[c] == 0 && x[6 + c] == vector->value[24 + c], "vector");
+		squares += (double) vector->value[24 + c] * vector->value[24 + c];
+	for (int c = 0; c < 6; c++)
+		CHECK(x[c] == 0 && check_close(x[6 + c], vector->value[24 + c] / sqrt(squares), 1e-6), "vector");
+	check_end();
+}
+
+/* The same features with their vectors times a number. */
+static FmoeFeatures *
+scaled(const FmoeFeatures *features, float factor)
+{
+	FmoeFeatures *copy = fnn_alloc(check_arena(), sizeof(FmoeFeatures));
+	FmoeFeature *vector = &copy->feature[3];
+	int64_t		n = (int64_t) features->n * features->feature[3].width;
+	float	   *value = fnn_alloc(check_arena(), sizeof(float) * (size_t) n);
+
+	*copy = *features;
+	for (int64_t i = 0; i < n; i++)
+		value[i] = factor * vector->value[i];
+	vector->value = value;
+	return copy;
+}
+
+static void
+check_scaled_rows(void)
+{
+	static const float factors[] = {1000, 1e30f, 1e-18f};
+	FmoeFeatures *features = check_item_features(12);
+	fnn_real	x[12 * 6];
+	fnn_real	other[12 * 6];
+
+	check_begin("a vector is read at length 1, whatever the scale of its column");
+	fmoe_dense_rows(&features->feature[3], NULL, 0, 12, x);
+	for (int k = 0; k < 3; k++)
+	{
+		fmoe_dense_rows(&scaled(features, factors[k])->feature[3], NULL, 0, 12, other);
+		for (int i = 0; i < 12 * 6; i++)
+			CHECK(check_close(other[i], x[i], 1e-5), "times %g number %d is %g", (double) factors[k], i,
+				  (double) other[i]);
+	}
+	check_end();
+}
+
+/* A power of 2, with which no number is rounded otherwise. */
+static void
+check_scaled_vectors(const char *model)
+{
+	FmoeConfig	config = check_config(model);
+	FmoeDataset *data = check_walks_for(&config, 30, 40, 3, 9, 7);
+	FmoeFeatures *as_they_are = (FmoeFeatures *) data->features;
+	FmoeTrainer *first;
+
+	check_begin("%s learns the same from vectors 1024 times as long", model);
+	config.epochs = 1;
+	first = check_finish_run(&config, data);
+	data->features = scaled(as_they_are, 1024);
+	check_compare_runs(first, check_finish_run(&config, data), "1024 times");
 	check_end();
 }
 
@@ -291,16 +348,30 @@ check_means_of_bags(void)
 
 /* ---------------------------------------------------------------- models */
 
+/* Baskets of two. */
+static const int32_t *
+pairs_of_events(int64_t n)
+{
+	int32_t    *basket = fnn_alloc(check_arena(), sizeof(int32_t) * (size_t) n);
+
+	for (int64_t i = 0; i < n; i++)
+		basket[i] = (int32_t) (i / 2);
+	return basket;
+}
+
 FmoeDataset *
 check_walks_for(const FmoeConfig *config, int64_t n_users, int32_t n_items, int64_t shortest, int64_t longest,
 				uint64_t seed)
 {
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
 	FmoeDataset *data = check_walks(n_users, n_items, shortest, longest, seed);
 
-	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_TEXT)
+	if (fmoe_reads(class, config) & FMOE_READS_TEXT)
 		data->features = check_item_features(n_items);
-	if (fmoe_reads(fmoe_expert_classes[config->model], config) & FMOE_READS_LABELS)
+	if (fmoe_reads(class, config) & FMOE_READS_LABELS)
 		check_impressions(data, seed);
+	if (class->draws_baskets != NULL && class->draws_baskets(config))
+		data->events.basket = pairs_of_events(data->n_events);
 	return data;
 }
 
@@ -598,6 +669,9 @@ void
 check_featured(void)
 {
 	check_rows();
+	check_scaled_rows();
+	check_scaled_vectors("sasrec features");
+	check_scaled_vectors("ant");
 	check_project(7, 5, 3, 0);
 	check_project(7, 21, 16, 0.4);
 	check_project(1, 1, 1, 0.2);

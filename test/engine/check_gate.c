@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define ITEMS CHECK_SIZE(3000, 300)
-#define USERS CHECK_SIZE(120, 60)
+#define USERS 40
 
 static FmoeConfig
 gated_config(void)

@@ -1,8 +1,8 @@
 /*
  * check_training.c
  *	  Training runs: what they learn, that they repeat to the bit however many
- *	  processes share them and wherever they were interrupted, what they do
- *	  with hardly any data, and what they cost.
+ *	  processes share them and wherever they were interrupted, and what they
+ *	  do with hardly any data.
  */
 #include "check.h"
 
@@ -73,8 +73,10 @@ check_config(const char *model)
 
 	while (strncmp(fmoe_expert_names[config.model], model, strcspn(model, " ")) != 0)
 		config.model++;
-	if (strstr(model, " features") != NULL)
+	if (strstr(model, "rec features") != NULL)
 		check_tower(&config)->featured = (FmoeFeaturedOptions) {true, 0.2};
+	if (strstr(model, " drawn") != NULL)
+		*(model[0] == 's' ? &check_tower(&config)->baskets : &check_own(&config)->baskets) = FMOE_BASKETS_DRAWN;
 	if (strcmp(model, "mrff") == 0)
 		*check_clicks(&config) = (FmoeMrffOptions)
 	{
@@ -83,6 +85,7 @@ check_config(const char *model)
 	};
 	if (strncmp(model, "ant", 3) == 0)
 		check_ant_options(&config, model);
+	check_step_options(&config, model);
 	if (strcmp(model, "fmoe") == 0)
 	{
 		/* nobody has lent anything: a frozen encoder as it is drawn */
@@ -583,65 +586,6 @@ check_small(const char *what, int64_t n_users, int32_t n_items, int64_t shortest
 	check_end();
 }
 
-/* ---------------------------------------------------------------- memory */
-
-void
-check_memory(const char *name, FmoeLoss loss, double dropout, int64_t users, bool counted)
-{
-	/* sequences of one length: the longest batch is the usual one; more cases than training ranks at once */
-	FmoeConfig	config = check_config(name);
-	FmoeDataset *data = check_walks_for(&config, users, CHECK_SIZE(500, 200), 42, 42, 8);
-	FmoeCases  *cases = check_cases_of(data, FMOE_SPLIT_TEST, FMOE_HOLDOUT_TEST);
-	FmoeProtocol protocol = {.exclude_seen = true, .negatives = 100};
-	FmoeModel  *model = fnn_alloc(check_arena(), sizeof(FmoeModel));
-	FnnArena   *arena;
-	FnnArena   *ranking;
-	FmoeTrainer *trainer;
-	size_t		shared;
-	double		estimate;
-	double		peak;
-
-	check_begin("memory of %s%s, %s, dropout %g, %d users is estimated within 20 percent", name,
-				counted ? " with counted transitions" : "", loss == FMOE_LOSS_GBCE ? "gbce" : "softmax", dropout,
-					(int) users);
-	config.loss = loss;
-	config.blend = -1;
-	config.dropout = dropout;
-	config.max_length = 40;
-	config.batch_size = 64;
-	config.width = CHECK_SIZE(64, 16);
-	config.layers = CHECK_SIZE(2, 1);
-	if (counted)
-	{
-		/* narrow, so that the transitions are a good part of it */
-		config.width = 8;
-		config.layers = 1;
-		check_own(&config)->item_graph = check_own(&config)->count_experts = true;
-	}
-	shared = fmoe_trainer_shared_bytes(check_arena(), &config, data);
-	estimate = (double) fmoe_trainer_private_bytes(check_arena(), &config, data);
-	arena = fnn_arena_create(check_host(), 0);
-	trainer = fmoe_trainer_attach(arena, &config, data, fnn_alloc(check_arena(), shared));
-	fmoe_trainer_start(trainer);
-	fmoe_trainer_epoch(trainer, &alone);
-	fmoe_trainer_model(trainer, NULL, model);
-	peak = (double) fnn_arena_peak(arena);
-	/* where sizes are few they are small, and most of them is rounding */
-	CHECK(estimate >= peak * CHECK_SIZE(0.98, 0.9) && estimate <= peak * CHECK_SIZE(1.2, 1.3),
-		  "%.0f bytes estimated, %.0f used", estimate, peak);
-
-	estimate = (double) fmoe_rank_bytes(model, data, cases, &protocol);
-	ranking = fnn_arena_create(check_host(), 0);
-	fmoe_rank_cases(model, FMOE_MAIN, ranking, data, cases, &protocol, 0, cases->count,
-					fnn_alloc(check_arena(), sizeof(int32_t) * cases->count), NULL);
-	peak = (double) fnn_arena_peak(ranking);
-	CHECK(estimate >= peak * CHECK_SIZE(0.98, 0.9) && estimate <= peak * 1.3,
-		  "%.0f bytes estimated for ranking, %.0f used", estimate, peak);
-	fnn_arena_destroy(ranking);
-	fnn_arena_destroy(arena);
-	check_end();
-}
-
 void
 check_training(void)
 {
@@ -665,6 +609,8 @@ check_training(void)
 	check_teams("gru4rec features", FMOE_LOSS_GBCE, 0.5, false);
 	check_teams("mrff", FMOE_LOSS_SOFTMAX, 0, false);
 	check_teams("mrff", FMOE_LOSS_GBCE, 0.5, true);
+	check_teams("sasrec drawn", FMOE_LOSS_SOFTMAX, 0, false);
+	check_resume("sasrec drawn", FMOE_LOSS_SOFTMAX);
 	check_resume("sasrec", FMOE_LOSS_SOFTMAX);
 	check_resume("sasrec", FMOE_LOSS_GBCE);
 	check_resume("sasrec features", FMOE_LOSS_SOFTMAX);
@@ -680,16 +626,4 @@ check_training(void)
 	check_small("users of two events", 20, 10, 2, 2);
 	check_small("two items", 9, 2, 1, 5);
 	check_small("fewer sequences than shards", 2, 10, 4, 4);
-	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
-	check_memory("sasrec", FMOE_LOSS_GBCE, 0, 64, false);
-	check_memory("sasrec", FMOE_LOSS_SOFTMAX, 0.1, 400, false);
-	check_memory("gru4rec", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
-	check_memory("gru4rec", FMOE_LOSS_GBCE, 0, 64, false);
-	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
-	check_memory("fmoe", FMOE_LOSS_GBCE, 0, 64, false);
-	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0.1, 64, true);
-	check_memory("fmoe", FMOE_LOSS_SOFTMAX, 0, 300, true);
-	check_memory("sasrec features", FMOE_LOSS_SOFTMAX, 0.1, 64, false);
-	check_memory("sasrec features", FMOE_LOSS_GBCE, 0, 64, false);
-	check_memory("gru4rec features", FMOE_LOSS_SOFTMAX, 0.1, 300, false);
 }

@@ -144,7 +144,7 @@ foreach my $n (1 .. $kills)
 	}
 	eval { $victim->{run}->finish };
 	$node->start if $how eq 'immediate';
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	wait_server($node);
 	$killed{$kind}++;
 	my @problems = problems();
 	if ($kind =~ /train|rounds/)

@@ -243,7 +243,7 @@ BEGIN
 				WHEN 0 THEN PERFORM fmoe_evaluate('d', mutated('{"version": 3, "split": "leave_one_out", "exclude_seen": true, "candidates": 5, "k": [5, 10], "seed": 1}'::jsonb));
 				WHEN 1 THEN PERFORM fmoe_export('d', 1, mutated('{"precision": "int8", "noise": 0.1, "clip": 1.0, "seed": 3}'::jsonb));
 				WHEN 2 THEN PERFORM fmoe_lend('d', 1, mutated('{"precision": "int8", "noise": 0.1, "clip": 1.0, "seed": 3}'::jsonb));
-				ELSE CALL fmoe_train('e', mutated('{"model": "markov", "deploy": false, "width": 4, "heads": 1, "holdout": "test", "epochs": 1, "workers": 0, "batch_size": 8, "seed": 2}'::jsonb));
+				ELSE CALL fmoe_train('e', mutated('{"model": "sasrec", "deploy": false, "width": 4, "heads": 1, "holdout": "test", "epochs": 1, "workers": 0, "batch_size": 8, "seed": 2}'::jsonb));
 			END CASE;
 			RAISE EXCEPTION 'taken' USING ERRCODE = 'P0099';
 		WHEN 'version' THEN

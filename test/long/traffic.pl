@@ -79,8 +79,9 @@ BEGIN
 						DELETE FROM truth WHERE version = v;
 					END IF;
 				WHEN 'train' THEN
-					CALL fmoe_train('d', format('{"model": "%s", "width": 16, "layers": 1, "epochs": 1, "max_length": 10, "seed": %s, "deploy": false, "workers": 0}',
-						(ARRAY['sasrec', 'gru4rec', 'markov'])[1 + floor(random() * 3)], floor(random() * 1000))::jsonb);
+					CALL fmoe_train('d', format('{"model": %s, "max_length": 10, "seed": %s, "deploy": false}',
+						(ARRAY['"sasrec", "width": 16, "layers": 1, "epochs": 1, "workers": 0', '"gru4rec", "width": 16, "layers": 1, "epochs": 1, "workers": 0',
+							'"markov"'])[1 + floor(random() * 3)], floor(random() * 1000))::jsonb);
 					SELECT max(version) INTO v FROM fmoe.versions;
 					INSERT INTO truth SELECT v, u, answer(u, v) FROM generate_series(1, 20) u;
 			END CASE;

@@ -11,7 +11,7 @@ use IPC::Run;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw($patience_s session send_to answer ask leave wait_until small_shared_memory small_disk
+our @EXPORT = qw($patience_s session send_to answer ask leave wait_until wait_server small_shared_memory small_disk
 	long_minutes long_seed orphans);
 
 # Nothing takes longer, on a busy machine either.
@@ -85,6 +85,15 @@ sub wait_until
 		usleep(10_000);
 	}
 	return is($got, $expected, $name);
+}
+
+# Waits for a server that has crashed to answer again.  By a program that reads no input: psql may be gone
+# before it has read a query, and writing to it then ends the test.
+sub wait_server
+{
+	my ($node) = @_;
+
+	return wait_until('the server comes back', 0, sub { system('pg_isready', '-q', '-d', $node->connstr('postgres')) });
 }
 
 # Runs the program again, with a file system of so many megabytes in place of a directory.

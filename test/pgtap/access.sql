@@ -82,7 +82,7 @@ INSERT INTO access VALUES
 	('fmoe_fit_transition/4', 1, 'inside'),
 	('fmoe_fit_transition/5', 1, 'inside'),
 	('fmoe_forget/2', 1, 'syncer'),			-- and the owner of the database
-	('fmoe_forget_user/2', 1, 'manager'),
+	('fmoe_forget_user/2', 3, 'manager'),
 	('fmoe_groups/1', 1, 'user'),
 	('fmoe_import/3', 1, 'manager'),
 	('fmoe_lend/3', 1, 'manager'),

@@ -81,6 +81,8 @@ SELECT bag_eq($$SELECT pronamespace::regnamespace::text, proname::text, pronargs
 	('public', 'fmoe_fit_transition', 5, 'f', 'v', 's'),
 	('public', 'fmoe_forget', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_forget_user', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_forget_user', 2, 'f', 'v', 'u'),
+	('public', 'fmoe_forget_user', 2, 'f', 'v', 'u'),
 	('public', 'fmoe_groups', 1, 'f', 's', 'r'),
 	('public', 'fmoe_import', 3, 'f', 'v', 'u'),
 	('public', 'fmoe_lend', 3, 'f', 'v', 'u'),

@@ -117,7 +117,7 @@ sub crash_after_epoch
 	eval { $victim->{run}->finish };
 	eval { $watcher->{run}->finish };
 	eval { $trainer->{run}->finish };
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	wait_server($node);
 	$watcher = begin_session();
 	$trainer = begin_session();
 	return;
@@ -420,7 +420,7 @@ wait_for($watcher, 'SELECT EXISTS (SELECT FROM fmoe.training WHERE epoch >= 2)')
 	kill 'KILL', $helper;
 }
 eval { $_->{run}->finish } foreach $trainer, $rival, $watcher;
-$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+wait_server($node);
 ($watcher, $rival, $trainer) = (begin_session(), begin_session(), begin_session());
 $kept = value('SELECT epoch FROM fmoe.training');
 send_to($trainer, train('small', with_workers($endless =~ s/10000/9999/gr, 1)));

@@ -369,7 +369,7 @@ ask($first, everyone('shop'));
 my $pid = ask($first, 'SELECT pg_catalog.pg_backend_pid()');
 kill 'KILL', $pid;
 $first->{run}->kill_kill;
-$node->poll_query_until('postgres', 'SELECT true');
+wait_server($node);
 is($node->safe_psql('postgres', 'SELECT pg_catalog.count(*) FROM fmoe.cache'), '0', 'after a crash nothing is loaded');
 is($node->safe_psql('postgres', everyone('shop')), $private, 'but what is asked for');
 is($node->safe_psql('postgres', loaded('shop', 'place')), 'shared', 'into shared memory');

@@ -138,7 +138,7 @@ $training = begin('south', train('plays', $five));
 wait_for('south', 'EXISTS (SELECT FROM fmoe.training WHERE epoch >= 4)', 'two rounds are committed');
 kill 'KILL', value('south', 'SELECT pid FROM fmoe.progress');
 eval { $training->{run}->finish };
-$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+wait_server($node);
 my $epoch = value('south', 'SELECT epoch FROM fmoe.training');
 is($epoch % 2, 0, 'kill -9 leaves whole rounds');
 $said = told('south', train('plays', $five));

@@ -93,6 +93,7 @@ enum
 };
 
 extern const FmoeOption fmoe_ant_options[];
+extern const char *const *fmoe_ant_unused(const FmoeConfig *config);
 extern bool fmoe_ant_fits(const FmoeConfig *config, FmoeMisfit *misfit);
 /* What adapt means for a training with or without an encoder to start from; auto: its first attempt. */
 extern FmoeAntAdapt fmoe_ant_adapt(const FmoeConfig *config);
@@ -112,7 +113,8 @@ extern void fmoe_ant_declare(FmoeDeclaring *to, const FmoeConfig *config, const 
 
 /* Vectors [n, width] of items item[n]; NULL: of 0 .. n - 1.  Their lengths are what they are. */
 extern FmoeAntItems fmoe_ant_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item);
-/* Bytes on the arena for n of them. */
+/* Bytes on the arena for n of them; beside these, while they or their gradients are computed, those of a block. */
+extern double fmoe_ant_block_bytes(const FmoeConfig *config, const FmoeFacts *facts);
 extern double fmoe_ant_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double n, bool recorded);
 /* States after the tokens, whose items' vectors are rows row[n_tokens] of a table; of any length. */
 extern FnnTensor *fmoe_ant_states(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,
@@ -125,10 +127,14 @@ extern FnnTensor *fmoe_ant_map(const FmoeExpert *expert, FnnTape *tape, int inpu
 							   FnnTensor *weight, int map);
 extern const void *fmoe_ant_prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 extern double fmoe_ant_prepared_bytes(const FmoeConfig *config, const FmoeFacts *facts);
+/* Whether a step computes the vectors of all items. */
+extern bool fmoe_ant_computes_all(const FmoeConfig *config);
+extern FnnTensor *fmoe_ant_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+									  const FmoeGoal *goal);
 extern void fmoe_ant_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 extern double fmoe_ant_learn_bytes(const FmoeConfig *config, const FmoeFacts *facts, double tokens);
 /* How many items a step of so many tokens computes at most. */
-extern double fmoe_ant_step_items(const FmoeConfig *config, double n_items, double tokens);
+extern double fmoe_ant_step_count(const FmoeConfig *config, double n_items, double tokens);
 
 extern const FmoeExpertClass fmoe_ant_class;
 

@@ -130,9 +130,8 @@ make_rows(const void *context, int64_t first, int64_t n, fnn_real *x)
 			memcpy(x + i * width, rows->made + rows->item[first + i] * width, sizeof(fnn_real) * (size_t) width);
 }
 
-/* Whether a step computes the vectors of all items. */
-static bool
-computes_all(const FmoeConfig *config)
+bool
+fmoe_ant_computes_all(const FmoeConfig *config)
 {
 	return config->loss == FMOE_LOSS_SOFTMAX && !fmoe_ant_own(config)->pretrain;
 }
@@ -145,7 +144,7 @@ fmoe_ant_prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *d
 	int64_t		n = expert->n_items;
 
 	(void) data;
-	for (int i = 0; i < inputs->count && computes_all(expert->config); i++)
+	for (int i = 0; i < inputs->count && fmoe_ant_computes_all(expert->config); i++)
 	{
 		const FmoeInput *input = &inputs->input[i];
 		fnn_real   *rows;
@@ -169,18 +168,18 @@ fmoe_ant_prepared_bytes(const FmoeConfig *config, const FmoeFacts *facts)
 	const FmoeInputList *inputs = &fmoe_ant_own(config)->inputs;
 	double		numbers = 0;
 
-	for (int i = 0; i < inputs->count && computes_all(config); i++)
+	for (int i = 0; i < inputs->count && fmoe_ant_computes_all(config); i++)
 		if (fmoe_input_feature(&inputs->input[i], facts->features) != NULL)
 			numbers += inputs->input[i].width;
 	return sizeof(FmoeAntPrepared) + (double) facts->n_items * numbers * sizeof(fnn_real);
 }
 
 double
-fmoe_ant_step_items(const FmoeConfig *config, double n_items, double tokens)
+fmoe_ant_step_count(const FmoeConfig *config, double n_items, double tokens)
 {
 	double		sampled = config->loss == FMOE_LOSS_GBCE && !fmoe_ant_own(config)->pretrain ? config->negatives : 0;
 
-	return computes_all(config) ? n_items : fmin(n_items, 2 * tokens + sampled);
+	return fmoe_ant_computes_all(config) ? n_items : fmin(n_items, 2 * tokens + sampled);
 }
 
 /* ---------------------------------------------------------------- vectors */
@@ -303,21 +302,33 @@ fmoe_ant_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double n,
 	const FmoeAntOptions *own = fmoe_ant_own(config);
 	double		copies = recorded ? 2 : 1;
 	double		each = own->transductive ? 2 * copies * config->width + 1 : 0;
+
+	for (int i = 0; i < own->inputs.count; i++)
+	{
+		if (fmoe_input_feature(&own->inputs.input[i], facts->features) == NULL)
+			continue;
+		/* the input's vector and the sum with it; zeros, logits, weights and noise of its gate */
+		each += 2 * copies * config->width + (own->experts > 1 ? (2 + 3 * copies + 1) * own->experts : 1);
+	}
+	/* the sum with the product */
+	return (each + copies * config->width) * n * sizeof(fnn_real);
+}
+
+double
+fmoe_ant_block_bytes(const FmoeConfig *config, const FmoeFacts *facts)
+{
+	const FmoeAntOptions *own = fmoe_ant_own(config);
 	double		block = 0;
 
 	for (int i = 0; i < own->inputs.count; i++)
 	{
 		const FmoeInput *input = &own->inputs.input[i];
 
-		if (fmoe_input_feature(input, facts->features) == NULL)
-			continue;
-		/* the input's vector and the sum with it; zeros, logits, weights and noise of its gate */
-		each += 2 * copies * config->width + (own->experts > 1 ? (2 + 3 * copies + 1) * own->experts : 1);
-		block = fmax(block, fnn_mixed_maps_reals(input->width, own->experts, config->width)) +
-			(double) own->experts * config->width;
+		if (fmoe_input_feature(input, facts->features) != NULL)
+			block = fmax(block, fnn_mixed_maps_reals(input->width, own->experts, config->width) +
+						 (double) own->experts * config->width);
 	}
-	/* the sum with the product */
-	return ((each + copies * config->width) * n + block) * sizeof(fnn_real);
+	return block * sizeof(fnn_real);
 }
 
 /* ---------------------------------------------------------------- states */

@@ -79,6 +79,15 @@ fmoe_ant_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 	return true;
 }
 
+/* What is told apart while it is trained to be lent is a batch's own items. */
+static const char *const unused_by_pretraining[] = {"loss", "negatives", "calibration", NULL};
+
+const char *const *
+fmoe_ant_unused(const FmoeConfig *config)
+{
+	return fmoe_ant_own(config)->pretrain ? unused_by_pretraining : unused_by_pretraining + 3;
+}
+
 FmoeAntAdapt
 fmoe_ant_adapt(const FmoeConfig *config)
 {

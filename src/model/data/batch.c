@@ -7,12 +7,13 @@
  * columns.
  */
 #include "model/data/data.h"
+#include "model/data/stream.h"
 
 #include <string.h>
 
-/* ---------------------------------------------------------------- baskets that are cut */
+/* ---------------------------------------------------------------- events of a basket, numbered */
 
-/* An event of a basket, and the number it is chosen by. */
+/* An event of a basket, and the number it is chosen or ordered by. */
 typedef struct Drawn
 {
 	uint64_t	number;
@@ -42,11 +43,26 @@ sort_drawn(int64_t n, Drawn *drawn)
 }
 
 /*
- * n of the events begin .. end - 1, a basket, to places at .. of to: those with
- * the least hash of their item and of all the basket's items.  So what is left
- * out depends neither on the order of the items nor on who asks, and is another
- * item in another basket.
+ * The events begin .. end - 1, a basket, by the hash of their item and of all the
+ * basket's items: what follows depends neither on the order of the items nor on
+ * who asks, and is another item in another basket.
  */
+static void
+by_hash(const FmoeEvents *events, int64_t begin, int64_t end, Drawn *drawn)
+{
+	uint64_t	basket = 0;
+
+	for (int64_t i = begin; i < end; i++)
+		basket += fnn_hash(0, &events->item[i], sizeof(int32_t));
+	for (int64_t i = begin; i < end; i++)
+	{
+		drawn[i - begin].number = fnn_hash(basket, &events->item[i], sizeof(int32_t));
+		drawn[i - begin].event = i;
+	}
+	sort_drawn(end - begin, drawn);
+}
+
+/* n of the events begin .. end - 1, a basket, to places at .. of to: those with the least hash. */
 static void
 cut_basket(FnnArena *arena, const FmoeEvents *to, int64_t at, const FmoeEvents *from, int64_t begin, int64_t end,
 		   int64_t n)
@@ -54,16 +70,8 @@ cut_basket(FnnArena *arena, const FmoeEvents *to, int64_t at, const FmoeEvents *
 	FnnMark		mark = fnn_arena_mark(arena);
 	Drawn	   *drawn = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), end - begin, sizeof(Drawn)));
 	int64_t    *index = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), n, sizeof(int64_t)));
-	uint64_t	basket = 0;
 
-	for (int64_t i = begin; i < end; i++)
-		basket += fnn_hash(0, &from->item[i], sizeof(int32_t));
-	for (int64_t i = begin; i < end; i++)
-	{
-		drawn[i - begin].number = fnn_hash(basket, &from->item[i], sizeof(int32_t));
-		drawn[i - begin].event = i;
-	}
-	sort_drawn(end - begin, drawn);
+	by_hash(from, begin, end, drawn);
 	for (int64_t i = 0; i < n; i++)
 		index[i] = drawn[i].event;
 	fmoe_events_gather(to, at, from, n, index);
@@ -151,7 +159,7 @@ pack_baskets(FnnArena *arena, FmoeBatch *batch)
 	batch->position = position;
 }
 
-/* Positions where every token is a basket. */
+/* Positions where every token has its own. */
 static int32_t *
 pack_positions(FnnArena *arena, const FmoeBatch *batch)
 {
@@ -227,6 +235,76 @@ fmoe_batch_users(FnnArena *arena, FmoeBatch *batch, const FmoeDataset *data, con
 	}
 	batch->user = user;
 	batch->user_features = data->user_features;
+}
+
+/* ---------------------------------------------------------------- an order inside baskets */
+
+/* Puts the events of a batch, which it shares, into the order of drawn[n_tokens]. */
+static void
+put_in_order(FnnArena *arena, FmoeBatch *batch, const Drawn *drawn)
+{
+	const FnnHost *host = fnn_arena_host(arena);
+	int64_t    *index = fnn_alloc(arena, fnn_mul_size(host, batch->n_tokens, sizeof(int64_t)));
+	FmoeEvents	events;
+
+	for (int64_t t = 0; t < batch->n_tokens; t++)
+		index[t] = drawn[t].event;
+	fmoe_events_place(&events, &batch->events, batch->n_tokens,
+					  fnn_alloc(arena, fmoe_events_bytes(&batch->events, batch->n_tokens)));
+	fmoe_events_gather(&events, 0, &batch->events, batch->n_tokens, index);
+	batch->events = events;
+	batch->ordered = true;
+}
+
+static Drawn *
+new_drawn(FnnArena *arena, const FmoeBatch *batch)
+{
+	return fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), batch->n_tokens, sizeof(Drawn)));
+}
+
+void
+fmoe_batch_draw(FnnArena *arena, FmoeBatch *batch, uint64_t seed, uint64_t stream)
+{
+	const FmoeBaskets *baskets = batch->baskets;
+	Drawn	   *drawn;
+
+	if (baskets == NULL)
+		return;
+	drawn = new_drawn(arena, batch);
+	for (int64_t t = 0; t < batch->n_tokens; t++)
+		drawn[t] = (Drawn) {fnn_random_bits(seed, fmoe_stream(FMOE_STREAM_BASKETS, stream), (uint64_t) t), t};
+	for (int32_t b = 0; b < baskets->sequences.offset[baskets->sequences.count]; b++)
+		sort_drawn(baskets->count[b], drawn + baskets->begin[b]);
+	put_in_order(arena, batch, drawn);
+}
+
+FmoeBatch
+fmoe_batch_ordered(FnnArena *arena, const FmoeBatch *batch)
+{
+	const FmoeBaskets *baskets = batch->baskets;
+	FmoeBatch	ordered = *batch;
+	Drawn	   *drawn;
+
+	if (baskets == NULL || batch->ordered)
+		return ordered;
+	drawn = new_drawn(arena, batch);
+	for (int32_t b = 0; b < baskets->sequences.offset[baskets->sequences.count]; b++)
+		by_hash(&batch->events, baskets->begin[b], baskets->begin[b] + baskets->count[b], drawn + baskets->begin[b]);
+	put_in_order(arena, &ordered, drawn);
+	return ordered;
+}
+
+FmoeBatch
+fmoe_batch_in_turn(FnnArena *arena, const FmoeBatch *batch)
+{
+	FmoeBatch	turns = fmoe_batch_ordered(arena, batch);
+
+	if (turns.baskets == NULL)
+		return turns;
+	turns.baskets = NULL;
+	turns.sequences.reach = NULL;
+	turns.position = pack_positions(arena, &turns);
+	return turns;
 }
 
 /* ---------------------------------------------------------------- parts */

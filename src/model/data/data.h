@@ -300,6 +300,7 @@ typedef struct FmoeBatch
 	const int32_t *position;	/* [n_tokens] how many baskets of its sequence are before each */
 	const int32_t *last;		/* [sequences.count] each sequence's last token; -1: it is empty */
 	const FmoeBaskets *baskets; /* NULL: every token is one, and sequences has no reach */
+	bool		ordered;		/* the events of each basket are in an order that means something */
 	bool		keeps_seen;		/* what a history has may be an answer; set by who asks */
 	/* set by who knows users: */
 	const int32_t *user;		/* [sequences.count] whose history each is, -1: nobody known; NULL: nobody is */
@@ -332,8 +333,24 @@ extern FmoeBatch *fmoe_batch(FnnArena *arena, const FmoeEvents *events, int64_t 
 static inline size_t
 fmoe_token_bytes(const FmoeEvents *events)
 {
-	return fmoe_event_bytes(events) + sizeof(int32_t) * (events->basket != NULL ? 8 : 1);
+	if (events->basket == NULL)
+		return fmoe_event_bytes(events) + sizeof(int32_t);
+	/* the last three: a token's number, where it was, and where it is in its basket's order */
+	return 2 * fmoe_event_bytes(events) + sizeof(int32_t) * 9 + 3 * sizeof(int64_t);
 }
+
+/*
+ * Puts the events of each basket of a packed batch, which has no features of users
+ * or items yet that go by tokens, into an order that is drawn.
+ */
+extern void fmoe_batch_draw(FnnArena *arena, FmoeBatch *batch, uint64_t seed, uint64_t stream);
+/*
+ * The batch with the events of each basket in an order: the one that was drawn, else
+ * one by a hash of the basket's items, which depends neither on ids nor on who asks.
+ */
+extern FmoeBatch fmoe_batch_ordered(FnnArena *arena, const FmoeBatch *batch);
+/* The same as if each event were a basket of its own: with a position each, and nothing seen ahead. */
+extern FmoeBatch fmoe_batch_in_turn(FnnArena *arena, const FmoeBatch *batch);
 
 /* Sets whose the sequences of a batch are, that was packed of a dataset with these begins. */
 extern void fmoe_batch_users(FnnArena *arena, FmoeBatch *batch, const FmoeDataset *data, const int64_t *begin);

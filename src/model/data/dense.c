@@ -21,21 +21,22 @@ fmoe_dense_width(const FmoeFeature *feature)
 	return feature->modality == FMOE_PRICE ? PRICE_WIDTH : feature->width;
 }
 
-/* ---------------------------------------------------------------- text */
-
+/* What has no length stays as it is. */
 static void
-make_length_one(fnn_real *x)
+make_length_one(int64_t width, fnn_real *x)
 {
 	double		squares = 0;
 
-	for (int c = 0; c < FMOE_TEXT_SIGNS; c++)
+	for (int64_t c = 0; c < width; c++)
 		squares += (double) x[c] * x[c];
 	if (!(squares > 0))
 		return;
 	squares = 1 / sqrt(squares);
-	for (int c = 0; c < FMOE_TEXT_SIGNS; c++)
-		x[c] *= (fnn_real) squares;
+	for (int64_t c = 0; c < width; c++)
+		x[c] = (fnn_real) (x[c] * squares);
 }
+
+/* ---------------------------------------------------------------- text */
 
 static void
 text_row(const FmoeFeature *feature, int64_t row, fnn_real *x)
@@ -53,7 +54,7 @@ text_row(const FmoeFeature *feature, int64_t row, fnn_real *x)
 		fmoe_text_signs(word, bytes, sign);
 		fnn_add_signs(FMOE_TEXT_SIGNS, (fnn_real) weight, sign, x);
 	}
-	make_length_one(x);
+	make_length_one(FMOE_TEXT_SIGNS, x);
 }
 
 /* ---------------------------------------------------------------- the rest */
@@ -73,6 +74,7 @@ vector_row(const float *value, int32_t width, fnn_real *x)
 {
 	for (int32_t c = 0; c < width; c++)
 		x[c] = isfinite(value[c]) ? value[c] : 0;
+	make_length_one(width, x);
 }
 
 void

@@ -5,7 +5,7 @@
  *	  text		512 numbers: the sum over the words of weight x scale x the word's
  *				512 signs, of length 1
  *	  price		3: its logarithm / 10, its percentile, and 1 where it is known
- *	  vector	as it is given
+ *	  vector	as it is given, of length 1: the scale of a column tells nothing
  *
  * What is not known is a row of zeros.  Categories are bags of terms, whose rows
  * are to be learned.

@@ -252,6 +252,11 @@ typedef struct FmoeExpertClass
 	/* Common options that begin elsewhere in this class: name, value, name, value, ..., NULL; NULL: none. */
 	const char *const *defaults;
 	FmoeJudgedBy judged_by;
+	/*
+	 * Common options that say nothing to it, NULL-terminated: it is an error to give one.  NULL: those of learning
+	 * where it counts, else none.
+	 */
+	const char *const *(*unused) (const FmoeConfig *config);
 	/* Whether the options fit each other; NULL: they always do. */
 	bool		(*fits) (const FmoeConfig *config, FmoeMisfit *misfit);
 	/* Set of FmoeReads; NULL: nothing but items and times. */
@@ -324,6 +329,17 @@ typedef struct FmoeExpertClass
 
 	/* Puts encode and all losses on the tape; NULL: the only loss is that of the scores. */
 	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
+	/*
+	 * Length of the vectors of all items that every step needs, so that they are computed once a step, in parts, and
+	 * shared by its shards; 0: each shard computes those that it needs.  NULL: 0.
+	 */
+	int64_t		(*step_width) (const FmoeConfig *config);
+	/*
+	 * These vectors [n, step_width] of items first .. first + n - 1; learn then reads all of them from
+	 * expert->step_items.  Of the goal there are step, seed, and a stream that all parts have in common.
+	 */
+	FnnTensor  *(*step_items) (const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+							   const FmoeGoal *goal);
 	/* Names of the losses that learn tells apart with fmoe_goal_loss, NULL-terminated; NULL: it has one. */
 	const char *const *losses;
 	/* Makes, on the arena, what steps read, as expert->prepared; by every member of a training.  NULL: nothing. */
@@ -392,6 +408,8 @@ typedef struct FmoeExpertClass
 	const char *(*gate_prior) (const FmoeConfig *config);
 	/* Whether a version may go live; NULL: it may. */
 	bool		(*goes_live) (const FmoeConfig *config);
+	/* Whether a step reads the events of a basket in an order that is drawn for it; NULL: it does not. */
+	bool		(*draws_baskets) (const FmoeConfig *config);
 	/* How often training exchanges encoders with peers, and after how many epochs each time; NULL, or 0: never. */
 	int			(*rounds) (const FmoeConfig *config, int *local_epochs);
 	/* How it trains in rounds of users; NULL, or NULL: it does not. */
@@ -413,6 +431,7 @@ struct FmoeExpert
 									 * the same terms; NULL: there are none */
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
+	FnnTensor  *step_items;		/* of all items, of the hook step_items; NULL: learn computes vectors */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */
 	const void *merged;			/* of the hook merge; NULL: parameters may change */
 	uint32_t	without;		/* set of parts that are left out of its scores */

@@ -13,6 +13,20 @@ const FmoeEncoder *const fmoe_encoders[] = {&fmoe_sasrec_encoder, &fmoe_gru4rec_
 
 const char *const fmoe_encoder_names[] = {"sasrec", "gru4rec", NULL};
 
+const char *const fmoe_basket_readings[] = {"set", "drawn", NULL};
+
+const FmoeBatch *
+fmoe_encoder_reads(const FmoeEncoder *encoder, int baskets, FnnArena *arena, const FmoeBatch *batch)
+{
+	FmoeBatch  *turns;
+
+	if (!encoder->in_turn || baskets != FMOE_BASKETS_DRAWN || batch->baskets == NULL)
+		return batch;
+	turns = fnn_alloc(arena, sizeof(FmoeBatch));
+	*turns = fmoe_batch_in_turn(arena, batch);
+	return turns;
+}
+
 FnnTensor *
 fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch, FmoeWhich which)
 {
@@ -22,6 +36,14 @@ fmoe_encoder_run(const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, cons
 	for (int layer = 0; layer < layers; layer++)
 		x = encoder->layer(encoding, tape, layer, x, batch, layer == layers - 1 ? which : FMOE_ALL_TOKENS);
 	return encoder->leave(encoding, tape, x, batch, which);
+}
+
+const char *const *
+fmoe_encoder_unused(int encoder)
+{
+	static const char *const none[] = {NULL};
+
+	return fmoe_encoders[encoder]->unused != NULL ? fmoe_encoders[encoder]->unused : none;
 }
 
 /* ---------------------------------------------------------------- shapes */

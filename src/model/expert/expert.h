@@ -68,6 +68,8 @@ extern const FmoeFederated *fmoe_federated(const FmoeExpertClass *class, const F
 /* Whether the class has the hook prepare and it applies. */
 extern bool fmoe_prepares(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the hooks learn and start apply, of those that the class has. */
+/* Length of the vectors that a step computes once for all its shards; 0: none. */
+extern int64_t fmoe_step_width(const FmoeExpertClass *class, const FmoeConfig *config);
 extern bool fmoe_learns(const FmoeExpertClass *class, const FmoeConfig *config);
 
 /* How many things a training tries one after another, at least 1 and at most FMOE_ATTEMPTS_MAX. */
@@ -106,6 +108,8 @@ struct FmoeEncoder
 {
 	const char *name;
 	const char *summary;		/* one line, lower case */
+	bool		in_turn;		/* it can read what happened at once one after another */
+	const char *const *unused;	/* common options that say nothing to it, NULL-terminated; NULL: there are none */
 	void		(*declare) (FmoeDeclaring *to, const FmoeShape *shape, int max_length);
 	/* How many slices declare declares. */
 	int			(*slices) (const FmoeShape *shape);
@@ -143,9 +147,22 @@ extern const FmoeEncoder *const fmoe_encoders[];
 /* Their names, NULL-terminated: choices of options. */
 extern const char *const fmoe_encoder_names[];
 
+/* The common options that say nothing to it, NULL-terminated. */
+extern const char *const *fmoe_encoder_unused(int encoder);
+
 /* The default of options that name an encoder. */
 #define FMOE_DEFAULT_ENCODER "sasrec"
 
+/* The choices of the option baskets (FmoeBasketReading), NULL-terminated. */
+extern const char *const fmoe_basket_readings[];
+/* A row for a table of options, for an encoder that reads baskets so. */
+#define FMOE_BASKETS_OPTION(at) \
+	{"baskets", FMOE_OPTION_ENUM, at, 0, 0, fmoe_basket_readings, "drawn", \
+	"how sasrec reads what happened at once; drawn: one after another, in an order that each epoch draws anew;" \
+	" set: all at once", .stored = "set"}
+/* The batch, on the arena, as the encoder reads it under that option. */
+extern const FmoeBatch *fmoe_encoder_reads(const FmoeEncoder *encoder, int baskets, FnnArena *arena,
+										   const FmoeBatch *batch);
 /* Means [baskets, d] of the rows [n_tokens, d] of each basket, of a batch that has baskets. */
 extern FnnTensor *fmoe_basket_means(FnnTape *tape, FnnTensor *x, const FmoeBatch *batch);
 /* Means [sequences.count, d] of the rows [n_tokens, d] of each sequence's last basket; none is empty. */

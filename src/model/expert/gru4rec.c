@@ -110,9 +110,12 @@ multiplications(const FmoeShape *shape)
 	return 6.0 * shape->layers * shape->width * shape->width;
 }
 
+static const char *const unused[] = {"heads", NULL};
+
 const FmoeEncoder fmoe_gru4rec_encoder = {
 	.name = "gru4rec",
 	.summary = "gated recurrent units over the history",
+	.unused = unused,
 	.declare = declare,
 	.slices = slices,
 	.enter = enter,

@@ -16,10 +16,13 @@
  * The caller drops out the inputs, since it may add more to them before.
  * Positions count from the oldest event the encoder sees.
  *
- * What happened at once is one basket: its items have one position and see each
- * other, and the last block asks once for all of them, with the mean of what it
- * is given of them.  So the state after a basket, which all its items have, does
- * not depend on their order; baskets of one are what the original has.
+ * What happened at once is one basket.  Read as a set, its items have one position
+ * and see each other, and the last block asks once for all of them, with the mean of
+ * what it is given of them.  So the state after a basket, which all its items have,
+ * does not depend on their order.  Read in turn (fmoe_batch_in_turn), a basket is what
+ * the original would make of its items in an order that is drawn anew in each epoch,
+ * but that none of them is what comes next to another; the state after a basket is
+ * that after its last item.  Baskets of one are what the original has either way.
  */
 #include "model/expert/expert.h"
 
@@ -198,6 +201,7 @@ multiplications(const FmoeShape *shape)
 const FmoeEncoder fmoe_sasrec_encoder = {
 	.name = "sasrec",
 	.summary = "causal self-attention over the history",
+	.in_turn = true,
 	.declare = declare,
 	.slices = slices,
 	.enter = enter,

@@ -12,6 +12,7 @@ typedef struct FmoeTowerOptions
 {
 	FmoeFeaturedOptions featured;
 	FmoeGatedOptions gated;
+	int			baskets;		/* FmoeBasketReading; of sasrec only */
 } FmoeTowerOptions;
 
 #endif							/* FMOE_MODEL_EXPERT_TOWER_H */

@@ -68,6 +68,12 @@ learns(const FmoeConfig *config)
 	return true;
 }
 
+static const char *const *
+unused(const FmoeConfig *config)
+{
+	return fmoe_encoder_unused(fmoe_mixture_own(config)->encoder);
+}
+
 static const void *
 prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
 {
@@ -122,11 +128,18 @@ rounds(const FmoeConfig *config, int *local_epochs)
 	return own->rounds;
 }
 
+static int64_t
+step_width(const FmoeConfig *config)
+{
+	return computes(config) && config->loss == FMOE_LOSS_SOFTMAX ? fmoe_mixture_item_width(config) : 0;
+}
+
 const FmoeExpertClass fmoe_mixture_class = {
 	.name = "fmoe",
 	.summary = "own and lent experts and those that count, weighed by a gate",
 	.gated = gated,
 	.options = fmoe_mixture_options,
+	.unused = unused,
 	.fits = fmoe_mixture_fits,
 	.reads = reads,
 	.declare = fmoe_mixture_declare,
@@ -139,6 +152,8 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.prepare = prepare,
 	.terms = fmoe_mixture_terms,
 	.learn = fmoe_mixture_learn,
+	.step_width = step_width,
+	.step_items = fmoe_mixture_step_items,
 	.losses = fmoe_mixture_losses,
 	.start = fmoe_mixture_start,
 	.settle = fmoe_mixture_settle,
@@ -151,5 +166,6 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.borrows = borrows,
 	.borrowed_prefix = borrowed_prefix,
 	.gate_prior = gate_prior,
+	.draws_baskets = fmoe_mixture_draws_baskets,
 	.rounds = rounds
 };

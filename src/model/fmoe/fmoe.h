@@ -39,6 +39,7 @@ typedef struct FmoeMixtureOptions
 	int			encoder;		/* of the own expert: row of fmoe_encoders */
 	FmoeLentList experts;		/* those lent */
 	FmoeFeaturedOptions featured;	/* of the own expert's vectors */
+	int			baskets;		/* FmoeBasketReading, of all encoders that attend */
 	int			head;			/* FmoeHead */
 	bool		item_graph;		/* item vectors are smoothed over what followed what */
 	int			lora_rank;		/* of the adapters of lent encoders; 0: none */
@@ -132,6 +133,8 @@ extern void fmoe_mixture_prefix(int member, char *prefix);
 /* The class's hook bytes. */
 extern double fmoe_mixture_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens,
 								 double cases);
+/* The class's hook draws_baskets. */
+extern bool fmoe_mixture_draws_baskets(const FmoeConfig *config);
 /* The class's hook multiplications. */
 extern double fmoe_mixture_multiplications(const FmoeConfig *config, double n_scored);
 
@@ -167,6 +170,8 @@ extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, c
 									int32_t sequence, const fnn_real *state);
 
 /* The class's hook learn. */
+extern FnnTensor *fmoe_mixture_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+										  const FmoeGoal *goal);
 extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 extern const char *const fmoe_mixture_losses[];
 /* The class's hook start: fills the count columns, and empties what features alone say. */

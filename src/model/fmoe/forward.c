@@ -109,12 +109,16 @@ void
 fmoe_mix_states(const FmoeExpert *expert, const FmoeMixtureLayout *layout, FnnTape *tape,
 				const FmoeBatch *batch, FmoeWhich which, FnnTensor **state)
 {
+	int			baskets = fmoe_mixture_own(expert->config)->baskets;
+
 	for (int i = 0; i < layout->members; i++)
 	{
 		FmoeEncoding encoding = member_encoding(expert, layout, tape, i);
+		const FmoeBatch *read = fmoe_encoder_reads(encoding.encoder, baskets, tape->arena, batch);
 
-		state[i] = fmoe_encoder_run(&encoding, tape, member_input(expert, layout, tape, i, &encoding, batch), batch,
-									which);
+		FnnTensor  *x = member_input(expert, layout, tape, i, &encoding, read);
+
+		state[i] = fmoe_encoder_run(&encoding, tape, x, read, which);
 	}
 }
 
@@ -295,8 +299,11 @@ fmoe_mixture_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *ba
 	fmoe_mixture_layout(expert->config, expert->params, layout);
 	if (layout->features >= 0 && expert->items == NULL)
 	{
-		over.items = fmoe_mixture_items(expert, tape, batch->n_tokens, batch->events.item);
-		rows = fmoe_batch_of_tokens(tape->arena, batch);
+		/* by the items, before they become numbers of tokens */
+		if (fmoe_mixture_draws_baskets(expert->config))
+			rows = fmoe_batch_ordered(tape->arena, batch);
+		over.items = fmoe_mixture_items(expert, tape, rows.n_tokens, rows.events.item);
+		rows = fmoe_batch_of_tokens(tape->arena, &rows);
 	}
 	fmoe_mix(&over, layout, tape, &rows, which, &mixed);
 	return mixed.hidden;

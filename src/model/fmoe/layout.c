@@ -107,3 +107,13 @@ fmoe_mixture_layout(const FmoeConfig *config, const FnnParams *params, FmoeMixtu
 	if (own->featured.features)
 		layout->features = next;
 }
+
+bool
+fmoe_mixture_draws_baskets(const FmoeConfig *config)
+{
+	bool		in_turn = false;
+
+	for (int i = 0; i < fmoe_mixture_members(config); i++)
+		in_turn = in_turn || fmoe_encoders[fmoe_mixture_shape(config, i).encoder]->in_turn;
+	return in_turn && fmoe_mixture_own(config)->baskets == FMOE_BASKETS_DRAWN;
+}

@@ -19,6 +19,7 @@ const FmoeOption fmoe_mixture_options[] = {
 	{"experts", FMOE_OPTION_LIST, AT(experts), 0, 0, NULL, NULL,
 	"lent experts to use; all that there are when not given", NULL, &fmoe_lent_option},
 	FMOE_FEATURED_OPTIONS(AT(featured)),
+	FMOE_BASKETS_OPTION(AT(baskets)),
 	{"head", FMOE_OPTION_ENUM, AT(head), 0, 0, head_names, "tied",
 	"items are scored by the vectors they are read by (tied), or have others for that (own)"},
 	{"item_graph", FMOE_OPTION_BOOL, AT(item_graph), 0, 0, NULL, "false",

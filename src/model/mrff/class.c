@@ -137,6 +137,7 @@ const FmoeExpertClass fmoe_mrff_class = {
 	.options = fmoe_mrff_options,
 	.defaults = fmoe_mrff_defaults,
 	.judged_by = FMOE_BY_CLICKS,
+	.unused = fmoe_mrff_unused,
 	.fits = fmoe_mrff_fits,
 	.reads = fmoe_mrff_reads,
 	.declare = fmoe_mrff_declare,

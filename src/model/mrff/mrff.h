@@ -52,6 +52,7 @@ typedef struct FmoeMrffOptions
 
 extern const FmoeOption fmoe_mrff_options[];	/* fills FmoeMrffOptions */
 extern const char *const fmoe_mrff_defaults[];
+extern const char *const *fmoe_mrff_unused(const FmoeConfig *config);
 extern bool fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit);
 extern unsigned fmoe_mrff_reads(const FmoeConfig *config);
 

@@ -40,6 +40,20 @@ const char *const fmoe_mrff_defaults[] = {
 	"width", "8", "dropout", "0.5", "learning_rate", "0.003", "max_length", "200", "holdout", "validation_fifth", NULL
 };
 
+/* Those of ordinary batches first. */
+static const char *const unused[] = {
+	"batch_size", "learning_rate", "weight_decay", "clip_norm", "warmup_steps", "learning_rate_decay",
+	"loss", "negatives", "calibration", "blend", "start_encoder", NULL
+};
+
+#define OF_BATCHES 6
+
+const char *const *
+fmoe_mrff_unused(const FmoeConfig *config)
+{
+	return fmoe_mrff_own(config)->federated.on ? unused : unused + OF_BATCHES;
+}
+
 bool
 fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {

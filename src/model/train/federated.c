@@ -9,8 +9,8 @@
  *
  *		sample		every user by itself
  *		users		members take one shard of the users after another; a user is trained on
- *					a copy of what is shared, in memory that stays in the processor's caches,
- *					and its difference, clipped, is added to slot s
+ *					what is shared, or for several steps on a copy of it that stays in the
+ *					processor's caches, and its difference, clipped, is added to slot s
  *		--- barrier
  *		move		each member sums the slots over its range, in slot order, adds noise,
  *					divides, and moves what is shared as the server's optimiser says (Reddi
@@ -44,7 +44,7 @@ typedef struct Client
 	FmoeTrainer *trainer;
 	FmoeExpert	expert;
 	size_t		size;			/* reals that are shared */
-	fnn_real   *value;			/* [size] */
+	fnn_real   *value;			/* [size] NULL: of one step the gradient says all, and values stay the trainer's */
 	fnn_real   *grad;			/* [size] all 0 between users */
 	fnn_real   *moment1;		/* [size] NULL: local steps have no moments */
 	fnn_real   *moment2;
@@ -60,6 +60,7 @@ new_client(FmoeTrainer *trainer, bool exchanges)
 	FnnArena   *arena = trainer->arena;
 	const FnnHost *host = trainer->host;
 	bool		adam = trainer->federated->local_optimiser == FMOE_LOCAL_ADAM;
+	bool		copied = trainer->federated->local_steps > 1;
 	Client		client = {
 		.trainer = trainer,
 		.expert = trainer->expert,
@@ -67,9 +68,10 @@ new_client(FmoeTrainer *trainer, bool exchanges)
 		.exchanges = exchanges
 	};
 
-	client.value = fnn_alloc_reals(arena, 1, (int64_t) client.size);
 	client.grad = fnn_zalloc(arena, fnn_mul_size(host, client.size, sizeof(fnn_real)));
-	if (adam)
+	if (copied)
+		client.value = fnn_alloc_reals(arena, 1, (int64_t) client.size);
+	if (copied && adam)
 	{
 		client.moment1 = fnn_alloc_reals(arena, 1, (int64_t) client.size);
 		client.moment2 = fnn_alloc_reals(arena, 1, (int64_t) client.size);
@@ -83,7 +85,7 @@ new_client(FmoeTrainer *trainer, bool exchanges)
 		FnnTensor  *tensor = &client.expert.tensor[i];
 
 		*tensor = (FnnTensor) {.rows = param->rows, .cols = param->cols};
-		tensor->value = param->share == FNN_PRIVATE ? trainer->values + param->offset : client.value + param->offset;
+		tensor->value = (param->share == FNN_PRIVATE || !copied ? trainer->values : client.value) + param->offset;
 		if (fmoe_is_shared(param))
 			tensor->grad = client.grad + param->offset;
 		else if (fmoe_is_own(param))
@@ -119,7 +121,7 @@ move_row(const Client *client, int i, int64_t row, int step)
 			value[c] -= (fnn_real) federated->local_rate * grad[c];
 }
 
-/* Moves what the user has by its gradient, which is 0 again afterwards. */
+/* Moves what the user has by its gradient, which is 0 again afterwards where what is shared is a copy. */
 static void
 move_client(Client *client, int step)
 {
@@ -134,6 +136,8 @@ move_client(Client *client, int step)
 			move_row(client, i, client->row[i].touched[0], step);
 			fnn_sparse_clear(&client->row[i]);
 		}
+	if (client->value == NULL)
+		return;
 	if (client->exchanges && client->moment1 != NULL)
 		fnn_adamw(&adam, params, step, 1, 0, client->size, client->value, client->grad, client->moment1,
 				  client->moment2);
@@ -141,6 +145,23 @@ move_client(Client *client, int step)
 		for (size_t k = 0; k < client->size; k++)
 			client->value[k] -= (fnn_real) rate * client->grad[k];
 	memset(client->grad, 0, client->size * sizeof(fnn_real));
+}
+
+static void
+begin_client(Client *client)
+{
+	const FmoeTrainer *trainer = client->trainer;
+
+	if (client->value != NULL)
+		memcpy(client->value, trainer->values, client->size * sizeof(fnn_real));
+	if (client->moment1 != NULL)
+	{
+		memset(client->moment1, 0, client->size * sizeof(fnn_real));
+		memset(client->moment2, 0, client->size * sizeof(fnn_real));
+	}
+	for (int i = 0; i < trainer->plan.params.count; i++)
+		if (client->row_moments[i] != NULL)
+			memset(client->row_moments[i], 0, 2 * sizeof(fnn_real) * (size_t) trainer->plan.params.list[i].cols);
 }
 
 /* The local steps of a user.  Returns the loss before them, and its parts. */
@@ -161,15 +182,7 @@ train_client(Client *client, int64_t sequence, int32_t round, double losses[FMOE
 
 	if (!(batch.weight > 0))
 		return 0;
-	memcpy(client->value, trainer->values, client->size * sizeof(fnn_real));
-	if (client->moment1 != NULL)
-	{
-		memset(client->moment1, 0, client->size * sizeof(fnn_real));
-		memset(client->moment2, 0, client->size * sizeof(fnn_real));
-		for (int i = 0; i < trainer->plan.params.count; i++)
-			if (client->row_moments[i] != NULL)
-				memset(client->row_moments[i], 0, 2 * sizeof(fnn_real) * (size_t) trainer->plan.params.list[i].cols);
-	}
+	begin_client(client);
 	for (int step = 1; step <= federated->local_steps; step++)
 	{
 		FnnMark		mark = fnn_arena_mark(trainer->arena);
@@ -201,11 +214,19 @@ train_client(Client *client, int64_t sequence, int32_t round, double losses[FMOE
 
 /* ---------------------------------------------------------------- differences */
 
+static bool
+is_zero(const fnn_real *x, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		if (x[i] != 0)
+			return false;
+	return true;
+}
+
 /* Counts the user in the groups whose rows its difference has. */
 static void
-count_groups(const Client *client, int64_t *users)
+count_groups(const FmoeTrainer *trainer, const fnn_real *difference, int64_t *users)
 {
-	const FmoeTrainer *trainer = client->trainer;
 	int64_t    *next = users;
 
 	for (int i = 0; i < trainer->plan.params.count; i++)
@@ -214,36 +235,40 @@ count_groups(const Client *client, int64_t *users)
 
 		if (param->rows_of != FNN_OF_GROUPS || !fmoe_is_shared(param))
 			continue;
-		for (int64_t r = 0; r < param->rows; r++, next++)
-		{
-			size_t		at = param->offset + (size_t) (r * param->cols);
-
-			*next += memcmp(client->value + at, trainer->values + at, sizeof(fnn_real) * (size_t) param->cols) != 0;
-		}
+		for (int64_t r = 0; r < param->rows; r++)
+			*next++ += !is_zero(difference + param->offset + (size_t) (r * param->cols), param->cols);
 	}
 }
 
-/* Adds the user's difference to a slot, clipped as one vector over all that is shared. */
+/* What the user has moved what is shared by, and its sum of squares. */
+static fnn_real *
+difference_of(Client *client, double *squares)
+{
+	const FmoeFederated *federated = client->trainer->federated;
+
+	if (client->value != NULL)
+	{
+		*squares = fnn_subtract(client->size, client->trainer->values, client->value);
+		return client->value;
+	}
+	*squares = fnn_first_step(federated->local_rate, federated->local_optimiser == FMOE_LOCAL_ADAM ? FMOE_EPSILON : -1,
+							  client->size, client->grad);
+	return client->grad;
+}
+
+/* Adds the user's difference to a slot, clipped as one vector over all that is shared; then the gradient is 0. */
 static void
-add_difference(Client *client, fnn_real *slot)
+add_difference(Client *client, fnn_real *slot, int64_t *group_users)
 {
 	const FmoeTrainer *trainer = client->trainer;
-	const fnn_real *public = trainer->values;
 	double		clip = trainer->federated->clip;
-	double		squares = 0;
-	double		scale = 1;
+	double		squares;
+	fnn_real   *difference = difference_of(client, &squares);
 
-	for (size_t k = 0; k < client->size; k++)
-	{
-		client->value[k] -= public[k];
-		squares += (double) client->value[k] * client->value[k];
-	}
 	if (!isfinite(squares))
 		fnn_fail(trainer->host, FNN_NONFINITE, "training diverged: a user's difference is not finite");
-	if (clip > 0 && squares > clip * clip)
-		scale = clip / sqrt(squares);
-	for (size_t k = 0; k < client->size; k++)
-		slot[k] += (fnn_real) scale * client->value[k];
+	count_groups(trainer, difference, group_users);
+	fnn_move_reals(client->size, clip > 0 && squares > clip * clip ? clip / sqrt(squares) : 1, difference, slot);
 }
 
 /* The users of shard s: a quarter of those in order[n] by their number, which is no secret of any of them. */
@@ -267,10 +292,9 @@ train_shard(Client *client, int64_t n, int s, int32_t round, double losses[FMOE_
 			losses[k] += parts[k];
 		users[0]++;
 		if (client->exchanges)
-		{
-			count_groups(client, users + 1);
-			add_difference(client, trainer->slot[s]);
-		}
+			add_difference(client, trainer->slot[s], users + 1);
+		else if (client->value == NULL)
+			memset(client->grad, 0, client->size * sizeof(fnn_real));
 		fnn_poll(trainer->host);
 	}
 	return loss;

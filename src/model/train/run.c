@@ -220,11 +220,15 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 		state->best_epoch = state->epoch;
 		state->best_metric = state->metric;
 		state->stale_epochs = 0;
+		fmoe_note_halves(trainer, true);
 		memcpy(trainer->best + trainer->plan.learned_from, fmoe_judged(trainer) + trainer->plan.learned_from,
 			   fmoe_learned_reals(&trainer->plan) * sizeof(fnn_real));
 	}
 	else if (validated)
+	{
 		state->stale_epochs++;
+		fmoe_note_halves(trainer, false);
+	}
 	if (fmoe_attempt_epochs(state) >= trainer->config.epochs ||
 		(validated && state->stale_epochs >= trainer->config.patience))
 		state->finished = FMOE_FINISHED;

@@ -158,3 +158,57 @@ fnn_adamw_sparse(const FnnAdamW *adamw, const FnnParam *param, int64_t step, dou
 		last_step[row] = (int32_t) step;
 	}
 }
+
+/* ---------------------------------------------------------------- differences */
+
+FNN_CLONES double
+fnn_first_step(double learning_rate, double epsilon, size_t n, fnn_real *grad)
+{
+	fnn_real	rate = (fnn_real) -learning_rate;
+	fnn_real	least = (fnn_real) epsilon;
+	double		sum = 0;
+
+	if (epsilon < 0)
+		FNN_SIMD_SUM(sum)
+		for (size_t i = 0; i < n; i++)
+		{
+			grad[i] *= rate;
+			sum += (double) grad[i] * (double) grad[i];
+		}
+	else
+		/* both moments are those of this gradient alone, and their corrections cancel out */
+		FNN_SIMD_SUM(sum)
+		for (size_t i = 0; i < n; i++)
+		{
+			grad[i] = rate * grad[i] / (fnn_sqrt(grad[i] * grad[i]) + least);
+			sum += (double) grad[i] * (double) grad[i];
+		}
+	return sum;
+}
+
+FNN_CLONES double
+fnn_subtract(size_t n, const fnn_real *from, fnn_real *x)
+{
+	double		sum = 0;
+
+	FNN_SIMD_SUM(sum)
+	for (size_t i = 0; i < n; i++)
+	{
+		x[i] -= from[i];
+		sum += (double) x[i] * (double) x[i];
+	}
+	return sum;
+}
+
+FNN_CLONES void
+fnn_move_reals(size_t n, double scale, fnn_real *x, fnn_real *to)
+{
+	fnn_real	weight = (fnn_real) scale;
+
+	FNN_SIMD
+	for (size_t i = 0; i < n; i++)
+	{
+		to[i] += weight * x[i];
+		x[i] = 0;
+	}
+}

@@ -49,4 +49,16 @@ extern void fnn_adamw_sparse(const FnnAdamW *adamw, const FnnParam *param, int64
 							 const FnnSparse *sparse, int64_t from, int64_t to,
 							 fnn_real *value, fnn_real *m, fnn_real *v, int32_t *last_step);
 
+/* ---------------------------------------------------------------- differences */
+
+/*
+ * grad[n] becomes what one step from moments of 0 moves values by: of Adam with that epsilon, or of plain descent
+ * where it is negative.  Returns the sum of squares.
+ */
+extern double fnn_first_step(double learning_rate, double epsilon, size_t n, fnn_real *grad);
+/* x[n] -= from; returns the sum of squares. */
+extern double fnn_subtract(size_t n, const fnn_real *from, fnn_real *x);
+/* to[n] += scale * x, and x is 0 afterwards. */
+extern void fnn_move_reals(size_t n, double scale, fnn_real *x, fnn_real *to);
+
 #endif							/* FNN_BASE_OPTIMIZER_H */

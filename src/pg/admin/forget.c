@@ -92,6 +92,18 @@ put(ReturnSetInfo *result, const char *place, int64 n, bool forgotten)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* The user that the call means, as text: ids of any type are given so to the functions here. */
+static char *
+user_argument(FunctionCallInfo fcinfo)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(OidIsValid(type) ? type : TEXTOID, &output, &varlena);
+	return OidOutputFunctionCall(output, PG_GETARG_DATUM(1));
+}
+
 /* The text of an id, as its type writes it. */
 static char *
 canonical(const FmoeDomain *domain, const char *user)
@@ -107,7 +119,7 @@ Datum
 fmoe_forget_user(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *user = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *user = user_argument(fcinfo);
 	FmoeDomain *domain;
 	Datum		values[2];
 	Datum		names[2];

@@ -157,6 +157,8 @@ read_config(Jsonb *object, Reading *reading)
 	fmoe_change_defaults(fmoe_train_options, class_of(config)->defaults, config);
 	fmoe_set_defaults(class_of(config)->options, config->own.bytes);
 	if (reading->call == NULL)
+		fmoe_set_stored(class_of(config)->options, config->own.bytes);
+	if (reading->call == NULL)
 		fmoe_walk_options(object, fmoe_train_options, note_foreign, reading);
 	fmoe_walk_options(object, fmoe_train_options, take_option, reading);
 	fmoe_config_canonical(config);
@@ -208,14 +210,15 @@ fmoe_parse_config(Jsonb *object, FmoeConfig *config)
 		check_inputs(config);
 }
 
-/* Whether a BOOL option is true, an INT option above 0, or an ENUM option as wanted. */
+/* Whether a BOOL option is true, an INT option above 0, or an ENUM option as wanted, or not yet known. */
 static bool
 is_given(const FmoeOption *option, const char *wanted, const void *target)
 {
 	const char *value = (const char *) target + option->offset;
 
 	if (option->type == FMOE_OPTION_ENUM)
-		return strcmp(option->choices[*(const int *) value], wanted) == 0;
+		return strcmp(option->choices[*(const int *) value], wanted) == 0 ||
+			strcmp(option->choices[*(const int *) value], "auto") == 0;
 	return option->type == FMOE_OPTION_BOOL ? *(const bool *) value : *(const int *) value > 0;
 }
 
@@ -259,6 +262,25 @@ check_needed(Jsonb *object, const FmoeOption *options, const void *target)
 	}
 }
 
+/* Fails where the object gives a common option that says nothing to the model. */
+static void
+check_unused(Jsonb *object, const FmoeConfig *config)
+{
+	for (const char *const *name = fmoe_unused_options(config); *name != NULL; name++)
+	{
+		JsonbValue	value;
+
+		if (getKeyJsonValueFromContainer(&object->root, *name, strlen(*name), &value) == NULL ||
+			value.type == jbvNull)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" has no meaning for model \"%s\"", *name, class_of(config)->name),
+				 errdetail("With the other options that are given, nothing would read it."),
+				 errhint("Leave \"%s\" out.", *name)));
+	}
+}
+
 void
 fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config)
 {
@@ -273,6 +295,7 @@ fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config)
 				 errhint("CALL fmoe_train() trains it on a domain with an item table.")));
 	if (object != NULL)
 	{
+		check_unused(object, config);
 		check_needed(object, fmoe_train_options, config);
 		check_needed(object, class_of(config)->options, config->own.bytes);
 	}

@@ -10,6 +10,8 @@
 /* Sets one option of target; an error says what the option takes. */
 extern void fmoe_set_option(const FmoeOption *option, const JsonbValue *value, void *target);
 extern void fmoe_set_defaults(const FmoeOption *options, void *target);
+/* Sets those to what they are in what was stored before there were they. */
+extern void fmoe_set_stored(const FmoeOption *options, void *target);
 /* Sets options to other defaults: name, value, name, value, ..., NULL; changed NULL: none. */
 extern void fmoe_change_defaults(const FmoeOption *options, const char *const *changed, void *target);
 /* Adds the options of a table that are set in target to an object that has begun. */

@@ -593,6 +593,20 @@ fmoe_set_defaults(const FmoeOption *options, void *target)
 }
 
 void
+fmoe_set_stored(const FmoeOption *options, void *target)
+{
+	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
+	{
+		FmoeOption	before = *option;
+
+		if (option->stored == NULL)
+			continue;
+		before.value = option->stored;
+		set_default(&before, target);
+	}
+}
+
+void
 fmoe_change_defaults(const FmoeOption *options, const char *const *changed, void *target)
 {
 	for (; changed != NULL && changed[0] != NULL; changed += 2)

@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -139,7 +140,8 @@ fmoe_training_check_features(const FmoeTraining *training)
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("the item table of domain \"%s\" says nothing of its items", domain->name),
 				 errdetail("All of its columns that the model reads are empty."),
-				 by_option ? errhint("Fill them, or leave \"features\" out.") : 0));
+				 by_option ? errhint("Fill them, or leave \"features\" out.")
+				 : errhint("Fill them, or name others with fmoe_alter_domain().")));
 }
 
 static void
@@ -265,6 +267,23 @@ fmoe_training_report_spent(const FmoeTraining *training)
 			 errhint("More noise, a smaller sampling or a larger epsilon allow for more rounds.")));
 }
 
+/* AUC of the version, where it is none of them, and of the baselines. */
+static char *
+click_figures(const char *model, const FmoeVerdict *verdict)
+{
+	StringInfoData figures;
+	bool		counts = false;
+
+	initStringInfo(&figures);
+	for (int i = 0; i < lengthof(verdict->baseline); i++)
+	{
+		counts |= strcmp(model, fmoe_click_baselines[i]->name) == 0;
+		appendStringInfo(&figures, ", %s %.4f", fmoe_click_baselines[i]->name, verdict->baseline[i].auc);
+	}
+	return counts ? psprintf("Validation AUC: %s.", figures.data + 2) :
+		psprintf("Validation AUC: %s %.4f%s.", model, verdict->clicks.auc, figures.data);
+}
+
 void
 fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *version, const FmoeVerdict *verdict,
 							 const char *objection)
@@ -296,9 +315,7 @@ fmoe_training_report_version(const FmoeTraining *training, const FmoeVersion *ve
 	else if (verdict->by_clicks)
 		ereport(NOTICE,
 				(errmsg("version %d of domain \"%s\" is live", version->version, domain),
-				 errdetail("Validation AUC: %s %.4f, %s %.4f, %s %.4f, %s %.4f.", version->model, verdict->clicks.auc,
-						   fmoe_click_baselines[0]->name, verdict->baseline[0].auc, fmoe_click_baselines[1]->name,
-						   verdict->baseline[1].auc, fmoe_click_baselines[2]->name, verdict->baseline[2].auc)));
+				 errdetail_internal("%s", click_figures(version->model, verdict))));
 	else
 		ereport(NOTICE,
 				(errmsg("version %d of domain \"%s\" is live", version->version, domain),
