@@ -29,7 +29,7 @@ new_tensors(const FmoeTrainer *trainer)
 	return fnn_zalloc(trainer->arena, fnn_mul_size(trainer->host, trainer->plan.params.count, sizeof(FnnTensor)));
 }
 
-/* Binds tensors to values, of which only reals learned_from .. size - 1 exist: the rest is where it was put. */
+/* Binds tensors to values, of which reals learned_from .. size - 1 exist; what never learns is where it was put. */
 static void
 bind_values(const FmoeTrainer *trainer, FnnTensor *tensor, fnn_real *values)
 {
