@@ -89,11 +89,30 @@ CREATE TEMP TABLE own AS SELECT * FROM fmoe_predict(4, ARRAY[7, 8, 9], 'clicks',
 SELECT count(*) AS judged FROM fmoe_evaluate('clicks', '{"split": "last_fifth", "version": 3}') WHERE metric = 'auc';
 SELECT bool_and(r.score = s.score) AS one_by_one_or_all FROM fmoe_recommend_all('clicks', 3, false, users => '{4}', version => 3) r,
 	LATERAL fmoe_score(4, ARRAY[r.item_id::bigint], 'clicks', version => 3) s;
+SELECT fmoe_deploy('clicks', 3);
+CREATE TEMP TABLE grouped AS SELECT * FROM fmoe_groups('clicks');
 DELETE FROM fmoe.private_row WHERE user_id = '4';
 SELECT count(*) FILTER (WHERE p.probability <> own.probability) > 0 AS served_by_the_public_model
 	FROM fmoe_predict(4, ARRAY[7, 8, 9], 'clicks', version => 3) p JOIN own USING (item_id);
+SELECT count(*) AS others_in_other_groups FROM fmoe_groups('clicks') g JOIN grouped USING (user_id, block) WHERE g.group_no <> grouped.group_no AND user_id <> '4';
+DELETE FROM fmoe.private_row;
+SELECT count(*) > 0 AS groups_by_own_rows FROM fmoe_groups('clicks') g JOIN grouped USING (user_id, block) WHERE g.group_no <> grouped.group_no;
+SELECT fmoe_rollback('clicks');
 SELECT fmoe_drop_version('clicks', 3);
 SELECT count(*) FROM fmoe.private_row;
+
+-- what is public or of groups is shared in rounds, not lent: a version's tables are of categories here
+SELECT fmoe_alter_domain('clicks', sharing => 'encoder');
+SELECT fmoe_lend('clicks');
+SELECT count(*) FROM fmoe.lent;
+
+-- functions of a domain's own: probabilities where there are labels
+SELECT fmoe_create_functions('clicks'), fmoe_create_functions('unlabelled');
+SELECT count(*) FILTER (WHERE own.probability = p.probability) AS same, pg_typeof(min(own.item_id)) FROM clicks_predict(4, ARRAY[7, 8, 9]) own
+	JOIN fmoe_predict(4, ARRAY[7, 8, 9], 'clicks') p ON p.item_id = own.item_id;
+SELECT proname FROM pg_proc WHERE proname ~ '^(clicks|unlabelled)_predict$';
+SELECT fmoe_drop_functions('clicks'), fmoe_drop_functions('unlabelled');
+SELECT count(*) FROM pg_proc WHERE proname ~ '^(clicks|unlabelled)_predict$';
 
 -- groups
 SELECT block, count(*) AS users, bool_and(group_no BETWEEN 0 AND 3) AS of_four FROM fmoe_groups('clicks') GROUP BY block ORDER BY block;

@@ -112,6 +112,7 @@ SELECT * FROM names();
 
 -- a table that goes
 DROP TABLE people;
+SELECT users, user_key FROM fmoe.domains WHERE domain = 'known';
 SELECT code('SELECT ask(11, 7)');
 CALL fmoe_train('known', '{"model": "mrff", "groups": 1, "epochs": 1, "layers": 1, "deploy": false, "holdout": "none"}');
 SELECT * FROM fmoe_forget_user('known', '7');

@@ -63,25 +63,28 @@ sub states
 }
 
 my $users = 50;
-foreach my $k (0 .. $#names)
+
+# What makes a domain of a database's own users, of whom each has so many impressions.
+sub domain_of
 {
-	my $name = $names[$k];
+	my ($name, $each) = @_;
 
 	# names of users, and what they click, are found in no byte that leaves
-	value($name, <<SQL);
+	return <<SQL;
 CREATE EXTENSION fmoe;
-CREATE EXTENSION postgres_fdw;
 CREATE TABLE people (id text PRIMARY KEY, region text);
 INSERT INTO people SELECT 'secret_${name}_' || u, 'region' || u % 3 FROM generate_series(1, $users) u;
 CREATE TABLE films (id int PRIMARY KEY, genre text, mood text);
 INSERT INTO films SELECT i, 'genre' || i % 5, 'mood' || i % 3 FROM generate_series(1, 40) i;
 CREATE TABLE shown (person text, film int, at int, clicked boolean);
 INSERT INTO shown SELECT 'secret_${name}_' || u, 1 + (u * 7 + s * 5) % 40, s, (u * 7 + s * 5) % 5 < 2 OR (u + s) % 7 = 0
-	FROM generate_series(1, $users) u, generate_series(1, 15 + $k) s;
+	FROM generate_series(1, $users) u, generate_series(1, $each) s;
 SELECT fmoe_create_domain('feed', 'shown', 'person', 'film', 'at', 'clicked', items => 'films', item_key => 'id',
 	category_columns => '{genre,mood}', users => 'people', user_key => 'id', user_category_columns => '{region}');
 SQL
 }
+value($names[$_], 'CREATE EXTENSION postgres_fdw; ' . domain_of($names[$_], 15 + $_)) foreach 0 .. $#names;
+
 foreach my $name (@names)
 {
 	foreach my $other (grep { $_ ne $name } @names)
@@ -104,6 +107,15 @@ like(states($told{east}), qr/^1, \w+ 2, \w+ 3, \w+$/, 'three exchanges');
 is(states($told{$_}), states($told{east}), "$_ has the same states") foreach qw(north west);
 my @added = map { scalar(() = $told{$_} =~ /Changes of 3 parties were added up here/g) } @names;
 is_deeply(\@added, [ 1, 1, 1 ], 'each has added up in its turn');
+
+# ---------------------------------------------------------------- one that is named
+
+value($_, "SELECT fmoe_withdraw('feed')") foreach @names;
+%told = train($options =~ s/"rounds": 3/"rounds": 2, "aggregator": "north.feed"/r, @names);
+like(states($told{east}), qr/^1, \w+ 2, \w+$/, 'two exchanges');
+is(states($told{$_}), states($told{east}), "$_ has the same states") foreach qw(north west);
+@added = map { scalar(() = $told{$_} =~ /Changes of 3 parties were added up here/g) } @names;
+is_deeply(\@added, [ 0, 2, 0 ], 'the one that is named adds up each time');
 
 # ---------------------------------------------------------------- nothing of a single user leaves
 
@@ -135,10 +147,12 @@ like($told{east}, qr/WARNING: +"west.feed" says that it has 350 users, and count
 is(states($told{west}), states($told{east}), 'and all have the same state');
 
 value($_, "SELECT fmoe_withdraw('feed')") foreach @names;
+$one =~ s/"rounds": 1/"rounds": 1, "aggregator": "north.feed"/;
 value('north', "CALL fmoe_train('feed', '" . ($one =~ s/"layers": 1/"layers": 1, "width": 4/r =~ s/"exchange_wait": 60/"exchange_wait": 1/r) . "')");
 %told = train($one =~ s/"exchange_wait": 60/"exchange_wait": 2/r, qw(east west));
 like($told{east}, qr/WARNING: +what "north.feed" gives to the exchange is not used: parameter "\S+" is missing there or has another shape/,
-	'another shape is not used');
+	'an aggregator of another shape is not used');
+like($told{east} . $told{west}, qr/Changes of 2 parties were added up here/, 'and one of the others adds up');
 is(states($told{west}), states($told{east}), 'and the others have the same state');
 
 # the last number of a file is no number any more
@@ -146,8 +160,18 @@ value($_, "SELECT fmoe_withdraw('feed')") foreach qw(east west);
 value('north', "CALL fmoe_train('feed', '" . ($one =~ s/"exchange_wait": 60/"exchange_wait": 1/r) . "')");
 value('north', q(UPDATE fmoe.lent_part SET data = overlay(data PLACING '\x0000c07f'::bytea FROM length(data) - 3)));
 %told = train($one =~ s/"exchange_wait": 60/"exchange_wait": 2/r, qw(east west));
-like($told{east}, qr/WARNING: +could not sync peer "north"/, 'what is not finite is not fetched');
+like($told{east}, qr/WARNING: +could not sync peer "north"/, 'what is not finite is not fetched from an aggregator');
 is(states($told{west}), states($told{east}), 'and the others have the same state again');
+value('north', "SELECT fmoe_withdraw('feed')");
+
+# a head that says more than its file
+value($_, "SELECT fmoe_withdraw('feed')") foreach qw(east west);
+value('north', "CALL fmoe_train('feed', '" . ($one =~ s/"exchange_wait": 60/"exchange_wait": 1/r) . "')");
+value('north', 'UPDATE fmoe.lent SET users = 1000000');
+%told = train($one =~ s/"exchange_wait": 60/"exchange_wait": 2/r, qw(east west));
+like($told{east}, qr/WARNING: +could not sync peer "north".*DETAIL: [^\n]*users/s, 'a head that is not what its file says is not fetched');
+unlike($told{east}, qr/counts as/, 'and counts nothing');
+is(states($told{west}), states($told{east}), 'and the others have the same state once more');
 value('north', "SELECT fmoe_withdraw('feed')");
 
 # ---------------------------------------------------------------- a crash
@@ -175,5 +199,47 @@ is(states($told{$_}), states($told{east}), "with noise, too, $_ has the same sta
 is(value($_, q(SELECT round((metrics -> 'privacy' ->> 'epsilon')::numeric, 2) FROM fmoe.versions ORDER BY version DESC LIMIT 1)), '9.91',
 	"$_: epsilon of six rounds") foreach @names;
 is(value($_, q(SELECT DISTINCT round((privacy ->> 'epsilon')::numeric, 2) FROM fmoe.experts)), '9.91', "$_: as what was exchanged says") foreach @names;
+
+# a budget that one of them has spent in the middle: it ends, the others go on without it
+value($_, "SELECT fmoe_withdraw('feed')") foreach @names;
+my $short = $private =~ s/"exchange_wait": 60/"exchange_wait": 3/r;
+my $spends = begin('east', "CALL fmoe_train('feed', '" . ($short =~ s/"noise": 1/"noise": 1, "epsilon": 8/r) . "')");
+%told = train($short, qw(north west));
+$spends->{run}->finish;
+like($spends->{err}, qr/WARNING: +training of domain "feed" ends early, as its epsilon is spent/, 'who has spent the budget is told');
+is(value('east', q(SELECT (metrics -> 'privacy' ->> 'epsilon')::float8 <= 8 AND (metrics -> 'privacy' ->> 'spent')::boolean FROM fmoe.versions ORDER BY version DESC LIMIT 1)),
+	't', 'and has spent no more');
+my @others = split / (?=\d+,)/, states($told{west});
+my @states = split / (?=\d+,)/, states($spends->{err});
+is(scalar(@others), 3, 'the others have all exchanges');
+is(states($told{north}), states($told{west}), 'with the same states');
+ok(@states > 0 && @states < 3 && $states[0] eq $others[0], 'the first of which is that of all');
+
+# ---------------------------------------------------------------- what comes by replication
+
+my @replicated = qw(ash oak);
+foreach my $name (@replicated)
+{
+	$node{$name} = PostgreSQL::Test::Cluster->new($name);
+	$node{$name}->init(allows_streaming => 'logical');
+	$node{$name}->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\nfmoe.party = '$name'\n");
+	$node{$name}->start;
+	value($name, domain_of($name, 15));
+	value($name, "CREATE PUBLICATION experts FOR TABLE fmoe.lent WHERE (shared AND party = '$name'), fmoe.lent_part WHERE (shared AND party = '$name')");
+}
+foreach my $k (0, 1)
+{
+	my ($at, $from) = @replicated[ $k, 1 - $k ];
+
+	value($at, "CREATE SUBSCRIPTION ${at}_from_$from CONNECTION '" . $node{$from}->connstr . " dbname=postgres' PUBLICATION experts");
+	wait_until('a subscription is ready', 't', sub { value($at, "SELECT bool_and(srsubstate = 'r') AND count(*) = 2 FROM pg_subscription_rel") });
+}
+%told = train($options =~ s/"rounds": 3/"rounds": 3, "parties": 2/r, @replicated);
+like(states($told{oak}), qr/^1, \w+ 2, \w+ 3, \w+$/, 'three exchanges by replication');
+is(states($told{ash}), states($told{oak}), 'with the same states');
+is(() = ($told{ash} . $told{oak}) =~ /Changes of 2 parties were added up here/g, 3, 'of both');
+is(value($_, q(SELECT count(*) FROM fmoe.lent_part WHERE position('secret_'::bytea IN data) > 0)), '0', "$_: no id is in a byte that came") foreach @replicated;
+# a subscriber without its publisher leaves a slot that nobody drops
+value($_, "DROP SUBSCRIPTION ${_}_from_" . ($_ eq 'ash' ? 'oak' : 'ash')) foreach @replicated;
 
 done_testing();

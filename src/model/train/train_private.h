@@ -28,7 +28,7 @@ typedef struct FmoeTrainPlan
 	double		beta;			/* of gbce */
 	int			n_sparse;		/* slices with a sparse gradient */
 	int64_t		sparse_rows;	/* of all of them */
-	int			frozen;			/* slices that never learn, before all others: models read them from values … */
+	int			frozen;			/* slices that never learn and come before others: models read them from values … */
 	size_t		learned_from;	/* … and moments, means and best values hold what is behind these, in whole chunks */
 	size_t		dense_from;		/* first real that the gradient slots hold: only such and sparse slices come before */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
@@ -176,6 +176,9 @@ fmoe_learned_reals(const FmoeTrainPlan *plan)
 extern void fmoe_trainer_plan(FmoeTrainer *trainer);
 /* Points the trainer into a shared block and returns the block's bytes; shared NULL: only measures. */
 extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
+
+/* Notes, after an epoch, what the halves of the validation cases say of it; best: it is kept so far. */
+extern void fmoe_note_halves(FmoeTrainer *trainer, bool best);
 
 /* Of AdamW. */
 #define FMOE_BETA1 0.9

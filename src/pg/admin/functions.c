@@ -41,6 +41,7 @@ typedef struct Template
 	const char *call;			/* of one of the extension's functions */
 	const char *comment;
 	int			rows;
+	bool		of_labels;		/* only where the domain has a column of labels */
 } Template;
 
 #define LISTS "exclude {item}[] DEFAULT NULL, candidates {item}[] DEFAULT NULL"
@@ -89,6 +90,15 @@ static const Template templates[] = {
 		.call = "fmoe_score_as(NULL::{item}, $1, $2, {domain}, $3, $4)",
 		.comment = "scores of the given items for a user, in the order given",
 		.rows = 1000
+	},
+	{
+		.suffix = "_predict",
+		.arguments = "user_id {user}, items {item}[], as_of timestamptz DEFAULT NULL, version integer DEFAULT NULL",
+		.result = "item_id {item}, probability real",
+		.call = "fmoe_predict_as(NULL::{item}, $1, $2, {domain}, $3, $4)",
+		.comment = "probabilities that a user chooses the given items when shown next, in the order given",
+		.rows = 1000,
+		.of_labels = true
 	},
 	{
 		.suffix = "_explain",
@@ -181,13 +191,21 @@ functions_named(const Place *place, const char *name)
 	return found;
 }
 
+static bool
+is_made(const FmoeDomain *domain, const Template *template)
+{
+	return !template->of_labels || domain->optional[FMOE_LABEL_COLUMN].name != NULL;
+}
+
 static void
-check_names(const Place *place)
+check_names(const Place *place, const FmoeDomain *domain)
 {
 	for (int i = 0; i < lengthof(templates); i++)
 	{
 		char	   *name = function_name(place, &templates[i]);
 
+		if (!is_made(domain, &templates[i]))
+			continue;
 		if (strlen(name) >= NAMEDATALEN)
 			ereport(ERROR,
 					(errcode(ERRCODE_NAME_TOO_LONG),
@@ -275,10 +293,11 @@ fmoe_create_functions(PG_FUNCTION_ARGS)
 
 	fmoe_fresh_begin();
 	domain = place_of_arguments(fcinfo, &place);
-	check_names(&place);
+	check_names(&place, domain);
 	fmoe_caller_begin(&own);
 	for (int i = 0; i < lengthof(templates); i++)
-		create_function(&place, domain, &templates[i]);
+		if (is_made(domain, &templates[i]))
+			create_function(&place, domain, &templates[i]);
 	fmoe_own_end(&own);
 	fmoe_fresh_end();
 	PG_RETURN_VOID();

@@ -119,7 +119,7 @@ fmoe_to_regclass(PG_FUNCTION_ARGS)
 {
 	Oid			oid = fmoe_referenced_relation(PG_GETARG_DATUM(0));
 
-	if (!OidIsValid(oid))
+	if (!OidIsValid(oid) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(oid)))
 		PG_RETURN_NULL();
 	PG_RETURN_OID(oid);
 }

@@ -2,8 +2,8 @@
  * groups.c
  *	  fmoe_groups: which group each user is in, block by block.
  *
- * As of all of a user's impressions so far, which is what the gate reads when the user
- * is served; users without any are in none.
+ * As of all of a user's impressions so far, and with the user's own row, which is what
+ * the gate reads when the user is served; users without impressions are in none.
  */
 #include "postgres.h"
 
@@ -31,10 +31,26 @@ version_with_groups(const FmoeDomain *domain)
 	return loaded;
 }
 
+/* The user's own row of the version, on the arena; NULL: there is none. */
+static FnnTensor *
+private_row(const FmoeLoaded *loaded, const FmoeDomain *domain, FnnArena *arena, Datum user)
+{
+	int64		n = fmoe_private_columns(&loaded->model.expert[FMOE_MAIN]);
+	FnnTensor  *row;
+
+	if (n == 0)
+		return NULL;
+	row = fnn_zalloc(arena, sizeof(FnnTensor));
+	row->rows = 1;
+	row->cols = n;
+	row->value = fnn_alloc_reals(arena, 1, n);
+	return fmoe_load_private(loaded->version_id, domain->user_type, user, n, row->value) ? row : NULL;
+}
+
 /* The rows of one user. */
 static void
-put_user(ReturnSetInfo *result, const FmoeLoaded *loaded, FnnArena *arena, const FmoeInteractions *interactions,
-		 const char *id, int64 user)
+put_user(ReturnSetInfo *result, const FmoeLoaded *loaded, const FmoeDomain *domain, FnnArena *arena,
+		 const FmoeInteractions *interactions, const char *id, int64 user)
 {
 	const FmoeDataset *data = &interactions->data;
 	const FmoeExpert *main = &loaded->model.expert[FMOE_MAIN];
@@ -45,6 +61,8 @@ put_user(ReturnSetInfo *result, const FmoeLoaded *loaded, FnnArena *arena, const
 	int			blocks;
 
 	fmoe_batch_users(arena, batch, data, &data->offset[user]);
+	batch->private_rows = private_row(loaded, domain, arena, fmoe_vocabulary_id(interactions->users, (int32) user));
+	batch->private_of = fnn_zalloc(arena, sizeof(int32));
 	blocks = Min(main->class->group_of(main, arena, batch, 0, FMOE_BLOCKS_MAX, group), FMOE_BLOCKS_MAX);
 	for (int block = 0; block < blocks; block++)
 	{
@@ -87,7 +105,7 @@ fmoe_groups(PG_FUNCTION_ARGS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (interactions->data.offset[user + 1] > interactions->data.offset[user])
-			put_user((ReturnSetInfo *) fcinfo->resultinfo, loaded, arena, interactions,
+			put_user((ReturnSetInfo *) fcinfo->resultinfo, loaded, domain, arena, interactions,
 					 OidOutputFunctionCall(output, fmoe_vocabulary_id(interactions->users, (int32) user)), user);
 	}
 	MemoryContextSwitchTo(old);

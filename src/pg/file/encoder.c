@@ -27,11 +27,14 @@ declared_params(const FmoeConfig *config, int32 n_items)
 int
 fmoe_keep_encoder(const FmoeConfig *config, int32 n_items, int n, FnnArray *arrays)
 {
-	FnnParams  *params = declared_params(config, n_items);
+	FmoeShape	shape;
+	FnnParams  *params;
 	int			kept = 0;
 
-	if (params == NULL)
+	/* what others cannot take may need what only this database knows to be declared */
+	if (!fmoe_lendable(config, &shape))
 		return 0;
+	params = declared_params(config, n_items);
 	for (int i = 0; i < n; i++)
 	{
 		int			index = fnn_params_find(params, arrays[i].name);

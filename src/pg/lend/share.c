@@ -53,6 +53,25 @@ gate_to_share(const FmoeVersion *version, const FmoeExpertFile *file, const Fmoe
 	return fmoe_gate_jsonb(&version->config, &prior);
 }
 
+/* Error: a version has nothing that another database could use. */
+static void
+fail_without_encoder(const FmoeDomain *domain, const FmoeVersion *version)
+{
+	const FmoeExpertClass *class = fmoe_expert_classes[version->config.model];
+	const char *whole = psprintf("SELECT fmoe_alter_domain(%s, sharing => 'full') allows whole versions "
+								 "to be shared, by fmoe_export().", quote_literal_cstr(domain->name));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
+			 fmoe_only_counts(class) ? errdetail("Its model \"%s\" consists of counts over items.", version->model)
+			 : errdetail("What model \"%s\" has learned is of this database's categories, items or users.",
+						 version->model),
+			 class->federated == NULL ? errhint("%s", whole)
+			 : errhint("Options \"federated\" and \"rounds\" of fmoe_train() share what is everybody's or of groups while "
+					   "it is learned. %s", whole)));
+}
+
 /* The base of another stays where it is. */
 static int
 without_base(const FmoeConfig *config, int n, FnnArray *arrays)
@@ -90,12 +109,7 @@ fmoe_version_file(const FmoeDomain *domain, const FmoeVersion *version, const Fm
 	file->gate = gate_to_share(version, file, release);
 	file->n_arrays = fmoe_keep_encoder(&version->config, version->items, file->n_arrays, file->arrays);
 	if (file->n_arrays == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version %d of domain \"%s\" has no encoder to share", version->version, domain->name),
-				 errdetail("Its model \"%s\" consists of counts over items.", version->model),
-				 errhint("SELECT fmoe_alter_domain(%s, sharing => 'full') allows whole versions to be shared, by fmoe_export().",
-						 quote_literal_cstr(domain->name))));
+		fail_without_encoder(domain, version);
 	fmoe_release_apply(release, file);
 	return file;
 }
