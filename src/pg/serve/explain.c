@@ -275,7 +275,7 @@ static void
 put_inputs(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *values)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(serving);
 	FnnArena   *arena = serving->site.arena;
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeInputPart *part;
