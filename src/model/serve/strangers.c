@@ -224,9 +224,8 @@ fmoe_among_those(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 	row = distinct + tokens + n;
 	memcpy(every, batch->events.item, sizeof(int32_t) * (size_t) tokens);
 	memcpy(every + tokens, item, sizeof(int32_t) * (size_t) n);
-	among.expert = fmoe_among(model, arena,
-							  fmoe_number_items(arena, tokens + n, every, model->n_items + model->strangers.n, distinct,
-												row), distinct);
+	n = fmoe_number_items(arena, tokens + n, every, model->n_items + model->strangers.n, distinct, row);
+	among.expert = fmoe_among(model, arena, (int32_t) n, distinct);
 	among.batch.events.item = row;
 	among.item = row + tokens;
 	return among;
