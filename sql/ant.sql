@@ -53,7 +53,7 @@ CALL fmoe_train('both', '{"model": "ant", "source_column": "shop"}');
 SELECT fmoe_drop_domain('both');
 
 -- learned again, and from scratch, in one call; what is better stays and says so
-CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 15, "max_length": 10, "learning_rate": 0.005, "dropout": 0.1, "temperature": 0.2, "blend": 0, "deploy": false, "workers": 0}');
+CALL fmoe_train('target', '{"model": "ant", "start_encoder": "north.pool", "width": 16, "layers": 1, "heads": 2, "epochs": 25, "max_length": 10, "learning_rate": 0.005, "dropout": 0.1, "temperature": 0.2, "blend": 0, "deploy": false, "workers": 0}');
 SELECT fmoe_deploy('target', 1);
 SELECT metrics #>> '{tried,won}' IN ('relearn', 'scratch') AS won,
 	(metrics #>> ARRAY['tried', metrics #>> '{tried,won}', 'ndcg@10'])::float8 = greatest((metrics #>> '{tried,relearn,ndcg@10}')::float8, (metrics #>> '{tried,scratch,ndcg@10}')::float8) AS is_better,

@@ -472,8 +472,8 @@ static const Function functions[] = {
 	{"mrff", check_mrff},
 	{"clicks", check_clicks_judged},
 	{"ant", check_ant},
-	{"streams", check_streams},
 	{"hm4sr", check_hm4sr},
+	{"step_items", check_step_items},
 };
 
 static bool

@@ -135,6 +135,8 @@ extern void check_memory(const char *name, FmoeLoss loss, double dropout, int64_
 
 /* Of check_ant.c: small own options; " lent": to be lent, " adapted": started from a lent encoder. */
 extern void check_ant_options(FmoeConfig *config, const char *model);
+/* Of check_step_items.c: small own options of hm4sr, foundation and "fmoe features"; others stay as they are. */
+extern void check_step_options(FmoeConfig *config, const char *model);
 
 /* Test files' entry points. */
 extern void check_arena_and_random(void);
@@ -176,5 +178,6 @@ extern void check_clicks_judged(void);
 extern void check_ant(void);
 extern void check_streams(void);
 extern void check_hm4sr(void);
+extern void check_step_items(void);
 
 #endif							/* FMOE_CHECK_H */

@@ -127,6 +127,81 @@ check_average_of_best(void)
 	check_end();
 }
 
+/* ---------------------------------------------------------------- the luck of the choice */
+
+#define EPOCHS_CHOSEN 30
+
+/* Mean of the last epochs' values after epoch e, from 1. */
+static double
+smoothed(const double *value, int e)
+{
+	int			n = e < FMOE_EPOCHS_JUDGED ? e : FMOE_EPOCHS_JUDGED;
+	double		sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += value[e - i];
+	return sum / n;
+}
+
+/* The epoch from 1 with the best such mean, the first of equal ones. */
+static int
+chosen(const double *value, int epochs)
+{
+	int			best = 1;
+
+	for (int e = 2; e <= epochs; e++)
+		best = smoothed(value, e) > smoothed(value, best) ? e : best;
+	return best;
+}
+
+static void
+check_optimism(void)
+{
+	FmoeDataset *data = check_walks(CHECK_SIZE(80, 40), 40, 4, 14, 11);
+	FmoeConfig	config = check_config("sasrec");
+	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
+	FmoeTrainer *trainer;
+	FmoeTrainState *state;
+	double		half[2][EPOCHS_CHOSEN + 1];
+	double		all[EPOCHS_CHOSEN + 1];
+	double		told;
+	int			kept;
+
+	check_begin("the luck of the chosen epoch is what halves lose by what the other half would choose");
+	config.epochs = config.patience = EPOCHS_CHOSEN;
+	config.learning_rate = 0.05;
+	trainer = check_start_run(&config, data);
+	state = fmoe_trainer_state(trainer);
+	for (int e = 1; e <= EPOCHS_CHOSEN; e++)
+	{
+		fmoe_trainer_epoch(trainer, &alone);
+		all[e] = state->judged[e % FMOE_EPOCHS_JUDGED];
+		for (int h = 0; h < 2; h++)
+			half[h][e] = state->half[h][e % FMOE_EPOCHS_JUDGED];
+		CHECK(check_close(half[0][e] + half[1][e], all[e], 1e-12), "epoch %d: halves are not the whole", e);
+	}
+	kept = chosen(all, EPOCHS_CHOSEN);
+	told = half[0][chosen(half[1], EPOCHS_CHOSEN)] + half[1][chosen(half[0], EPOCHS_CHOSEN)];
+	CHECK(state->best_epoch == kept, "epoch %d is kept, not %d", state->best_epoch, kept);
+	CHECK(half[0][kept] != half[1][kept], "both halves are one");
+	CHECK(chosen(half[0], EPOCHS_CHOSEN) != chosen(half[1], EPOCHS_CHOSEN),
+		  "both halves choose one epoch");
+	CHECK(check_close(state->optimism[0], all[kept] - told, 1e-12), "%g, not %g", state->optimism[0],
+		  all[kept] - told);
+
+	/* a gate passes no more of it on than the encoder has, and nothing where that weighs nothing */
+	state->optimism[0] = 0.01;
+	CHECK(fmoe_optimism(model, state) == 0.01, "without a gate");
+	model->gate.there = true;
+	model->gate.parts = 1;
+	CHECK(fmoe_optimism(model, state) == 0, "where the encoder weighs nothing");
+	model->gate.fold_weight[1][FMOE_MAIN] = 0.1;
+	CHECK(fmoe_optimism(model, state) == 0.01, "where it weighs for one fold");
+	state->optimism[0] = -0.01;
+	CHECK(fmoe_optimism(model, state) == 0, "bad luck counts nothing");
+	check_end();
+}
+
 void
 check_averages(void)
 {
@@ -134,4 +209,5 @@ check_averages(void)
 	check_average("gru4rec", FMOE_LOSS_GBCE);
 	check_average("fmoe", FMOE_LOSS_GBCE);
 	check_average_of_best();
+	check_optimism();
 }

@@ -39,15 +39,7 @@ set_streams(FmoeConfig *config, int n, const char *const *name)
 static inline FmoeConfig
 hm4sr_config(void)
 {
-	static const char *const streams[] = {"text", "vector_1"};
-	FmoeConfig	config = check_config("hm4sr");
-
-	const FmoeHm4srOptions options = {.experts = 2, .time = true, .intervals = 300, .time_unit = 3600, .idcl = 0.5,
-	.cp = 0.7, .pcl = 0.3};
-
-	memcpy(config.own.bytes, &options, sizeof(options));
-	set_streams(&config, 2, streams);
-	return config;
+	return check_config("hm4sr");
 }
 
 /* Of check_hm4sr_golden.c. */

@@ -73,7 +73,7 @@ check_config(const char *model)
 
 	while (strncmp(fmoe_expert_names[config.model], model, strcspn(model, " ")) != 0)
 		config.model++;
-	if (strstr(model, " features") != NULL)
+	if (strstr(model, "rec features") != NULL)
 		check_tower(&config)->featured = (FmoeFeaturedOptions) {true, 0.2};
 	if (strstr(model, " drawn") != NULL)
 		*(model[0] == 's' ? &check_tower(&config)->baskets : &check_own(&config)->baskets) = FMOE_BASKETS_DRAWN;
@@ -85,6 +85,7 @@ check_config(const char *model)
 	};
 	if (strncmp(model, "ant", 3) == 0)
 		check_ant_options(&config, model);
+	check_step_options(&config, model);
 	if (strcmp(model, "fmoe") == 0)
 	{
 		/* nobody has lent anything: a frozen encoder as it is drawn */

@@ -127,10 +127,14 @@ extern FnnTensor *fmoe_ant_map(const FmoeExpert *expert, FnnTape *tape, int inpu
 							   FnnTensor *weight, int map);
 extern const void *fmoe_ant_prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data);
 extern double fmoe_ant_prepared_bytes(const FmoeConfig *config, const FmoeFacts *facts);
+/* Whether a step computes the vectors of all items. */
+extern bool fmoe_ant_computes_all(const FmoeConfig *config);
+extern FnnTensor *fmoe_ant_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+									  const FmoeGoal *goal);
 extern void fmoe_ant_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 extern double fmoe_ant_learn_bytes(const FmoeConfig *config, const FmoeFacts *facts, double tokens);
 /* How many items a step of so many tokens computes at most. */
-extern double fmoe_ant_step_items(const FmoeConfig *config, double n_items, double tokens);
+extern double fmoe_ant_step_count(const FmoeConfig *config, double n_items, double tokens);
 
 extern const FmoeExpertClass fmoe_ant_class;
 

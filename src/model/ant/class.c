@@ -35,8 +35,15 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 	sum = (tokens * (fmoe_postnorm_token_reals(&blocks, recorded) + (recorded ? 6 * width + 2 : 2 * width)) +
 		   fmoe_postnorm_map_reals(&blocks)) * sizeof(fnn_real);
 	if (recorded)
-		return sum + fmoe_ant_items_bytes(config, facts, fmoe_ant_step_items(config, facts->n_items, tokens), true) +
-			fmoe_ant_block_bytes(config, facts) + fmoe_ant_learn_bytes(config, facts, tokens);
+	{
+		double		items = fmoe_ant_items_bytes(config, facts, fmoe_ant_step_count(config, facts->n_items, tokens),
+												 true);
+		double		block = fmoe_ant_block_bytes(config, facts);
+
+		sum += fmoe_ant_learn_bytes(config, facts, tokens);
+		/* shards come between what all of them share and its gradients */
+		return items + (fmoe_ant_computes_all(config) ? fmax(sum, block) : sum + block);
+	}
 	/* states in several forms, which come when the block of the items is gone */
 	sum += cases * (fmoe_postnorm_last_reals(&blocks) + 4 * width + 1) * sizeof(fnn_real);
 	/* the different items of histories, and what numbers them */
@@ -122,6 +129,12 @@ inputs(FmoeConfig *config)
 	return &((FmoeAntOptions *) config->own.bytes)->inputs;
 }
 
+static int64_t
+step_width(const FmoeConfig *config)
+{
+	return fmoe_ant_computes_all(config) ? config->width : 0;
+}
+
 const FmoeExpertClass fmoe_ant_class = {
 	.name = "ant",
 	.summary = "items by their features alone, learned in one database and learned again in another",
@@ -135,6 +148,8 @@ const FmoeExpertClass fmoe_ant_class = {
 	.encode = encode,
 	.items = items,
 	.learn = fmoe_ant_learn,
+	.step_width = step_width,
+	.step_items = fmoe_ant_step_items,
 	.losses = losses,
 	.prepare = fmoe_ant_prepare,
 	.attempt = fmoe_ant_attempt,

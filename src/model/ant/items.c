@@ -130,9 +130,8 @@ make_rows(const void *context, int64_t first, int64_t n, fnn_real *x)
 			memcpy(x + i * width, rows->made + rows->item[first + i] * width, sizeof(fnn_real) * (size_t) width);
 }
 
-/* Whether a step computes the vectors of all items. */
-static bool
-computes_all(const FmoeConfig *config)
+bool
+fmoe_ant_computes_all(const FmoeConfig *config)
 {
 	return config->loss == FMOE_LOSS_SOFTMAX && !fmoe_ant_own(config)->pretrain;
 }
@@ -145,7 +144,7 @@ fmoe_ant_prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *d
 	int64_t		n = expert->n_items;
 
 	(void) data;
-	for (int i = 0; i < inputs->count && computes_all(expert->config); i++)
+	for (int i = 0; i < inputs->count && fmoe_ant_computes_all(expert->config); i++)
 	{
 		const FmoeInput *input = &inputs->input[i];
 		fnn_real   *rows;
@@ -169,18 +168,18 @@ fmoe_ant_prepared_bytes(const FmoeConfig *config, const FmoeFacts *facts)
 	const FmoeInputList *inputs = &fmoe_ant_own(config)->inputs;
 	double		numbers = 0;
 
-	for (int i = 0; i < inputs->count && computes_all(config); i++)
+	for (int i = 0; i < inputs->count && fmoe_ant_computes_all(config); i++)
 		if (fmoe_input_feature(&inputs->input[i], facts->features) != NULL)
 			numbers += inputs->input[i].width;
 	return sizeof(FmoeAntPrepared) + (double) facts->n_items * numbers * sizeof(fnn_real);
 }
 
 double
-fmoe_ant_step_items(const FmoeConfig *config, double n_items, double tokens)
+fmoe_ant_step_count(const FmoeConfig *config, double n_items, double tokens)
 {
 	double		sampled = config->loss == FMOE_LOSS_GBCE && !fmoe_ant_own(config)->pretrain ? config->negatives : 0;
 
-	return computes_all(config) ? n_items : fmin(n_items, 2 * tokens + sampled);
+	return fmoe_ant_computes_all(config) ? n_items : fmin(n_items, 2 * tokens + sampled);
 }
 
 /* ---------------------------------------------------------------- vectors */

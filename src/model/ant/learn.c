@@ -196,12 +196,27 @@ learn_to_be_lent(const FmoeExpert *expert, FnnTape *tape, const FmoeAntItems *it
 	fmoe_goal_loss(goal, tape, FMOE_ANT_LOSS_ALIGNMENT);
 }
 
+FnnTensor *
+fmoe_ant_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n, const FmoeGoal *goal)
+{
+	int32_t    *item = fnn_alloc(tape->arena, sizeof(int32_t) * (size_t) n);
+
+	(void) goal;
+	for (int64_t i = 0; i < n; i++)
+		item[i] = (int32_t) (first + i);
+	return fmoe_ant_items(expert, tape, n, item).vector;
+}
+
 void
 fmoe_ant_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
 {
 	Shard		shard = shard_of(expert, tape, batch, goal);
-	FmoeAntItems items = fmoe_ant_items(expert, tape, shard.n, shard.item);
-	FnnTensor  *states = fmoe_ant_states(expert, tape, items.vector, shard.row, batch, FMOE_ALL_TOKENS);
+	FmoeAntItems items = {.vector = expert->step_items};
+	FnnTensor  *states;
+
+	if (items.vector == NULL)
+		items = fmoe_ant_items(expert, tape, shard.n, shard.item);
+	states = fmoe_ant_states(expert, tape, items.vector, shard.row, batch, FMOE_ALL_TOKENS);
 
 	if (fmoe_ant_own(expert->config)->pretrain)
 	{
@@ -216,7 +231,7 @@ double
 fmoe_ant_learn_bytes(const FmoeConfig *config, const FmoeFacts *facts, double tokens)
 {
 	double		width = config->width;
-	double		n = fmoe_ant_step_items(config, facts->n_items, tokens);
+	double		n = fmoe_ant_step_count(config, facts->n_items, tokens);
 	double		numbers = n < facts->n_items || fmoe_ant_own(config)->pretrain
 		? facts->n_items + 3 * (2 * tokens + config->negatives) : 0;
 

@@ -29,7 +29,8 @@ typedef enum FmoeStream
 	FMOE_STREAM_ASKED,			/* of a step's shard */
 	FMOE_STREAM_SAMPLE,			/* users of a round */
 	FMOE_STREAM_NOISE,			/* of a round */
-	FMOE_STREAM_BASKETS			/* of a step's shard */
+	FMOE_STREAM_BASKETS,		/* of a step's shard */
+	FMOE_STREAM_ITEMS			/* of a part of a step's items */
 } FmoeStream;
 
 static inline uint64_t

@@ -327,6 +327,17 @@ typedef struct FmoeExpertClass
 
 	/* Puts encode and all losses on the tape; NULL: the only loss is that of the scores. */
 	void		(*learn) (const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
+	/*
+	 * Length of the vectors of all items that every step needs, so that they are computed once a step, in parts, and
+	 * shared by its shards; 0: each shard computes those that it needs.  NULL: 0.
+	 */
+	int64_t		(*step_width) (const FmoeConfig *config);
+	/*
+	 * These vectors [n, step_width] of items first .. first + n - 1; learn then reads all of them from
+	 * expert->step_items.  Of the goal there are step, seed, and a stream that all parts have in common.
+	 */
+	FnnTensor  *(*step_items) (const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+							   const FmoeGoal *goal);
 	/* Names of the losses that learn tells apart with fmoe_goal_loss, NULL-terminated; NULL: it has one. */
 	const char *const *losses;
 	/* Makes, on the arena, what steps read, as expert->prepared; by every member of a training.  NULL: nothing. */
@@ -418,6 +429,7 @@ struct FmoeExpert
 									 * the same terms; NULL: there are none */
 	const FmoeExpert *counts;	/* [FMOE_GATED] the model's experts, for a class that reads counts; NULL: not there */
 	const FnnTensor *items;		/* vectors of all items as the hook items computed them; NULL: it has not */
+	FnnTensor  *step_items;		/* of all items, of the hook step_items; NULL: learn computes vectors */
 	const void *prepared;		/* of the hook prepare; NULL: outside of a training */
 	const void *merged;			/* of the hook merge; NULL: parameters may change */
 	uint32_t	without;		/* set of parts that are left out of its scores */

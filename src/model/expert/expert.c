@@ -181,6 +181,12 @@ fmoe_learns(const FmoeExpertClass *class, const FmoeConfig *config)
 	return class->learns != NULL ? class->learns(config) : computes(class, config);
 }
 
+int64_t
+fmoe_step_width(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->step_width != NULL ? class->step_width(config) : 0;
+}
+
 int
 fmoe_score_parts(const FmoeExpertClass *class, const FmoeConfig *config)
 {

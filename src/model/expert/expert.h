@@ -68,6 +68,8 @@ extern const FmoeFederated *fmoe_federated(const FmoeExpertClass *class, const F
 /* Whether the class has the hook prepare and it applies. */
 extern bool fmoe_prepares(const FmoeExpertClass *class, const FmoeConfig *config);
 /* Whether the hooks learn and start apply, of those that the class has. */
+/* Length of the vectors that a step computes once for all its shards; 0: none. */
+extern int64_t fmoe_step_width(const FmoeExpertClass *class, const FmoeConfig *config);
 extern bool fmoe_learns(const FmoeExpertClass *class, const FmoeConfig *config);
 
 /* How many things a training tries one after another, at least 1 and at most FMOE_ATTEMPTS_MAX. */

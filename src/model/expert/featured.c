@@ -197,6 +197,16 @@ fmoe_step_items(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batc
 	return step;
 }
 
+FmoeStepItems
+fmoe_step_range(FnnArena *arena, int64_t first, int64_t n, const FmoeGoal *goal)
+{
+	int32_t    *item = fmoe_count_up(arena, n);
+
+	for (int64_t i = 0; i < n; i++)
+		item[i] += (int32_t) first;
+	return (FmoeStepItems) {.n = n, .item = item, .goal = *goal};
+}
+
 bool *
 fmoe_step_kept(const FmoeExpert *expert, FnnArena *arena, const FmoeStepItems *step, double dropped)
 {
@@ -302,31 +312,35 @@ fmoe_featured(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, FnnTens
 	return vectors;
 }
 
-double
-fmoe_featured_bytes(const FmoeFeatures *features, double width, double n, bool recorded)
+/* Bytes of n vectors with their gradients; *block: while they are computed, beside these. */
+static double
+vectors_bytes(const FmoeFeatures *features, double width, double n, double *block)
 {
 	double		tensors = 1;
-	double		block = 0;
 
+	*block = 0;
 	for (int i = 0; features != NULL && i < features->count; i++)
 	{
 		int64_t		dense = fmoe_dense_width(&features->feature[i]);
 
 		tensors += dense > 0 ? 1 : 2;
-		block = fmax(block, fnn_project_reals(dense));
+		*block = fmax(*block, fnn_project_reals(dense) * sizeof(fnn_real));
 	}
 	/* beside them: items, flags, edges, and what finds repeats among n rows */
-	return (tensors * (recorded ? 2 : 1) * n * width + block) * sizeof(fnn_real) +
+	return tensors * 2 * n * width * sizeof(fnn_real) +
 		n * (sizeof(bool) + sizeof(int64_t) + 4 * sizeof(int32_t) + 4 * sizeof(int32_t) + tensors * sizeof(int32_t));
 }
 
 double
-fmoe_step_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double width, double tokens)
+fmoe_step_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double width, double tokens, double beside)
 {
-	double		items = fmin(facts->n_items, 2 * tokens + config->negatives);
+	bool		all = config->loss == FMOE_LOSS_SOFTMAX;
+	double		items = all ? facts->n_items : fmin(facts->n_items, 2 * tokens + config->negatives);
+	double		block;
+	double		bytes = vectors_bytes(facts->features, width, items, &block);
 
-	if (config->loss == FMOE_LOSS_SOFTMAX)
-		return fmoe_featured_bytes(facts->features, width, facts->n_items, true);
-	return fmoe_featured_bytes(facts->features, width, items, true) +
-		(facts->n_items + 4 * tokens + 3 * items) * sizeof(fnn_real);
+	/* shards come between what all of them share and its gradients */
+	if (all)
+		return bytes + fmax(beside, block);
+	return bytes + beside + block + (facts->n_items + 4 * tokens + 3 * items) * sizeof(fnn_real);
 }

@@ -59,6 +59,8 @@ typedef struct FmoeStepItems
 
 extern FmoeStepItems fmoe_step_items(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch,
 									 const FmoeGoal *goal);
+/* The items first .. first + n - 1, for the hook step_items. */
+extern FmoeStepItems fmoe_step_range(FnnArena *arena, int64_t first, int64_t n, const FmoeGoal *goal);
 /* kept[n] on the arena, for fmoe_featured: the rows of items that train, but for a share of them that is dropped. */
 extern bool *fmoe_step_kept(const FmoeExpert *expert, FnnArena *arena, const FmoeStepItems *step, double dropped);
 /* 0 .. n - 1, on the arena. */
@@ -73,9 +75,8 @@ extern FmoeBatch fmoe_batch_of_tokens(FnnArena *arena, const FmoeBatch *batch);
  */
 extern FnnTensor *fmoe_featured(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, FnnTensor *weight,
 								int64_t n, const int32_t *item, const bool *kept);
-/* Bytes on the arena for n of them. */
-extern double fmoe_featured_bytes(const FmoeFeatures *features, double width, double n, bool recorded);
-/* Bytes on the arena of the vectors of a step of so many tokens, and what is made to know its items. */
-extern double fmoe_step_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double width, double tokens);
+/* Bytes on the arena of the vectors of a step of so many tokens, with those that a shard takes beside them. */
+extern double fmoe_step_items_bytes(const FmoeConfig *config, const FmoeFacts *facts, double width, double tokens,
+									double beside);
 
 #endif							/* FMOE_MODEL_EXPERT_FEATURED_H */

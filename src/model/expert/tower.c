@@ -7,8 +7,9 @@
  *		state = encoder(x),  score of item i = state . item vector i
  *
  * With the option features an item's vector is a row of the table and what its
- * features add (featured.h).  While it learns, the vectors of a shard are computed
- * once, for histories and scores alike: of all items, or of those that gbce draws.
+ * features add (featured.h).  While it learns, these are computed once for histories
+ * and scores alike: those of all items for a whole step, or for a shard those that
+ * gbce draws.
  */
 #include "model/expert/expert.h"
 #include "model/expert/tower.h"
@@ -87,7 +88,7 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 	if (phase == FMOE_UNRECORDED)
 		reals += 4 * cases * width;
 	if (own(config)->featured.features && phase == FMOE_RECORDED)
-		reals += fmoe_step_items_bytes(config, facts, width, tokens) / sizeof(fnn_real);
+		return fmoe_step_items_bytes(config, facts, width, tokens, reals * sizeof(fnn_real));
 	return reals * sizeof(fnn_real);
 }
 
@@ -166,14 +167,32 @@ encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeWhic
 	return fmoe_encoder_run(&encoding, tape, fnn_dropout(tape, x, encoding.dropout), batch, which);
 }
 
+static int64_t
+step_width(const FmoeConfig *config)
+{
+	return own(config)->featured.features && config->loss == FMOE_LOSS_SOFTMAX ? config->width : 0;
+}
+
+static FnnTensor *
+step_vectors(const FmoeExpert *expert, FnnTape *tape, const FmoeStepItems *step, int encoder)
+{
+	const bool *kept = fmoe_step_kept(expert, tape->arena, step, own(expert->config)->featured.id_dropout);
+
+	return vectors(expert, tape, step->n, step->item, kept, encoder);
+}
+
 static void
 learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal, int encoder)
 {
-	FmoeStepItems step = fmoe_step_items(expert, tape->arena, batch, goal);
-	const bool *kept = fmoe_step_kept(expert, tape->arena, &step, own(expert->config)->featured.id_dropout);
-	FnnTensor  *table = vectors(expert, tape, step.n, step.item, kept, encoder);
+	FmoeStepItems step = {.batch = *batch, .goal = *goal};
+	FnnTensor  *table = expert->step_items;
 	FmoeExpert	over = *expert;
 
+	if (table == NULL)
+	{
+		step = fmoe_step_items(expert, tape->arena, batch, goal);
+		table = step_vectors(expert, tape, &step, encoder);
+	}
 	over.items = table;
 	fmoe_add_loss(tape, encode(&over, tape, &step.batch, FMOE_ALL_TOKENS, encoder), table, &step.goal, NULL);
 }
@@ -232,6 +251,12 @@ learn_##NAME(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, Fm
 { \
 	learn(expert, tape, batch, goal, ROW); \
 } \
+static FnnTensor * \
+step_items_of_##NAME(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n, const FmoeGoal *goal) \
+{ \
+	FmoeStepItems step = fmoe_step_range(tape->arena, first, n, goal); \
+	return step_vectors(expert, tape, &step, ROW); \
+} \
 static bool \
 lends_##NAME(const FmoeConfig *config, FmoeShape *shape) \
 { \
@@ -258,6 +283,8 @@ const FmoeExpertClass fmoe_##NAME##_class = { \
 	.computes = computes, \
 	.items = items_of_##NAME, \
 	.learn = learn_##NAME, \
+	.step_width = step_width, \
+	.step_items = step_items_of_##NAME, \
 	.prepare = prepare, \
 	.start = start, \
 	.lends = lends_##NAME, \

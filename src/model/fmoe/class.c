@@ -128,6 +128,12 @@ rounds(const FmoeConfig *config, int *local_epochs)
 	return own->rounds;
 }
 
+static int64_t
+step_width(const FmoeConfig *config)
+{
+	return computes(config) && config->loss == FMOE_LOSS_SOFTMAX ? fmoe_mixture_item_width(config) : 0;
+}
+
 const FmoeExpertClass fmoe_mixture_class = {
 	.name = "fmoe",
 	.summary = "own and lent experts and those that count, weighed by a gate",
@@ -146,6 +152,8 @@ const FmoeExpertClass fmoe_mixture_class = {
 	.prepare = prepare,
 	.terms = fmoe_mixture_terms,
 	.learn = fmoe_mixture_learn,
+	.step_width = step_width,
+	.step_items = fmoe_mixture_step_items,
 	.losses = fmoe_mixture_losses,
 	.start = fmoe_mixture_start,
 	.settle = fmoe_mixture_settle,

@@ -170,6 +170,8 @@ extern FmoeTerms fmoe_mixture_terms(const FmoeExpert *expert, FnnArena *arena, c
 									int32_t sequence, const fnn_real *state);
 
 /* The class's hook learn. */
+extern FnnTensor *fmoe_mixture_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+										  const FmoeGoal *goal);
 extern void fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 extern const char *const fmoe_mixture_losses[];
 /* The class's hook start: fills the count columns, and empties what features alone say. */

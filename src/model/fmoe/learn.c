@@ -236,6 +236,16 @@ learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal 
 	fmoe_goal_loss(goal, tape, LOSS_CONTRAST);
 }
 
+FnnTensor *
+fmoe_mixture_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n, const FmoeGoal *goal)
+{
+	FmoeStepItems step = fmoe_step_range(tape->arena, first, n, goal);
+
+	return fmoe_mixture_vectors(expert, tape, n, step.item,
+								fmoe_step_kept(expert, tape->arena, &step,
+											   fmoe_mixture_own(expert->config)->featured.id_dropout));
+}
+
 void
 fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
 {
@@ -243,9 +253,10 @@ fmoe_mixture_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *bat
 	FmoeExpert	over = *expert;
 	FmoeStepItems step;
 
-	if (!featured->features)
+	over.items = expert->step_items;
+	if (!featured->features || over.items != NULL)
 	{
-		learn(expert, tape, batch, goal);
+		learn(&over, tape, batch, goal);
 		return;
 	}
 	step = fmoe_step_items(expert, tape->arena, batch, goal);

@@ -99,6 +99,7 @@ fmoe_mixture_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase p
 {
 	bool		recorded = phase == FMOE_RECORDED;
 	double		reals;
+	double		bytes;
 
 	if (phase == FMOE_SETTLING)
 		return calibration_bytes(config, facts, cases);
@@ -108,10 +109,11 @@ fmoe_mixture_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase p
 	/* states in several forms */
 	if (!recorded)
 		reals += 4 * cases * fmoe_mixture_item_width(config);
+	bytes = reals * sizeof(fnn_real) + followers_bytes(config, facts, tokens, recorded);
 	/* the own expert's, and all members' side by side */
 	if (recorded && fmoe_mixture_own(config)->featured.features)
-		reals += fmoe_step_items_bytes(config, facts, 2 * fmoe_mixture_item_width(config), tokens) / sizeof(fnn_real);
-	return reals * sizeof(fnn_real) + followers_bytes(config, facts, tokens, recorded);
+		return fmoe_step_items_bytes(config, facts, 2 * fmoe_mixture_item_width(config), tokens, bytes);
+	return bytes;
 }
 
 double

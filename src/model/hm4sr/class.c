@@ -25,6 +25,12 @@ lends(const FmoeConfig *config, FmoeShape *shape)
 	return true;
 }
 
+static int64_t
+step_width(const FmoeConfig *config)
+{
+	return config->loss == FMOE_LOSS_SOFTMAX ? fmoe_hm4sr_vectors_width(config) : 0;
+}
+
 const FmoeExpertClass fmoe_hm4sr_class = {
 	.name = "hm4sr",
 	.summary = "self-attention over ids, texts and vectors, mixed with one another and by times",
@@ -39,6 +45,8 @@ const FmoeExpertClass fmoe_hm4sr_class = {
 	.items = fmoe_hm4sr_items,
 	.vectors_width = fmoe_hm4sr_vectors_width,
 	.learn = fmoe_hm4sr_learn,
+	.step_width = step_width,
+	.step_items = fmoe_hm4sr_step_items,
 	.losses = losses,
 	.prepare = fmoe_hm4sr_prepare,
 	.start = fmoe_hm4sr_start,

@@ -154,6 +154,8 @@ extern FnnTensor *fmoe_hm4sr_encode(const FmoeExpert *expert, FnnTape *tape, con
 
 /* ---------------------------------------------------------------- learn.c, memory.c, explain.c */
 
+extern FnnTensor *fmoe_hm4sr_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n,
+										const FmoeGoal *goal);
 extern void fmoe_hm4sr_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal);
 extern double fmoe_hm4sr_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double tokens,
 							   double cases);

@@ -38,6 +38,12 @@ typedef struct Learning
 
 /* ---------------------------------------------------------------- items */
 
+FnnTensor *
+fmoe_hm4sr_step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n, const FmoeGoal *goal)
+{
+	return fmoe_hm4sr_vectors(expert, tape, n, fmoe_step_range(tape->arena, first, n, goal).item, true);
+}
+
 /* Vectors of all items, or with gbce of those that the shard has, its targets and negatives. */
 static void
 make_table(Learning *learning)
@@ -52,7 +58,10 @@ make_table(Learning *learning)
 
 	if (goal->n_negatives == 0)
 	{
-		learning->table = fmoe_hm4sr_vectors(learning->expert, learning->tape, learning->expert->n_items, NULL, true);
+		learning->table = learning->expert->step_items;
+		if (learning->table == NULL)
+			learning->table = fmoe_hm4sr_vectors(learning->expert, learning->tape, learning->expert->n_items, NULL,
+												 true);
 		learning->row = learning->batch->events.item;
 		learning->target = goal->target;
 		return;

@@ -99,11 +99,14 @@ recorded_bytes(const FmoeConfig *config, const FmoeFacts *facts, double tokens)
 	bool		every = config->loss == FMOE_LOSS_SOFTMAX;
 	double		items = every ? facts->n_items : fmin(facts->n_items, 2 * tokens + config->negatives);
 	double		numbers;
+	double		shard;
 	double		reals = 2 * vectors_reals(config, facts->features, items, &numbers);
 
-	reals += numbers + 2 * config->max_length * all + all * all + fmoe_postnorm_map_reals(&blocks);
-	reals += tokens * (2 * mixed_reals(config) + streams * tower_reals(config) + 2 * all);
-	reals += losses_reals(config, facts, tokens, ends);
+	shard = 2 * config->max_length * all + all * all + fmoe_postnorm_map_reals(&blocks);
+	shard += tokens * (2 * mixed_reals(config) + streams * tower_reals(config) + 2 * all);
+	shard += losses_reals(config, facts, tokens, ends);
+	/* shards come between what all of them share and its gradients */
+	reals += every ? fmax(shard, numbers) : shard + numbers;
 	/* numbers of items: all of them, those without events, and of gbce; of what is told apart; tokens, and times */
 	return reals * sizeof(fnn_real) +
 		items * (6 * sizeof(int32_t) + sizeof(int64_t)) + (double) facts->n_items * 2 * sizeof(int32_t) +

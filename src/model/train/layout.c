@@ -244,6 +244,9 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 		plan_followers(trainer);
 	plan_frozen(trainer);
 	plan_sparse(plan);
+	/* users of a round move their own copies of what vectors are computed from */
+	if (trainer->federated == NULL && plan->n_sparse == 0)
+		plan->step_width = fmoe_step_width(trainer->class, config);
 
 	plan->negatives = config->negatives < data->n_items - 1 ? config->negatives : data->n_items - 1;
 	if (data->n_items > 1)
@@ -368,7 +371,16 @@ fmoe_trainer_carve(FmoeTrainer *trainer, void *shared)
 	if (trainer->federated != NULL)
 		trainer->group_users = take(host, shared, &used, FMOE_SHARDS * (size_t) (1 + plan->group_rows),
 									sizeof(int64_t));
+	if (plan->step_width > 0)
+	{
+		size_t		reals = fnn_mul_size(host, (size_t) trainer->data->n_items, (size_t) plan->step_width);
+
+		trainer->step_items = take(host, shared, &used, reals, sizeof(fnn_real));
+		for (s = 0; s < FMOE_SHARDS; s++)
+			trainer->step_grad[s] = take(host, shared, &used, reals, sizeof(fnn_real));
+	}
 	trainer->rank = take(host, shared, &used, plan->n_answers, sizeof(int32_t));
+	trainer->claimed_parts = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->claimed = take(host, shared, &used, 1, sizeof(int64_t));
 	trainer->last_step = take(host, shared, &used, plan->sparse_rows, sizeof(int32_t));
 	for (s = 0; s < FMOE_SHARDS; s++)

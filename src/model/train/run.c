@@ -29,7 +29,7 @@ new_tensors(const FmoeTrainer *trainer)
 	return fnn_zalloc(trainer->arena, fnn_mul_size(trainer->host, trainer->plan.params.count, sizeof(FnnTensor)));
 }
 
-/* Binds tensors to values, of which only reals learned_from .. size - 1 exist: the rest is where it was put. */
+/* Binds tensors to values, of which reals learned_from .. size - 1 exist; what never learns is where it was put. */
 static void
 bind_values(const FmoeTrainer *trainer, FnnTensor *tensor, fnn_real *values)
 {
@@ -220,11 +220,15 @@ finish_epoch(FmoeTrainer *trainer, int64_t steps, double loss, const double loss
 		state->best_epoch = state->epoch;
 		state->best_metric = state->metric;
 		state->stale_epochs = 0;
+		fmoe_note_halves(trainer, true);
 		memcpy(trainer->best + trainer->plan.learned_from, fmoe_judged(trainer) + trainer->plan.learned_from,
 			   fmoe_learned_reals(&trainer->plan) * sizeof(fnn_real));
 	}
 	else if (validated)
+	{
 		state->stale_epochs++;
+		fmoe_note_halves(trainer, false);
+	}
 	if (fmoe_attempt_epochs(state) >= trainer->config.epochs ||
 		(validated && state->stale_epochs >= trainer->config.patience))
 		state->finished = FMOE_FINISHED;

@@ -5,10 +5,16 @@
  * The batch follows from seed, epoch and number, so it is the same for all members.
  * It is cut into FMOE_SHARDS shards, which are groups of sequences.
  *
+ *		items		where vectors of all items are computed, members take one part of
+ *					them after another (step_items.c)
+ *		--- barrier, if so
  *		compute		members take one shard s after another and run it forward and
  *					backward, into gradient slot s, with random streams named by
  *					(step, s)
  *		--- barrier
+ *		items		each member takes the gradients of its parts further, into the
+ *					slots of their numbers
+ *		--- barrier, if so
  *		reduce		each member sums the slots over its range of the parameter
  *					block, in slot order; the leader sums the sparse slots of
  *					the item table, in slot order
@@ -357,6 +363,8 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	expert->tensor[0].fresh = overwritten(trainer) > 0;
 
 	fnn_tape_begin(&tape, arena, true, (uint64_t) trainer->config.seed, fmoe_stream(FMOE_STREAM_DROPOUT, stream));
+	if (trainer->plan.step_width > 0)
+		expert->step_items = fmoe_step_items_leaf(trainer, &tape, s);
 	if (n > 0)
 	{
 		fmoe_step_losses(trainer, &trainer->expert, &tape, n, trainer->order + batch->first + batch->cut[s], batch,
@@ -365,6 +373,7 @@ compute_shard(FmoeTrainer *trainer, const FmoeTrainBatch *batch, int s)
 	}
 	else
 		memset(losses, 0, sizeof(double) * FMOE_LOSSES_MAX);
+	expert->step_items = NULL;
 	/* no sequence, or no target that counts: no loss has overwritten it */
 	if (expert->tensor[0].fresh && expert->tensor[0].grad != NULL)
 		memset(expert->tensor[0].grad, 0, overwritten(trainer) * sizeof(fnn_real));
@@ -503,9 +512,16 @@ double
 fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
 			  double losses[FMOE_LOSSES_MAX])
 {
+	bool		items = trainer->plan.step_width > 0;
+	FmoeStepVectors vectors;
 	double		loss = 0;
 	int			s;
 
+	if (items)
+	{
+		fmoe_step_items_forward(trainer, batch, &vectors);
+		fmoe_barrier(team);
+	}
 	while ((s = (int) fmoe_claim(trainer)) < FMOE_SHARDS)
 		compute_shard(trainer, batch, s);
 	fmoe_barrier(team);
@@ -518,6 +534,11 @@ fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *
 	if (!isfinite(loss))
 		fnn_fail(trainer->host, FNN_NONFINITE, "training diverged at step %lld: the loss is not a finite number",
 				 (long long) batch->step);
+	if (items)
+	{
+		fmoe_step_items_backward(trainer, &vectors);
+		fmoe_barrier(team);
+	}
 	reduce(trainer, team);
 	update(trainer, team, batch);
 	fmoe_barrier(team);

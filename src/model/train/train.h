@@ -57,6 +57,11 @@ typedef struct FmoeTrainState
 											 * FMOE_EPOCHS_JUDGED */
 	double		metric;			/* mean of those after the last epochs; NaN without validation */
 	double		best_metric;
+	double		half[2][FMOE_EPOCHS_JUDGED];	/* the same, of each half of the cases its part (optimism.c) */
+	double		half_chosen[2]; /* mean of those when it is best for that half … */
+	double		half_told[2];	/* … and what a half has after the epoch that is best for the other one */
+	double		half_kept[2];	/* and after the best one of all */
+	double		optimism[FMOE_ATTEMPTS_MAX];	/* of the choice of an epoch, in NDCG@10; of each attempt */
 	double		losses[FMOE_LOSSES_MAX];	/* parts of loss, as the class names them */
 	double		tried_metric[FMOE_ATTEMPTS_MAX];	/* validation NDCG@10 of each attempt's best values, same cases */
 	double		tried_error;	/* standard error of the difference of the two, by cases */
@@ -132,5 +137,10 @@ extern void fmoe_gate_prior(FmoeGatePrior *prior);
  * counts, and blend or a gate, which has the prior (NULL: the one that ships).
  */
 extern void fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *model);
+/*
+ * By how much the finished model's NDCG@10 of the validation cases is to be expected too
+ * high, because its epoch was chosen by these: at least 0.
+ */
+extern double fmoe_optimism(const FmoeModel *model, const FmoeTrainState *state);
 
 #endif							/* FMOE_MODEL_TRAIN_TRAIN_H */

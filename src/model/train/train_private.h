@@ -3,8 +3,9 @@
  *	  Inside of the training loop: shared by its files.
  *
  * layout.c knows what a run needs and where it lies, step.c does one optimiser
- * step, average.c the mean of the weights, attempts.c what is tried one after
- * another, run.c the run around the steps.
+ * step, step_items.c the item vectors that all its shards read, average.c the mean
+ * of the weights, attempts.c what is tried one after another, run.c the run around
+ * the steps.
  */
 #ifndef FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
 #define FMOE_MODEL_TRAIN_TRAIN_PRIVATE_H
@@ -27,7 +28,7 @@ typedef struct FmoeTrainPlan
 	double		beta;			/* of gbce */
 	int			n_sparse;		/* slices with a sparse gradient */
 	int64_t		sparse_rows;	/* of all of them */
-	int			frozen;			/* slices that never learn, before all others: models read them from values … */
+	int			frozen;			/* slices that never learn and come before others: models read them from values … */
 	size_t		learned_from;	/* … and moments, means and best values hold what is behind these, in whole chunks */
 	size_t		dense_from;		/* first real that the gradient slots hold: only such and sparse slices come before */
 	size_t		chunks;			/* FNN_REDUCE_CHUNK reals each; the last may be shorter */
@@ -40,6 +41,7 @@ typedef struct FmoeTrainPlan
 	int64_t		cases_limit;	/* users validated at most */
 	double		basket_bytes;	/* that counting takes for baskets */
 	size_t		slot_end;		/* reals behind what the gradient slots hold: with rounds of users, what these share */
+	int64_t		step_width;		/* of item vectors that are computed once a step; 0: none are */
 	int64_t		group_rows;		/* of all slices that have a row for each group of users; only with rounds of users */
 	FmoeFacts	facts;			/* followers only where counts are read */
 } FmoeTrainPlan;
@@ -83,7 +85,10 @@ struct FmoeTrainer
 	fnn_real   *logit;			/* [n_impressions] */
 	int64_t    *group_users;	/* [FMOE_SHARDS, 1 + plan.group_rows] users of a round: all, and those of each group
 								 * row */
+	fnn_real   *step_items;		/* [n_items, step_width] */
+	fnn_real   *step_grad[FMOE_SHARDS]; /* [n_items, step_width] of each shard */
 	int32_t    *rank;			/* [n_answers] */
+	int64_t    *claimed_parts;	/* [1] of the items of a step */
 	int64_t    *claimed;		/* [1] parts of the work before a barrier that members have taken */
 
 	/* private */
@@ -131,8 +136,10 @@ fmoe_claim(FmoeTrainer *trainer)
 static inline void
 fmoe_claim_anew(FmoeTrainer *trainer, const FmoeTeam *team)
 {
-	if (team->rank == 0)
-		__atomic_store_n(trainer->claimed, 0, __ATOMIC_RELAXED);
+	if (team->rank != 0)
+		return;
+	__atomic_store_n(trainer->claimed_parts, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(trainer->claimed, 0, __ATOMIC_RELAXED);
 }
 
 /* Whether sequences count by other things than their tokens. */
@@ -170,6 +177,9 @@ extern void fmoe_trainer_plan(FmoeTrainer *trainer);
 /* Points the trainer into a shared block and returns the block's bytes; shared NULL: only measures. */
 extern size_t fmoe_trainer_carve(FmoeTrainer *trainer, void *shared);
 
+/* Notes, after an epoch, what the halves of the validation cases say of it; best: it is kept so far. */
+extern void fmoe_note_halves(FmoeTrainer *trainer, bool best);
+
 /* Of AdamW. */
 #define FMOE_BETA1 0.9
 #define FMOE_BETA2 0.999
@@ -186,6 +196,20 @@ extern void fmoe_step_cut(FmoeTrainer *trainer, int64_t batch_number, FmoeTrainB
 extern void fmoe_step_losses(const FmoeTrainer *trainer, const FmoeExpert *expert, FnnTape *tape, int64_t n,
 							 const int64_t *sequence, const FmoeTrainBatch *batch, uint64_t stream,
 							 double losses[FMOE_LOSSES_MAX]);
+/* What a member has computed of the item vectors of a step. */
+typedef struct FmoeStepVectors
+{
+	FnnMark		mark;			/* of the arena, before them */
+	FnnTape		tape[FMOE_SHARDS];
+	FnnTensor  *part[FMOE_SHARDS];	/* NULL: another member's, or of no items */
+} FmoeStepVectors;
+
+/* Computes parts of the item vectors, as long as there are any; behind the next barrier all can be read. */
+extern void fmoe_step_items_forward(FmoeTrainer *trainer, const FmoeTrainBatch *batch, FmoeStepVectors *vectors);
+/* All of them, for a shard that adds to their gradients, which are 0. */
+extern FnnTensor *fmoe_step_items_leaf(FmoeTrainer *trainer, FnnTape *tape, int shard);
+/* Behind the barrier after the shards: the gradients of this member's parts go on into their slots. */
+extern void fmoe_step_items_backward(FmoeTrainer *trainer, FmoeStepVectors *vectors);
 /* One optimiser step by the whole team.  Returns the mean loss of the targets; adds its parts' sums to losses. */
 extern double fmoe_step_run(FmoeTrainer *trainer, const FmoeTeam *team, const FmoeTrainBatch *batch,
 							double losses[FMOE_LOSSES_MAX]);

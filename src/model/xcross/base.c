@@ -330,7 +330,8 @@ fmoe_base_learn(const FmoeBase *base, const FmoeExpert *expert, FnnTape *tape, c
 {
 	const FmoeBasePrepared *prepared = expert->prepared;
 	FmoeBaseItems chosen = fmoe_base_choose(tape, batch, goal, expert->n_items);
-	FnnTensor  *table = fmoe_base_chosen_items(base, expert, tape, &chosen, input_dropout);
+	FnnTensor  *table = expert->step_items != NULL ? expert->step_items
+		: fmoe_base_chosen_items(base, expert, tape, &chosen, input_dropout);
 	FnnTensor  *x = fmoe_base_enter(base, tape, table, chosen.row, batch);
 	FnnTensor  *states = fmoe_encoder_run(&base->encoding, tape, x, batch, FMOE_ALL_TOKENS);
 

@@ -4,6 +4,7 @@
  *
  * It is lent whole.  Who borrows it has item vectors from the own item table.
  */
+#include "model/expert/featured.h"
 #include "model/xcross/base.h"
 
 #include <stdio.h>
@@ -112,6 +113,21 @@ learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal 
 	fmoe_base_learn(&base, expert, tape, batch, goal, own(expert->config)->input_dropout);
 }
 
+static int64_t
+step_width(const FmoeConfig *config)
+{
+	return config->loss == FMOE_LOSS_SOFTMAX ? config->width : 0;
+}
+
+static FnnTensor *
+step_items(const FmoeExpert *expert, FnnTape *tape, int64_t first, int64_t n, const FmoeGoal *goal)
+{
+	FmoeBase	base = base_of(expert);
+
+	return fmoe_base_items(&base, expert, tape, n, fmoe_step_range(tape->arena, first, n, goal).item,
+						   own(expert->config)->input_dropout);
+}
+
 static const void *
 prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
 {
@@ -154,6 +170,8 @@ const FmoeExpertClass fmoe_foundation_class = {
 	.encode = encode,
 	.items = items,
 	.learn = learn,
+	.step_width = step_width,
+	.step_items = step_items,
 	.prepare = prepare,
 	.lends = lends,
 	.source = source,

@@ -83,7 +83,7 @@ reaching(int64_t n, const fnn_real *product, fnn_real need, int32_t *hit)
 	return hits;
 }
 
-/* One vector's products [n] with rows first .. first + n - 1. */
+/* One vector's products [n], at least one, with rows first .. first + n - 1. */
 static void
 take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const fnn_real *product)
 {
@@ -100,9 +100,15 @@ take_products(const Scan *scan, int64_t vector, int64_t first, int64_t n, const 
 	if (topk->count == topk->k)
 		need = (fnn_real) (topk->score[0] - scan->rounding[vector] - (added != NULL ? ADDED_MARGIN : 0) *
 						   fabs((double) topk->score[0]));
-	for (int64_t i = 0; added != NULL && i < n; i++)
-		sum[i] = product[i] + (fnn_real) added[first + i];
-	product = added != NULL ? sum : product;
+	if (added != NULL)
+	{
+		int64_t		i = 0;
+
+		do
+			sum[i] = product[i] + (fnn_real) added[first + i];
+		while (++i < n);
+		product = sum;
+	}
 	if (largest(n, product) < need)
 		return;
 	hits = reaching(n, product, need, row);

@@ -97,6 +97,8 @@ typedef struct FmoeVerdict
 	bool		untrained;		/* not one step of training was done */
 	FmoeStanding standing[FMOE_SLOTS];
 	double		error[FMOE_SLOTS];	/* standard error of the main expert's lead in NDCG@10 over the slot's */
+	double		optimism;		/* of the main expert's NDCG@10, since its epoch was chosen by the same cases; set by
+								 * who trained */
 	FmoeGate	gate;			/* the model's, if it has one */
 	int			lent_gates;		/* that its prior is the mean of, beside the one that ships; set by who trained */
 	bool		mixed;			/* it is a mixture, so own is set */

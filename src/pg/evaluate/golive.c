@@ -7,9 +7,9 @@
  * through one evaluator.  The main expert must not stand below the better
  * count expert, which answers anyway when there is nothing else, nor below
  * what users get today.  Given enough events to tell, its lead over counting
- * must also be larger than chance explains (one-sided, 1 %): early stopping
- * chose the epoch by these events, the best of many, so a lead within the noise
- * is often a loss on others.  A gate is judged by folds: each half of the events by
+ * must also be larger than chance explains (one-sided, 1 %).  Early stopping
+ * chose the epoch by these events, the best of many, so what its choice had of luck
+ * is taken off first (train/optimism.c).  A gate is judged by folds: each half of the events by
  * experts that were chosen, and weights that were fitted, without it (gate.c).
  *
  * A mixture must not stand below its own expert alone either (the same weights,
@@ -223,9 +223,11 @@ fmoe_verdict_objection(const FmoeVerdict *verdict)
 		return fmoe_clicks_objection(verdict);
 	if (main < counted)
 		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f.", main, counter, counted);
-	if (verdict->cases >= CASES_TO_TELL && main - counted < ERRORS_TO_LEAD * verdict->error[better])
-		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: a lead that chance explains, its standard error being %.4f.",
-						main, counter, counted, verdict->error[better]);
+	if (verdict->cases >= CASES_TO_TELL &&
+		main - verdict->optimism - counted < ERRORS_TO_LEAD * verdict->error[better])
+		return psprintf("Its validation NDCG@10 is %.4f, that of %s %.4f: a lead that chance explains, its standard error"
+						" being %.4f and the luck of the chosen epoch %.4f.",
+						main, counter, counted, verdict->error[better], verdict->optimism);
 	if (verdict->mixed && main < verdict->own.ndcg)
 		return psprintf("Its validation NDCG@10 is %.4f, that of its own expert alone %.4f.", main, verdict->own.ndcg);
 	if (verdict->live_version != 0 && main < verdict->live.ndcg)
@@ -346,12 +348,14 @@ fmoe_privacy_jsonb(const FmoeTrainState *state, const FmoeFederated *federated)
 }
 
 /*
- * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "losses": {...}, "cases": 943, "repeated": 12, "tied": 0.85,
+ * {"epochs": 12, "best_epoch": 9, "loss": 6.1, "optimism": 0.002, "losses": {...}, "cases": 943, "repeated": 12,
+ *	"tied": 0.85,
  *	"main": {"ndcg@10": 0.11, "hr@10": 0.2, "recall@10": 0.2, "mrr": 0.09}, NAME: {...}, "own": {...},
  *	"gate": {NAME: 0.8, ...}, "gate_seen_kept": {...}, "dropped": [NAME, ...], "lent_gates": 2,
  *	"tried": {"won": NAME, NAME: {"best_epoch": 7, "ndcg@10": 0.1}, ..., "difference": 0.01, "standard_error": 0.004}}
  *
- * with losses where the class names them, repeated the users who are no case
+ * with optimism by how much main's NDCG@10 is to be expected too high, losses
+ * where the class names them, repeated the users who are no case
  * because they had had all their answers before, tied the share of users whose
  * last events share their time, NAME for each expert that counts, own
  * where the model weighs its own expert among others; the metrics are of
@@ -367,6 +371,11 @@ fmoe_verdict_metrics(const FmoeVerdict *verdict, const FmoeConfig *config, const
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"epochs\": %d, \"best_epoch\": %d, ", state->epoch, state->best_epoch);
 	put_number(&json, "loss", state->epoch > 0 ? state->loss : NAN);
+	if (verdict->cases > 0 && state->epoch > 0 && !verdict->by_clicks)
+	{
+		appendStringInfoString(&json, ", ");
+		put_number(&json, "optimism", verdict->optimism);
+	}
 	if (class->losses != NULL && state->epoch > 0)
 	{
 		appendStringInfoString(&json, ", \"losses\": ");

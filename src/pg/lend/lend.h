@@ -141,7 +141,7 @@ extern void fmoe_lent_domain_changed(const char *name, const char *new_name);
 	" WHERE " FMOE_BUILT_ON(checksum) " AND " versions " ORDER BY d.name, u.version LIMIT 1)," \
 	" (SELECT pg_catalog.format('the lent adapter \"%s.%s\"', u.party, u.domain)" \
 	" FROM fmoe.lent u WHERE " FMOE_BUILT_ON(checksum) " AND " adapters " ORDER BY u.party, u.domain LIMIT 1))"
-/* Text of a statement for fmoe_check_none_used: those lent for which a condition on l holds would all go. */
+/* Text of a statement for fmoe_check_none_used, of those lent for which a condition on l holds, and which would go. */
 #define FMOE_LENT_USED(condition) \
 	"WITH l AS (SELECT l.lent_id, l.party, l.domain, l.checksum FROM fmoe.lent l WHERE " condition ")" \
 	" SELECT b.name, b.used_by FROM (SELECT pg_catalog.concat(l.party, '.', l.domain) AS name, " \

@@ -388,7 +388,7 @@ warn_held(const FmoeLentHead *head)
 			 errmsg("the lent expert \"%s\" is held back: its base \"%s\" is not here", fmoe_lent_name(head),
 					base->name),
 			 errdetail("Its checksum is %s.", base->checksum),
-			 errhint("When the base was fetched or imported, the next fmoe_sync() takes the adapter.")));
+			 errhint("The first fmoe_sync() after the base was fetched or imported takes the adapter.")));
 }
 
 /* Fetches, checks and stores one expert; false: it adapts a base that is not here. */

@@ -372,6 +372,8 @@ fmoe_training_finish(FmoeTraining *training)
 	answer_by_baseline(training, &model, verdict);
 	fmoe_count_together(model, training->arena, &training->interactions->data);
 	verdict->untrained = training->untrained;
+	if (training->trainer != NULL)
+		verdict->optimism = fmoe_optimism(model, &training->state);
 	verdict->lent_gates = training->borrowing->gates;
 	fmoe_training_commit(training);
 
