@@ -103,6 +103,11 @@ SELECT fmoe_rollback('target') IS NOT NULL AS back;
 -- new items and another text come in without training
 SELECT item_id FROM fmoe_recommend_next(ARRAY[1201, 1204], k => 45, domain => 'target') ORDER BY 1 DESC LIMIT 1;
 INSERT INTO songs VALUES (1301, 'loud sea', 3.5, '{1,1,0.5}'), (1302, 'sad sea', 3.5, '{2,1,0.5}');
+-- one that the version does not know, in the history and among the answers: what its inputs add is its score
+INSERT INTO plays VALUES (2001, 1201, 1), (2001, 1301, 2);
+SELECT item_id, count(*) AS inputs, abs(sum(contribution) - max(score)) < 1e-3 AS add_up
+	FROM fmoe_explain(2001, k => 3, candidates => ARRAY[1204, 1302], domain => 'target') WHERE part = 'input' GROUP BY 1 ORDER BY 1;
+DELETE FROM plays WHERE visitor = 2001;
 CREATE TEMP TABLE before AS SELECT item_id, score FROM fmoe_recommend_next(ARRAY[1201, 1204], k => 50, domain => 'target');
 UPDATE songs SET title = 'sad dance' WHERE item = 1207;
 SELECT fmoe_refresh('target') IS NOT NULL AS refreshed;

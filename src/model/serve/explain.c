@@ -5,8 +5,6 @@
 #include "model/expert/expert.h"
 #include "model/serve/serve_private.h"
 
-#include <string.h>
-
 #define POLL_ITEMS 4096
 
 int
@@ -50,33 +48,14 @@ contribute_product(const FmoeModel *model, FnnArena *arena, const FmoeBatch *bat
 	}
 }
 
-/* Those of a class that has several: contribution[n, parts].  Strangers are numbered as items of their own. */
+/* Those of a class that has several: contribution[n, parts]. */
 static void
 contribute_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const fnn_real *state,
 				 int64_t n, const int32_t *item, double *contribution)
 {
-	const FmoeExpert *main = &model->expert[FMOE_MAIN];
-	int64_t		tokens = batch->n_tokens;
-	FmoeBatch	some = *batch;
-	FmoeExpert	among;
-	int32_t    *every;
-	int32_t    *distinct;
-	int32_t    *row;
+	FmoeAmong	among = fmoe_among_those(model, arena, batch, n, item);
 
-	if (!fmoe_has_strangers(model, n, item) && !fmoe_has_strangers(model, tokens, batch->events.item))
-	{
-		main->class->contribute(main, arena, batch, 0, state, n, item, contribution);
-		return;
-	}
-	every = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), 3 * (tokens + n), sizeof(int32_t)));
-	distinct = every + tokens + n;
-	row = distinct + tokens + n;
-	memcpy(every, batch->events.item, sizeof(int32_t) * (size_t) tokens);
-	memcpy(every + tokens, item, sizeof(int32_t) * (size_t) n);
-	among = fmoe_among(model, arena, fmoe_number_items(arena, tokens + n, every, model->n_items + model->strangers.n,
-													   distinct, row), distinct);
-	some.events.item = row;
-	main->class->contribute(&among, arena, &some, 0, state, n, row + tokens, contribution);
+	among.expert.class->contribute(&among.expert, arena, &among.batch, 0, state, n, among.item, contribution);
 }
 
 /* Those of a gate: contribution[n, fmoe_weighed]. */

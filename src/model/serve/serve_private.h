@@ -28,6 +28,16 @@ extern FmoeTerms fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, FnnRo
 
 /* The main expert over some items in place of all, strangers among them: item[i] is i to it. */
 extern FmoeExpert fmoe_among(const FmoeModel *model, FnnArena *arena, int32_t n, const int32_t *item);
+/* The main expert, a history and items as they are, or where one of them is a stranger, over these items alone. */
+typedef struct FmoeAmong
+{
+	FmoeExpert	expert;
+	FmoeBatch	batch;
+	const int32_t *item;
+} FmoeAmong;
+
+extern FmoeAmong fmoe_among_those(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int64_t n,
+								  const int32_t *item);
 /* The row of an item, which may be a stranger, in the item table; with a gate its first columns are the vector. */
 static inline const fnn_real *
 fmoe_vector_of(const FmoeModel *model, int32_t item)

@@ -208,6 +208,29 @@ fmoe_among(const FmoeModel *model, FnnArena *arena, int32_t n, const int32_t *it
 	return among;
 }
 
+FmoeAmong
+fmoe_among_those(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, int64_t n, const int32_t *item)
+{
+	FmoeAmong	among = {.expert = model->expert[FMOE_MAIN], .batch = *batch, .item = item};
+	int64_t		tokens = batch->n_tokens;
+	int32_t    *every;
+	int32_t    *distinct;
+	int32_t    *row;
+
+	if (!fmoe_has_strangers(model, n, item) && !fmoe_has_strangers(model, tokens, batch->events.item))
+		return among;
+	every = fnn_alloc(arena, fnn_mul_size(fnn_arena_host(arena), 3 * (tokens + n), sizeof(int32_t)));
+	distinct = every + tokens + n;
+	row = distinct + tokens + n;
+	memcpy(every, batch->events.item, sizeof(int32_t) * (size_t) tokens);
+	memcpy(every + tokens, item, sizeof(int32_t) * (size_t) n);
+	n = fmoe_number_items(arena, tokens + n, every, model->n_items + model->strangers.n, distinct, row);
+	among.expert = fmoe_among(model, arena, (int32_t) n, distinct);
+	among.batch.events.item = row;
+	among.item = row + tokens;
+	return among;
+}
+
 /* ---------------------------------------------------------------- meeting them */
 
 bool

@@ -11,11 +11,13 @@ fmoe_input_parts(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch
 {
 	const FmoeExpert *main = &model->expert[FMOE_MAIN];
 	double		weight = fmoe_has_gate(model) ? fmoe_gate_weight(model, batch, FMOE_MAIN) : 1;
+	FmoeAmong	among;
 	int			n;
 
 	if (main->class->input_parts == NULL || weight == 0)
 		return 0;
-	n = main->class->input_parts(main, arena, batch, 0, item, max, out);
+	among = fmoe_among_those(model, arena, batch, 1, &item);
+	n = main->class->input_parts(&among.expert, arena, &among.batch, 0, *among.item, max, out);
 	for (int i = 0; i < n; i++)
 		out[i].share *= weight;
 	return n;

@@ -6,6 +6,7 @@
 #define FMOE_PG_DOMAIN_DOMAIN_H
 
 #include "model/data/features.h"
+#include "model/serve/serve.h"
 #include "nodes/pg_list.h"
 #include "pg/base/base.h"
 #include "utils/array.h"
@@ -174,6 +175,11 @@ extern const FmoeColumnRule fmoe_user_rule;
 #define FMOE_TEXT_COLUMNS_MAX 16
 #define FMOE_CATEGORY_COLUMNS_MAX 10
 #define FMOE_VECTOR_COLUMNS_MAX (FMOE_FEATURES_MAX - 2 - FMOE_CATEGORY_COLUMNS_MAX)
+/*
+ * What a part of a model's scores is called in a domain: where it is that of a vector column, by the column's name, if
+ * no other part has it.
+ */
+extern const char *fmoe_domain_part_name(const FmoeDomain *domain, const FmoeModel *model, int part);
 /* Whether values of a type are numbers. */
 extern bool fmoe_is_number(Oid type);
 /* The unit of that name; NULL: FMOE_UNIT_UNSAID.  Any other name is an error. */

@@ -1,6 +1,6 @@
 /*
  * types.c
- *	  Types that columns of interactions may have, and units of their times.
+ *	  Types that columns of interactions may have, units of their times, and names of parts that are columns.
  */
 #include "postgres.h"
 
@@ -154,4 +154,20 @@ fmoe_time_unit_of(const char *name)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("time_unit cannot be \"%s\"", name),
 			 errhint("It is one of: seconds, milliseconds, microseconds, days.")));
+}
+
+const char *
+fmoe_domain_part_name(const FmoeDomain *domain, const FmoeModel *model, int part)
+{
+	const char *name = fmoe_part_name(model, part);
+	const char *column;
+	int			number;
+
+	if (sscanf(name, "vector_%d", &number) != 1 || number < 1 || number > list_length(domain->features[FMOE_VECTOR]))
+		return name;
+	column = list_nth(domain->features[FMOE_VECTOR], number - 1);
+	for (int p = 0; p + 1 < fmoe_parts_count(model); p++)
+		if (strcmp(fmoe_part_name(model, p), column) == 0)
+			return name;
+	return column;
 }

@@ -259,7 +259,8 @@ put_row(const Report *report, int i)
 	Datum		values[11];
 	bool		nulls[11] = {false};
 
-	values[0] = CStringGetTextDatum(others ? "all but own" : fmoe_part_name(report->model, i));
+	values[0] = CStringGetTextDatum(others ? "all but own"
+									: fmoe_domain_part_name(report->domain, report->model, i));
 	values[1] = Float8GetDatum(others ? 1 - weight : weight);
 	values[2] = Float8GetDatum(others ? 1 - largest : largest);
 	nulls[1] = nulls[2] = use->histories == 0;

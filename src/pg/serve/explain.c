@@ -156,7 +156,8 @@ explain_model(Explanation *explanation)
 						  explanation->layer_share);
 	}
 	for (int p = 0; p + 1 < parts; p++)
-		name_part(explanation, p, "expert", p + 1, CStringGetTextDatum(fmoe_part_name(model, p)));
+		name_part(explanation, p, "expert", p + 1,
+				  CStringGetTextDatum(fmoe_domain_part_name(serving->moment.domain, model, p)));
 	name_part(explanation, parts - 1, "transitions", 1, last_basket_text(explanation));
 }
 
@@ -274,7 +275,7 @@ static void
 put_inputs(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *values)
 {
 	FmoeServing *serving = explanation->serving;
-	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(serving);
 	FnnArena   *arena = serving->site.arena;
 	FnnMark		mark = fnn_arena_mark(arena);
 	FmoeInputPart *part;
