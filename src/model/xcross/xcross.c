@@ -345,9 +345,9 @@ take(FmoeConfig *config, int i, const FmoeLentModel *lent, FmoeMisfit *misfit)
 	}
 	if (own->base.checksum[0] == '\0')
 	{
-		snprintf(own->base.checksum, sizeof(own->base.checksum), "%s", other->base.checksum);
+		memcpy(own->base.checksum, other->base.checksum, sizeof(own->base.checksum));
 		if (own->base.name[0] == '\0')
-			snprintf(own->base.name, sizeof(own->base.name), "%s", other->base.name);
+			memcpy(own->base.name, other->base.name, sizeof(own->base.name));
 	}
 	if (strcmp(own->base.checksum, other->base.checksum) != 0)
 	{
