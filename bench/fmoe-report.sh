@@ -122,7 +122,7 @@ report_costs()
 {
 	local name=${names[0]} wanted=3 seed=${seeds%% *}
 
-	printf '\nThe first `CALL fmoe_sync()` of a party, %d experts:\n' "$((${#names[@]} - 1))"
+	printf '\nThe first sync of a party, %d experts:\n' "$((${#names[@]} - 1))"
 	printf '\n| party | bytes sent | bytes received |\n| --- | --- | --- |\n'
 	for name in "${names[@]}"; do
 		awk -F'|' -v name="$name" '{ printf "| %s | %s | %s |\n", name, $4, $5 }' "$work/sync-$name"

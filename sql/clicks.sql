@@ -125,6 +125,25 @@ CALL fmoe_train('clicks', '{"model": "mrff", "epochs": 1, "groups": 64, "balance
 SET client_min_messages = error;
 SELECT fmoe_drop_version('clicks', 4);
 
+-- texts, prices and vectors of items, or nothing but their ids
+CREATE TABLE told (id int PRIMARY KEY, title text, price numeric, look real[]);
+INSERT INTO told SELECT v, 'word' || v % 6 || ' and' || v % 5, CASE WHEN v % 4 = 1 THEN 100 ELSE 1 END, ARRAY[v % 3, 1] FROM generate_series(1, 60) v;
+SELECT fmoe_create_domain('told', 'feed', 'person', 'video', 'at', label_column => 'clicked', items => 'told', item_key => 'id',
+	text_columns => '{title}', price_column => 'price', vector_columns => '{look}');
+CALL fmoe_train('told', '{"model": "mrff"}');
+CALL fmoe_train('told', '{"model": "mrff", "item_features": "none"}');
+CALL fmoe_train('told', '{"model": "mrff", "item_features": "all", "epochs": 25, "learning_rate": 0.02, "dropout": 0.1, "deploy": false}');
+CALL fmoe_train('told', '{"model": "mrff", "item_features": "none", "ids": true, "epochs": 25, "learning_rate": 0.02, "dropout": 0.1, "deploy": false}');
+SELECT version, avg(probability) FILTER (WHERE item_id % 6 < 2) > avg(probability) FILTER (WHERE item_id % 6 >= 2) + 0.1 AS knows_words,
+	avg(probability) FILTER (WHERE item_id % 4 = 1) > avg(probability) FILTER (WHERE item_id % 4 <> 1) + 0.1 AS knows_prices
+	FROM generate_series(1, 2) version, generate_series(1, 240, 7) u, LATERAL fmoe_predict(u::bigint, ARRAY(SELECT generate_series(1, 60)), 'told', version => version)
+	GROUP BY version ORDER BY version;
+SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'told' AND v.version = 1 AND t.name ~ '^(main\.)?item\.' ORDER BY 1;
+SELECT max(abs(r.score - s.score)) < 1e-5 AS one_by_one_or_all FROM fmoe_recommend_all('told', 3, false, users => '{4}', version => 1) r,
+	LATERAL fmoe_score(4, ARRAY[r.item_id::bigint], 'told', version => 1) s;
+SELECT fmoe_drop_domain('told');
+
 -- a model that ranks gives no probabilities
 CALL fmoe_train('clicks', '{"model": "popularity", "holdout": "test_fifth", "deploy": false}');
 SELECT * FROM fmoe_predict(4, ARRAY[7], 'clicks', version => 5);

@@ -46,6 +46,20 @@ SELECT v, s.item_id, s.score > '-Infinity' AS known FROM generate_series(1, 5) v
 SELECT v, i, count(*) AS n, bool_and(r.item_id BETWEEN 41 AND 60) AS sad, min(source) AS source
 	FROM generate_series(1, 5) v, unnest(ARRAY[101, 44, 999]::bigint[]) i, fmoe_similar(i, k => 3, domain => 'newcomers', version => v) r GROUP BY v, i ORDER BY i, v;
 SELECT v, array_agg(r.item_id ORDER BY r.item_id) AS items FROM generate_series(1, 4) v, fmoe_similar(101::bigint, domain => 'newcomers', version => v, candidates => ARRAY[101, 102, 103, 999, 44]::bigint[]) r GROUP BY v ORDER BY v;
+-- all users at once are told the same, with what they had and candidates that are new
+CREATE VIEW everybody AS SELECT v, r.user_id, r.rank, r.item_id, r.score, r.source FROM generate_series(1, 5) v, fmoe_recommend_all('newcomers', k => 3, version => v) r;
+SELECT v, count(*) AS users, bool_and(a.items = b.items AND a.source = b.source) AS same FROM (
+	SELECT v, user_id, array_agg(item_id ORDER BY rank) AS items, min(source) AS source FROM everybody GROUP BY v, user_id) a,
+	LATERAL (SELECT array_agg(item_id::text ORDER BY score DESC, item_id) AS items, min(source) AS source FROM fmoe_recommend(a.user_id::bigint, k => 3, domain => 'newcomers', version => v)) b
+	GROUP BY v ORDER BY v;
+SELECT v, count(*) AS rows, count(*) FILTER (WHERE a.item_id::integer > 60) > 0 AS newcomers, bool_and(abs(a.score - b.score) < 1e-4) AS same
+	FROM generate_series(1, 4) v, fmoe_recommend_all('newcomers', k => 4, version => v, exclude_seen => false, users => '{500,501,5,7,999}', candidates => '{102,101,1,103,999,101}') a
+	JOIN LATERAL fmoe_recommend(a.user_id::bigint, k => 4, domain => 'newcomers', version => v, exclude_seen => false, candidates => ARRAY[102, 101, 1, 103, 999, 101]::bigint[]) b ON b.item_id::text = a.item_id GROUP BY v ORDER BY v;
+-- vectors of them, and of who had nothing else
+SELECT v, cardinality(fmoe_embedding(101::bigint, 'newcomers', version => v)) = cardinality(fmoe_embedding(44::bigint, 'newcomers', version => v)) AS item,
+	fmoe_embedding(999::bigint, 'newcomers', version => v) IS NULL AS unknown, fmoe_embedding(500::bigint, 'newcomers', 'user', version => v) IS NOT NULL AS listener FROM unnest('{2,4}'::integer[]) v;
+SELECT v, abs(s.score - p.product) < 1e-3 AS product_is_score FROM unnest('{2}'::integer[]) v, fmoe_score(500, ARRAY[102]::bigint[], domain => 'newcomers', version => v) s,
+	LATERAL (SELECT sum(a * b) AS product FROM unnest(fmoe_embedding(102::bigint, 'newcomers', version => v), fmoe_embedding(500::bigint, 'newcomers', 'user', version => v)) t(a, b)) p;
 -- shares add up
 SELECT v, bool_and(abs(score - sum) < 1e-4) AS adds_up FROM (
 	SELECT v, e.item_id, max(e.score) AS score, sum(e.contribution) FILTER (WHERE e.part NOT IN ('word', 'history')) AS sum
@@ -75,6 +89,18 @@ ALTER TABLE songs ALTER price TYPE text;
 SELECT v, bool_and(r.item_id BETWEEN 41 AND 60) AS sad FROM generate_series(1, 4) v, fmoe_recommend(500, k => 3, domain => 'newcomers', version => v) r GROUP BY v ORDER BY v;
 UPDATE songs SET title = NULL, kinds = NULL WHERE song = 101;
 SELECT v, count(*) FROM generate_series(1, 4) v, fmoe_recommend(500, k => 3, domain => 'newcomers', version => v) r GROUP BY v ORDER BY v;
+
+-- what was in one basket with an item like it
+CREATE TABLE carts AS SELECT u AS listener, 1 + (u % 3) * 20 + (u * 7 + s) % 20 AS song, u AS at FROM generate_series(1, 90) u, generate_series(1, 4) s;
+SELECT fmoe_create_domain('newcomer_carts', 'carts', 'listener', 'song', 'at', items => 'songs', item_key => 'song', text_columns => '{title}', category_columns => '{kinds}');
+DELETE FROM songs WHERE song > 60;
+CALL fmoe_train('newcomer_carts', '{"model": "content"}');
+INSERT INTO songs VALUES (101, 'sad river', '{sad,all}', '3.5', true), (102, 'loud train', '{loud,all}', '3.5', true);
+SELECT i, count(*) AS n, bool_and(item_id BETWEEN 41 AND 60) AS sad, bool_and(item_id BETWEEN 21 AND 40) AS loud, bool_and(baskets > 0) AS baskets
+	FROM unnest(ARRAY[101, 102, 999]::bigint[]) i, fmoe_together(ARRAY[i], k => 3, domain => 'newcomer_carts') GROUP BY i ORDER BY i;
+-- more unknown items than a call takes are said to be left out
+SELECT count(*) FROM fmoe_recommend(1, k => 3, domain => 'newcomer_carts', candidates => (SELECT array_agg(n) FROM generate_series(1000, 67000) n) || ARRAY[1, 2]::bigint[]);
+SELECT fmoe_drop_domain('newcomer_carts');
 
 SELECT fmoe_drop_domain('newcomers');
 DROP SCHEMA newcomers_test CASCADE;

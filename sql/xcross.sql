@@ -111,6 +111,25 @@ SELECT v.version, array_agg(t.name ORDER BY t.name COLLATE "C") FILTER (WHERE t.
 	FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
 	WHERE d.name = 'toys' AND v.version IN (8, 9) GROUP BY 1 ORDER BY 1;
 
+-- the paper's scorer: a number of the history and each candidate behind it
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "own_adapter": true, "head": "pooler", "head_negatives": 7, "epochs": 20, "learning_rate": 0.01, "deploy": false, "holdout": "test", "workers": 2}');
+SELECT t.name, t.shape FROM fmoe.tensor t JOIN fmoe.version v USING (version_id) JOIN fmoe.domain d USING (domain_id)
+	WHERE d.name = 'toys' AND v.version = 10 AND t.name ~ '^(pooler|head)' ORDER BY t.name COLLATE "C";
+SELECT u % 3 AS mood, count(*) FILTER (WHERE item_id % 3 = u % 3) >= 0.7 * count(*) AS same_mood
+	FROM generate_series(1, 12) u, LATERAL (SELECT item_id FROM fmoe_recommend(u, k => 2, domain => 'toys', version => 10)) r GROUP BY 1 ORDER BY 1;
+-- among candidates, all items, given items and all users the scores are the same
+SELECT count(*) AS scores, bool_and(abs(a.score - b.score) < 1e-5 AND abs(a.score - c.score) < 1e-5) AS same
+	FROM fmoe_recommend(1, k => 30, domain => 'toys', version => 10, exclude_seen => false) a
+	JOIN fmoe_recommend(1, k => 30, domain => 'toys', version => 10, exclude_seen => false, candidates => (SELECT array_agg(item) FROM toys WHERE item % 4 = 0)) b USING (item_id)
+	JOIN fmoe_score(1, (SELECT array_agg(item) FROM toys), domain => 'toys', version => 10) c USING (item_id);
+SELECT count(*) AS users FROM fmoe_recommend_all('toys', k => 1, version => 10);
+SELECT model, metric, value BETWEEN 0 AND 1 AS valid FROM fmoe_evaluate('toys', '{"version": 10}') WHERE metric ~ 'ndcg' AND k = 10 ORDER BY model COLLATE "C", metric COLLATE "C";
+SELECT expert, weight > 0 AS weighs, verdict IS NOT NULL AS judged FROM fmoe_expert_report('toys', '{"version": 10}') ORDER BY expert;
+SELECT part, count(*) > 0 AS rows FROM fmoe_explain(1, 2, domain => 'toys', version => 10) GROUP BY part ORDER BY part;
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "head": "pooler", "loss": "gbce"}');
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "head": "pooler", "blend": 1}');
+CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "head_negatives": 3}');
+
 -- files: an adapter is of use where its base is, and is what it says
 SELECT fmoe_import('toys', 'songs', fmoe_export('songs', 1)) AS imported;
 CREATE TABLE files AS SELECT fmoe_export('songs', 1) AS adapter, fmoe_export('pool', 1) AS base;

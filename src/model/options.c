@@ -115,8 +115,12 @@ fmoe_config_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 void
 fmoe_choose_loss(FmoeConfig *config, int32_t n_items)
 {
+	const FmoeExpertClass *class = fmoe_expert_classes[config->model];
+	/* gBCE is of products of states and vectors */
+	bool		products = class->scores == NULL || !class->scores(config);
+
 	if (config->loss == FMOE_LOSS_AUTO)
-		config->loss = n_items <= FMOE_SOFTMAX_ITEMS_MAX ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
+		config->loss = n_items <= FMOE_SOFTMAX_ITEMS_MAX || !products ? FMOE_LOSS_SOFTMAX : FMOE_LOSS_GBCE;
 }
 
 bool

@@ -448,6 +448,7 @@ static const Function functions[] = {
 	{"class", check_class},
 	{"xcross", check_xcross},
 	{"streams", check_streams},
+	{"bases", check_bases},
 	{"text", check_text},
 	{"extend", check_extending},
 	{"strangers", check_strangers},

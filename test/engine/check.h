@@ -151,6 +151,7 @@ extern void check_safetensors(void);
 extern void check_class(void);
 extern void check_xcross(void);
 extern void check_streams(void);
+extern void check_bases(void);
 extern void check_text(void);
 extern void check_extending(void);
 extern void check_strangers(void);
@@ -176,7 +177,6 @@ extern void check_whitening(void);
 extern void check_mrff(void);
 extern void check_clicks_judged(void);
 extern void check_ant(void);
-extern void check_streams(void);
 extern void check_hm4sr(void);
 extern void check_step_items(void);
 

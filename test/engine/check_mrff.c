@@ -125,6 +125,21 @@ clicks_config(void)
 	return config;
 }
 
+/* Gives items numbers beside their categories: a price, a vector and, if wanted, a text. */
+static void
+add_numbers(FmoeConfig *config, FmoeDataset *data, bool text)
+{
+	const FmoeFeatures *more = check_item_features(data->n_items);
+	FmoeFeatures *features = fnn_alloc(check_arena(), sizeof(FmoeFeatures));
+
+	*features = *data->features;
+	for (int i = 0; i < more->count; i++)
+		if (more->feature[i].modality != FMOE_CATEGORY && (text || more->feature[i].modality != FMOE_TEXT))
+			features->feature[features->count++] = more->feature[i];
+	data->features = features;
+	check_clicks(config)->item_features = FMOE_MRFF_ALL_FEATURES;
+}
+
 /* Baskets of one and of two. */
 static FmoeDataset *
 small_data(bool baskets)
@@ -170,7 +185,7 @@ whole_batch(const FmoeDataset *data, const FmoeConfig *config)
 static void
 check_mrff_gradients(void)
 {
-	for (int variant = 0; variant < 4; variant++)
+	for (int variant = 0; variant < 5; variant++)
 	{
 		FmoeConfig	config = clicks_config();
 		FmoeDataset *data = small_data(variant & 1);
@@ -181,6 +196,8 @@ check_mrff_gradients(void)
 		check_clicks(&config)->residual = variant == 1 || variant == 2;
 		check_clicks(&config)->user_features = variant % 3 == 0 ? FMOE_MRFF_SHARED : FMOE_MRFF_OWN;
 		check_clicks(&config)->ids = variant == 3;
+		if (variant == 4)
+			add_numbers(&config, data, false);
 		check_begin("gradients of mrff, variant %d", variant);
 		learning.expert = drawn_expert(&config, data, 11 + variant);
 		learning.batch = whole_batch(data, &config);
@@ -200,11 +217,14 @@ check_foreseeing(void)
 	{
 		FmoeConfig	config = clicks_config();
 		FmoeDataset *data = small_data(baskets);
-		FmoeExpert *expert = drawn_expert(&config, data, 5);
+		FmoeExpert *expert;
 		FmoeBatch  *batch = whole_batch(data, &config);
 		fnn_real   *all = fnn_alloc_reals(check_arena(), 1, batch->n_tokens);
 		int8_t	   *label = (int8_t *) data->events.label;
 
+		if (baskets)
+			add_numbers(&config, data, true);
+		expert = drawn_expert(&config, data, 5);
 		check_begin("what is foreseen is what is scored%s", baskets ? ", in baskets" : "");
 		fmoe_mrff_foresee(expert, check_arena(), batch, all);
 		for (int64_t e = 0; e < data->n_events; e++)
@@ -494,6 +514,8 @@ check_bytes(void)
 		config.layers = 1 + variant % 2;
 		config.heads = 1;
 		config.max_length = 50;
+		if (variant == 3)
+			add_numbers(&config, data, true);
 		expert = drawn_expert(&config, data, 5);
 		facts.features = data->features;
 		facts.user_features = data->user_features;

@@ -102,6 +102,7 @@ typedef struct GoldenXcross
 
 static const int32_t golden_item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 6, 0, 4};
 static const int32_t golden_target[] = {4, 1, 0, 2, -1, -1, 1, 2, 7, 6, 0, 4, -1};
+static const int32_t golden_last[] = {-1, -1, -1, 2, -1, -1, -1, -1, -1, -1, -1, 4, -1};
 static const int64_t golden_offset[] = {0, 5, 6, 13};
 
 static const GoldenMatrix *
@@ -167,41 +168,57 @@ golden_model(const GoldenXcross *golden, const FmoeConfig *config)
 	return model;
 }
 
+/* Scores, and with a loss that and its gradients, whose names begin with a prefix. */
 static void
-check_golden(const GoldenXcross *golden)
+compare_golden(const GoldenXcross *golden, FmoeModel *model, const FmoeBatch *batch, const char *prefix,
+			   const int32_t *targets, double weight, double loss)
 {
-	FmoeConfig	config = golden_config(golden);
-	FmoeModel  *model;
-	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden_item}, 3, golden_offset,
-								   golden_offset + 1, 8);
 	fnn_real   *scores = fnn_alloc_reals(check_arena(), 3, golden->n_items);
-	FmoeGoal	goal = {.target = golden_target, .weight = 1.0 / 10, .sequence_weight = 1.0 / 3, .step = 1};
+	FmoeGoal	goal = {.target = targets, .weight = weight, .sequence_weight = 1.0 / 3, .step = 1};
+	char		name[2 * FNN_NAME_MAX];
+	const GoldenMatrix *expected;
 	FnnTape		tape;
 
-	check_begin("%d streams of width %d in %d layers as PyTorch has them", golden->streams, golden->width,
-				golden->layers);
-	model = golden_model(golden, &config);
+	snprintf(name, sizeof(name), "%sscores", prefix);
+	expected = matrix_of(golden, name);
 	fmoe_score(model, FMOE_MAIN, check_arena(), batch, scores);
 	for (int i = 0; i < 3 * golden->n_items; i++)
-		CHECK(check_close(scores[i], matrix_of(golden, "scores")->value[i], 1e-4), "score %d: %g", i,
-			  (double) scores[i]);
+		CHECK(check_close(scores[i], expected->value[i], 1e-4), "%s %d: %g", name, i, (double) scores[i]);
 	fnn_tape_begin(&tape, check_arena(), true, 1, 1);
 	fmoe_xcross_class.learn(&model->expert[FMOE_MAIN], &tape, batch, &goal);
 	fnn_tape_backward(&tape);
-	CHECK(check_close(tape.loss, golden->loss, 1e-5), "loss %.9g instead of %.9g", tape.loss, golden->loss);
+	CHECK(check_close(tape.loss, loss, 1e-5), "%sloss %.9g instead of %.9g", prefix, tape.loss, loss);
 	for (int i = 0; i < model->params.count; i++)
 	{
 		const FnnTensor *tensor = &model->expert[FMOE_MAIN].tensor[i];
-		char		name[2 * FNN_NAME_MAX];
 		const GoldenMatrix *grad;
 
-		snprintf(name, sizeof(name), "%s.grad", model->params.list[i].name);
+		snprintf(name, sizeof(name), "%s%s.grad", prefix, model->params.list[i].name);
 		grad = matrix_of(golden, name);
 		CHECK((grad != NULL) == (tensor->grad != NULL), "gradient of \"%s\"", model->params.list[i].name);
 		for (int64_t e = 0; grad != NULL && e < tensor->rows * tensor->cols; e++)
 			CHECK(check_close(tensor->grad[e], grad->value[e], 1e-4), "\"%s\" %d: %g instead of %g", name, (int) e,
 				  (double) tensor->grad[e], grad->value[e]);
 	}
+}
+
+static void
+check_golden(const GoldenXcross *golden)
+{
+	FmoeConfig	config = golden_config(golden);
+	FmoeBatch  *batch = fmoe_batch(check_arena(), &(FmoeEvents) {.item = golden_item}, 3, golden_offset,
+								   golden_offset + 1, 8);
+
+	check_begin("%d streams of width %d in %d layers as PyTorch has them", golden->streams, golden->width,
+				golden->layers);
+	compare_golden(golden, golden_model(golden, &config), batch, "", golden_target, 1.0 / 10, golden->loss);
+	check_end();
+
+	check_begin("the same with a pooler");
+	((FmoeXcrossOptions *) config.own.bytes)->head = FMOE_XCROSS_POOLER;
+	((FmoeXcrossOptions *) config.own.bytes)->head_negatives = 100;
+	compare_golden(golden, golden_model(golden, &config), batch, "pooled.", golden_last, 0,
+				   matrix_of(golden, "pooled.loss")->value[0]);
 	check_end();
 }
 

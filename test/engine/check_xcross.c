@@ -2,106 +2,8 @@
  * check_xcross.c
  *	  A base, adapters of it, and several side by side.
  */
-#include "check.h"
-#include "model/expert/expert.h"
-#include "model/registry.h"
-#include "model/train/train_private.h"
-#include "model/xcross/xcross.h"
+#include "check_xcross.h"
 #include "nn/base/tape_private.h"
-
-#include <stdio.h>
-#include <string.h>
-
-#define N_ITEMS 9
-#define WIDTH 4
-#define LAYERS 2
-
-extern FmoeFeatures *check_item_features(int32_t n_items);
-
-/* ---------------------------------------------------------------- models */
-
-static const int32_t item[] = {1, 4, 1, 0, 2, 3, 5, 1, 2, 7, 8};
-static const int32_t target[] = {4, 1, 0, -1, -1, 5, 1, 2, -1, 8, -1};
-static const int64_t begin[] = {0, 4, 5, 9};
-static const int64_t end[] = {4, 5, 9, 11};
-
-static FmoeBatch *
-histories(void)
-{
-	return fmoe_batch(check_arena(), &(FmoeEvents) {.item = item}, 4, begin, end, 6);
-}
-
-static FmoeInputList
-some_inputs(void)
-{
-	FmoeInputList list = {.count = 2};
-
-	list.input[0] = (FmoeInput)
-	{
-		.name = "price", .width = 3
-	};
-	list.input[1] = (FmoeInput)
-	{
-		.name = "sound", .width = 6, .number = 1
-	};
-	return list;
-}
-
-static FmoeConfig
-config_of(const char *name)
-{
-	FmoeConfig	config = {.width = WIDTH, .layers = LAYERS, .heads = 2, .max_length = 6, .loss = FMOE_LOSS_SOFTMAX,
-	.calibration = 0.75, .seed = 7};
-
-	config.model = fmoe_expert_row(name);
-	*fmoe_inputs(&config) = some_inputs();
-	return config;
-}
-
-static FmoeConfig
-lora_config(int rank, double alpha)
-{
-	FmoeConfig	config = config_of("lora");
-
-	((FmoeLoraOptions *) config.own.bytes)->rank = rank;
-	((FmoeLoraOptions *) config.own.bytes)->alpha = alpha;
-	return config;
-}
-
-static FmoeXcrossOptions *
-xcross_own(FmoeConfig *config)
-{
-	return (FmoeXcrossOptions *) config->own.bytes;
-}
-
-static FmoeConfig
-xcross_config(int n)
-{
-	FmoeConfig	config = config_of("xcross");
-	FmoeXcrossOptions own = {.beta = 0.8, .gamma = 1.1, .rank = 2, .alpha = 3,.experts.count = n};
-
-	own.base.inputs = some_inputs();
-	for (int m = 0; m < n; m++)
-	{
-		FmoeLentAdapter *adapter = &own.experts.adapter[m];
-
-		snprintf(adapter->name, sizeof(adapter->name), "north.%d", m);
-		adapter->rank = 1 + m % 3;
-		adapter->alpha = 2 + m;
-	}
-	memcpy(config.own.bytes, &own, sizeof(own));
-	return config;
-}
-
-static FmoeModel *
-make_model(const FmoeConfig *config, uint64_t seed, double noise, bool with_grad)
-{
-	static const int64_t offset[] = {0, 4, 5, 9, 11};
-	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset, .events = {.item = item}};
-
-	data.features = check_item_features(N_ITEMS);
-	return check_model(config, &data, seed, noise, with_grad);
-}
 
 /* Gives a model the values of slices of another, whose names have another beginning. */
 static void
@@ -126,15 +28,6 @@ take_values(FmoeModel *to, const char *to_prefix, const FmoeModel *from, const c
 	fmoe_model_compute_items(to, check_arena());
 }
 
-static fnn_real *
-scores_of(const FmoeModel *model)
-{
-	FmoeBatch  *batch = histories();
-	fnn_real   *scores = fnn_alloc_reals(check_arena(), batch->sequences.count, N_ITEMS);
-
-	fmoe_score(model, FMOE_MAIN, check_arena(), batch, scores);
-	return scores;
-}
 
 /* Fills lora[n] with experts of one base, and an xcross of these; noise moves what begins as 0. */
 static FmoeModel *
@@ -282,6 +175,9 @@ check_counts(void)
 		  (long long) trained(&config));
 	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
 	CHECK(trained(&config) == adapter, "%lld on top of the mean", (long long) trained(&config));
+	xcross_own(&config)->own_adapter = false;
+	xcross_own(&config)->head = FMOE_XCROSS_POOLER;
+	CHECK(trained(&config) == d * d + 2 * d + 1, "%lld of a pooler and its head", (long long) trained(&config));
 	CHECK(trained(&lora) == adapter, "%lld of an adapter", (long long) trained(&lora));
 	((FmoeLoraOptions *) lora.own.bytes)->adapt_inputs = true;
 	CHECK(trained(&lora) == adapter + 2 * (3 + d) + 2 * (6 + d), "%lld of one with inputs",
@@ -367,6 +263,13 @@ check_all_learning(void)
 	xcross_own(&config)->integrator = FMOE_INTEGRATOR_TOKEN;
 	xcross_own(&config)->own_adapter = true;
 	check_learning("integrators and an own adapter", &config, 0);
+	xcross_own(&config)->head = FMOE_XCROSS_POOLER;
+	xcross_own(&config)->head_negatives = 3;
+	check_learning("a pooler, integrators and an own adapter", &config, 0);
+	xcross_own(&config)->integrator = FMOE_INTEGRATOR_LAST;
+	xcross_own(&config)->head_negatives = 100;
+	check_learning("a pooler over all items, and integrators of the last token", &config, 0);
+	xcross_own(&config)->head = FMOE_XCROSS_DOT;
 	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
 	check_learning("an adapter on top of the mean of others", &config, 0);
 }
@@ -581,72 +484,11 @@ check_bytes(void)
 	check_bytes_of(&config);
 	xcross_own(&config)->own_adapter = true;
 	check_bytes_of(&config);
-	check_end();
-}
-
-/* Two epochs of an adapter of a base that is many times as large. */
-static void
-check_one_base(void)
-{
-	static const int64_t offset[] = {0, 4, 5, 9, 11};
-	FmoeDataset data = {.n_users = 4, .n_events = 11, .n_items = N_ITEMS, .offset = offset,
-		.events = {.item = item}, .features = check_item_features(N_ITEMS)};
-	FmoeConfig	config = lora_config(1, 2);
-	const FmoeTeam alone = {.rank = 0, .size = 1};
-	FmoeModel  *model = fnn_zalloc(check_arena(), sizeof(FmoeModel));
-	FmoeTrainer *trainer;
-	fnn_real   *base;
-	size_t		bytes;
-	size_t		frozen = 0;
-	size_t		learned;
-
-	check_begin("the base is in memory once while an adapter is trained");
-	config.width = 64;
-	config.batch_size = config.epochs = config.patience = 2;
-	config.average = FMOE_AVERAGE_TAIL;
-	config.learning_rate = 0.01;
-	trainer = check_start_run(&config, &data);
-	for (int i = 0; i < trainer->plan.params.count; i++)
-		if (trainer->plan.params.list[i].frozen)
-			frozen += (size_t) (trainer->plan.params.list[i].rows * trainer->plan.params.list[i].cols);
-	learned = trainer->plan.params.size - frozen;
-	/* values; moments, mean and best ones, and four gradients, of what learns and less than a chunk */
-	bytes = fmoe_trainer_shared_bytes(check_arena(), &config, &data);
-	CHECK(frozen > 3 * FNN_REDUCE_CHUNK &&
-		  bytes < sizeof(fnn_real) * (frozen + learned + 8 * (learned + FNN_REDUCE_CHUNK)) + 16384,
-		  "%zu bytes for a base of %zu numbers and %zu that learn", bytes, frozen, learned);
-	base = fnn_alloc_reals(check_arena(), 1, (int64_t) frozen);
-	memcpy(base, trainer->values, sizeof(fnn_real) * frozen);
-	while (!fmoe_trainer_state(trainer)->finished)
-		fmoe_trainer_epoch(trainer, &alone);
-	fmoe_trainer_model(trainer, NULL, model);
-	for (int i = 0; i < trainer->plan.params.count; i++)
-	{
-		const FnnParam *param = &trainer->plan.params.list[i];
-		const fnn_real *value = model->expert[FMOE_MAIN].tensor[i].value;
-		size_t		n = (size_t) (param->rows * param->cols);
-		double		size = 0;
-
-		if (param->frozen)
-			CHECK(memcmp(value, base + param->offset, n * sizeof(fnn_real)) == 0, "\"%s\" has changed", param->name);
-		for (size_t k = 0; k < n; k++)
-			size += value[k] * value[k];
-		CHECK(param->frozen || (size > 0 && fnn_all_finite(value, n)), "\"%s\" has learned nothing", param->name);
-	}
-	check_end();
-
-	check_begin("where nothing learns a run is finished when it begins");
-	config = xcross_config(2);
-	xcross_own(&config)->mix = FMOE_MIX_WEIGHTS;
-	config.batch_size = config.epochs = config.patience = 2;
-	config.average = FMOE_AVERAGE_TAIL;
-	trainer = check_start_run(&config, &data);
-	CHECK(fmoe_trainer_state(trainer)->finished != 0, "it trains");
-	fnn_random_normals(1, 2, 0, 1, (int64_t) trainer->plan.params.size, trainer->values);
-	fmoe_trainer_model(trainer, NULL, model);
-	for (int i = 0; i < trainer->plan.params.count; i++)
-		CHECK(memcmp(model->expert[FMOE_MAIN].tensor[i].value, trainer->values + trainer->plan.params.list[i].offset,
-					 sizeof(fnn_real)) == 0, "slice %d is another one", i);
+	xcross_own(&config)->mix = FMOE_MIX_LAYERS;
+	xcross_own(&config)->head = FMOE_XCROSS_POOLER;
+	xcross_own(&config)->head_negatives = 5;
+	config.batch_size = 4;
+	check_bytes_of(&config);
 	check_end();
 }
 
@@ -661,5 +503,4 @@ check_xcross(void)
 	check_products();
 	check_parts();
 	check_bytes();
-	check_one_base();
 }

@@ -294,6 +294,8 @@ typedef struct FmoeExpertClass
 	/* score[n] of items (NULL: of all) after one history of the batch; NULL: state . vector + terms. */
 	void		(*score) (const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 						  int64_t n, const int32_t *item, fnn_real *score);
+	/* Whether the hook score applies, else as if NULL; NULL: it does. */
+	bool		(*scores) (const FmoeConfig *config);
 
 	/*
 	 * logit[n_tokens] that each event of a batch is chosen, given those of earlier baskets of its sequence; NaN where
@@ -452,6 +454,13 @@ static inline bool
 fmoe_is_gated(const FmoeExpertClass *class, const FmoeConfig *config)
 {
 	return class->gated != NULL && class->gated(config);
+}
+
+/* Whether scores are no products of states and item vectors, but what the hook score gives. */
+static inline bool
+fmoe_scores_itself(const FmoeExpertClass *class, const FmoeConfig *config)
+{
+	return class->score != NULL && (class->scores == NULL || class->scores(config));
 }
 
 /* The own options of the configuration's class, as the struct that its table fills. */

@@ -122,6 +122,12 @@ struct FmoeEncoder
 	/* One layer.  With FMOE_LAST_TOKENS, given for the last layer only, it may give just the rows of last tokens. */
 	FnnTensor  *(*layer) (const FmoeEncoding *encoding, FnnTape *tape, int layer, FnnTensor *x,
 						  const FmoeBatch *batch, FmoeWhich which);
+	/*
+	 * The same for tokens x [n, width] that each follow a history, and see of it rows begin[n] .. + count[n] - 1 of
+	 * what went into the layer, but not one another; NULL: it cannot.
+	 */
+	FnnTensor  *(*follow) (const FmoeEncoding *encoding, FnnTape *tape, int layer, FnnTensor *x, FnnTensor *history,
+						   const int32_t *begin, const int32_t *count);
 	/* States [rows, width] from the result of the last layer. */
 	FnnTensor  *(*leave) (const FmoeEncoding *encoding, FnnTape *tape, FnnTensor *x, const FmoeBatch *batch,
 						  FmoeWhich which);

@@ -55,10 +55,10 @@ extern const char *const fmoe_server_names[];
 	"train in rounds of users, each of whom gives the difference that some local steps make; an epoch is a round"}, \
 	{"local_steps", FMOE_OPTION_INT, AT(local_steps), 1, 1000, NULL, "1", \
 	"federated: most steps of a user in a round", "federated"}, \
-	{"local_optimiser", FMOE_OPTION_ENUM, AT(local_optimiser), 0, 0, fmoe_local_optimiser_names, "adam", \
+	{"local_optimiser", FMOE_OPTION_ENUM, AT(local_optimiser), 0, 0, fmoe_local_optimiser_names, "sgd", \
 	"federated: of local steps; adam: fresh in each round", "federated"}, \
-	{"local_rate", FMOE_OPTION_REAL, AT(local_rate), 1e-6, 100, NULL, "0.01", \
-	"federated: step size of local steps", "federated"}, \
+	{"local_rate", FMOE_OPTION_REAL, AT(local_rate), 1e-6, 100, NULL, "1", \
+	"federated: step size of local steps; 0.01 suits adam", "federated"}, \
 	{"local_stop", FMOE_OPTION_REAL, AT(local_stop), 0, 1, NULL, "0", \
 	"federated: a user stops where a local step has lowered its loss by a smaller share; 0: never", "federated"}, \
 	{"sampling", FMOE_OPTION_REAL, AT(sampling), 1e-6, 1, NULL, "1", \

@@ -112,6 +112,22 @@ norm(const FmoeEncoding *encoding, FnnTape *tape, int block, int gain, FnnTensor
 	return fnn_layer_norm(tape, x, slice(encoding, block, gain), slice(encoding, block, gain + 1), NORM_EPSILON);
 }
 
+/* The rest of a block, from its queries and what attention made of them. */
+static FnnTensor *
+after_attention(const FmoeEncoding *encoding, FnnTape *tape, int block, FnnTensor *q, FnnTensor *a)
+{
+	double		dropout = encoding->dropout;
+	FnnTensor  *x;
+
+	a = linear(encoding, tape, block, OUTPUT_WEIGHT, a, FNN_IDENTITY);
+	x = norm(encoding, tape, block, NORM2_GAIN, fnn_add_dropout(tape, q, a, 0));
+
+	a = linear(encoding, tape, block, INNER_WEIGHT, x, FNN_RELU);
+	a = fnn_dropout(tape, a, dropout);
+	a = linear(encoding, tape, block, OUTER_WEIGHT, a, FNN_IDENTITY);
+	return fnn_add_dropout(tape, x, a, dropout);
+}
+
 static FnnTensor *
 layer(const FmoeEncoding *encoding, FnnTape *tape, int block, FnnTensor *x, const FmoeBatch *batch, FmoeWhich which)
 {
@@ -128,13 +144,20 @@ layer(const FmoeEncoding *encoding, FnnTape *tape, int block, FnnTensor *x, cons
 	q = norm(encoding, tape, block, NORM1_GAIN, x);
 	a = linear(encoding, tape, block, QUERY_WEIGHT, q, FNN_IDENTITY);
 	a = fnn_attention(tape, a, key_value, &batch->sequences, encoding->shape.heads, dropout, last_only);
-	a = linear(encoding, tape, block, OUTPUT_WEIGHT, a, FNN_IDENTITY);
-	x = norm(encoding, tape, block, NORM2_GAIN, fnn_add_dropout(tape, q, a, 0));
+	return after_attention(encoding, tape, block, q, a);
+}
 
-	a = linear(encoding, tape, block, INNER_WEIGHT, x, FNN_RELU);
-	a = fnn_dropout(tape, a, dropout);
-	a = linear(encoding, tape, block, OUTER_WEIGHT, a, FNN_IDENTITY);
-	return fnn_add_dropout(tape, x, a, dropout);
+static FnnTensor *
+follow(const FmoeEncoding *encoding, FnnTape *tape, int block, FnnTensor *x, FnnTensor *history, const int32_t *begin,
+	   const int32_t *count)
+{
+	FnnTensor  *seen = linear(encoding, tape, block, KEY_VALUE_WEIGHT, history, FNN_IDENTITY);
+	FnnTensor  *own = linear(encoding, tape, block, KEY_VALUE_WEIGHT, x, FNN_IDENTITY);
+	FnnTensor  *q = norm(encoding, tape, block, NORM1_GAIN, x);
+	FnnTensor  *a = linear(encoding, tape, block, QUERY_WEIGHT, q, FNN_IDENTITY);
+
+	a = fnn_attention_after(tape, a, own, seen, begin, count, encoding->shape.heads);
+	return after_attention(encoding, tape, block, q, a);
 }
 
 static FnnTensor *
@@ -183,6 +206,7 @@ const FmoeEncoder fmoe_sasrec_encoder = {
 	.slices = slices,
 	.enter = enter,
 	.layer = layer,
+	.follow = follow,
 	.leave = leave,
 	.token_reals = token_reals,
 	.rest_reals = rest_reals,

@@ -1,9 +1,11 @@
 /*
  * inputs.c
- *	  Vectors of items and users: tables of categories side by side.
+ *	  Vectors of items and users: rows of tables of categories, and maps of what is given as numbers, side by side.
  *
  * Of several values an item has the mean; what has none has the last row of the table.
+ * Numbers that are not known are 0.
  */
+#include "model/data/dense.h"
 #include "model/mrff/mrff.h"
 
 #include <string.h>
@@ -51,6 +53,46 @@ fmoe_mrff_count_up(FnnArena *arena, int64_t n)
 	return number;
 }
 
+/* Whose numbers a map is of. */
+typedef struct Numbers
+{
+	const FmoeFeature *feature;
+	int32_t		rows;
+	const int32_t *item;
+} Numbers;
+
+static void
+make_numbers(const void *context, int64_t first, int64_t n, fnn_real *x)
+{
+	const Numbers *numbers = context;
+	int64_t		width = fmoe_dense_width(numbers->feature);
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		const int32_t *item = numbers->item + first + i;
+
+		if (*item >= 0 && *item < numbers->rows)
+			fmoe_dense_rows(numbers->feature, item, 0, 1, x + i * width);
+		else
+			memset(x + i * width, 0, sizeof(fnn_real) * (size_t) width);
+	}
+}
+
+static FnnTensor *
+mapped(const FmoeExpert *expert, FnnTape *tape, const FmoeFeature *feature, FnnTensor *weight, int64_t n,
+	   const int32_t *item)
+{
+	Numbers    *numbers = fnn_alloc(tape->arena, sizeof(Numbers));
+	FnnMaker	maker = {.width = weight->cols, .make = make_numbers, .context = numbers};
+	size_t		bytes = sizeof(fnn_real) * (size_t) (n * weight->rows);
+
+	*numbers = (Numbers)
+	{
+		.feature = feature, .rows = expert->features->n, .item = item
+	};
+	return fnn_project(tape, fnn_constant(tape, n, weight->rows, fnn_zalloc(tape->arena, bytes)), &maker, weight, 0);
+}
+
 FnnTensor *
 fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_t *item)
 {
@@ -68,6 +110,9 @@ fmoe_mrff_items(const FmoeExpert *expert, FnnTape *tape, int64_t n, const int32_
 
 		part[parts] = fnn_neighbours(tape, fmoe_parameter(expert, parts), &graph, place, n, 0);
 	}
+	for (int i = 0; i < layout.n_dense_features; i++, parts++)
+		part[parts] = mapped(expert, tape, &features->feature[layout.dense_feature[i]], fmoe_parameter(expert, parts),
+							 n, item != NULL ? item : place);
 	if (layout.ids >= 0)
 		part[parts++] = fnn_embed(tape, fmoe_parameter(expert, layout.ids), item != NULL ? item : place, n, 1, NULL,
 								  NULL);

@@ -7,6 +7,7 @@
  * 4 704 of each group in each block, and 9 584 of each user; the labels of past
  * impressions and the rates, which the paper does not have, are beside them.
  */
+#include "model/data/dense.h"
 #include "model/mrff/mrff.h"
 
 #include <math.h>
@@ -32,6 +33,18 @@ categories(const FmoeFeatures *features, int *which)
 	return n;
 }
 
+/* The features that are rows of numbers; returns how many. */
+static int
+dense_features(const FmoeFeatures *features, int *which)
+{
+	int			n = 0;
+
+	for (int i = 0; features != NULL && i < features->count; i++)
+		if (fmoe_dense_width(&features->feature[i]) > 0)
+			which[n++] = i;
+	return n;
+}
+
 void
 fmoe_mrff_layout(const FmoeConfig *config, const FmoeFeatures *features, const FmoeFeatures *user_features,
 				 bool users, FmoeMrffLayout *layout)
@@ -40,15 +53,19 @@ fmoe_mrff_layout(const FmoeConfig *config, const FmoeFeatures *features, const F
 	int			slice;
 
 	memset(layout, -1, sizeof(*layout));
-	layout->n_item_features = categories(features, layout->item_feature);
+	layout->n_item_features = own->item_features != FMOE_MRFF_NO_FEATURES
+		? categories(features, layout->item_feature) : 0;
+	layout->n_dense_features = own->item_features == FMOE_MRFF_ALL_FEATURES
+		? dense_features(features, layout->dense_feature) : 0;
 	layout->n_user_features = own->user_features != FMOE_MRFF_NO_USERS
 		? categories(user_features, layout->user_feature) : 0;
-	layout->width = (int64_t) config->width * (layout->n_item_features + own->ids);
+	layout->width = (int64_t) config->width * (layout->n_item_features + layout->n_dense_features + own->ids);
 	layout->user_width = (int64_t) config->width * layout->n_user_features;
 	layout->map = 2 * layout->width * (layout->width + 1);
 	layout->n_rates = own->history_rates ? FMOE_MRFF_RATES + layout->n_item_features : 0;
 
-	slice = layout->n_item_features;
+	layout->dense = layout->n_item_features;
+	slice = layout->dense + layout->n_dense_features;
 	if (own->ids)
 		layout->ids = slice++;
 	if (own->past_labels)
@@ -150,9 +167,19 @@ fmoe_mrff_declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *
 	fmoe_mrff_layout(config, facts->features, facts->user_features, facts->n_users > 0, &layout);
 	width = layout.width;
 	if (width == 0)
-		fnn_fail(to->host, FNN_INVALID, "the items have no categories");
+		fnn_fail(to->host, FNN_INVALID, "the items have no %s", fmoe_mrff_own(config)->item_features ==
+				 FMOE_MRFF_CATEGORIES ? "categories" : "features");
 	declare_tables(to, FNN_ITEMS, "item", config->width, FNN_INIT_NORMAL, facts->features, layout.n_item_features,
 				   layout.item_feature);
+	for (int i = 0; i < layout.n_dense_features; i++)
+	{
+		const FmoeFeature *feature = &facts->features->feature[layout.dense_feature[i]];
+		char		name[FNN_NAME_MAX];
+
+		snprintf(name, sizeof(name), "item.%s.weight", feature->name);
+		fmoe_declare_weight(to, FNN_ITEMS, name, config->width, fmoe_dense_width(feature), FNN_INIT_NORMAL,
+							FMOE_INIT_SCALE);
+	}
 	if (layout.ids >= 0)
 		fmoe_declare_items(to, config, facts->n_items, config->width)->sparse = true;
 	if (layout.label >= 0)

@@ -2,6 +2,7 @@
  * memory.c
  *	  What a pass takes: an upper estimate.
  */
+#include "model/data/dense.h"
 #include "model/mrff/mrff.h"
 
 #include <math.h>
@@ -19,6 +20,7 @@ fmoe_mrff_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phas
 	double		reals;
 	double		terms = 0;
 	double		edges = 0;
+	double		numbers_of_items = 0;
 	double		numbers;
 
 	if (phase == FMOE_PREPARED)
@@ -34,6 +36,9 @@ fmoe_mrff_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phas
 		terms += feature->width + 1.0;
 		edges += 8 + (n > 0 ? (double) feature->offset[n] / n : 0);
 	}
+	for (int i = 0; i < layout.n_dense_features; i++)
+		numbers_of_items = fmax(numbers_of_items, (double)
+								fmoe_dense_width(&facts->features->feature[layout.dense_feature[i]]));
 	wide = (double) (layout.width + layout.user_width);
 	numbers = 3.0 * own->groups + config->heads + 4;
 	reals = tokens * (wide * (OTHER_MATRICES + BLOCK_MATRICES * config->layers) + config->layers * numbers +
@@ -41,6 +46,8 @@ fmoe_mrff_bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phas
 	/* values and gradients */
 	reals *= phase == FMOE_RECORDED ? 2 : 1;
 	reals += 8 * wide * wide + terms * 2;
+	if (numbers_of_items > 0)
+		reals += fnn_project_reals((int64_t) numbers_of_items) + 2 * config->width * numbers_of_items;
 	for (int i = 0; i < layout.n_user_features; i++)
 	{
 		double		width = facts->user_features->feature[layout.user_feature[i]].width;

@@ -28,6 +28,14 @@ typedef enum FmoeMrffGate
 	FMOE_MRFF_WEIGHTED			/* times the probability that the gate gives it */
 } FmoeMrffGate;
 
+/* What of the item table the vectors of items are made of. */
+typedef enum FmoeMrffItems
+{
+	FMOE_MRFF_CATEGORIES,
+	FMOE_MRFF_ALL_FEATURES,		/* texts, prices and given vectors too */
+	FMOE_MRFF_NO_FEATURES
+} FmoeMrffItems;
+
 /* Whose the vectors of users' features are. */
 typedef enum FmoeMrffUsers
 {
@@ -43,6 +51,7 @@ typedef struct FmoeMrffOptions
 	double		balance;		/* weight of the loss that keeps groups alike in size */
 	bool		residual;		/* the maps of a block are added to their input, not put in its place */
 	bool		private_rows;	/* users have a map of their own in each block */
+	int			item_features;	/* FmoeMrffItems */
 	int			user_features;	/* FmoeMrffUsers */
 	bool		past_labels;	/* whether past impressions were clicked is an input */
 	bool		history_rates;	/* click rates counted in the history are an input of the head */
@@ -87,6 +96,9 @@ typedef struct FmoeMrffLayout
 {
 	int			n_item_features;
 	int			item_feature[FMOE_FEATURES_MAX];	/* which of the items' features; their tables are slices 0 … */
+	int			n_dense_features;
+	int			dense_feature[FMOE_FEATURES_MAX];	/* those that are rows of numbers */
+	int			dense;			/* maps of them [width of a category, numbers] */
 	int			ids;
 	int			label;			/* [2, width]: not clicked, clicked */
 	int			position;

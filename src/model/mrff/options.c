@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 static const char *const gate_names[] = {"hard", "weighted", NULL};
+static const char *const item_names[] = {"categories", "all", "none", NULL};
 static const char *const user_names[] = {"none", "shared", "private", NULL};
 
 #define AT(field) offsetof(FmoeMrffOptions, field)
@@ -23,6 +24,8 @@ const FmoeOption fmoe_mrff_options[] = {
 	"the maps of a block are added to their input; false: they take its place"},
 	{"private", FMOE_OPTION_BOOL, AT(private_rows), 0, 0, NULL, "false",
 	"each user has a map of their own in each block, in rows that are never lent"},
+	{"item_features", FMOE_OPTION_ENUM, AT(item_features), 0, 0, item_names, "categories",
+	"what vectors of items are made of: categories; all: texts, prices and given vectors too; none: ids alone"},
 	{"user_features", FMOE_OPTION_ENUM, AT(user_features), 0, 0, user_names, "shared",
 	"vectors of the users table's categories: none, one set for all, or one of each user's own (private)"},
 	{"past_labels", FMOE_OPTION_BOOL, AT(past_labels), 0, 0, NULL, "true",
@@ -67,6 +70,13 @@ fmoe_mrff_fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		snprintf(misfit->hint, sizeof(misfit->hint), "%s", "Use the user_features \"shared\" or \"none\".");
 		return false;
 	}
+	if (own->item_features == FMOE_MRFF_NO_FEATURES && !own->ids)
+	{
+		snprintf(misfit->message, sizeof(misfit->message), "option \"item_features\" cannot be \"none\" where \"ids\" is false");
+		snprintf(misfit->detail, sizeof(misfit->detail), "%s", "Nothing would tell one item from another.");
+		snprintf(misfit->hint, sizeof(misfit->hint), "%s", "Use {\"ids\": true} too.");
+		return false;
+	}
 	return fmoe_federated_fits(&own->federated, config, misfit) && fmoe_shape_fits(&shape, misfit);
 }
 
@@ -74,7 +84,9 @@ unsigned
 fmoe_mrff_reads(const FmoeConfig *config)
 {
 	const FmoeMrffOptions *own = fmoe_mrff_own(config);
+	unsigned	items = own->item_features == FMOE_MRFF_ALL_FEATURES ? FMOE_READS_FEATURES
+		: own->item_features == FMOE_MRFF_CATEGORIES ? FMOE_READS_CATEGORIES : 0;
 
-	return FMOE_READS_LABELS | FMOE_READS_CATEGORIES | (own->ids ? 0 : FMOE_NEEDS_FEATURES) |
+	return FMOE_READS_LABELS | items | (own->ids ? 0 : FMOE_NEEDS_FEATURES) |
 		(own->user_features != FMOE_MRFF_NO_USERS ? FMOE_READS_USERS : 0);
 }

@@ -260,6 +260,29 @@ best_by_scores(const FmoeModel *model, FnnArena *arena, fnn_real *score, const F
 	fnn_topk_offer(topk, 0, model->n_items, score);
 }
 
+/* Whether a score is so much work that those of candidates alone are computed. */
+static bool
+scores_candidates(const FmoeModel *model, FmoeExpertSlot slot, const FmoeBatch *batch, const FmoeEligible *eligible)
+{
+	return eligible->candidate != NULL && slot == FMOE_MAIN && batch->last[0] >= 0 &&
+		!fmoe_only_counts(model->expert[FMOE_MAIN].class);
+}
+
+/* The best candidates of a class that scores by itself. */
+static void
+best_of_candidates(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, const FmoeEligible *eligible,
+				   FnnTopk *topk)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	int32_t    *item = fnn_alloc(arena, sizeof(int32_t) * (size_t) eligible->n_candidates);
+	int64_t		n = distinct_candidates(arena, model->n_items, eligible, item);
+	fnn_real   *score = fnn_alloc_reals(arena, 1, n);
+
+	main->class->score(main, arena, batch, 0, n, item, score);
+	for (int64_t i = 0; i < n; i++)
+		fnn_topk_offer(topk, item[i], 1, &score[i]);
+}
+
 /* Offers the candidates that are strangers, each once and not those passed; known: the others are what is left. */
 static void
 offer_strangers(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const FmoeBatch *batch,
@@ -310,6 +333,8 @@ fmoe_best(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const Fm
 	}
 	if (is_encoded(model, slot, batch))
 		best_by_table(model, arena, batch, scan, eligible, topk);
+	else if (scores_candidates(model, slot, batch, eligible))
+		best_of_candidates(model, arena, batch, eligible, topk);
 	else
 		best_by_scores(model, arena, all_scores(model, slot, arena, batch), eligible, topk);
 	fnn_arena_reset(arena, mark);

@@ -173,16 +173,28 @@ fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena, const F
 	const FmoeExpert *other = &model->expert[fmoe_scoring_slot(model, slot, true)];
 	FnnMark		mark = fnn_arena_mark(arena);
 	int64_t		n_items = model->n_items;
+	bool		itself = fmoe_scores_itself(expert->class, expert->config);
 
-	if (expert->class->score == NULL)
+	if (!itself)
 		score_by_vectors(model, arena, batch, scores);
 	for (int32_t i = 0; i < batch->sequences.count; i++)
 	{
 		if (batch->last[i] < 0)
 			other->class->score(other, arena, batch, i, n_items, NULL, scores + i * n_items);
-		else if (expert->class->score != NULL)
+		else if (itself)
 			expert->class->score(expert, arena, batch, i, n_items, NULL, scores + i * n_items);
 		fnn_poll(fnn_arena_host(arena));
 	}
 	fnn_arena_reset(arena, mark);
+}
+
+double
+fmoe_score_bytes(const FmoeModel *model)
+{
+	const FmoeExpert *main = &model->expert[FMOE_MAIN];
+	FmoeFacts	facts = {.n_items = model->n_items, .features = main->features, .user_features = main->user_features};
+
+	if (fmoe_only_counts(main->class) || !fmoe_scores_itself(main->class, main->config))
+		return 0;
+	return main->class->bytes(main->config, &facts, FMOE_UNRECORDED, main->config->max_length, 1);
 }

@@ -222,7 +222,7 @@ fmoe_gate_weight(const FmoeModel *model, const FmoeBatch *batch, int expert)
 static inline bool
 fmoe_has_vectors(const FmoeModel *model)
 {
-	return model->items.value != NULL && model->expert[FMOE_MAIN].class->score == NULL;
+	return model->items.value != NULL && !fmoe_scores_itself(model->expert[FMOE_MAIN].class, &model->config);
 }
 
 /*
@@ -231,6 +231,10 @@ fmoe_has_vectors(const FmoeModel *model)
  */
 extern void fmoe_score(const FmoeModel *model, FmoeExpertSlot slot, FnnArena *arena,
 					   const FmoeBatch *batch, fnn_real *scores);
+/* The vector [fmoe_vectors.cols] of an item, or of a stranger. */
+extern const fnn_real *fmoe_item_vector(const FmoeModel *model, int32_t item);
+/* Bytes on the arena beside these scores, of one history, where the main expert's class scores by itself. */
+extern double fmoe_score_bytes(const FmoeModel *model);
 /* state[sequences.count, fmoe_vectors.cols] of the main expert after the last tokens, 0 after an empty history. */
 extern void fmoe_states(const FmoeModel *model, FnnArena *arena, const FmoeBatch *batch, fnn_real *state);
 /*

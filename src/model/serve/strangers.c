@@ -283,6 +283,14 @@ fmoe_meet(FmoeModel *met, FnnArena *arena, const FmoeModel *model, const FmoeFea
 	met->strangers.vector = vector;
 }
 
+const fnn_real *
+fmoe_item_vector(const FmoeModel *model, int32_t item)
+{
+	const FnnTensor *vectors = fmoe_vectors(model);
+
+	return item < model->n_items ? vectors->value + item * vectors->stride : fmoe_vector_of(model, item);
+}
+
 bool
 fmoe_has_strangers(const FmoeModel *model, int64_t n, const int32_t *item)
 {

@@ -16,6 +16,9 @@
  */
 #define VALIDATION_SCORES_MAX INT64_C(1000000000)
 #define VALIDATION_CASES_MIN 2000
+/* The same where each score is a pass of its own. */
+#define VALIDATION_PASSES_MAX INT64_C(2000000)
+#define VALIDATION_PASSED_MIN 200
 
 /* Rows that nn's gBCE loss works on at a time. */
 #define LOSS_ROWS 128.0
@@ -213,6 +216,16 @@ plan_sparse(FmoeTrainPlan *plan)
 		plan->dense_from = plan->learned_from;
 }
 
+/* How many users are validated at most; passes: each score is a pass of its own. */
+static int64_t
+cases_limit(bool passes, int32_t n_items)
+{
+	int64_t		limit = (passes ? VALIDATION_PASSES_MAX : VALIDATION_SCORES_MAX) / (n_items > 0 ? n_items : 1);
+	int64_t		least = passes ? VALIDATION_PASSED_MIN : VALIDATION_CASES_MIN;
+
+	return limit < least ? least : limit;
+}
+
 void
 fmoe_trainer_plan(FmoeTrainer *trainer)
 {
@@ -253,9 +266,7 @@ fmoe_trainer_plan(FmoeTrainer *trainer)
 		plan->beta = fnn_gbce_beta(data->n_items, plan->negatives, config->calibration);
 	plan->chunks = (plan->params.size + FNN_REDUCE_CHUNK - 1) / FNN_REDUCE_CHUNK;
 
-	plan->cases_limit = VALIDATION_SCORES_MAX / (data->n_items > 0 ? data->n_items : 1);
-	if (plan->cases_limit < VALIDATION_CASES_MIN)
-		plan->cases_limit = VALIDATION_CASES_MIN;
+	plan->cases_limit = cases_limit(fmoe_scores_itself(trainer->class, config), data->n_items);
 	plan->basket_bytes = (double) fmoe_basket_count_bytes(trainer->arena, data);
 	if (fmoe_by_clicks(trainer->class))
 	{

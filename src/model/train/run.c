@@ -428,7 +428,7 @@ fmoe_trainer_model(FmoeTrainer *trainer, const FmoeGatePrior *prior, FmoeModel *
 	}
 	if (fmoe_computes_items(trainer->class, &trainer->config))
 		fmoe_model_compute_items(model, trainer->arena);
-	if (fmoe_by_clicks(trainer->class))
+	if (fmoe_by_clicks(trainer->class) || !fmoe_has_vectors(model))
 		return;
 	model->blend = trainer->config.blend < 0 ? fmoe_blend_choose(model, trainer->arena, trainer->data)
 		: trainer->config.blend;

@@ -40,6 +40,7 @@ fmoe_xcross_layout(const FmoeExpert *expert, FmoeXcrossLayout *layout)
 	}
 	layout->integrator = next;
 	layout->weight = next + (layout->streams > 1 ? expert->config->layers : 0);
+	layout->pooler = layout->weight + 1;
 }
 
 /* ---------------------------------------------------------------- what is left out */
@@ -122,16 +123,14 @@ integrate(FmoeXcrossRun *run, FnnTape *tape, int layer, FnnTensor **h, const Fmo
 		run->state[m] = fnn_integrate(tape, n, h, z, m, own->beta, own->gamma);
 }
 
-FmoeXcrossRun *
-fmoe_xcross_run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,
-				const FmoeBatch *batch, FmoeWhich which, const int32_t *asked)
+/* A run whose streams have entered the base. */
+static FmoeXcrossRun *
+enter(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row, const FmoeBatch *batch)
 {
 	FmoeXcrossRun *run = fnn_zalloc(tape->arena, sizeof(FmoeXcrossRun));
 	const FmoeInputList *inputs = &fmoe_xcross_own(expert->config)->base.inputs;
 	FnnTensor  *const *merged = expert->merged;
-	int			layers = expert->config->layers;
 	int			of_stream;
-	FnnTensor  *h[FMOE_BUILT_MAX];
 
 	run->expert = expert;
 	fmoe_xcross_layout(expert, &run->layout);
@@ -142,6 +141,18 @@ fmoe_xcross_run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const
 			: fmoe_adapted_base(expert, tape, inputs, of_stream, &run->layout.adapter[m], &run->layout.first[m]);
 		run->state[m] = fmoe_base_enter(&run->base[m], tape, table, row, batch);
 	}
+	run->weight = kept_weight(expert, tape, &run->layout);
+	return run;
+}
+
+FmoeXcrossRun *
+fmoe_xcross_run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,
+				const FmoeBatch *batch, FmoeWhich which, const int32_t *asked)
+{
+	FmoeXcrossRun *run = enter(expert, tape, table, row, batch);
+	int			layers = expert->config->layers;
+	FnnTensor  *h[FMOE_BUILT_MAX];
+
 	for (int layer = 0; layer < layers; layer++)
 	{
 		bool		last = layer == layers - 1;
@@ -157,8 +168,45 @@ fmoe_xcross_run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const
 		}
 		integrate(run, tape, layer, h, batch, wanted == FMOE_LAST_TOKENS, asked);
 	}
-	run->weight = kept_weight(expert, tape, &run->layout);
 	return run;
+}
+
+FmoeXcrossRun *
+fmoe_xcross_run_following(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,
+						  const FmoeBatch *batch, const int32_t *asked, const FmoeXcrossFollowing *following)
+{
+	FmoeXcrossRun *run = enter(expert, tape, table, row, batch);
+	FmoeXcrossRun *after = fnn_alloc(tape->arena, sizeof(FmoeXcrossRun));
+	FmoeBatch	behind = {.n_tokens = following->n, .position = following->position};
+	int			layers = expert->config->layers;
+	FnnTensor  *h[FMOE_BUILT_MAX];
+
+	*after = *run;
+	for (int m = 0; m < run->layout.streams; m++)
+		after->state[m] = fmoe_base_enter(&run->base[m], tape, table, following->row, &behind);
+	for (int layer = 0; layer < layers; layer++)
+	{
+		FnnTensor  *entered[FMOE_BUILT_MAX];
+
+		memcpy(entered, run->state, sizeof(entered));
+		/* nobody reads what becomes of the histories in the last layer */
+		for (int m = 0; layer < layers - 1 && m < run->layout.streams; m++)
+			h[m] = run->base[m].encoding.encoder->layer(&run->base[m].encoding, tape, layer, run->state[m], batch,
+														FMOE_ALL_TOKENS);
+		if (layer < layers - 1)
+			integrate(run, tape, layer, h, batch, false, asked);
+		for (int m = 0; m < run->layout.streams; m++)
+		{
+			const FmoeEncoding *encoding = &run->base[m].encoding;
+
+			h[m] = encoding->encoder->follow(encoding, tape, layer, after->state[m], entered[m], following->begin,
+											 following->count);
+			if (layer == layers - 1)
+				h[m] = encoding->encoder->leave(encoding, tape, h[m], &behind, FMOE_ALL_TOKENS);
+		}
+		integrate(after, tape, layer, h, &behind, true, NULL);
+	}
+	return after;
 }
 
 FnnTensor *

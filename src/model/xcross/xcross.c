@@ -47,6 +47,7 @@ static const FmoeOptionList adapter_option = {
 
 static const char *const mix_names[] = {"layers", "weights", NULL};
 static const char *const integrator_names[] = {"token", "last", NULL};
+static const char *const head_names[] = {"dot", "pooler", NULL};
 
 #define AT(field) offsetof(FmoeXcrossOptions, field)
 
@@ -63,6 +64,10 @@ static const FmoeOption own_options[] = {
 	{"integrator", FMOE_OPTION_ENUM, AT(integrator), 0, 0, integrator_names, "token",
 		"token: every event of a history has its own weights; last: those of the last event are all events'",
 		"mix=layers"},
+	{"head", FMOE_OPTION_ENUM, AT(head), 0, 0, head_names, "dot",
+	"dot: the state after a history times an item's vector; pooler: a pass over the history and the item behind it"},
+	{"head_negatives", FMOE_OPTION_INT, AT(head_negatives), 1, 10000, NULL, "29",
+	"how many other items, drawn anew in every step, a chosen one is told from", "head=pooler"},
 	{"beta", FMOE_OPTION_REAL, AT(beta), 0, 100, NULL, "1", "how much a stream takes of another's state",
 	"mix=layers"},
 	{"gamma", FMOE_OPTION_REAL, AT(gamma), 0, 100, NULL, "1", "how much a stream takes of its difference to another",
@@ -76,6 +81,12 @@ static const FmoeOption own_options[] = {
 };
 
 static bool
+scores(const FmoeConfig *config)
+{
+	return fmoe_xcross_own(config)->head == FMOE_XCROSS_POOLER;
+}
+
+static bool
 fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {
 	FmoeShape	shape = fmoe_base_shape(config);
@@ -87,6 +98,21 @@ fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		snprintf(misfit->detail, sizeof(misfit->detail), "It mixes adapters of one base that others have lent.");
 		snprintf(misfit->hint, sizeof(misfit->hint), "The view fmoe.experts lists them, with model \"%s\".",
 				 fmoe_lora_class.name);
+		return false;
+	}
+	if (scores(config) && config->loss == FMOE_LOSS_GBCE)
+	{
+		snprintf(misfit->message, sizeof(misfit->message), "head \"pooler\" does not learn by the loss gbce");
+		snprintf(misfit->detail, sizeof(misfit->detail),
+				 "It tells what was chosen from option \"head_negatives\" of other items.");
+		snprintf(misfit->hint, sizeof(misfit->hint), "Leave \"loss\" out.");
+		return false;
+	}
+	if (scores(config) && config->blend > 0)
+	{
+		snprintf(misfit->message, sizeof(misfit->message), "option \"blend\" has no meaning with the head pooler");
+		snprintf(misfit->detail, sizeof(misfit->detail), "Its scores are on a scale of their own.");
+		snprintf(misfit->hint, sizeof(misfit->hint), "Leave it out.");
 		return false;
 	}
 	return fmoe_shape_fits(&shape, misfit);
@@ -145,6 +171,8 @@ declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 		fmoe_declare(&local, FNN_GATE, name, 2 * n * (n - 1), n * config->width, FNN_INIT_ZERO, 0);
 	}
 	fmoe_declare(&local, FNN_GATE, "mix.weight", 1, n, FNN_INIT_ZERO, 0)->frozen = own->mix == FMOE_MIX_WEIGHTS;
+	if (scores(config))
+		fmoe_pooler_declare(&local, config);
 }
 
 /* The mean of the experts; an own adapter, which is the base at first, gets its weight by learning. */
@@ -182,6 +210,8 @@ bytes(const FmoeConfig *config, const FmoeFacts *facts, FmoePhase phase, double 
 	sum *= sizeof(fnn_real);
 	sum += sizeof(FmoeXcrossRun) + 2 * adapters * sizeof(FnnTensor) * fmoe_base_slices(config, inputs) +
 		2 * sizeof(int32_t) * tokens;
+	if (scores(config))
+		sum += fmoe_pooler_bytes(config, facts->n_items, tokens, recorded);
 	if (!recorded)
 		return sum;
 	return sum + fmoe_base_items_bytes(config, inputs, fmoe_base_chosen(config, facts->n_items, tokens), true) +
@@ -193,9 +223,13 @@ multiplications(const FmoeConfig *config, double n_scored)
 {
 	FmoeShape	shape = fmoe_base_shape(config);
 	double		n = fmoe_xcross_streams(config);
+	double		each = n * fmoe_encoders[shape.encoder]->multiplications(&shape) +
+		shape.layers * 2 * n * (n - 1) * n * shape.width;
 
-	return n * fmoe_encoders[shape.encoder]->multiplications(&shape) +
-		shape.layers * 2 * n * (n - 1) * n * shape.width + n_scored * shape.width;
+	/* one token of each history has all that is told apart behind it */
+	if (scores(config))
+		return each * (1 + (1 + fmoe_xcross_own(config)->head_negatives) / 2.0);
+	return each + n_scored * shape.width;
 }
 
 /* ---------------------------------------------------------------- computing */
@@ -263,11 +297,21 @@ static void
 learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, FmoeGoal *goal)
 {
 	FmoeBase	base = plain_base(expert);
-	FmoeBaseItems chosen = fmoe_base_choose(tape, batch, goal, expert->n_items);
-	FnnTensor  *table = fmoe_base_chosen_items(&base, expert, tape, &chosen, 0);
+	FmoeBaseItems chosen;
+	FnnTensor  *table;
 	int32_t    *asked = NULL;
 	FmoeXcrossRun *run;
 
+	if (scores(expert->config))
+	{
+		FmoeGoal	one = *goal;
+
+		asked = ask_one(tape, batch, &one);
+		fmoe_pooler_learn(expert, tape, batch, &one, asked);
+		return;
+	}
+	chosen = fmoe_base_choose(tape, batch, goal, expert->n_items);
+	table = fmoe_base_chosen_items(&base, expert, tape, &chosen, 0);
 	if (fmoe_xcross_own(expert->config)->integrator == FMOE_INTEGRATOR_LAST)
 		asked = ask_one(tape, batch, &chosen.goal);
 	run = fmoe_xcross_run(expert, tape, table, chosen.row, batch, FMOE_ALL_TOKENS, asked);
@@ -309,7 +353,11 @@ take(FmoeConfig *config, int i, const FmoeLentModel *lent, FmoeMisfit *misfit)
 		return false;
 	}
 	if (own->base.checksum[0] == '\0')
+	{
 		snprintf(own->base.checksum, sizeof(own->base.checksum), "%s", other->base.checksum);
+		if (own->base.name[0] == '\0')
+			snprintf(own->base.name, sizeof(own->base.name), "%s", other->base.name);
+	}
 	if (strcmp(own->base.checksum, other->base.checksum) != 0)
 	{
 		snprintf(misfit->message, sizeof(misfit->message), "it adapts another base");
@@ -366,6 +414,8 @@ const FmoeExpertClass fmoe_xcross_class = {
 	.multiplications = multiplications,
 	.encode = encode,
 	.items = items,
+	.score = fmoe_pooler_score,
+	.scores = scores,
 	.learn = learn,
 	.prepare = prepare,
 	.start = start,

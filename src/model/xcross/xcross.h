@@ -10,6 +10,10 @@
  *		state = sum over m of w_m h~_m                  after the last layer
  *		score of item i = state . v_i                   v_i: the base's vector of the item
  *
+ * or with the head pooler, of the state after the history with the item behind it (pooler.c),
+ *
+ *		score of item i = V gelu(P state + p) + c
+ *
  * With the option mix "weights" there is one stream instead, whose maps are those of the
  * base and the mean of what the experts change in them, a baseline of the paper.
  *
@@ -27,6 +31,12 @@ typedef enum FmoeMix
 	FMOE_MIX_WEIGHTS			/* one stream, of the base with the mean of the adapters' changes */
 } FmoeMix;
 
+typedef enum FmoeXcrossHead
+{
+	FMOE_XCROSS_DOT,			/* the state after a history times an item's vector */
+	FMOE_XCROSS_POOLER			/* a number of the state after the history and the item behind it */
+} FmoeXcrossHead;
+
 typedef enum FmoeIntegrator
 {
 	FMOE_INTEGRATOR_TOKEN,		/* every token has weights of its own */
@@ -39,6 +49,8 @@ typedef struct FmoeXcrossOptions
 	FmoeAdapterList experts;
 	int			mix;			/* FmoeMix */
 	int			integrator;		/* FmoeIntegrator */
+	int			head;			/* FmoeXcrossHead */
+	int			head_negatives; /* items that a chosen one is told from by a pooler */
 	double		beta;
 	double		gamma;
 	bool		own_adapter;
@@ -61,6 +73,8 @@ typedef struct FmoeXcrossLayout
 	int			first[FMOE_BUILT_MAX];	/* slice of each adapter */
 	int			integrator;		/* first of layers slices; unused with one stream */
 	int			weight;			/* w [1, streams] */
+	int			pooler;			/* with that head: weight [d, d] and bias [1, d] of the pooler, and of the head [1, d]
+								 * and [1, 1] */
 } FmoeXcrossLayout;
 
 extern int	fmoe_xcross_adapters(const FmoeConfig *config);
@@ -85,10 +99,36 @@ typedef struct FmoeXcrossRun
  */
 extern FmoeXcrossRun *fmoe_xcross_run(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table, const int32_t *row,
 									  const FmoeBatch *batch, FmoeWhich which, const int32_t *asked);
+/* Tokens that each follow a history, and see of its tokens begin[n] .. + count[n] - 1, and not one another. */
+typedef struct FmoeXcrossFollowing
+{
+	int64_t		n;
+	const int32_t *row;			/* [n] of the table of item vectors */
+	const int32_t *position;	/* [n] */
+	const int32_t *begin;		/* [n] */
+	const int32_t *count;		/* [n] */
+} FmoeXcrossFollowing;
+
+/* The same over a batch for the tokens that follow: their states alone, through the same streams. */
+extern FmoeXcrossRun *fmoe_xcross_run_following(const FmoeExpert *expert, FnnTape *tape, FnnTensor *table,
+												const int32_t *row, const FmoeBatch *batch, const int32_t *asked,
+												const FmoeXcrossFollowing *following);
 /* State [rows, width] that items are scored with. */
 extern FnnTensor *fmoe_xcross_state(const FmoeXcrossRun *run, FnnTape *tape);
 /* Reals on the arena for each token of a recorded pass, or of an unrecorded one. */
 extern double fmoe_xcross_token_reals(const FmoeConfig *config, bool recorded);
+
+/* ---------------------------------------------------------------- the head pooler */
+
+extern void fmoe_pooler_declare(FmoeDeclaring *to, const FmoeConfig *config);
+/* The loss of what followed one token of each sequence, target[n_tokens] being -1 elsewhere, among others. */
+extern void fmoe_pooler_learn(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *batch, const FmoeGoal *goal,
+							  const int32_t *asked);
+/* The hook score. */
+extern void fmoe_pooler_score(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+							  int64_t n, const int32_t *item, fnn_real *score);
+/* Bytes on the arena beside those of the history's tokens. */
+extern double fmoe_pooler_bytes(const FmoeConfig *config, double n_items, double tokens, bool recorded);
 
 /* ---------------------------------------------------------------- what a score is made of */
 

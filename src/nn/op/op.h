@@ -44,6 +44,13 @@ extern FnnTensor *fnn_means(FnnTape *tape, FnnTensor *x, const int32_t *begin, c
 extern FnnTensor *fnn_attention(FnnTape *tape, FnnTensor *query, FnnTensor *key_value,
 								const FnnSequences *sequences, int heads, double dropout, bool last_only);
 /*
+ * The same of tokens that each follow a history and see it and themselves, but not one another.
+ *	query [n, d], own [n, 2 d]: their keys and values, history [tokens, 2 d]: those of histories,
+ *	of which token i sees rows begin[i] .. begin[i] + count[i] - 1; no dropout
+ */
+extern FnnTensor *fnn_attention_after(FnnTape *tape, FnnTensor *query, FnnTensor *own, FnnTensor *history,
+									  const int32_t *begin, const int32_t *count, int heads);
+/*
  * One GRU layer over packed sequences from a zero state (gate order r, z, n
  * and equations of torch.nn.GRU).
  *	x [tokens, in], w_in [3 h, in], w_hidden [3 h, h], b_in and b_hidden [1, 3 h].

@@ -401,7 +401,7 @@ real_array(const fnn_real *value, int64 n)
 /*
  * kind 'item': the item's vector; 'user': the model's state after the user's
  * history, whose product with an item's vector is that item's score.  NULL
- * for an item the version does not know and a user without known items.
+ * for an item that neither the version nor the item table knows, and a user without known items.
  */
 Datum
 fmoe_embedding(PG_FUNCTION_ARGS)
@@ -415,35 +415,38 @@ fmoe_embedding(PG_FUNCTION_ARGS)
 	EmbeddingKind kind = embedding_kind(fcinfo, 2);
 	const FmoeModel *model;
 	const FnnTensor *vectors;
-	fnn_real   *vector;
+	const fnn_real *vector;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	fmoe_serve_begin(serving);
 	fmoe_serve_resolve(fcinfo, serving, &at);
 	require_vectors(serving);
-	model = &serving->call.loaded->model;
-	vectors = fmoe_vectors(model);
+	fmoe_serve_meets(serving);
+	vectors = fmoe_vectors(&serving->call.loaded->model);
 
 	if (kind == EMBEDDING_ITEM)
 	{
 		Datum		id = fmoe_serve_id(serving, FMOE_ID_ITEM, fmoe_argument_type(fcinfo, 0),
 									   serving->moment.domain->item_type, PG_GETARG_DATUM(0));
-		int32		item = fmoe_vocabulary_find(serving->call.loaded->vocabulary, id);
+		int32		item = fmoe_serve_number(serving, id);
 
-		if (item < 0)
+		fmoe_serve_ask(serving);
+		if (!fmoe_serve_knows(serving, item))
 			PG_RETURN_NULL();
-		vector = vectors->value + item * vectors->stride;
+		vector = fmoe_item_vector(fmoe_serve_model(serving), item);
 	}
 	else
 	{
 		FmoeItems  *history = fmoe_serve_history(fcinfo, serving, &at);
+		fnn_real   *state;
 
 		if (history->count == 0)
 			PG_RETURN_NULL();
-		vector = fnn_alloc_reals(serving->site.arena, 1, vectors->cols);
-		fmoe_states(model, serving->site.arena,
-					fmoe_serve_batch(serving, history, model->config.max_length), vector);
+		model = fmoe_serve_model(serving);
+		state = fnn_alloc_reals(serving->site.arena, 1, vectors->cols);
+		fmoe_states(model, serving->site.arena, fmoe_serve_batch(serving, history, model->config.max_length), state);
+		vector = state;
 	}
 	PG_RETURN_ARRAYTYPE_P(real_array(vector, vectors->cols));
 }

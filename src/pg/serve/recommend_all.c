@@ -39,6 +39,9 @@ PG_FUNCTION_INFO_V1(fmoe_recommend_all_as);
 typedef struct Everybody
 {
 	FmoeServing *serving;
+	const FmoeModel *model;		/* that knows the batch's items */
+	int32		strangers;		/* that it knows of */
+	FnnMark		before;			/* of the arena, before that model */
 	ReturnSetInfo *result;
 	const FmoeFeatures *features;	/* of the batch's users, by … */
 	int32		feature_row[BATCH_USERS];	/* … each one's row; NULL: none */
@@ -81,8 +84,7 @@ put_rows(Everybody *all, Datum user, const FnnTopk *best, FmoeExpertSlot slot)
 	for (int32 i = 0; i < best->count; i++)
 	{
 		values[1] = Int32GetDatum(i + 1);
-		values[2] = fmoe_convert(all->to_item,
-								 fmoe_vocabulary_id(all->serving->call.loaded->vocabulary, best->item[i]));
+		values[2] = fmoe_convert(all->to_item, fmoe_serve_item_id(all->serving, best->item[i]));
 		values[3] = Float4GetDatum((float4) best->score[i]);
 		tuplestore_putvalues(all->result->setResult, all->result->setDesc, values, nulls);
 	}
@@ -126,6 +128,16 @@ history_of(const Everybody *all, int u, const FmoeEvents *events, int64 begin, i
 	return history;
 }
 
+/* Adds those of n items that the version knows to row, from count on; returns the new count. */
+static int64
+add_known(const Everybody *all, int32 *row, int64 count, int64 n, const int32 *item)
+{
+	for (int64 i = 0; i < n; i++)
+		if (item[i] < all->serving->call.loaded->model.n_items)
+			row[count++] = item[i];
+	return count;
+}
+
 /* Of what a user has seen and of exclude what is not to be recommended, ascending; on the arena. */
 static FnnRows
 passed_items(const Everybody *all, const FmoeItems *history)
@@ -134,14 +146,11 @@ passed_items(const Everybody *all, const FmoeItems *history)
 	int64		seen = all->exclude_seen ? history->count : 0;
 	int64		shown = all->exclude_seen ? history->n_shown : 0;
 	int64		excluded = exclude == NULL ? 0 : exclude->count;
-	int64		count = seen + shown + excluded;
-	int32	   *row = fnn_alloc(all->serving->site.arena, Max(count, 1) * sizeof(int32));
+	int32	   *row = fnn_alloc(all->serving->site.arena, Max(seen + shown + excluded, 1) * sizeof(int32));
+	int64		count = add_known(all, row, 0, seen, history->events.item);
 
-	memcpy(row, history->events.item, sizeof(int32) * seen);
-	if (shown > 0)
-		memcpy(row + seen, history->shown, sizeof(int32) * shown);
-	if (excluded > 0)
-		memcpy(row + seen + shown, exclude->events.item, sizeof(int32) * excluded);
+	count = add_known(all, row, count, shown, history->shown);
+	count = add_known(all, row, count, excluded, excluded > 0 ? exclude->events.item : NULL);
 	qsort(row, count, sizeof(int32), compare_items);
 	return (FnnRows) {.count = count, .row = row};
 }
@@ -151,7 +160,7 @@ static void
 best_together(Everybody *all, Known *known, const FmoeEvents *events)
 {
 	FmoeServing *serving = all->serving;
-	const FmoeModel *model = &serving->call.loaded->model;
+	const FmoeModel *model = all->model;
 	FmoeBatch  *batch = fmoe_batch(serving->site.arena, events, known->users, known->begin, known->end,
 								   model->config.max_length);
 
@@ -182,7 +191,7 @@ best_together(Everybody *all, Known *known, const FmoeEvents *events)
 static void
 best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *events)
 {
-	const FmoeModel *model = &all->serving->call.loaded->model;
+	const FmoeModel *model = all->model;
 
 	for (int i = 0; i < known->users; i++)
 	{
@@ -202,7 +211,7 @@ best_each(Everybody *all, Known *known, FmoeExpertSlot slot, const FmoeEvents *e
 static void
 make_popular(Everybody *all)
 {
-	const FmoeModel *model = &all->serving->call.loaded->model;
+	const FmoeModel *model = fmoe_serve_model(all->serving);
 	FmoeItems	nothing = {0};
 
 	all->popular = fmoe_serve_best(all->serving, model, fmoe_empty_slot(model), &nothing, &all->filter, all->k);
@@ -228,7 +237,7 @@ make_never(Everybody *all)
 static const FnnTopk *
 popular_for(const Everybody *all, int u, const FmoeEvents *events)
 {
-	const FmoeModel *model = &all->serving->call.loaded->model;
+	const FmoeModel *model = all->model;
 	FmoeItems	history = history_of(all, u, events, all->begin[u], all->begin[u]);
 	FmoeFilter	filter = all->filter;
 
@@ -275,21 +284,79 @@ make_histories(Everybody *all, Known *known, FmoeEvents *sorted)
 	leave_unknown(known);
 }
 
+/* Leaves out the batch's items that the item table has no row for; only with keys they stay, with number -1. */
+static void
+leave_out_unknown(Everybody *all)
+{
+	FmoeEvents *events = &all->events.events;
+	int32	   *shown = unconstify(int32 *, all->shown.events.item);
+	int64		kept = 0;
+	int64		kept_shown = 0;
+
+	for (int u = 0; u < all->users; u++)
+	{
+		int64		i = all->begin[u];
+		int64		s = all->begin_shown[u];
+
+		all->begin[u] = kept;
+		for (; i < all->begin[u + 1]; i++)
+		{
+			bool		knows = fmoe_serve_knows(all->serving, events->item[i]);
+
+			if (!knows && all->keys == NULL)
+				continue;
+			if (!knows)
+				unconstify(int32 *, events->item)[i] = -1;
+			if (kept != i)
+				fmoe_events_copy(events, kept, events, i, 1);
+			kept++;
+		}
+		all->begin_shown[u] = kept_shown;
+		for (; s < all->begin_shown[u + 1]; s++)
+			if (fmoe_serve_knows(all->serving, shown[s]))
+				shown[kept_shown++] = shown[s];
+	}
+	all->begin[all->users] = all->events.count = kept;
+	all->begin_shown[all->users] = all->shown.count = kept_shown;
+}
+
+/* Sets the model that knows the batch's items, as far as the item table does. */
+static void
+meet_items(Everybody *all)
+{
+	FmoeServing *serving = all->serving;
+
+	if (serving->call.met == NULL)
+		return;
+	if (fmoe_serve_strangers(serving) > all->strangers)
+	{
+		/* the model of the batch before */
+		fnn_arena_reset(serving->site.arena, all->before);
+		all->strangers = fmoe_serve_strangers(serving);
+		fmoe_serve_ask(serving);
+	}
+	all->model = fmoe_serve_model(serving);
+	leave_out_unknown(all);
+}
+
 static void
 finish_batch(Everybody *all)
 {
 	FmoeServing *serving = all->serving;
-	FnnMark		mark = fnn_arena_mark(serving->site.arena);
+	FnnMark		mark;
 	FmoeExpertSlot slot = fmoe_serve_slot(serving, 1);
-	Known	   *known = fnn_alloc(serving->site.arena, sizeof(Known));
+	Known	   *known;
 	const FmoeEvents *unsorted = &all->events.events;
 	FmoeEvents	events;
 	MemoryContext old;
 	int			next = 0;
 
-	known->users = 0;
 	all->begin[all->users] = all->events.count;
 	all->begin_shown[all->users] = all->shown.count;
+	meet_items(all);
+	mark = fnn_arena_mark(serving->site.arena);
+	known = fnn_alloc(serving->site.arena, sizeof(Known));
+	known->users = 0;
 	fmoe_events_place(&events, unsorted, all->events.count,
 					  fnn_alloc(serving->site.arena, Max(fmoe_events_bytes(unsorted, all->events.count), 1)));
 	old = MemoryContextSwitchTo(all->batch);
@@ -359,7 +426,7 @@ take_event(void *argument, FmoeRow *row)
 {
 	Everybody  *all = argument;
 
-	row->event.item = fmoe_vocabulary_find(all->serving->call.loaded->vocabulary, row->item);
+	row->event.item = fmoe_serve_number(all->serving, row->item);
 	if (row->event.label == 0 && !all->labels)
 	{
 		if (row->event.item >= 0)
@@ -429,7 +496,7 @@ check_memory(const Everybody *all, double users)
 	if (fmoe_has_vectors(model))
 		bytes += fmoe_best_many_bytes(model, events, users, tokens);
 	else
-		bytes += model->n_items * (double) sizeof(fnn_real);
+		bytes += model->n_items * (double) sizeof(fnn_real) + fmoe_score_bytes(model);
 	fmoe_check_memory((size_t) bytes, psprintf("recommending to every user of domain \"%s\"",
 											   serving->moment.domain->name));
 }
@@ -454,10 +521,12 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	InitMaterializedSRF(fcinfo, 0);
 	fmoe_serve_begin(serving);
 	fmoe_serve_resolve(fcinfo, serving, at);
+	fmoe_serve_meets(serving);
 
 	old = MemoryContextSwitchTo(serving->call.context);
 	all = palloc0(sizeof(Everybody));
 	all->serving = serving;
+	all->model = &serving->call.loaded->model;
 	all->result = result;
 	all->k = k;
 	all->labels = (fmoe_serve_reads(serving) & FMOE_READS_LABELS) != 0;
@@ -475,6 +544,10 @@ recommend_all(FunctionCallInfo fcinfo, const FmoeArguments *at)
 	check_memory(all, batch_users(fcinfo, USERS(at)));
 	make_never(all);
 	make_popular(all);
+	/* candidates may be such that the version does not know */
+	all->strangers = fmoe_serve_strangers(serving);
+	all->model = fmoe_serve_model(serving);
+	all->before = fnn_arena_mark(serving->site.arena);
 	if (PG_ARGISNULL(USERS(at)))
 		fmoe_read_users(serving->moment.domain, take_user_event, all);
 	else

@@ -10,10 +10,12 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "pg/serve/serve.h"
 
-/* Of one call; more are left out. */
+/* Of one call; more are left out, with a warning. */
 #define STRANGERS_MAX 65536
 
 struct FmoeMet
@@ -21,6 +23,8 @@ struct FmoeMet
 	unsigned	reads;			/* what the version reads of the item table, a set of FmoeReads */
 	FmoeVocabulary *ids;		/* id set; number i is n_items + i */
 	int32		asked;			/* of them, for which the item table was read */
+	bool		warned;			/* that there are more */
+	MemoryContext context;		/* of told; NULL: nobody was asked for yet */
 	FmoeTold	told;
 	FmoeModel  *model;			/* that knows them; NULL: not made yet */
 };
@@ -60,15 +64,34 @@ fmoe_serve_find(const FmoeServing *serving, Datum id)
 	return item >= 0 ? serving->call.loaded->model.n_items + item : -1;
 }
 
+static void
+warn_too_many(FmoeServing *serving)
+{
+	if (serving->call.met->warned)
+		return;
+	serving->call.met->warned = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("more than %d items of this call are unknown to version %d of domain \"%s\"", STRANGERS_MAX,
+					serving->call.loaded->version->version, serving->moment.domain->name),
+			 errdetail("The others are left out."),
+			 errhint("SELECT fmoe_refresh(%s) makes a version that knows the item table as it is.",
+					 quote_literal_cstr(serving->moment.domain->name))));
+}
+
 int32
 fmoe_serve_number(FmoeServing *serving, Datum id)
 {
 	int32		item = fmoe_serve_find(serving, id);
 	int32		n_items = serving->call.loaded->model.n_items;
 
-	if (item >= 0 || serving->call.met == NULL || fmoe_serve_strangers(serving) >= STRANGERS_MAX ||
-		n_items > PG_INT32_MAX - STRANGERS_MAX)
+	if (item >= 0 || serving->call.met == NULL)
 		return item;
+	if (fmoe_serve_strangers(serving) >= STRANGERS_MAX || n_items > PG_INT32_MAX - STRANGERS_MAX)
+	{
+		warn_too_many(serving);
+		return item;
+	}
 	return n_items + fmoe_idset_add(serving->call.met->ids, id);
 }
 
@@ -80,7 +103,10 @@ fmoe_serve_ask(FmoeServing *serving)
 
 	if (met == NULL || met->asked == fmoe_vocabulary_count(met->ids))
 		return;
-	old = MemoryContextSwitchTo(serving->call.context);
+	if (met->context == NULL)
+		met->context = AllocSetContextCreate(serving->call.context, "fmoe items met", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(met->context);
+	old = MemoryContextSwitchTo(met->context);
 	met->asked = fmoe_vocabulary_count(met->ids);
 	met->model = NULL;
 	fmoe_read_strangers(&met->told, serving->moment.domain, met->reads, met->ids,

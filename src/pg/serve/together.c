@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "pg/serve/serve.h"
@@ -20,6 +21,40 @@ PG_FUNCTION_INFO_V1(fmoe_together_as);
 	.fixed = (is_fixed), .user = -1, .item = (first), .history = -1, .k = (first) + 1, .domain = (first) + 2, \
 	.exclude_seen = -1, .exclude = (first) + 3, .candidates = (first) + 4, .as_of = -1, .version = (first) + 5, \
 	.filter = (first) + 6 \
+}
+
+/*
+ * An item that the version does not know, but the item table does, is taken for the one that
+ * is most like it.
+ */
+static void
+replace_strangers(FmoeServing *serving, FmoeItems *items)
+{
+	int32	   *item = unconstify(int32 *, items->events.item);
+	int32		n_items = serving->call.loaded->model.n_items;
+	int64		n = 0;
+
+	for (int64 i = 0; i < items->count; i++)
+	{
+		FmoeFilter	all = {0};
+		FmoeItems	itself = {.count = 1};
+		const FmoeModel *model;
+		FnnTopk    *nearest;
+
+		CHECK_FOR_INTERRUPTS();
+		if (item[i] < n_items)
+		{
+			item[n++] = item[i];
+			continue;
+		}
+		model = fmoe_serve_model(serving);
+		itself.events.item = &item[i];
+		nearest = fmoe_has_vectors(model) ? fmoe_serve_nearest(serving, model, item[i], &all, 1)
+			: fmoe_serve_best(serving, model, FMOE_MAIN, &itself, &all, 1);
+		if (nearest->count > 0)
+			item[n++] = nearest->item[0];
+	}
+	items->count = n;
 }
 
 static void
@@ -42,7 +77,11 @@ answer(FunctionCallInfo fcinfo, FmoeServing *serving, const FmoeArguments *at)
 				 errdetail("It was trained by an earlier build, or comes from a file without these counts."),
 				 errhint("Train a new version with CALL fmoe_train(%s).",
 						 quote_literal_cstr(serving->moment.domain->name))));
+	fmoe_serve_meets(serving);
 	items = fmoe_serve_list(fcinfo, serving, FMOE_ID_HISTORY, at->item);
+	replace_strangers(serving, items);
+	/* the others of this call are known, or left out */
+	serving->call.met = NULL;
 	fmoe_serve_distinct(items);
 	filter = fmoe_serve_filter(fcinfo, serving, at, NULL);
 	best = fmoe_serve_together(serving, model, items, &filter, k);

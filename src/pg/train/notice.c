@@ -107,6 +107,26 @@ fmoe_training_check_labels(const FmoeTraining *training)
 			 errhint("If only some of them mean a choice, use a view with a column that says so.")));
 }
 
+/* The features that a model reads, in words. */
+static const char *
+features_read(unsigned reads)
+{
+	const char *const name[] = {"texts", "categories", "price", "vectors"};
+	const unsigned bit[] = {FMOE_READS_TEXT, FMOE_READS_CATEGORIES, FMOE_READS_PRICE, FMOE_READS_VECTORS};
+	int			left;
+	StringInfoData words;
+
+	/* words of categories are among those of texts */
+	if ((reads & FMOE_READS_TEXT) != 0)
+		reads |= FMOE_READS_CATEGORIES;
+	left = __builtin_popcount(reads & FMOE_READS_FEATURES);
+	initStringInfo(&words);
+	for (int i = 0; i < lengthof(bit); i++)
+		if ((reads & bit[i]) != 0)
+			appendStringInfo(&words, "%s%s", name[i], --left > 1 ? ", " : left == 1 ? " and " : "");
+	return words.data;
+}
+
 void
 fmoe_training_check_features(const FmoeTraining *training)
 {
@@ -130,8 +150,8 @@ fmoe_training_check_features(const FmoeTraining *training)
 				 errmsg("domain \"%s\" has no columns that say what its items are", domain->name),
 				 by_option
 				 ? errdetail("With \"features\" item vectors are made of the item table's texts, categories, price and vectors.")
-				 : errdetail("Model \"%s\" makes item vectors of the item table's texts, categories, price and vectors.",
-							 class->name),
+				 : errdetail("Model \"%s\" makes item vectors of the item table's %s.", class->name,
+							 features_read(reads)),
 				 by_option ? errhint("Name such columns with fmoe_alter_domain, or leave \"features\" out.")
 				 : errhint("Name such columns with fmoe_alter_domain().")));
 	if (training->interactions != NULL &&
