@@ -66,6 +66,7 @@ DELETE FROM plays WHERE listener > 500;
 SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FILTER (WHERE part = 'expert') AS parts,
 	bool_and(abs(sum - score) < 1e-4 * greatest(1, abs(score))) AS add_up, bool_or(name = 'time' AND contribution <> 0) AS times_count
 	FROM (SELECT *, sum(contribution) FILTER (WHERE part IN ('expert', 'transitions')) OVER (PARTITION BY rank) AS sum FROM fmoe_explain(5, k => 5, domain => 'streams')) e;
+SELECT name, count(*) AS experts, abs(sum(weight) - 1) < 1e-4 AS one_in_all, count(contribution) AS told FROM fmoe_explain(5, k => 1, domain => 'streams') WHERE part = 'map' GROUP BY 1 ORDER BY name COLLATE "C";
 SELECT expert FROM fmoe_expert_report('streams') ORDER BY expert COLLATE "C";
 -- of a song that the version does not know, in the history and among the answers
 INSERT INTO songs VALUES (68, 'loud train', '{loud,all}', NULL);

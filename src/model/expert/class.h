@@ -161,7 +161,7 @@ typedef struct FmoeInputPart
 	const char *input;			/* its name */
 	int			map;			/* of its maps, from 1; 0: all together */
 	double		weight;			/* of the map for this item; NaN: there is none */
-	double		share;			/* of the score */
+	double		share;			/* of the score; NaN: nothing tells */
 } FmoeInputPart;
 
 #define FMOE_INPUT_PARTS_MAX 300

@@ -56,5 +56,6 @@ const FmoeExpertClass fmoe_hm4sr_class = {
 	.part_name = fmoe_hm4sr_part,
 	.weigh = fmoe_hm4sr_weigh,
 	.contribute = fmoe_hm4sr_contribute,
+	.input_parts = fmoe_hm4sr_input_parts,
 	.lends = lends
 };

@@ -5,9 +5,14 @@
  */
 #include "model/hm4sr/hm4sr.h"
 
+#include <math.h>
 #include <string.h>
 
 #define POLL_ITEMS 4096
+
+/* Names of parts that are no stream of the options. */
+#define IDS "ids"
+#define TIME "time"
 
 int
 fmoe_hm4sr_parts(const FmoeConfig *config)
@@ -20,8 +25,8 @@ const char *
 fmoe_hm4sr_part(const FmoeConfig *config, int part)
 {
 	if (part == 0)
-		return fmoe_gated_on(&fmoe_hm4sr_own(config)->gated) ? "own" : "ids";
-	return part < fmoe_hm4sr_streams(config) ? fmoe_hm4sr_own(config)->streams.stream[part - 1].name : "time";
+		return fmoe_gated_on(&fmoe_hm4sr_own(config)->gated) ? "own" : IDS;
+	return part < fmoe_hm4sr_streams(config) ? fmoe_hm4sr_own(config)->streams.stream[part - 1].name : TIME;
 }
 
 /* Streams are summed as they are. */
@@ -75,4 +80,41 @@ fmoe_hm4sr_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch
 			fnn_poll(fnn_arena_host(arena));
 	}
 	fnn_arena_reset(arena, mark);
+}
+
+/* The weights [experts] of a gate after a token. */
+static int
+add_experts(const char *stream, const FnnTensor *gate, int32_t token, int n, int max, FmoeInputPart *out)
+{
+	for (int k = 0; k < gate->cols && n < max; k++)
+		out[n++] = (FmoeInputPart)
+	{
+		.input = stream, .map = k + 1, .weight = (double) gate->value[token * gate->cols + k], .share = NAN
+	};
+	return n;
+}
+
+int
+fmoe_hm4sr_input_parts(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+					   int32_t item, int max, FmoeInputPart *out)
+{
+	FnnMark		mark = fnn_arena_mark(arena);
+	FmoeBatch	one = fmoe_batch_part(arena, batch, sequence, 1);
+	const FmoeHm4srStream *stream = fmoe_hm4sr_own(expert->config)->streams.stream;
+	FmoeHm4srLayout layout;
+	FmoeHm4srMixed mixed;
+	FnnTape		tape;
+	int			n = 0;
+
+	/* it is the history that chooses experts */
+	(void) item;
+	fnn_tape_begin(&tape, arena, false, 0, 0);
+	fmoe_hm4sr_layout(expert->config, expert->params, &layout);
+	fmoe_hm4sr_mix_batch(expert, &layout, &tape, &one, &mixed);
+	for (int s = 0; s < layout.streams && layout.streams > 1; s++)
+		n = add_experts(s == 0 ? IDS : stream[s - 1].name, mixed.gate[s], one.last[0], n, max, out);
+	if (mixed.time_gate != NULL)
+		n = add_experts(TIME, mixed.time_gate, one.last[0], n, max, out);
+	fnn_arena_reset(arena, mark);
+	return n;
 }

@@ -68,12 +68,11 @@ gate(const FmoeExpert *expert, FnnTape *tape, int slice, FnnTensor *x)
 
 /* Every stream and what experts that see all of them add to it. */
 static FnnTensor *
-mix_streams(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape *tape, FnnTensor *x)
+mix_streams(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape *tape, FnnTensor *x, FnnTensor **gates)
 {
 	int			n = fmoe_hm4sr_own(expert->config)->experts;
 	FnnTensor  *scales[] = {fmoe_parameter(expert, layout->mix_scale), fmoe_parameter(expert, layout->mix_scale + 1)};
 	FnnTensor  *mixed[FMOE_HM4SR_EXPERTS_MAX];
-	FnnTensor  *gates[FMOE_HM4SR_STREAMS_MAX + 1];
 
 	for (int k = 0; k < n; k++)
 	{
@@ -97,19 +96,34 @@ fmoe_hm4sr_mix(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape 
 		position[s] = fmoe_parameter(expert, layout->positions);
 	x = fnn_embed(tape, table, row, batch->n_tokens, 1, fnn_concat(tape, layout->streams, position), batch->position);
 	if (layout->streams > 1)
-		x = mix_streams(expert, layout, tape, x);
-	mixed->time = NULL;
+		x = mix_streams(expert, layout, tape, x, mixed->gate);
+	mixed->time = mixed->time_gate = NULL;
 	if (layout->time_gate >= 0)
 	{
 		int64_t		rows = fmoe_parameter(expert, layout->interval)->rows;
 
 		mixed->time = times_of(expert, layout, tape, batch->n_tokens, intervals_of(tape->arena, batch, rows),
 							   batch->events.time);
-		x = fnn_scale_experts(tape, x, gate(expert, tape, layout->time_gate, mixed->time),
-							  fmoe_parameter(expert, layout->time_expert));
+		mixed->time_gate = gate(expert, tape, layout->time_gate, mixed->time);
+		x = fnn_scale_experts(tape, x, mixed->time_gate, fmoe_parameter(expert, layout->time_expert));
 	}
 	for (int s = 0; s < layout->streams; s++)
 		mixed->stream[s] = layout->streams == 1 ? x : fnn_cut(tape, x, s * layout->width, layout->width);
+}
+
+void
+fmoe_hm4sr_mix_batch(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape *tape, const FmoeBatch *batch,
+					 FmoeHm4srMixed *mixed)
+{
+	FnnTensor  *table = (FnnTensor *) expert->items;
+	const int32_t *row = batch->events.item;
+
+	if (table == NULL)
+	{
+		table = fmoe_hm4sr_vectors(expert, tape, batch->n_tokens, row, false);
+		row = fmoe_count_up(tape->arena, batch->n_tokens);
+	}
+	fmoe_hm4sr_mix(expert, layout, tape, table, row, batch, mixed);
 }
 
 /* ---------------------------------------------------------------- states */
@@ -203,26 +217,15 @@ without_times(FnnArena *arena, const FmoeBatch *batch)
 FnnTensor *
 fmoe_hm4sr_encode(const FmoeExpert *expert, FnnTape *tape, const FmoeBatch *asked, FmoeWhich which)
 {
-	FnnTensor  *table = (FnnTensor *) expert->items;
-	const int32_t *row = asked->events.item;
 	FmoeBatch	batch = *asked;
 	FmoeHm4srLayout layout;
 	FmoeHm4srMixed mixed;
 	FnnTensor  *states;
 
 	fmoe_hm4sr_layout(expert->config, expert->params, &layout);
-	if (table == NULL)
-	{
-		int32_t    *own = fnn_alloc(tape->arena, sizeof(int32_t) * (size_t) batch.n_tokens);
-
-		for (int64_t t = 0; t < batch.n_tokens; t++)
-			own[t] = (int32_t) t;
-		table = fmoe_hm4sr_vectors(expert, tape, batch.n_tokens, row, false);
-		row = own;
-	}
 	if ((expert->without >> layout.streams & 1) != 0)
 		batch = without_times(tape->arena, asked);
-	fmoe_hm4sr_mix(expert, &layout, tape, table, row, &batch, &mixed);
+	fmoe_hm4sr_mix_batch(expert, &layout, tape, &batch, &mixed);
 	states = fmoe_hm4sr_asked(expert, &layout, tape, fmoe_hm4sr_states(expert, &layout, tape, &mixed, &batch, which),
 							  &batch, which);
 	for (int64_t r = 0; r < states->rows && expert->without != 0; r++)

@@ -136,11 +136,16 @@ typedef struct FmoeHm4srMixed
 {
 	FnnTensor  *time;			/* q [n_tokens, 2 * width]; NULL: the model has no times */
 	FnnTensor  *stream[FMOE_HM4SR_STREAMS_MAX + 1]; /* y' [n_tokens, width] */
+	FnnTensor  *gate[FMOE_HM4SR_STREAMS_MAX + 1];	/* [n_tokens, experts] NULL: there is one stream */
+	FnnTensor  *time_gate;		/* [n_tokens, experts] NULL: the model has no times */
 } FmoeHm4srMixed;
 
 /* Of items whose vectors are rows row[n_tokens] of a table. */
 extern void fmoe_hm4sr_mix(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape *tape, FnnTensor *table,
 						   const int32_t *row, const FmoeBatch *batch, FmoeHm4srMixed *mixed);
+/* Of a batch's own items, which may be some of those whose vectors there are. */
+extern void fmoe_hm4sr_mix_batch(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape *tape,
+								 const FmoeBatch *batch, FmoeHm4srMixed *mixed);
 /* States of one stream. */
 extern FnnTensor *fmoe_hm4sr_tower(const FmoeExpert *expert, const FmoeHm4srLayout *layout, FnnTape *tape, int stream,
 								   FnnTensor *x, const FmoeBatch *batch, FmoeWhich which);
@@ -167,6 +172,10 @@ extern const char *fmoe_hm4sr_part(const FmoeConfig *config, int part);
 extern void fmoe_hm4sr_weigh(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, fnn_real *weight);
 extern void fmoe_hm4sr_contribute(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
 								  const fnn_real *state, int64_t n, const int32_t *item, double *contribution);
+
+/* What each expert of both mixtures weighs at the last event, as maps without a share of the score. */
+extern int	fmoe_hm4sr_input_parts(const FmoeExpert *expert, FnnArena *arena, const FmoeBatch *batch, int32_t sequence,
+								   int32_t item, int max, FmoeInputPart *out);
 
 /* ---------------------------------------------------------------- class.c */
 

@@ -28,7 +28,7 @@ extern FmoeTerms fmoe_blend_terms(const FmoeModel *model, FnnArena *arena, FnnRo
 
 /* The main expert over some items in place of all, strangers among them: item[i] is i to it. */
 extern FmoeExpert fmoe_among(const FmoeModel *model, FnnArena *arena, int32_t n, const int32_t *item);
-/* The main expert, a history and items as they are, or where one of them is a stranger, over these items alone. */
+/* The main expert, history and items as they are; where one of them is a stranger, over these items alone. */
 typedef struct FmoeAmong
 {
 	FmoeExpert	expert;

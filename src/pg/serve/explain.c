@@ -270,6 +270,18 @@ put_words(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *v
 	}
 }
 
+/* An input's name; that of a part, as rows of parts have it. */
+static const char *
+input_name(const Explanation *explanation, const char *input)
+{
+	const FmoeModel *model = fmoe_serve_model(explanation->serving);
+
+	for (int p = 0; p + 1 < explanation->n_parts; p++)
+		if (strcmp(fmoe_part_name(model, p), input) == 0)
+			return fmoe_domain_part_name(explanation->serving->moment.domain, model, p);
+	return input;
+}
+
 /* The rows of what an item's vector is made of; values has what all rows of the item share. */
 static void
 put_inputs(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *values)
@@ -289,11 +301,12 @@ put_inputs(const Explanation *explanation, ReturnSetInfo *result, int i, Datum *
 						 explanation->best->item[i], FMOE_INPUT_PARTS_MAX, part);
 	for (int k = 0; k < n; k++)
 	{
-		bool		nulls[COLUMNS] = {[COLUMN_WEIGHT] = isnan(part[k].weight)};
+		bool		nulls[COLUMNS] = {[COLUMN_WEIGHT] = isnan(part[k].weight),
+		[COLUMN_CONTRIBUTION] = isnan(part[k].share)};
 
 		values[COLUMN_PART] = CStringGetTextDatum(part[k].map > 0 ? "map" : "input");
 		values[COLUMN_NTH] = Int32GetDatum(part[k].map > 0 ? part[k].map : ++inputs);
-		values[COLUMN_NAME] = CStringGetTextDatum(part[k].input);
+		values[COLUMN_NAME] = CStringGetTextDatum(input_name(explanation, part[k].input));
 		values[COLUMN_WEIGHT] = Float4GetDatum((float4) part[k].weight);
 		values[COLUMN_CONTRIBUTION] = Float4GetDatum((float4) part[k].share);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
