@@ -126,6 +126,8 @@ SELECT count(*) AS users FROM fmoe_recommend_all('toys', k => 1, version => 10);
 SELECT model, metric, value BETWEEN 0 AND 1 AS valid FROM fmoe_evaluate('toys', '{"version": 10}') WHERE metric ~ 'ndcg' AND k = 10 ORDER BY model COLLATE "C", metric COLLATE "C";
 SELECT expert, weight > 0 AS weighs, verdict IS NOT NULL AS judged FROM fmoe_expert_report('toys', '{"version": 10}') ORDER BY expert;
 SELECT part, count(*) > 0 AS rows FROM fmoe_explain(1, 2, domain => 'toys', version => 10) GROUP BY part ORDER BY part;
+SELECT fmoe_embedding(1, 'toys', 'user', version => 10);
+SELECT min(source) AS source FROM fmoe_similar(6001, domain => 'toys', version => 10);
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "head": "pooler", "loss": "gbce"}');
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "head": "pooler", "blend": 1}');
 CALL fmoe_train('toys', '{"model": "xcross", "experts": ["north.songs"], "head_negatives": 3}');

@@ -128,6 +128,16 @@ fmoe_pairs_add(FmoePairCount *rows, int32_t item, double value)
 	rows->sum[item] += value;
 }
 
+/* Polls where much was added since it was done last. */
+static inline void
+fmoe_pairs_poll(FmoePairCount *rows)
+{
+	if (rows->since_poll <= 0xfffff)
+		return;
+	fnn_poll(fnn_arena_host(rows->arena));
+	rows->since_poll = 0;
+}
+
 /* ---------------------------------------------------------------- events of a user */
 
 /*

@@ -65,11 +65,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 				continue;
 			add_items_of(rows, data, fmoe_window_begin(data, list[k].user, end, FMOE_NEIGHBOURS_EVENTS), end, item,
 						 &added, ++now);
-			if (rows->since_poll > 0xfffff)
-			{
-				fnn_poll(host);
-				rows->since_poll = 0;
-			}
+			fmoe_pairs_poll(rows);
 		}
 		fmoe_pairs_keep(rows, item);
 	}

@@ -67,11 +67,7 @@ count(FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data, FmoeHoldout 
 
 			add_later(rows, &data->events, list[k].event, begin, end);
 			add_earlier(rows, &data->events, list[k].event, begin);
-			if (rows->since_poll > 0xfffff)
-			{
-				fnn_poll(host);
-				rows->since_poll = 0;
-			}
+			fmoe_pairs_poll(rows);
 		}
 		fmoe_pairs_keep(rows, item);
 	}

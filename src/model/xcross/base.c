@@ -283,6 +283,29 @@ fmoe_base_choose_bytes(const FmoeConfig *config, double n_items, double tokens)
 
 /* ---------------------------------------------------------------- one base as a model */
 
+bool
+fmoe_base_fits(const FmoeConfig *config, FmoeMisfit *misfit)
+{
+	FmoeShape	shape = fmoe_base_shape(config);
+
+	return fmoe_shape_fits(&shape, misfit);
+}
+
+unsigned
+fmoe_base_reads(const FmoeConfig *config)
+{
+	(void) config;
+	return FMOE_READS_TEXT | FMOE_READS_PRICE | FMOE_READS_VECTORS | FMOE_NEEDS_FEATURES;
+}
+
+bool
+fmoe_base_lends(const FmoeConfig *config, FmoeShape *shape)
+{
+	*shape = fmoe_base_shape(config);
+	shape->encoder = FMOE_OWN_ENCODER;
+	return true;
+}
+
 double
 fmoe_base_bytes(const FmoeConfig *config, const FmoeInputList *inputs, const FmoeFacts *facts, FmoePhase phase,
 				double tokens, double cases)

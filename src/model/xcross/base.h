@@ -85,7 +85,10 @@ extern double fmoe_base_chosen(const FmoeConfig *config, double n_items, double 
 
 /* ---------------------------------------------------------------- one base as a model */
 
-/* What the hooks of a class give whose model is one base. */
+/* What the hooks of a class give whose model is one base, or built of one. */
+extern bool fmoe_base_fits(const FmoeConfig *config, FmoeMisfit *misfit);
+extern unsigned fmoe_base_reads(const FmoeConfig *config);
+extern bool fmoe_base_lends(const FmoeConfig *config, FmoeShape *shape);
 extern double fmoe_base_bytes(const FmoeConfig *config, const FmoeInputList *inputs, const FmoeFacts *facts,
 							  FmoePhase phase, double tokens, double cases);
 extern double fmoe_base_multiplications(const FmoeConfig *config, double n_scored);

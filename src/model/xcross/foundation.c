@@ -46,8 +46,6 @@ base_of(const FmoeExpert *expert)
 static bool
 fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {
-	FmoeShape	shape = fmoe_base_shape(config);
-
 	if (own(config)->source_column[0] != '\0' && config->loss == FMOE_LOSS_GBCE)
 	{
 		snprintf(misfit->message, sizeof(misfit->message), "option \"source_column\" needs the loss softmax");
@@ -56,14 +54,7 @@ fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		snprintf(misfit->hint, sizeof(misfit->hint), "Set \"loss\" to \"softmax\", or leave \"source_column\" out.");
 		return false;
 	}
-	return fmoe_shape_fits(&shape, misfit);
-}
-
-static unsigned
-reads(const FmoeConfig *config)
-{
-	(void) config;
-	return FMOE_READS_TEXT | FMOE_READS_PRICE | FMOE_READS_VECTORS | FMOE_NEEDS_FEATURES;
+	return fmoe_base_fits(config, misfit);
 }
 
 static void
@@ -144,14 +135,6 @@ source(const FmoeConfig *config)
 	return own(config)->source_column;
 }
 
-static bool
-lends(const FmoeConfig *config, FmoeShape *shape)
-{
-	*shape = fmoe_base_shape(config);
-	shape->encoder = FMOE_OWN_ENCODER;
-	return true;
-}
-
 static FmoeInputList *
 inputs_of(FmoeConfig *config)
 {
@@ -163,7 +146,7 @@ const FmoeExpertClass fmoe_foundation_class = {
 	.summary = "causal self-attention over item vectors made of features alone, for any item table",
 	.options = own_options,
 	.fits = fits,
-	.reads = reads,
+	.reads = fmoe_base_reads,
 	.declare = declare,
 	.bytes = bytes,
 	.multiplications = fmoe_base_multiplications,
@@ -173,7 +156,7 @@ const FmoeExpertClass fmoe_foundation_class = {
 	.step_width = step_width,
 	.step_items = step_items,
 	.prepare = prepare,
-	.lends = lends,
+	.lends = fmoe_base_lends,
 	.source = source,
 	.inputs = inputs_of
 };

@@ -56,21 +56,6 @@ base_of(const FmoeExpert *expert, FnnTape *tape)
 	return fmoe_adapted_base(expert, tape, inputs, 1, &adapter, &first);
 }
 
-static bool
-fits(const FmoeConfig *config, FmoeMisfit *misfit)
-{
-	FmoeShape	shape = fmoe_base_shape(config);
-
-	return fmoe_shape_fits(&shape, misfit);
-}
-
-static unsigned
-reads(const FmoeConfig *config)
-{
-	(void) config;
-	return FMOE_READS_TEXT | FMOE_READS_PRICE | FMOE_READS_VECTORS | FMOE_NEEDS_FEATURES;
-}
-
 static void
 declare(FmoeDeclaring *to, const FmoeConfig *config, const FmoeFacts *facts)
 {
@@ -126,14 +111,6 @@ prepare(const FmoeExpert *expert, FnnArena *arena, const FmoeDataset *data)
 	return fmoe_base_prepare(expert, &own(expert->config)->base.inputs, arena, own(expert->config)->adapt_inputs);
 }
 
-static bool
-lends(const FmoeConfig *config, FmoeShape *shape)
-{
-	*shape = fmoe_base_shape(config);
-	shape->encoder = FMOE_OWN_ENCODER;
-	return true;
-}
-
 static FmoeInputList *
 inputs_of(FmoeConfig *config)
 {
@@ -183,8 +160,8 @@ const FmoeExpertClass fmoe_lora_class = {
 	.name = "lora",
 	.summary = "a lent base with a low-rank adapter that is trained on it",
 	.options = own_options,
-	.fits = fits,
-	.reads = reads,
+	.fits = fmoe_base_fits,
+	.reads = fmoe_base_reads,
 	.declare = declare,
 	.bytes = bytes,
 	.multiplications = fmoe_base_multiplications,
@@ -192,7 +169,7 @@ const FmoeExpertClass fmoe_lora_class = {
 	.items = items,
 	.learn = learn,
 	.prepare = prepare,
-	.lends = lends,
+	.lends = fmoe_base_lends,
 	.building = &building,
 	.inputs = inputs_of
 };

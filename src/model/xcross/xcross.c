@@ -89,8 +89,6 @@ scores(const FmoeConfig *config)
 static bool
 fits(const FmoeConfig *config, FmoeMisfit *misfit)
 {
-	FmoeShape	shape = fmoe_base_shape(config);
-
 	if (fmoe_xcross_own(config)->experts.count < 1)
 	{
 		snprintf(misfit->message, sizeof(misfit->message), "model \"%s\" needs option \"experts\"",
@@ -115,14 +113,7 @@ fits(const FmoeConfig *config, FmoeMisfit *misfit)
 		snprintf(misfit->hint, sizeof(misfit->hint), "Leave it out.");
 		return false;
 	}
-	return fmoe_shape_fits(&shape, misfit);
-}
-
-static unsigned
-reads(const FmoeConfig *config)
-{
-	(void) config;
-	return FMOE_READS_TEXT | FMOE_READS_PRICE | FMOE_READS_VECTORS | FMOE_NEEDS_FEATURES;
+	return fmoe_base_fits(config, misfit);
 }
 
 static FmoeInputList *
@@ -354,9 +345,9 @@ take(FmoeConfig *config, int i, const FmoeLentModel *lent, FmoeMisfit *misfit)
 	}
 	if (own->base.checksum[0] == '\0')
 	{
-		snprintf(own->base.checksum, sizeof(own->base.checksum), "%s", other->base.checksum);
+		memcpy(own->base.checksum, other->base.checksum, sizeof(own->base.checksum));
 		if (own->base.name[0] == '\0')
-			snprintf(own->base.name, sizeof(own->base.name), "%s", other->base.name);
+			memcpy(own->base.name, other->base.name, sizeof(own->base.name));
 	}
 	if (strcmp(own->base.checksum, other->base.checksum) != 0)
 	{
@@ -408,7 +399,7 @@ const FmoeExpertClass fmoe_xcross_class = {
 	.summary = "lent adapters of one base side by side, mixed after every layer",
 	.options = own_options,
 	.fits = fits,
-	.reads = reads,
+	.reads = fmoe_base_reads,
 	.declare = declare,
 	.bytes = bytes,
 	.multiplications = multiplications,

@@ -384,7 +384,9 @@ require_vectors(const FmoeServing *serving)
 			 errmsg("version %d of domain \"%s\" has no vectors", version->version, serving->moment.domain->name),
 			 fmoe_by_clicks(serving->call.loaded->model.expert[FMOE_MAIN].class) ?
 			 errdetail("Its model \"%s\" gives probabilities.", version->model) :
-			 errdetail("Its model \"%s\" only counts.", version->model),
+			 fmoe_only_counts(serving->call.loaded->model.expert[FMOE_MAIN].class) ?
+			 errdetail("Its model \"%s\" only counts.", version->model) :
+			 errdetail("Its scores are no products of a user's vector and an item's."),
 			 errhint("Train a model that has, such as \"%s\".", FMOE_DEFAULT_MODEL)));
 }
 
