@@ -78,8 +78,8 @@ const FmoeOption fmoe_train_options[] = {
 /* Those of learning by gradient. */
 static const char *const of_learning[] = {
 	"width", "layers", "heads", "dropout", "loss", "negatives", "calibration", "epochs", "patience", "average",
-	"batch_size", "learning_rate", "weight_decay", "clip_norm", "warmup_steps", "learning_rate_decay", "workers",
-	"blend", "warm_start", "start_encoder", "checkpoint_every", NULL
+	"batch_size", "learning_rate", "weight_decay", "clip_norm", "warmup_steps", "learning_rate_decay",
+	"blend", "warm_start", "start_encoder", NULL
 };
 
 static const char *const none[] = {NULL};

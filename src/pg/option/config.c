@@ -222,16 +222,20 @@ is_given(const FmoeOption *option, const char *wanted, const void *target)
 	return option->type == FMOE_OPTION_BOOL ? *(const bool *) value : *(const int *) value > 0;
 }
 
-/* Fails where the option that another needs is not as that needs it. */
-static void
-fail_without(const FmoeOption *option, const FmoeOption *options, const void *target)
+/* The option that another needs, and that is not as that needs it; NULL: all is well. */
+static const FmoeOption *
+missing(const FmoeOption *option, const FmoeOption *options, const void *target, const char **wanted)
 {
 	size_t		length = strcspn(option->needs, "=");
 	const FmoeOption *needed = fmoe_find_option(options, option->needs, (int) length);
-	const char *wanted = option->needs + length + 1;
 
-	if (is_given(needed, wanted, target))
-		return;
+	*wanted = option->needs + length + 1;
+	return is_given(needed, *wanted, target) ? NULL : needed;
+}
+
+static void
+fail_without(const FmoeOption *option, const FmoeOption *needed, const char *wanted, const void *target)
+{
 	if (needed->type == FMOE_OPTION_ENUM)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -246,38 +250,61 @@ fail_without(const FmoeOption *option, const FmoeOption *options, const void *ta
 			 errhint("Give \"%s\" too, or leave \"%s\" out.", needed->name, option->name)));
 }
 
-/* Fails where the object gives an option that has no meaning without another. */
+static bool
+is_in(Jsonb *object, const char *name)
+{
+	JsonbValue	value;
+
+	return getKeyJsonValueFromContainer(&object->root, name, strlen(name), &value) != NULL && value.type != jbvNull;
+}
+
+/* Fails where the object gives an option of a model that has no meaning without another. */
 static void
 check_needed(Jsonb *object, const FmoeOption *options, const void *target)
 {
 	for (const FmoeOption *option = options; option != NULL && option->name != NULL; option++)
 	{
-		JsonbValue	value;
+		const FmoeOption *needed;
+		const char *wanted;
 
-		if (option->needs == NULL ||
-			getKeyJsonValueFromContainer(&object->root, option->name, strlen(option->name), &value) == NULL ||
-			value.type == jbvNull)
+		if (option->needs == NULL || !is_in(object, option->name))
 			continue;
-		fail_without(option, options, target);
+		needed = missing(option, options, target, &wanted);
+		if (needed != NULL)
+			fail_without(option, needed, wanted, target);
 	}
 }
 
-/* Fails where the object gives a common option that says nothing to the model. */
+/*
+ * Warns of common options that say nothing to the model, or without another.  They are no error:
+ * one set of them serves a loop over models.
+ */
 static void
-check_unused(Jsonb *object, const FmoeConfig *config)
+warn_ignored(Jsonb *object, const FmoeConfig *config)
 {
 	for (const char *const *name = fmoe_unused_options(config); *name != NULL; name++)
 	{
-		JsonbValue	value;
+		if (is_in(object, *name))
+			ereport(WARNING,
+					(errmsg("option \"%s\" has no meaning for model \"%s\", and is ignored", *name,
+							class_of(config)->name),
+					 errdetail("With the other options that are given, nothing reads it."),
+					 errhint("Leave \"%s\" out.", *name)));
+	}
+	for (const FmoeOption *option = fmoe_train_options; option->name != NULL; option++)
+	{
+		const FmoeOption *needed;
+		const char *wanted;
 
-		if (getKeyJsonValueFromContainer(&object->root, *name, strlen(*name), &value) == NULL ||
-			value.type == jbvNull)
+		if (option->needs == NULL || !is_in(object, option->name))
 			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" has no meaning for model \"%s\"", *name, class_of(config)->name),
-				 errdetail("With the other options that are given, nothing would read it."),
-				 errhint("Leave \"%s\" out.", *name)));
+		needed = missing(option, fmoe_train_options, config, &wanted);
+		if (needed != NULL)
+			ereport(WARNING,
+					(errmsg("option \"%s\" has no meaning without option \"%s\", and is ignored", option->name,
+							needed->name),
+					 errdetail("It is read where \"%s\" is \"%s\".", needed->name, wanted),
+					 errhint("Leave \"%s\" out.", option->name)));
 	}
 }
 
@@ -295,8 +322,7 @@ fmoe_parse_asked(Jsonb *object, const FmoeCallOptions *call, FmoeConfig *config)
 				 errhint("CALL fmoe_train() trains it on a domain with an item table.")));
 	if (object != NULL)
 	{
-		check_unused(object, config);
-		check_needed(object, fmoe_train_options, config);
+		warn_ignored(object, config);
 		check_needed(object, class_of(config)->options, config->own.bytes);
 	}
 	fmoe_check_config(config);
