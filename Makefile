@@ -171,7 +171,7 @@ fuzz-options: $(CURDIR)/build/openblas
 	$(bindir)/initdb -D build/fuzz/data -U postgres -A trust -N -E UTF8 --locale=C >build/fuzz/initdb.log
 	printf "%s\n" "CREATE FUNCTION fuzz(text, VARIADIC text[]) RETURNS int LANGUAGE c AS '$(CURDIR)/build/fuzz/options.so', 'fuzz_options'" \
 		"SELECT fuzz('$(CURDIR)/build/fuzz/words', '-dict=$(CURDIR)/build/fuzz/words', '-rss_limit_mb=0', $(subst $(space),$(comma),$(strip $(call fuzz_run,options))))" | \
-		ASAN_OPTIONS=halt_on_error=1:log_path=stderr LD_PRELOAD="$(CURDIR)/build/fuzz/preload.so $(call fuzz_library,asan).so" $(bindir)/postgres --single -D build/fuzz/data postgres >build/fuzz/options.log 2>&1 || { cat build/fuzz/options.log; exit 1; }
+		ASAN_OPTIONS=halt_on_error=1:log_path=stderr LD_PRELOAD="$(CURDIR)/build/fuzz/preload.so $(call fuzz_library,asan).so" $(bindir)/postgres --single -c log_min_messages=error -c client_min_messages=error -D build/fuzz/data postgres >build/fuzz/options.log 2>&1 || { cat build/fuzz/options.log; exit 1; }
 	cat build/fuzz/options.log
 	grep -q '^Done ' build/fuzz/options.log
 
