@@ -253,8 +253,8 @@ typedef struct FmoeExpertClass
 	const char *const *defaults;
 	FmoeJudgedBy judged_by;
 	/*
-	 * Common options that say nothing to it, NULL-terminated: it is an error to give one.  NULL: those of learning
-	 * where it counts, else none.
+	 * Common options that say nothing to it, NULL-terminated: one that is given is ignored with a warning.  NULL:
+	 * those of learning where it counts, else none.
 	 */
 	const char *const *(*unused) (const FmoeConfig *config);
 	/* Whether the options fit each other; NULL: they always do. */
